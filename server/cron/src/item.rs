@@ -130,6 +130,16 @@ impl Items {
     /// Brings a parsed list into canonical form. Only what does not change the meaning is merged: in an hour field
     /// `*,9` keeps its 9, which is an appointment; in a day field `1-31` stays a restriction.
     pub(crate) fn canonical(field: Field, mut items: Vec<Item>) -> Self {
+        for item in &mut items {
+            match *item {
+                // As an hour, `9-9` is a rhythm and `9` an appointment.
+                Item::Range { from, to, .. } if from == to && field == Field::Hour => {
+                    *item = Item::Range { from, to, step: 1 };
+                }
+                Item::Range { from, to, .. } if from == to => *item = Item::Value(from),
+                _ => {}
+            }
+        }
         if !field.is_day() {
             for item in &mut items {
                 if *item == (Item::Range { from: field.min(), to: field.max(), step: 1 }) {

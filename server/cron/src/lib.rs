@@ -19,7 +19,9 @@
 #![warn(missing_docs)]
 
 mod dst;
+mod duration;
 mod error;
+mod explain;
 mod expr;
 mod field;
 mod hash;
@@ -34,6 +36,7 @@ mod search;
 mod zone;
 
 pub use dst::{DstEffect, DstNote, Gap, Overlap};
+pub use duration::{format_duration, parse_duration};
 pub use error::{ParseError, RuleError, ZoneError};
 pub use expr::Expr;
 pub use field::Field;

@@ -39,15 +39,15 @@ impl<'a> Span<'a> {
 
 /// Parses a whole expression; see [`Expr::parse`].
 pub(crate) fn expression(input: &str) -> Result<Expr, ParseError> {
-    if let Some((i, c)) = input.chars().enumerate().find(|(_, c)| !c.is_ascii() || (c.is_ascii_control() && *c != '\t'))
-    {
-        let message = format!("{c:?} cannot stand in a cron expression");
-        return Err(ParseError::new(None, i + 1, message).suggest("use plain ASCII characters, on one line"));
-    }
     if input.len() > MAX_EXPRESSION_LENGTH {
         let message = format!("the expression is longer than {MAX_EXPRESSION_LENGTH} characters");
         return Err(ParseError::new(None, MAX_EXPRESSION_LENGTH + 1, message)
             .suggest("use ranges and steps, or several schedules"));
+    }
+    let odd = |c: &char| !c.is_ascii_graphic() && !c.is_ascii_whitespace();
+    if let Some((i, c)) = input.chars().enumerate().find(|(_, c)| odd(c)) {
+        let message = format!("{c:?} cannot stand in a cron expression");
+        return Err(ParseError::new(None, i + 1, message).suggest("use plain ASCII characters"));
     }
     let spans = words(input);
     let Some(first) = spans.first() else {
@@ -144,6 +144,9 @@ fn fields(spans: &[Span<'_>]) -> Result<Expr, ParseError> {
 fn field(field: Field, span: Span<'_>) -> Result<Items, ParseError> {
     if span.text == "?" && field.is_day() {
         return Ok(Items(vec![Item::Any]));
+    }
+    if span.text.is_empty() {
+        return Err(ParseError::new(field, span.column, format!("the {field} is missing here")));
     }
     let mut items = Vec::new();
     let mut rest = Some(span);
@@ -294,6 +297,9 @@ impl Reader {
 
     fn day_of_week_letters(self, base: Span<'_>) -> Result<Option<Item>, ParseError> {
         if let Some((day, nth)) = base.split_once('#') {
+            if day.text.contains('-') {
+                return Err(self.error(base, "`#` takes one weekday, not a range").suggest("list them: `1#1,2#1`"));
+            }
             let weekday = self.value(day)? as u8;
             if nth.text.eq_ignore_ascii_case("L") {
                 return Err(self
@@ -340,7 +346,7 @@ impl Reader {
     /// A number within the field's bounds, or a name.
     fn value(self, span: Span<'_>) -> Result<u16, ParseError> {
         if span.text.is_empty() {
-            return Err(self.error(span, format!("a {} is missing here", self.field)));
+            return Err(self.error(span, format!("the {} is missing here", self.field)));
         }
         if span.text.bytes().all(|b| b.is_ascii_alphabetic()) {
             return self.name(span);
@@ -376,6 +382,11 @@ impl Reader {
             _ => format!("`{}` is not a number", span.text),
         };
         let error = self.error(span, message);
+        let elsewhere =
+            [Field::Month, Field::DayOfWeek].into_iter().find(|field| field.value_of_name(&upper).is_some());
+        if let Some(field) = elsewhere {
+            return Err(error.suggest(format!("`{upper}` belongs in the {field} field")));
+        }
         // `MONDAY` and `Sept` are names in full; anything else may be a slip of the finger.
         let in_full = names.iter().find(|name| upper.starts_with(**name));
         match in_full.copied().or_else(|| crate::nearest::nearest(&upper, names.iter().copied())) {

@@ -33,7 +33,7 @@ fn golden_vectors() {
 fn check(vector: &Vector) -> Result<(), String> {
     let Vector { id, zone, expr, after, expect, note } = vector;
     let fail = |got: String| Err(format!("{id} `{expr}` in {zone} ({note}): {got}"));
-    let zone = Zone::parse(zone).unwrap();
+    let zone = Zone::parse(zone).map_err(|error| format!("{id}: {error}"))?;
     let parsed = Expr::parse(expr);
     match (expect, parsed) {
         (Expect::Word(word), Err(_)) if word == "REJECT" => Ok(()),
