@@ -1,0 +1,161 @@
+//! The search for a cron rule's next instant: wall-clock times of [`crate::plan`] laid on the time line of a zone.
+//!
+//! Wall-clock order is not time order: after an overlap the clock shows earlier times again, a shifted fire lands
+//! among later ones, and an overlap may even reach back into the day before. So the search walks *segments*, the
+//! stretches of time between two clock changes. Within one, wall clock and time differ by a constant and order is
+//! plain; all that a clock change does to fires happens at the two ends of a segment:
+//!
+//! ```text
+//!            start (clocks changed)                               end (clocks will change)
+//!   gap:       one fire here for the appointments skipped,
+//!              shifted fires for a gap's length from here
+//!   overlap:   second pass from here                     first pass up to here
+//! ```
+//!
+//! Work is bounded. A segment costs a handful of mask look-ups; a run of days without a match is jumped over in months,
+//! and with it the segments it covers; and the search ends 400 years on, where the calendar begins to repeat.
+
+use jiff::{
+    Timestamp,
+    civil::{Date, DateTime, Time},
+    tz::Offset,
+};
+
+use crate::{
+    dst::{DstEffect, DstNote, HourMasks},
+    plan::{DayMatch, Plan, Steps},
+    zone::{Segment, Zone, timestamp},
+};
+
+/// An instant of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fire {
+    /// When.
+    pub at: Timestamp,
+    /// What a clock change did to it, if one did.
+    pub note: Option<DstNote>,
+}
+
+/// After 400 years to the day the same weekdays fall on the same dates; a few days more cover every zone change.
+pub(crate) const HORIZON_SECONDS: i64 = (146_097 + 7) * DAY_SECONDS;
+const DAY_SECONDS: i64 = 86_400;
+
+/// More than any wall clock is away from UTC, so that no fire is lost between a wall-clock day and its instants.
+const SLACK_DAYS: i64 = 3;
+
+/// A search over one cron rule in one zone. It remembers its segment, so a series of calls is cheaper than each.
+#[derive(Debug)]
+pub(crate) struct Search<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) day_match: DayMatch,
+    pub(crate) hours: HourMasks,
+    pub(crate) zone: &'a Zone,
+    segment: Option<Segment>,
+    pub(crate) steps: Steps,
+}
+
+impl<'a> Search<'a> {
+    pub(crate) fn new(plan: &'a Plan, day_match: DayMatch, hours: HourMasks, zone: &'a Zone) -> Self {
+        Self { plan, day_match, hours, zone, segment: None, steps: Steps::default() }
+    }
+
+    /// The first fire strictly after a Unix second.
+    pub(crate) fn next(&mut self, after: i64) -> Option<Fire> {
+        let max = Timestamp::MAX.as_second();
+        let horizon = if self.plan.names_years() { max } else { after.saturating_add(HORIZON_SECONDS).min(max) };
+        let mut at = after.saturating_add(1).max(Timestamp::MIN.as_second());
+        while at <= horizon {
+            let segment = self.segment(at);
+            if let Some(fire) = self.first_in(&segment, at, horizon) {
+                return Some(fire);
+            }
+            at = self.jump(segment.end?)?;
+        }
+        None
+    }
+
+    fn segment(&mut self, at: i64) -> Segment {
+        let holds =
+            |segment: &Segment| segment.start.is_none_or(|start| start <= at) && segment.end.is_none_or(|end| at < end);
+        match self.segment {
+            Some(segment) if holds(&segment) => segment,
+            _ => {
+                self.steps.0 += 1;
+                *self.segment.insert(self.zone.segment(at))
+            }
+        }
+    }
+
+    /// Where to go on after an empty segment: from its end, or from shortly before the next matching day if that is
+    /// further on. Nothing lies between, because every wall clock is then showing days that do not match.
+    fn jump(&mut self, end: i64) -> Option<i64> {
+        let utc = |second: i64| Offset::UTC.to_datetime(timestamp(second)).date();
+        let from = utc(end - SLACK_DAYS * DAY_SECONDS);
+        let day = self.plan.next_day(from, Date::MAX, self.day_match, &mut self.steps)?;
+        let midnight = second_of(Offset::UTC, day.to_datetime(Time::midnight()))?;
+        Some(end.max(midnight - SLACK_DAYS * DAY_SECONDS))
+    }
+
+    /// The first fire of a segment at or after `at`, which lies within it.
+    fn first_in(&mut self, segment: &Segment, at: i64, horizon: i64) -> Option<Fire> {
+        let Segment { start, end, before, offset, after } = *segment;
+        let from = wall(at, offset);
+        let until = wall(end.unwrap_or(horizon + 1), offset);
+
+        let mut shifted = None;
+        let mut second_pass_until = from;
+        if let Some(start) = start {
+            let (shown_before, shown) = (wall(start, before), wall(start, offset));
+            let note = |wall, effect| Some(DstNote { change: timestamp(start), wall, effect });
+            if at == start
+                && let Some(wall) = self.next_wall(shown_before, shown, self.hours.gap_end)
+            {
+                return Some(Fire { at: timestamp(at), note: note(wall, DstEffect::MovedToGapEnd) });
+            }
+            if let Some(wall) = self.next_wall(wall(at, before).max(shown_before), shown, self.hours.gap_shift) {
+                shifted = second_of(before, wall).map(|second| (second, note(wall, DstEffect::Shifted)));
+            }
+            second_pass_until = shown_before.clamp(from, until);
+        }
+        let first_pass_from = match end {
+            Some(end) => wall(end, after).clamp(second_pass_until, until),
+            None => until,
+        };
+
+        let stretches = [
+            (from, second_pass_until, self.hours.second_pass, start),
+            (second_pass_until, first_pass_from, self.hours.all, None),
+            (first_pass_from, until, self.hours.first_pass, end),
+        ];
+        let mut plain = None;
+        for (from, until, hours, change) in stretches {
+            if let Some(wall) = self.next_wall(from, until, hours) {
+                let effect = self.hours.pass_effect(wall.hour());
+                let note = change.map(|change| DstNote { change: timestamp(change), wall, effect });
+                plain = second_of(offset, wall).map(|second| (second, note));
+                break;
+            }
+        }
+
+        // At one and the same instant the shifted fire and the plain one are one, and the note is worth keeping.
+        let (second, note) = match (shifted, plain) {
+            (Some(shifted), Some(plain)) if plain.0 < shifted.0 => plain,
+            (Some(shifted), _) => shifted,
+            (None, plain) => plain?,
+        };
+        Some(Fire { at: timestamp(second), note })
+    }
+
+    pub(crate) fn next_wall(&mut self, from: DateTime, until: DateTime, hours: u32) -> Option<DateTime> {
+        self.plan.next_wall(from, until, hours, self.day_match, &mut self.steps)
+    }
+}
+
+/// What a clock with this offset shows.
+pub(crate) fn wall(second: i64, offset: Offset) -> DateTime {
+    offset.to_datetime(timestamp(second))
+}
+
+fn second_of(offset: Offset, wall: DateTime) -> Option<i64> {
+    offset.to_timestamp(wall).ok().map(|at| at.as_second())
+}
