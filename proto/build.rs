@@ -57,11 +57,14 @@ fn permission_table(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
     }
     // Sorted, so that a look-up is a binary search.
     rows.sort();
-    let mut text = String::from("/// Who may call each rpc, by path, sorted.\npub static RULES: &[(&str, Rule)] = &[\n");
+    let mut text =
+        String::from("/// Who may call each rpc, by path, sorted.\npub static RULES: &[(&str, Rule)] = &[\n");
     for row in rows {
         writeln!(text, "    {row},")?;
     }
-    text.push_str("];\n\n/// Every permission and what it allows, sorted.\npub static PERMISSIONS: &[(&str, &str)] = &[\n");
+    text.push_str(
+        "];\n\n/// Every permission and what it allows, sorted.\npub static PERMISSIONS: &[(&str, &str)] = &[\n",
+    );
     for (name, allows) in PERMISSIONS {
         writeln!(text, "    (\"{name}\", \"{allows}\"),")?;
     }
@@ -93,6 +96,8 @@ fn rule(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<String, Box<
         ("name", Value::String(name)) if PERMISSIONS.iter().any(|(known, _)| known == name) => {
             Ok(format!("Rule::Permission(\"{name}\")"))
         }
-        (field, value) => Err(format!("rpc {full}: permission {field}: {value:?} is not known (proto/build.rs)").into()),
+        (field, value) => {
+            Err(format!("rpc {full}: permission {field}: {value:?} is not known (proto/build.rs)").into())
+        }
     }
 }

@@ -1,0 +1,1 @@
+//! The way of a run: submit, due, dispatch, stream, outcome, rescue, retain.
