@@ -171,6 +171,7 @@ fn beat(field: Field, items: &Items) -> String {
         [Item::Any] => format!("every {word}"),
         [Item::Range { from: 0, to: 59, step } | Item::HashStep { step, .. }] => format!("every {step} {word}s"),
         [Item::Value(value)] => format!("at {word} {value}"),
+        [Item::Range { step: 2.., .. }] => values(field, items, word),
         [Item::Hash { from: 0, to: 59 }] => format!("at one {word} of the schedule's own"),
         _ => format!("at {}", values(field, items, word)),
     }
@@ -182,10 +183,8 @@ fn hours(items: &Items) -> String {
         [Item::Range { from, to, step: 1 }] => format!("every hour from {from} through {to}"),
         [Item::Hash { from: 0, to: 23 }] => "one hour of the schedule's own".to_owned(),
         [Item::Value(hour)] => format!("hour {hour}"),
+        [Item::Hash { from, to }] => format!("one of hours {from} through {to}"),
         [Item::Range { .. } | Item::HashStep { .. }] => values(Field::Hour, items, "hour"),
-        _ if items.0.iter().all(|item| matches!(item, Item::Value(_))) => {
-            format!("hours {}", values(Field::Hour, items, "hour"))
-        }
         _ => format!("hours {}", values(Field::Hour, items, "hour")),
     }
 }

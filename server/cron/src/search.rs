@@ -159,3 +159,68 @@ pub(crate) fn wall(second: i64, offset: Offset) -> DateTime {
 fn second_of(offset: Offset, wall: DateTime) -> Option<i64> {
     offset.to_timestamp(wall).ok().map(|at| at.as_second())
 }
+
+#[cfg(test)]
+mod tests {
+    //! Work is counted, not timed: a step is a month looked at, or a segment fetched from the zone data.
+
+    use jiff::Timestamp;
+
+    use crate::{Cron, Expr, Gap, Zone};
+
+    /// The steps of one search forward, and what it found.
+    fn count(expr: &str, gap: Option<Gap>, zone: &str, after: &str) -> (u64, Option<Timestamp>) {
+        let cron = Cron { gap, ..Cron::new(Expr::parse(expr).unwrap()) };
+        let zone = Zone::parse(zone).unwrap();
+        let mut search = cron.search(&zone);
+        let after: Timestamp = after.parse().unwrap();
+        let fire = search.next(after.as_second());
+        (search.steps.0, fire.map(|fire| fire.at))
+    }
+
+    #[test]
+    fn work_is_bounded() {
+        const NOW: &str = "2026-01-01T00:00:00Z";
+        let at = |text: &str| Some(text.parse().unwrap());
+        for (expr, gap, zone, after, expected, most) in [
+            // An ordinary question costs next to nothing.
+            ("30 2 * * *", None, "Europe/Berlin", NOW, at("2026-01-01T01:30:00Z"), 5),
+            // A year far away is jumped to.
+            ("0 0 0 1 1 ? 9999", None, "UTC", NOW, at("9999-01-01T00:00:00Z"), 10),
+            ("0 0 0 1 1 ? 9999", None, "Europe/Berlin", NOW, at("9998-12-31T23:00:00Z"), 20),
+            // 30 February: each month of 400 years once.
+            ("0 0 30 2 *", None, "UTC", NOW, None, 10_000),
+            ("0 0 30 2 *", None, "Europe/Berlin", NOW, None, 20_000),
+            // A year that never has the day.
+            ("0 0 0 29 2 ? 2027", None, "Europe/Berlin", NOW, None, 20),
+            // Every leap day that is a 30 February, in every odd year up to 9999.
+            ("0 0 0 29 2 ? 2027/2", None, "America/New_York", NOW, None, 20_000),
+            // The day Apia left out.
+            ("0 0 0 30 12 ? 2011", Some(Gap::Skip), "Pacific/Apia", "2011-01-01T00:00:00Z", None, 20),
+            ("0 9 30 * *", None, "Pacific/Apia", "2011-12-01T00:00:00Z", at("2011-12-30T10:00:00Z"), 10),
+            ("* * * * * *", Some(Gap::Skip), "Pacific/Apia", "2011-12-30T09:59:59Z", at("2011-12-30T10:00:00Z"), 5),
+            // Matches once a year, and every time the clocks have just skipped it.
+            ("30 2 * 3 SUNL", Some(Gap::Skip), "Europe/Berlin", NOW, None, 20_000),
+            // The other end of time.
+            ("0 0 29 2 *", None, "UTC", "-009999-01-02T01:59:59Z", at("-009996-02-29T00:00:00Z"), 60),
+            ("* * * * *", None, "UTC", "9999-12-30T22:00:00Z", None, 10),
+        ] {
+            let (steps, found) = count(expr, gap, zone, after);
+            assert_eq!(found, expected, "{expr} in {zone}");
+            assert!(steps <= most, "{expr} in {zone} took {steps} steps, more than {most}");
+        }
+    }
+
+    #[test]
+    fn an_iteration_fetches_each_segment_once() {
+        let cron = Cron::new(Expr::parse("0 * * * *").unwrap());
+        let zone = Zone::parse("Europe/Berlin").unwrap();
+        let mut search = cron.search(&zone);
+        let mut at = "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap().as_second();
+        for _ in 0..24 * 365 {
+            at = search.next(at).unwrap().at.as_second();
+        }
+        // Three segments, and one or two months looked at per question.
+        assert!(search.steps.0 < 3 * 24 * 365, "{} steps", search.steps.0);
+    }
+}
