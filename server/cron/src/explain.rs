@@ -205,18 +205,11 @@ fn value(field: Field, item: Item, word: &str) -> String {
         Item::Any => format!("every {word}"),
         Item::Value(value) => name(value),
         Item::Range { from, to, step: 1 } => format!("{} through {}", name(from), name(to)),
-        Item::Range { from, to, step } if from == field.min() && to == field.max() => {
-            format!("every {} {word}", ordinal(step))
-        }
-        Item::Range { from, to, step } => {
-            format!("every {} {word} from {} through {}", ordinal(step), name(from), name(to))
-        }
         Item::Hash { from, to } => format!("one of {} through {}", name(from), name(to)),
-        Item::HashStep { from, to, step } if from == field.min() && to == field.hash_max() => {
-            format!("every {} {word}", ordinal(step))
-        }
-        Item::HashStep { from, to, step } => {
-            format!("every {} {word} from {} through {}", ordinal(step), name(from), name(to))
+        Item::Range { from, to, step } | Item::HashStep { from, to, step } => {
+            let whole = from == field.min() && (to == field.max() || (item.is_hash() && to == field.hash_max()));
+            let every = format!("every {} {word}", ordinal(step));
+            if whole { every } else { format!("{every} from {} through {}", name(from), name(to)) }
         }
         Item::Last { .. }
         | Item::NearestWeekday { .. }

@@ -142,24 +142,24 @@ impl Cron {
             let hours = search.hours;
             let skipped = hours.all & !hours.gap_end & !hours.gap_shift;
             let both = hours.first_pass & hours.second_pass;
-            let (from, to, cases): (_, _, &[_]) = if shown_before < shown {
-                let cases = [
+            let gap = shown_before < shown;
+            let (from, to) = if gap { (shown_before, shown) } else { (shown, shown_before) };
+            let cases = if gap {
+                [
                     (hours.gap_end, DstEffect::MovedToGapEnd),
                     (hours.gap_shift, DstEffect::Shifted),
                     (skipped, DstEffect::Skipped),
-                ];
-                (shown_before, shown, &cases.clone())
+                ]
             } else {
-                let cases = [
+                [
                     (hours.first_pass & !both, DstEffect::FirstPassOnly),
                     (hours.second_pass & !both, DstEffect::LastPassOnly),
                     (both, DstEffect::BothPasses),
-                ];
-                (shown, shown_before, &cases.clone())
+                ]
             };
             for (hours, effect) in cases {
-                if let Some(wall) = search.next_wall(from, to, *hours) {
-                    notes.push(DstNote { change: timestamp(change), wall, effect: *effect });
+                if let Some(wall) = search.next_wall(from, to, hours) {
+                    notes.push(DstNote { change: timestamp(change), wall, effect });
                 }
             }
         }
@@ -214,7 +214,7 @@ impl Rule {
         self.next_after(zone, after).is_none()
     }
 
-    /// The first instant strictly after another.
+    /// The first instant strictly after another. `None` is final: see [`Rule::never_fires`] for how far it looks.
     #[must_use]
     pub fn next_after(&self, zone: &Zone, after: Timestamp) -> Option<Timestamp> {
         Source::new(self, zone).next(after).map(|fire| fire.at)

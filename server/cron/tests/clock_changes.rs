@@ -1,4 +1,5 @@
 //! Overrides of "appointment or rhythm", and the notes that previews show.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test may fail as the test itself may")]
 
 use jiff::Timestamp;
 use mainspring_cron::{DstEffect, Rule, Zone};
