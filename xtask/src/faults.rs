@@ -1,7 +1,7 @@
 //! `cargo xtask faults`: builds the fault suite and hands it the arguments.
 //!
-//! The suite starts real servers and workers, kills them by a seed and lets `mainspring-check` judge what is left. It finds
-//! both programs beside itself, so both are built with it.
+//! The suite starts real servers and workers, kills them by a seed and lets `mainspring-check` judge what is left. It
+//! finds both programs beside itself, so both are built with it.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 //! `cargo xtask gen`: the pages of docs/reference that come from code.
 //!
-//! What writes them is a program of its own (`xtask/reference`), because it links what it documents; the task runner does
-//! not, so that it starts at once and also in a tree where the server does not compile.
+//! What writes them is a program of its own (`xtask/reference`), because it links what it documents; the task runner
+//! does not, so that it starts at once and also in a tree where the server does not compile.
 
 use std::process::ExitCode;
 

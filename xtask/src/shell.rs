@@ -29,8 +29,8 @@ pub(crate) fn built(program: &str) -> Result<PathBuf> {
     Ok(here.with_file_name(format!("{program}{}", std::env::consts::EXE_SUFFIX)))
 }
 
-/// Builds programs of this workspace. Features are unified over the whole workspace (`-p` would unify them over less, and
-/// compile half of the dependencies a second time), so that nothing here is work lost for a later build.
+/// Builds programs of this workspace. Features are unified over the whole workspace, so that nothing here is lost for a
+/// later build; `-p` would unify them over less, and compile half of the dependencies a second time.
 pub(crate) fn build(bins: &[&str]) -> Command {
     let mut build = command("cargo", &["build", "--quiet", "--workspace"]);
     build.args(bins.iter().flat_map(|bin| ["--bin", bin]));

@@ -32,8 +32,8 @@ struct Packages {
     names: &'static str,
 }
 
-/// Compiles the C of SQLite, zstd and aws-lc, which bring their sources: neither cmake nor pkg-config nor any other `-dev`
-/// package is needed.
+/// Compiles the C of SQLite, zstd and aws-lc, which bring their sources: neither cmake nor pkg-config nor any other
+/// `-dev` package is needed.
 const COMPILER: Packages = Packages { probe: &["cc", "--version"], names: "gcc libc6-dev" };
 /// buf comes as a Python package with the program inside.
 const PYTHON: Packages =

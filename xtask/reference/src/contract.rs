@@ -1,7 +1,7 @@
 //! The contract as a person reads it: its files with the comments beside what they explain.
 //!
-//! protoc keeps comments apart from what they are about, under a path of field numbers into the descriptor. They are joined
-//! here once, so that the pages know nothing of paths.
+//! protoc keeps comments apart from what they are about, under a path of field numbers into the descriptor. They are
+//! joined here once, so that the pages know nothing of paths.
 
 use std::collections::{BTreeMap, HashMap};
 

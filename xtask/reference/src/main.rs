@@ -19,8 +19,11 @@ use clap::{ArgGroup, Parser};
 
 use contract::Contract;
 
-/// A page's file and what writes it. The table of error reasons joins here, from the server's enum of them.
-const PAGES: &[(&str, fn(&Contract) -> String)] = &[("permissions.md", permissions::page), ("rpc.md", rpc::page)];
+/// What writes a page.
+type Page = fn(&Contract) -> String;
+
+/// The pages by file name. The table of error reasons joins here, from the server's enum of them.
+const PAGES: &[(&str, Page)] = &[("permissions.md", permissions::page), ("rpc.md", rpc::page)];
 
 /// Writes the generated pages of the reference.
 #[derive(Parser)]

@@ -14,12 +14,12 @@ use crate::{
 const ROLES: &[(&str, &[&str])] = &[];
 
 const LEAD: &str = "\
-Everything is refused unless it is allowed here. Each rpc names its rule in the contract, in its `permission` option; an rpc
-without one does not compile. A permission is held in a namespace, or in all of them.
+Everything is refused unless it is allowed here. Each rpc names its rule in the contract, in its `permission` option; an
+rpc without one does not compile. A permission is held in a namespace, or in all of them.
 
-*anyone* needs no credential, *any caller* needs a valid one and concerns only its owner, everything else needs the
-permission. A caller without it is refused with `PERMISSION_DENIED`, reason `PERMISSION_MISSING`, and the permission's name in
-the metadata `required_permission`.";
+*anyone* needs no credential; *any caller* needs a valid one, and the rpc concerns only its owner; everything else needs
+the permission. A caller without it is refused with `PERMISSION_DENIED`, reason `PERMISSION_MISSING`, and the
+permission's name in the metadata `required_permission`.";
 
 pub(crate) fn page(contract: &Contract) -> String {
     let mut text = head("Permissions", LEAD);
@@ -51,7 +51,7 @@ fn rule_of(rpc: &Rpc) -> Rule {
     rule(&rpc.path).expect("every rpc of the contract has a rule")
 }
 
-fn columns<'a>(own: [&'a str; 2]) -> Vec<&'a str> {
+fn columns(own: [&str; 2]) -> Vec<&str> {
     own.into_iter().chain(ROLES.iter().map(|(role, _)| *role)).collect()
 }
 

@@ -9,9 +9,9 @@ use crate::{
 };
 
 const LEAD: &str = "\
-The whole contract: what a client may call, and what goes over the wire. The texts are the comments of the `.proto` files.
-Beside these services a server offers `grpc.health.v1.Health` and
-reflection (`v1` and `v1alpha`), and all of them also as gRPC-Web.
+The whole contract: what a client may call, and what goes over the wire. The texts are the comments of the `.proto`
+files. Beside these services a server offers `grpc.health.v1.Health` and reflection (`v1` and `v1alpha`), and all of
+them also as gRPC-Web.
 
 Who may call what is also a [page of its own](permissions.md).";
 
