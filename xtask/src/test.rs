@@ -1,11 +1,11 @@
 //! `cargo xtask test`: what CI runs, and what proves a change before it is sent.
 
 use std::{
-    io::{BufRead as _, BufReader},
-    process::{ExitCode, Stdio},
+    io::{self, BufRead as _, BufReader},
+    process::ExitCode,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::{
     check, faults,
@@ -61,9 +61,14 @@ fn build() -> Result<Verdict> {
 
 fn test(args: &[String]) -> Result<Verdict> {
     let mut test = command("cargo", &["test", "--workspace", "--no-fail-fast"]);
-    let mut child = test.args(args).env("RUST_BACKTRACE", "1").stdout(Stdio::piped()).spawn()?;
+    // One pipe for both streams, or the names of the programs would not stand above their tests.
+    let (lines, writer) = io::pipe()?;
+    test.args(args).env("RUST_BACKTRACE", "1").stdout(writer.try_clone()?).stderr(writer);
+    let mut child = test.spawn()?;
+    // The command holds the writing ends; the reader waits for as long as any is open.
+    drop(test);
     let mut sum = Sum::default();
-    for line in BufReader::new(child.stdout.take().context("cargo test has no stdout")?).split(b'\n') {
+    for line in BufReader::new(lines).split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line);
         println!("{line}");
