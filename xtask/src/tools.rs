@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -89,7 +90,7 @@ impl Pin {
                 return Ok(place.to_owned());
             }
         }
-        println!("\n  installing {} {}", self.program, self.version);
+        announce(&format!("installing {} {}", self.program, self.version));
         install(&cache).with_context(|| format!("{} {} cannot be installed", self.program, self.version))?;
         if !self.is_served_by(&installed) {
             bail!("{} was installed, but does not run as version {}", installed.display(), self.version);
@@ -119,7 +120,7 @@ fn install_buf(cache: &Path) -> Result<()> {
 }
 
 fn install_cargo_deny(cache: &Path) -> Result<()> {
-    println!("  from source, once: about five minutes on two cores");
+    announce("compiling it, once: about five minutes on two cores");
     let mut install = command("cargo", &["install", "--quiet", "--locked", "--version", CARGO_DENY.version]);
     // Not into our own target directory, which would keep its objects for good.
     run(install.arg("--root").arg(cache).arg(CARGO_DENY.program).env_remove("CARGO_TARGET_DIR"))
@@ -141,7 +142,7 @@ impl Packages {
         if !root && !works(&["sudo", "-n", "true"]) {
             bail!("run `sudo apt-get update && sudo apt-get install --yes {names}`, then start again");
         }
-        println!("\n  installing {names}");
+        announce(&format!("installing {names}"));
         let line = format!(
             "apt-get --quiet update && \
              DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes install --no-install-recommends {names}"
@@ -149,6 +150,12 @@ impl Packages {
         let shell: &[&str] = if root { &["sh", "-c", &line] } else { &["sudo", "-n", "sh", "-c", &line] };
         run(&mut command(shell[0], &shell[1..]))
     }
+}
+
+/// Tells a person why it takes long, on the line of the step.
+fn announce(what: &str) {
+    print!("{what} … ");
+    let _ = io::stdout().flush();
 }
 
 fn run(command: &mut Command) -> Result<()> {
