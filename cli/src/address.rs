@@ -7,7 +7,7 @@ pub(crate) const DEFAULT_PORT: u16 = 7420;
 
 /// The address of a server, as the CLI dials it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
+pub(crate) struct Address {
     host: String,
     port: u16,
 }
@@ -15,20 +15,30 @@ pub struct Address {
 /// Why a text is no address.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{text}` is no address: {reason} (write host:port or http://host:port)")]
-pub struct AddressError {
+pub(crate) struct AddressError {
     text: String,
     reason: &'static str,
 }
 
 impl Address {
     /// The server `mainspring dev` starts.
-    pub fn local(port: u16) -> Self {
+    pub(crate) fn local(port: u16) -> Self {
         Self { host: "127.0.0.1".into(), port }
+    }
+
+    /// Its port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `host:port`, as grpcurl wants it.
+    pub(crate) fn host_and_port(&self) -> String {
+        format!("{}:{}", self.host, self.port)
     }
 
     /// Whether both name the same listener. The names of loopback are one host: a key that was stored for
     /// `127.0.0.1` is good for `localhost`, and for nothing farther away.
-    pub fn is_same_server(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_server(&self, other: &Self) -> bool {
         self.port == other.port && (self.host == other.host || (self.is_loopback() && other.is_loopback()))
     }
 

@@ -3,6 +3,8 @@
 //! The help of every command begins with examples; tests find them there and run them, with `$RUN`, `$WORKER` and `$KEY`
 //! set to something that exists. So an example is a line that works, not a sketch.
 
+#![allow(clippy::doc_markdown, reason = "doc comments of arguments are the help a person reads")]
+
 mod admin;
 mod dev;
 mod job;

@@ -21,7 +21,7 @@ use crate::{address::Address, failure::Failure, settings::Settings};
 
 /// How long a server may take to accept a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// How long it may take to begin an answer: WaitRun holds its back for up to 60 s.
+/// How long it may take to begin an answer: `WaitRun` holds its back for up to 60 s.
 const ANSWER_WITHIN: Duration = Duration::from_secs(75);
 /// A peer that vanished without a word is noticed after twice this.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);

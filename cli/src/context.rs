@@ -24,16 +24,16 @@ use crate::failure::Failure;
 
 /// Where the user's files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Folder {
+pub(crate) struct Folder {
     config: PathBuf,
     credentials: PathBuf,
 }
 
 /// What the files say.
 #[derive(Debug, Default)]
-pub struct Contexts {
+pub(crate) struct Contexts {
     /// The context that is used unless another one is named.
-    pub current: Option<String>,
+    pub(crate) current: Option<String>,
     named: BTreeMap<String, Context>,
     /// Where they were read, for messages.
     origin: PathBuf,
@@ -41,13 +41,22 @@ pub struct Contexts {
 
 /// One server and what is needed to call it.
 #[derive(Clone, Debug)]
-pub struct Context {
+pub(crate) struct Context {
     /// Its address, as written.
-    pub address: String,
+    pub(crate) address: String,
     /// The namespace to work in.
-    pub namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
     /// The credential.
-    pub api_key: Option<SecretString>,
+    pub(crate) api_key: Option<SecretString>,
+}
+
+/// What became of a context that was saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Saved {
+    /// It was not there before.
+    pub(crate) created: bool,
+    /// The context that is selected now.
+    pub(crate) current: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -77,7 +86,7 @@ struct CredentialsEntry {
 
 impl Contexts {
     /// The context of that name.
-    pub fn get(&self, name: &str) -> Result<&Context, Failure> {
+    pub(crate) fn get(&self, name: &str) -> Result<&Context, Failure> {
         self.named.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.named.keys().map(String::as_str).collect();
             let failure = Failure::usage(format!("there is no context {name} in {}", self.origin.display()));
@@ -91,13 +100,13 @@ impl Contexts {
 
 impl Folder {
     /// The folder itself.
-    pub fn at(folder: impl Into<PathBuf>) -> Self {
+    pub(crate) fn at(folder: impl Into<PathBuf>) -> Self {
         let folder = folder.into();
         Self { config: folder.join("config.toml"), credentials: folder.join("credentials.toml") }
     }
 
     /// What `MAINSPRING_CONFIG` names: a folder, or the `config.toml` in it.
-    pub fn named(path: &Path) -> Self {
+    pub(crate) fn named(path: &Path) -> Self {
         if path.is_dir() || path.extension().is_none_or(|extension| extension != "toml") {
             return Self::at(path);
         }
@@ -105,12 +114,12 @@ impl Folder {
     }
 
     /// Where keys are kept.
-    pub fn credentials(&self) -> &Path {
+    pub(crate) fn credentials(&self) -> &Path {
         &self.credentials
     }
 
     /// Reads both files; a file that is not there says nothing.
-    pub fn read(&self) -> Result<Contexts, Failure> {
+    pub(crate) fn read(&self) -> Result<Contexts, Failure> {
         let ConfigFile { current_context, contexts } = parse(&self.config)?;
         let CredentialsFile { contexts: mut credentials } = parse(&self.credentials)?;
         let named = contexts
@@ -125,19 +134,23 @@ impl Folder {
 
     /// Writes a context and its key, and selects it where none was selected. Comments, order and every other
     /// context stay. True where it was selected.
-    pub fn save(&self, name: &str, address: &str, api_key: &SecretString) -> Result<bool, Failure> {
+    pub(crate) fn save(&self, name: &str, address: &str, api_key: &SecretString) -> Result<Saved, Failure> {
         let mut credentials = edit(&self.credentials)?;
         entry(&mut credentials, name)["api-key"] = value(api_key.expose_secret());
         write_private(&self.credentials, &credentials.to_string())?;
 
         let mut config = edit(&self.config)?;
+        let created = config.get("contexts").and_then(|contexts| contexts.get(name)).is_none();
         entry(&mut config, name)["address"] = value(address);
-        let selects = config.get("current-context").is_none();
-        if selects {
-            config["current-context"] = value(name);
-        }
+        let current = match config.get("current-context").and_then(Item::as_str) {
+            Some(current) => current.to_owned(),
+            None => {
+                config["current-context"] = value(name);
+                name.to_owned()
+            }
+        };
         write_private(&self.config, &config.to_string())?;
-        Ok(selects)
+        Ok(Saved { created, current })
     }
 }
 
@@ -178,6 +191,8 @@ fn read(path: &Path) -> Result<String, Failure> {
 
 /// Writes a file that only its owner reads, whole or not at all.
 fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
+    // People keep such files as links into a folder of theirs: what is replaced is the file, not the link.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.into());
     let write = || {
         let folder = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
@@ -201,7 +216,7 @@ mod tests {
     use secrecy::ExposeSecret as _;
     use tempfile::TempDir;
 
-    use super::Folder;
+    use super::{Folder, Saved};
 
     #[test]
     fn the_folder_is_named_by_itself_or_by_its_file() {
@@ -215,7 +230,8 @@ mod tests {
     fn a_context_is_added_beside_what_people_wrote() {
         let home = TempDir::new().unwrap();
         let folder = Folder::at(home.path().join("new"));
-        assert!(folder.save("dev", "http://127.0.0.1:7420", &"one".to_owned().into()).unwrap());
+        let saved = folder.save("dev", "http://127.0.0.1:7420", &"one".to_owned().into()).unwrap();
+        assert_eq!(saved, Saved { created: true, current: "dev".into() });
 
         let config = home.path().join("new/config.toml");
         let mine = format!(
@@ -223,7 +239,8 @@ mod tests {
             "[contexts.dev]\naddress = \"old:1\"\nnamespace = \"lab\"\n"
         );
         fs::write(&config, mine).unwrap();
-        assert!(!folder.save("dev", "http://127.0.0.1:7421", &"two".to_owned().into()).unwrap());
+        let saved = folder.save("dev", "http://127.0.0.1:7421", &"two".to_owned().into()).unwrap();
+        assert_eq!(saved, Saved { created: false, current: "prod".into() });
 
         let text = fs::read_to_string(&config).unwrap();
         assert!(text.contains("# mine") && text.contains("# far away"), "{text}");

@@ -9,7 +9,7 @@ use mainspring_proto::scheduler::v1::RunState;
 pub enum Exit {
     /// It did what was asked.
     Done,
-    /// It did not, or the run that was waited for ended FAILED or TIMED_OUT.
+    /// It did not, or the run that was waited for ended FAILED or `TIMED_OUT`.
     Failed,
     /// What was typed makes no sense, to clap, to us or to the server.
     Usage,
@@ -23,7 +23,7 @@ pub enum Exit {
     Unreachable,
     /// The run that was waited for was cancelled.
     Cancelled,
-    /// The server refuses its configuration (EX_CONFIG of sysexits.h).
+    /// The server refuses its configuration (`EX_CONFIG` of sysexits.h).
     ConfigurationRefused,
     /// Ctrl-C.
     Interrupted,
@@ -47,7 +47,7 @@ impl Exit {
     }
 
     /// What the end of a run means to whoever waited for it.
-    pub fn of_run(state: RunState) -> Self {
+    pub(crate) fn of_run(state: RunState) -> Self {
         match state {
             RunState::Failed | RunState::TimedOut => Self::Failed,
             RunState::Cancelled => Self::Cancelled,

@@ -14,7 +14,10 @@ use crate::{address::Address, exit::Exit, hint};
 
 /// Why a command did not do what was asked.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub(crate) struct Failure(Box<Facts>);
+
+#[derive(Clone, Debug)]
+struct Facts {
     code: Code,
     reason: String,
     message: String,
@@ -28,7 +31,7 @@ pub struct Failure {
 
 impl Failure {
     /// Something other than what a server said.
-    pub fn new(exit: Exit, reason: &str, message: impl fmt::Display) -> Self {
+    pub(crate) fn new(exit: Exit, reason: &str, message: impl fmt::Display) -> Self {
         let code = match exit {
             Exit::Usage => Code::InvalidArgument,
             Exit::NotFound => Code::NotFound,
@@ -38,7 +41,7 @@ impl Failure {
             Exit::Cancelled | Exit::Interrupted => Code::Cancelled,
             Exit::Done | Exit::Failed => Code::Unknown,
         };
-        Self {
+        Self(Box::new(Facts {
             code,
             reason: reason.into(),
             message: message.to_string(),
@@ -47,44 +50,44 @@ impl Failure {
             hint: None,
             request_id: String::new(),
             exit,
-        }
+        }))
     }
 
     /// What was typed makes no sense.
-    pub fn usage(message: impl fmt::Display) -> Self {
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self::new(Exit::Usage, "ARGUMENT_INVALID", message)
     }
 
     /// The same failure, with what to do about it.
-    pub fn hint(mut self, hint: impl fmt::Display) -> Self {
-        self.hint = Some(hint.to_string());
+    pub(crate) fn hint(mut self, hint: impl fmt::Display) -> Self {
+        self.0.hint = Some(hint.to_string());
         self
     }
 
     /// Nobody listens there.
-    pub fn unreachable(address: &Address, error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(crate) fn unreachable(address: &Address, error: &(dyn std::error::Error + 'static)) -> Self {
         Self::new(Exit::Unreachable, "SERVER_UNREACHABLE", format!("no answer from {address}: {}", innermost(error)))
             .hint("is the server running? `mainspring dev` starts one; --address and --context choose another")
     }
 
     /// Whether the same call may succeed in a moment, without anybody doing anything.
-    pub fn is_passing(&self) -> bool {
-        self.exit == Exit::Unreachable
+    pub(crate) fn is_passing(&self) -> bool {
+        self.0.exit == Exit::Unreachable
     }
 
     /// The reason, a stable name for programs.
-    pub fn reason(&self) -> &str {
-        &self.reason
+    pub(crate) fn reason(&self) -> &str {
+        &self.0.reason
     }
 
     /// How the process ends.
-    pub fn exit(&self) -> Exit {
-        self.exit
+    pub(crate) fn exit(&self) -> Exit {
+        self.0.exit
     }
 
     /// For a person: what happened, every field, what to do, and the names to look it up by.
-    pub fn text(&self) -> String {
-        let Self { code: _, reason, message, metadata: _, fields, hint, request_id, exit: _ } = self;
+    pub(crate) fn text(&self) -> String {
+        let Facts { code: _, reason, message, metadata: _, fields, hint, request_id, exit: _ } = &*self.0;
         let mut text = format!("error: {message}\n");
         for (field, description) in fields {
             text.push_str(&format!("  {field}: {description}\n"));
@@ -100,8 +103,8 @@ impl Failure {
     }
 
     /// For a program.
-    pub fn json(&self) -> Json {
-        let Self { code, reason, message, metadata, fields, hint, request_id, exit: _ } = self;
+    pub(crate) fn json(&self) -> Json {
+        let Facts { code, reason, message, metadata, fields, hint, request_id, exit: _ } = &*self.0;
         let mut error = json!({
             "code": name(*code),
             "reason": reason,
@@ -141,7 +144,7 @@ impl From<Status> for Failure {
         };
         let hint = hint::for_reason(&reason, &metadata)
             .or_else(|| details.retry_info().and_then(|retry| retry.retry_delay).map(hint::again_in));
-        Self { code: status.code(), reason, message, metadata, fields, hint, request_id, exit }
+        Self(Box::new(Facts { code: status.code(), reason, message, metadata, fields, hint, request_id, exit }))
     }
 }
 

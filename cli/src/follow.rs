@@ -21,7 +21,7 @@ use crate::{connection::Server, exit::Exit, failure::Failure, output::Output, re
 
 /// The logs of a run that is over are stored a moment after its end; longer than this is not worth waiting.
 const LOGS_WITHIN: Duration = Duration::from_secs(10);
-/// What the server allows for one WaitRun.
+/// What the server allows for one `WaitRun`.
 const ONE_WAIT: Duration = Duration::from_secs(60);
 
 /// Whether to stay.

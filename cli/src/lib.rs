@@ -10,15 +10,20 @@ mod clock;
 mod commands;
 mod connection;
 mod context;
+mod demo;
 mod exit;
 mod failure;
 mod follow;
 mod hint;
+mod logging;
 mod output;
 mod payload;
 mod resource;
+mod server;
 mod session;
 mod settings;
+mod signals;
+#[expect(dead_code, reason = "CONNECT: it spawns the built-in worker of demo/handlers.rs")]
 mod tasks;
 mod times;
 

@@ -4,7 +4,11 @@
 //! environment, user file, default. Nothing is read from the working directory: a cloned repository must not
 //! redirect a key.
 
-use std::{env, ffi::OsStr, path::PathBuf};
+use std::{
+    env,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, ValueEnum};
 use secrecy::SecretString;
@@ -16,29 +20,30 @@ use crate::{
 };
 
 /// What every command takes.
+#[allow(clippy::doc_markdown, rustdoc::bare_urls, reason = "doc comments of arguments are the help a person reads")]
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Global options")]
-pub struct GlobalArgs {
+pub(crate) struct GlobalArgs {
     /// How to print [env: MAINSPRING_OUTPUT] [default: table]
     #[arg(short, long, global = true, value_name = "FORMAT")]
-    pub output: Option<Format>,
+    pub(crate) output: Option<Format>,
     /// Server, host:port or http://host:port [env: MAINSPRING_ADDRESS] [default: http://127.0.0.1:7420]
     #[arg(long, global = true, value_name = "ADDRESS")]
-    pub address: Option<Address>,
+    pub(crate) address: Option<Address>,
     /// Context of config.toml to use [env: MAINSPRING_CONTEXT]
     #[arg(long, global = true, value_name = "NAME")]
-    pub context: Option<String>,
-    /// Namespace to work in [default: the context's, else "default"]
+    pub(crate) context: Option<String>,
+    /// Namespace to work in [env: MAINSPRING_NAMESPACE] [default: the context's, else "default"]
     #[arg(short, long, global = true, value_name = "NAME")]
-    pub namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
     /// When to use colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = false)]
-    pub color: ColorChoice,
+    pub(crate) color: ColorChoice,
 }
 
 /// How data is printed. wide, yaml and name come later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people; tab-separated where stdout is no terminal.
     #[default]
     Table,
@@ -49,8 +54,9 @@ pub enum Format {
 }
 
 /// When to use colour.
+#[allow(clippy::doc_markdown, reason = "doc comments of arguments are the help a person reads")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ColorChoice {
+pub(crate) enum ColorChoice {
     /// On a terminal, unless NO_COLOR or TERM=dumb says otherwise.
     #[default]
     Auto,
@@ -66,6 +72,7 @@ pub struct Environment {
     address: Option<String>,
     api_key: Option<SecretString>,
     context: Option<String>,
+    namespace: Option<String>,
     output: Option<String>,
     config: Option<PathBuf>,
     xdg_config_home: Option<PathBuf>,
@@ -74,9 +81,9 @@ pub struct Environment {
     force_color: bool,
     dumb_terminal: bool,
     /// What `serve` and `dev` log, in the words of tracing's filters.
-    pub log_filter: Option<String>,
+    pub(crate) log_filter: Option<String>,
     /// The server's configuration file.
-    pub server_config: Option<PathBuf>,
+    pub(crate) server_config: Option<PathBuf>,
 }
 
 impl Environment {
@@ -90,6 +97,7 @@ impl Environment {
             address: text("MAINSPRING_ADDRESS"),
             api_key: text("MAINSPRING_API_KEY").map(|key| key.trim().to_owned().into()),
             context: text("MAINSPRING_CONTEXT"),
+            namespace: text("MAINSPRING_NAMESPACE"),
             output: text("MAINSPRING_OUTPUT"),
             config: path("MAINSPRING_CONFIG"),
             xdg_config_home: path("XDG_CONFIG_HOME").filter(|path| path.is_absolute()),
@@ -109,7 +117,7 @@ impl Environment {
 
     /// Where the user's files are. `MAINSPRING_CONFIG` names the folder, or the `config.toml` in it; else it is
     /// `$XDG_CONFIG_HOME/mainspring`, else `$HOME/.config/mainspring`. `None` where there is no home at all.
-    pub fn folder(&self) -> Option<Folder> {
+    pub(crate) fn folder(&self) -> Option<Folder> {
         if let Some(config) = &self.config {
             return Some(Folder::named(config));
         }
@@ -117,8 +125,14 @@ impl Environment {
         Some(Folder::at(base.join("mainspring")))
     }
 
+    /// A path as a person writes it, with `~` for home.
+    pub(crate) fn shortened(&self, path: &Path) -> PathBuf {
+        let below_home = self.home.as_ref().and_then(|home| path.strip_prefix(home).ok());
+        below_home.map_or_else(|| path.into(), |rest| Path::new("~").join(rest))
+    }
+
     /// The format data is printed in.
-    pub fn format(&self, args: &GlobalArgs) -> Result<Format, Failure> {
+    pub(crate) fn format(&self, args: &GlobalArgs) -> Result<Format, Failure> {
         match (args.output, &self.output) {
             (Some(format), _) => Ok(format),
             (None, None) => Ok(Format::default()),
@@ -128,7 +142,7 @@ impl Environment {
     }
 
     /// Whether to colour what goes to a stream.
-    pub fn color(&self, choice: ColorChoice, is_terminal: bool) -> bool {
+    pub(crate) fn color(&self, choice: ColorChoice, is_terminal: bool) -> bool {
         match choice {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
@@ -142,15 +156,15 @@ impl Environment {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// The server.
-    pub address: Address,
+    pub(crate) address: Address,
     /// The credential; `None` where nobody is signed in.
-    pub api_key: Option<SecretString>,
+    pub(crate) api_key: Option<SecretString>,
     /// Empty means "default", as in the API.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// The context in use.
-    pub context: Option<String>,
+    pub(crate) context: Option<String>,
     /// The context has a key, and it was held back because the call goes elsewhere.
-    pub key_held_back: bool,
+    pub(crate) key_held_back: bool,
 }
 
 impl Settings {
@@ -183,6 +197,7 @@ impl Settings {
         let namespace = args
             .namespace
             .clone()
+            .or_else(|| environment.namespace.clone())
             .or_else(|| context.and_then(|context| context.namespace.clone()))
             .unwrap_or_default();
         Ok(Self { address, api_key, namespace, context: selected.cloned(), key_held_back })
@@ -242,9 +257,11 @@ mod tests {
         );
 
         environment.address = Some("elsewhere:1".into());
+        environment.namespace = Some("theirs".into());
         environment.api_key = Some("from-env".to_owned().into());
         let settings = Settings::load(&args, &environment).unwrap();
         assert_eq!((settings.address.to_string().as_str(), key(&settings)), ("http://elsewhere:1", Some("from-env")));
+        assert_eq!(settings.namespace, "theirs");
 
         args.address = Some("[::1]:2".parse().unwrap());
         args.namespace = Some("mine".into());

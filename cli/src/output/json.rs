@@ -43,7 +43,7 @@ fn written<M: Message>(message: &M, formatter: impl Formatter) -> String {
     text
 }
 
-/// Writes doubles that are whole numbers as `1`, where serde_json writes `1.0`. Every reader takes both; people who
+/// Writes doubles that are whole numbers as `1`, where `serde_json` writes `1.0`. Every reader takes both; people who
 /// typed `1` want to see `1`.
 struct Whole<F>(F);
 
