@@ -31,6 +31,13 @@ pub use crate::{commands::Cli, exit::Exit, settings::Environment};
 
 use crate::{failure::Failure, output::Output, session::Session, settings::GlobalArgs};
 
+/// The tree of commands, for tests and for whatever is generated from it.
+pub fn command() -> clap::Command {
+    use clap::CommandFactory as _;
+
+    Cli::command()
+}
+
 /// Does what was typed, tells what went wrong, says how the process ends.
 pub async fn run(cli: Cli, environment: Environment) -> Exit {
     let Cli { global, command } = cli;

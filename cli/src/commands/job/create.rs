@@ -26,9 +26,9 @@ const PREVIEWED: i32 = 3;
 /// Create a job
 #[derive(Args, Debug)]
 #[command(before_help = examples![
-    "mainspring job create greet --type demo.hello --cron '0 9 * * 1-5' --tz Europe/Berlin -d name=team --dry-run",
-    "mainspring job create often --type demo.hello --every 30s --overlap skip --max-attempts 5 --backoff 2s",
-    "mainspring job create by-hand --type demo.sleep -d seconds:=1 --label team=ops",
+    "mainspring job create greet --type demo.hello --cron '0 9 * * 1-5' --tz Europe/Berlin --dry-run",
+    "mainspring job create often --type demo.hello --every 30s --max-attempts 5 --backoff 2s",
+    "mainspring job create by-hand --type demo.sleep -d seconds:=1 --overlap allow",
 ])]
 pub(crate) struct CreateArgs {
     /// Its name: lower case letters, digits, `.`, `_`, `-`; it is never changed
