@@ -80,6 +80,11 @@ impl Failure {
         &self.0.reason
     }
 
+    /// What happened, in one sentence.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// How the process ends.
     pub(crate) fn exit(&self) -> Exit {
         self.0.exit
@@ -124,6 +129,14 @@ impl Failure {
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let details = status.get_error_details();
+        // A source does not travel: this status was made on our side, by a connection that broke or a call that took
+        // too long. Its code depends on where exactly the wire was cut, so it says nothing.
+        if let Some(source) = std::error::Error::source(&status)
+            && details.error_info().is_none()
+        {
+            let message = format!("the connection to the server broke: {}", innermost(source));
+            return Self::new(Exit::Unreachable, "SERVER_UNREACHABLE", message);
+        }
         let (reason, metadata) = match details.error_info() {
             Some(info) => (info.reason.clone(), info.metadata.clone().into_iter().collect()),
             // A proxy, or a server that is not ours: the code is all there is.
@@ -282,6 +295,14 @@ mod tests {
         let failure = Failure::from(Status::new(Code::Unimplemented, ""));
         assert_eq!(failure.reason(), "UNIMPLEMENTED");
         assert!(failure.text().contains("the server answered UNIMPLEMENTED"));
+    }
+
+    #[test]
+    fn a_connection_that_broke_is_unreachable_whatever_its_code() {
+        let cause = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let failure = Failure::from(Status::from_error(Box::new(cause)));
+        assert_eq!((failure.exit(), failure.reason()), (Exit::Unreachable, "SERVER_UNREACHABLE"));
+        assert!(failure.is_passing());
     }
 
     #[test]

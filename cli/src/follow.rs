@@ -16,7 +16,11 @@ use mainspring_proto::scheduler::v1::{Run, RunState, WaitRunRequest};
 use tokio::{pin, select, signal, sync::mpsc, time::timeout};
 
 pub(crate) use self::screen::{LogLine, interrupted};
-use self::{screen::Screen, story::Story, watch::Seen};
+use self::{
+    screen::Screen,
+    story::Story,
+    watch::{Seen, Snapshot},
+};
 use crate::{connection::Server, exit::Exit, failure::Failure, output::Output, resource, times::Length};
 
 /// The logs of a run that is over are stored a moment after its end; longer than this is not worth waiting.
@@ -109,7 +113,7 @@ async fn tell(server: &Server, out: &Output, run: Run) -> Result<Run, Failure> {
     let mut screen = Screen::new(out);
     let mut story = Story::new(run.run_id.clone());
     let (tell, mut told) = mpsc::channel(64);
-    screen.lines(story.advance(&run))?;
+    screen.lines(story.advance(&run, ""))?;
 
     let sources = watch::all(server, &run.run_id, tell);
     pin!(sources);
@@ -132,10 +136,14 @@ async fn tell(server: &Server, out: &Output, run: Run) -> Result<Run, Failure> {
             }
         };
         match seen {
-            Some(Seen::Run(run)) => {
-                screen.lines(story.advance(&run))?;
+            Some(Seen::Run(snapshot)) => {
+                let Snapshot { run, worker } = *snapshot;
+                screen.lines(story.advance(&run, &worker))?;
+                if let Some(progress) = &run.progress {
+                    screen.progress(progress)?;
+                }
                 if is_over(run.state()) {
-                    last = Some(*run);
+                    last = Some(run);
                 }
             }
             Some(Seen::Progress(progress)) => screen.progress(&progress)?,
@@ -167,7 +175,7 @@ pub(crate) async fn logs(server: &Server, out: &Output, run_id: &str, min_level:
                 Seen::Logs(entries) => {
                     entries.iter().try_for_each(|entry| out.line(&LogLine::new(entry, out.look()).to_string()))?
                 }
-                Seen::Run(run) => all.run = Some(*run),
+                Seen::Run(snapshot) => all.run = Some(snapshot.run),
                 Seen::Note(note) => out.note(note),
                 Seen::Progress(_) | Seen::LogsEnded => {}
             }

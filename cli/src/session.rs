@@ -31,7 +31,8 @@ impl Session {
     /// The server, connected.
     pub(crate) async fn server(&self) -> Result<Server, Failure> {
         let settings = self.settings()?;
-        if settings.key_held_back {
+        // Where a program reads stderr, nothing but an error may be on it.
+        if settings.key_held_back && !self.out.is_json() {
             let context = settings.context.as_deref().unwrap_or_default();
             self.out.note(format!(
                 "note: the key of context {context} belongs to another server and is not sent to {}; set MAINSPRING_API_KEY",

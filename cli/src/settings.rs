@@ -31,6 +31,9 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub(crate) address: Option<Address>,
     /// Context of config.toml to use [env: MAINSPRING_CONTEXT]
+    ///
+    /// config.toml and credentials.toml are in the folder that MAINSPRING_CONFIG names (or the config.toml it names), else
+    /// in $XDG_CONFIG_HOME/mainspring, else in ~/.config/mainspring.
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) context: Option<String>,
     /// Namespace to work in [env: MAINSPRING_NAMESPACE] [default: the context's, else "default"]

@@ -25,8 +25,8 @@ fn text(bytes: &[u8]) -> String {
 
 /// An address nobody listens on.
 fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("it is bound").to_string()
 }
 
 #[test]

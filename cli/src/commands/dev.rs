@@ -83,7 +83,7 @@ pub(super) async fn run(args: DevArgs, session: &Session) -> Result<Exit, Failur
         }
         None => Some(sign_in(session, &address, &key)),
     };
-    let demo = if args.no_demo { None } else { Some(Demo::start(&address, &key).await?) };
+    let demo = if args.no_demo { None } else { demo(&address, &key, session).await };
     if let Some(login) = &saved {
         let banner =
             Banner { address: &address, data: data.path(), ephemeral: args.ephemeral, login, demo: demo.is_some() };
@@ -107,6 +107,17 @@ pub(super) async fn run(args: DevArgs, session: &Session) -> Result<Exit, Failur
     Ok(Exit::Done)
 }
 
+/// The demo is something to look at; without it there is still a server.
+async fn demo(address: &Address, key: &SecretString, session: &Session) -> Option<Demo> {
+    match Demo::start(address, key).await {
+        Ok(demo) => Some(demo),
+        Err(failure) => {
+            session.out.note(format!("note: no demo jobs: {} ({})", failure.message(), failure.reason()));
+            None
+        }
+    }
+}
+
 /// What became of the context that leads to this server.
 #[derive(Debug)]
 enum Login {
@@ -122,7 +133,7 @@ fn sign_in(session: &Session, address: &Address, key: &SecretString) -> Login {
     };
     match folder.save(CONTEXT, &address.to_string(), key) {
         Ok(saved) => Login::Saved(saved, session.environment.shortened(folder.credentials())),
-        Err(failure) => Login::NotSaved(failure.text().lines().next().unwrap_or_default().into()),
+        Err(failure) => Login::NotSaved(failure.message().into()),
     }
 }
 

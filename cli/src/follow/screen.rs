@@ -4,6 +4,7 @@
 use std::fmt;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::Timestamp;
 use mainspring_proto::scheduler::v1::{Progress, StoredLogEntry};
 
 use crate::{
@@ -21,7 +22,8 @@ const WHOLE: u64 = 1000;
 pub(super) struct Screen<'a> {
     out: &'a Output,
     bar: Option<ProgressBar>,
-    progress: Option<String>,
+    /// The last line about it, and when that was true.
+    progress: Option<(String, Option<Timestamp>)>,
 }
 
 impl<'a> Screen<'a> {
@@ -39,22 +41,27 @@ impl<'a> Screen<'a> {
         entries.iter().try_for_each(|entry| self.line(&LogLine::new(entry, self.out.look()).to_string()))
     }
 
-    /// How far it is: a bar that moves where somebody watches, else a line per change.
+    /// How far it is: a bar that moves where somebody watches, else a line per change. Old news are ignored.
     pub(super) fn progress(&mut self, progress: &Progress) -> Result<(), Failure> {
-        let line = told(progress);
-        if self.progress.as_ref() == Some(&line) {
+        let time = progress.update_time.as_ref().and_then(times::from_proto);
+        if self.progress.as_ref().is_some_and(|(line, last)| time < *last || *line == self.told(progress)) {
             return Ok(());
         }
-        if !self.out.is_watched() || self.out.is_json() {
+        let line = self.told(progress);
+        if self.out.is_watched() && !self.out.is_json() {
+            let bar = self.bar.get_or_insert_with(bar);
+            bar.set_message(visible(&progress.message));
+            bar.set_position((progress.fraction.clamp(0.0, 1.0) * WHOLE as f64) as u64);
+        } else {
             self.line(&line)?;
-            self.progress = Some(line);
-            return Ok(());
         }
-        let bar = self.bar.get_or_insert_with(bar);
-        bar.set_position((progress.fraction.clamp(0.0, 1.0) * WHOLE as f64) as u64);
-        bar.set_message(progress.message.clone());
-        self.progress = Some(line);
+        self.progress = Some((line, time));
         Ok(())
+    }
+
+    fn told(&self, progress: &Progress) -> String {
+        let time = stamp(progress.update_time.as_ref(), self.out.look().terminal);
+        format!("{time}{:3.0} %  {}", progress.fraction * 100.0, visible(&progress.message)).trim_end().into()
     }
 
     /// Something about the watching.
@@ -66,7 +73,7 @@ impl<'a> Screen<'a> {
     pub(super) fn end(&mut self, line: &str) -> Result<(), Failure> {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
-            if let Some(progress) = self.progress.take() {
+            if let Some((progress, _)) = self.progress.take() {
                 self.line(&progress)?;
             }
         }
@@ -100,10 +107,13 @@ fn bar() -> ProgressBar {
     bar
 }
 
-fn told(progress: &Progress) -> String {
-    let time = progress.update_time.as_ref().and_then(times::from_proto).map(times::time_of_day);
-    let time = time.map(|time| format!("{time} ")).unwrap_or_default();
-    format!("{time}{:3.0} %  {}", progress.fraction * 100.0, visible(&progress.message)).trim_end().into()
+/// A time before a line: of day where a person reads it, whole in a pipe.
+fn stamp(time: Option<&prost_types::Timestamp>, terminal: bool) -> String {
+    match time.and_then(times::from_proto) {
+        None => String::new(),
+        Some(time) if terminal => format!("{} ", times::time_of_day(time)),
+        Some(time) => format!("{time} "),
+    }
 }
 
 /// One line of a log: time, level, text, fields.
@@ -126,15 +136,8 @@ impl fmt::Display for LogLine<'_> {
         if *dropped_before > 0 {
             writeln!(f, "… {dropped_before} lines are missing here")?;
         }
-        if let Some(time) = log_time.as_ref().and_then(times::from_proto) {
-            if self.terminal {
-                write!(f, "{} ", times::time_of_day(time))?;
-            } else {
-                write!(f, "{time} ")?;
-            }
-        }
         let level = if level == "WARNING" { "WARN" } else { level };
-        write!(f, "{level:<5} {}", visible(message))?;
+        write!(f, "{}{level:<5} {}", stamp(log_time.as_ref(), self.terminal), visible(message))?;
         for (key, value) in fields {
             write!(f, "  {key}={}", visible(value))?;
         }
@@ -164,9 +167,9 @@ pub(crate) fn interrupted(out: &Output, run_id: &str) -> Exit {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use mainspring_proto::scheduler::v1::{Progress, StoredLogEntry};
+    use mainspring_proto::scheduler::v1::StoredLogEntry;
 
-    use super::{LogLine, told};
+    use super::LogLine;
     use crate::output::Look;
 
     #[test]
@@ -184,11 +187,5 @@ mod tests {
             LogLine::new(&entry, &look).to_string(),
             "… 2 lines are missing here\n1970-01-01T00:00:00Z WARN  red \\u{1b}[31m\nnext  k=v"
         );
-    }
-
-    #[test]
-    fn progress_is_a_line_where_nobody_watches() {
-        let progress = Progress { fraction: 0.5, message: "greeting 2 of 3".into(), update_time: None };
-        assert_eq!(told(&progress), " 50 %  greeting 2 of 3");
     }
 }

@@ -40,21 +40,21 @@ impl Story {
     }
 
     /// The lines that are new. The end is not among them: it is told when the log was.
-    pub(super) fn advance(&mut self, run: &Run) -> Vec<String> {
+    pub(super) fn advance(&mut self, run: &Run, worker: &str) -> Vec<String> {
         let mut lines = Vec::new();
         let state = run.state();
         // A run that was over before anybody looked did run, and is told so.
         if is_over(state) && run.attempt > 0 && run.start_time.is_some() {
-            lines.extend(self.step(run, RunState::Running));
+            lines.extend(self.step(run, RunState::Running, worker));
         }
         if !is_over(state) {
-            lines.extend(self.step(run, state));
+            lines.extend(self.step(run, state, worker));
             lines.extend(self.waits(run));
         }
         lines
     }
 
-    fn step(&mut self, run: &Run, state: RunState) -> Option<String> {
+    fn step(&mut self, run: &Run, state: RunState, worker: &str) -> Option<String> {
         let place = (run.attempt, phase(state)?);
         if self.told.is_some_and(|told| place <= told) {
             return None;
@@ -77,7 +77,7 @@ impl Story {
             RunState::Unspecified => String::new(),
             before => format!("{} → ", state_word(before)),
         };
-        let more = detail(run, state);
+        let more = detail(run, state, worker);
         let lasted = lasted.map(|lasted| format!(" ({lasted})")).unwrap_or_default();
         Some(format!("run/{}  {arrow}{}{more}{lasted}", self.run_id, state_word(state)))
     }
@@ -140,14 +140,14 @@ fn begin(run: &Run, state: RunState) -> Option<Timestamp> {
     time.and_then(times::from_proto)
 }
 
-fn detail(run: &Run, state: RunState) -> String {
+fn detail(run: &Run, state: RunState, worker: &str) -> String {
     match state {
         RunState::Scheduled => match run.due_time.as_ref().and_then(times::from_proto) {
             Some(due) => format!(", due at {}", times::local(due)),
             None => String::new(),
         },
         RunState::Running => {
-            let worker = if run.worker_id.is_empty() { String::new() } else { format!(" on worker/{}", run.worker_id) };
+            let worker = if worker.is_empty() { String::new() } else { format!(" on worker/{worker}") };
             if run.attempt > 1 { format!("{worker}, attempt {}", run.attempt) } else { worker }
         }
         RunState::RetryWait => {
@@ -187,40 +187,46 @@ mod tests {
     }
 
     fn running(attempt: i64) -> Run {
-        Run { start_time: at(20), worker_id: "built-in".into(), ..run(RunState::Running, attempt) }
+        Run { start_time: at(20), ..run(RunState::Running, attempt) }
     }
 
     #[test]
     fn each_state_is_told_once_and_in_order() {
         let mut story = Story::new("R".into());
-        assert_eq!(story.advance(&run(RunState::Queued, 0)), ["run/R  queued"]);
-        assert!(story.advance(&run(RunState::Queued, 0)).is_empty());
-        assert!(story.advance(&run(RunState::Leased, 1)).is_empty());
-        assert_eq!(story.advance(&running(1)), ["run/R  queued → running on worker/built-in (0.02 s)"]);
-        assert!(story.advance(&run(RunState::Queued, 0)).is_empty(), "old news");
-        assert!(story.advance(&running(1)).is_empty());
+        assert_eq!(story.advance(&run(RunState::Queued, 0), "built-in"), ["run/R  queued"]);
+        assert!(story.advance(&run(RunState::Queued, 0), "built-in").is_empty());
+        assert!(story.advance(&run(RunState::Leased, 1), "built-in").is_empty());
+        assert_eq!(story.advance(&running(1), "built-in"), ["run/R  queued → running on worker/built-in (0.02 s)"]);
+        assert!(story.advance(&run(RunState::Queued, 0), "built-in").is_empty(), "old news");
+        assert!(story.advance(&running(1), "built-in").is_empty());
     }
 
     #[test]
     fn a_run_that_was_over_at_once_reads_like_a_slow_one() {
         let mut story = Story::new("R".into());
-        assert_eq!(story.advance(&run(RunState::Queued, 0)).len(), 1);
+        assert_eq!(story.advance(&run(RunState::Queued, 0), "built-in").len(), 1);
         let over = Run { state: RunState::Succeeded.into(), end_time: at(330), ..running(1) };
-        assert_eq!(story.advance(&over), ["run/R  queued → running on worker/built-in (0.02 s)"]);
-        assert!(story.advance(&over).is_empty());
+        assert_eq!(story.advance(&over, "built-in"), ["run/R  queued → running on worker/built-in (0.02 s)"]);
+        assert!(story.advance(&over, "built-in").is_empty());
         assert_eq!(ending(&over), "run/R  succeeded in 0.33 s");
     }
 
     #[test]
     fn a_retry_is_a_chapter_of_its_own() {
         let mut story = Story::new("R".into());
-        story.advance(&run(RunState::Queued, 0));
-        story.advance(&running(1));
+        story.advance(&run(RunState::Queued, 0), "built-in");
+        story.advance(&running(1), "built-in");
         let failed = Failure { reason: "BOOM".into(), message: "no luck".into(), ..Failure::default() };
         let waits = Run { failure: Some(failed.clone()), ..run(RunState::RetryWait, 1) };
-        assert_eq!(story.advance(&waits), ["run/R  running → retry_wait, attempt 1 did not succeed: no luck"]);
-        assert_eq!(story.advance(&run(RunState::Queued, 1)), ["run/R  retry_wait → queued"]);
-        assert_eq!(story.advance(&running(2)), ["run/R  queued → running on worker/built-in, attempt 2 (0.02 s)"]);
+        assert_eq!(
+            story.advance(&waits, "built-in"),
+            ["run/R  running → retry_wait, attempt 1 did not succeed: no luck"]
+        );
+        assert_eq!(story.advance(&run(RunState::Queued, 1), "built-in"), ["run/R  retry_wait → queued"]);
+        assert_eq!(
+            story.advance(&running(2), "built-in"),
+            ["run/R  queued → running on worker/built-in, attempt 2 (0.02 s)"]
+        );
         let over = Run { end_time: at(2000), reason: "BOOM".into(), failure: Some(failed), ..run(RunState::Failed, 2) };
         assert_eq!(ending(&over), "run/R  failed in 2.00 s: BOOM: no luck");
     }
@@ -229,8 +235,8 @@ mod tests {
     fn why_it_waits_is_told_once() {
         let mut story = Story::new("R".into());
         let waits = Run { wait_reason: "no worker handles it".into(), ..run(RunState::Queued, 0) };
-        assert_eq!(story.advance(&waits), ["run/R  queued", "run/R  waiting: no worker handles it"]);
-        assert!(story.advance(&waits).is_empty());
+        assert_eq!(story.advance(&waits, "built-in"), ["run/R  queued", "run/R  waiting: no worker handles it"]);
+        assert!(story.advance(&waits, "built-in").is_empty());
     }
 
     #[test]

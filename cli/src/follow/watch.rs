@@ -25,8 +25,8 @@ const LATER: Duration = Duration::from_secs(30);
 /// What a source saw.
 #[derive(Debug)]
 pub(super) enum Seen {
-    /// The run as it stands, with the name of its worker in `worker_id` where that is known.
-    Run(Box<Run>),
+    /// The run as it stands.
+    Run(Box<Snapshot>),
     /// What the attempt said of itself.
     Progress(Progress),
     /// Lines, in order.
@@ -37,17 +37,21 @@ pub(super) enum Seen {
     Note(String),
 }
 
+/// A run, and what people call its worker.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) run: Run,
+    /// The name of its worker, else the worker's id, else nothing.
+    pub(super) worker: String,
+}
+
 /// All three; ends when the truth is that the run is over, and its log was told.
 pub(super) async fn all(server: &Server, run_id: &str, tell: mpsc::Sender<Seen>) -> Result<(), Failure> {
     let logs = async {
         let result = logs(server, run_id, String::new(), tell.clone()).await;
         if let Err(failure) = result {
             // Whoever may trigger may still not be allowed to read logs.
-            send(
-                &tell,
-                Seen::Note(format!("note: no logs: {}", failure.text().trim_start_matches("error: ").trim_end())),
-            )
-            .await;
+            send(&tell, Seen::Note(format!("note: no logs: {} ({})", failure.message(), failure.reason()))).await;
             send(&tell, Seen::LogsEnded).await;
         }
     };
@@ -150,6 +154,9 @@ pub(super) async fn logs(
                 if pauses.is_exhausted() {
                     return Err(gone(run_id, ended.err()));
                 }
+                if pauses.is_first() {
+                    send(&tell, Seen::Note("note: lost the server, trying again".into())).await;
+                }
                 clock::pause(pauses.next()).await;
             }
         }
@@ -176,6 +183,12 @@ async fn logs_once(
     while let Some(message) = stream.message().await? {
         pauses.reset();
         if let Some(last) = message.entries.last() {
+            // Lines of a new attempt may be here before the hint that it runs; its beginning is told first.
+            if after.is_none_or(|before| before.attempt < last.attempt)
+                && let Ok(run) = get(server, run_id).await
+            {
+                send(tell, Seen::Run(Box::new(run))).await;
+            }
             *after = Some(LogPosition { attempt: last.attempt, offset: last.offset });
             send(tell, Seen::Logs(message.entries)).await;
         }
@@ -190,35 +203,25 @@ async fn logs_once(
     Ok(over)
 }
 
-async fn get(server: &Server, run_id: &str) -> Result<Run, Failure> {
+async fn get(server: &Server, run_id: &str) -> Result<Snapshot, Failure> {
     let request = GetRunRequest { namespace: server.namespace(), run_id: run_id.into(), view: RunView::Full.into() };
     let run = patiently(async || Ok(server.scheduler().get_run(request.clone()).await?.into_inner().run)).await?;
     Ok(named(server, run.unwrap_or_default()).await)
 }
 
-/// The run with the name of its worker instead of its id: people know names.
-async fn named(server: &Server, mut run: Run) -> Run {
-    let has_worker = match run.state() {
-        RunState::Running | RunState::Succeeded | RunState::Failed | RunState::Cancelled | RunState::TimedOut => {
-            !run.worker_id.is_empty()
-        }
-        RunState::Unspecified | RunState::Scheduled | RunState::Queued | RunState::Leased | RunState::RetryWait => {
-            false
-        }
-    };
-    if has_worker {
+/// The run beside the name of its worker: people know names.
+async fn named(server: &Server, run: Run) -> Snapshot {
+    let mut worker = run.worker_id.clone();
+    if !worker.is_empty() && (run.state() == RunState::Running || is_over(run.state())) {
         let request = ListAttemptsRequest { namespace: server.namespace(), run_id: run.run_id.clone() };
         // Where it cannot be had, the id stands.
         if let Ok(answer) = server.scheduler().list_attempts(request).await {
             let attempts = answer.into_inner().attempts;
-            if let Some(attempt) = attempts.into_iter().find(|attempt| attempt.attempt == run.attempt)
-                && !attempt.worker_name.is_empty()
-            {
-                run.worker_id = attempt.worker_name;
-            }
+            let name = attempts.into_iter().find(|attempt| attempt.attempt == run.attempt).map(|a| a.worker_name);
+            worker = name.filter(|name| !name.is_empty()).unwrap_or(worker);
         }
     }
-    run
+    Snapshot { run, worker }
 }
 
 /// Repeats a read while the server is away, up to [`PATIENCE`].
@@ -264,6 +267,10 @@ impl Pauses {
 
     fn reset(&mut self) {
         *self = Self::new();
+    }
+
+    fn is_first(&self) -> bool {
+        self.spent.is_zero()
     }
 
     fn is_exhausted(&self) -> bool {

@@ -17,7 +17,7 @@ pub(super) fn render(fields: Vec<(&'static str, Cell)>, look: &Look) -> String {
         let name = if look.color { name.add_attribute(Attribute::Dim) } else { name };
         drawn.add_row([name, table::drawn(&cell, look)]);
     }
-    table::finish(&drawn)
+    table::finish(&mut drawn)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ fn aligned(columns: &[&str], rows: &[Vec<Cell>], look: &Look) -> String {
     for row in rows {
         table.add_row(row.iter().map(|cell| drawn(cell, look)));
     }
-    finish(&table)
+    finish(&mut table)
 }
 
 /// A table without lines around it. It is never narrowed: a cut id cannot be copied.
@@ -56,9 +56,13 @@ pub(super) fn drawn(cell: &Cell, look: &Look) -> Drawn {
     }
 }
 
-/// The lines, without the padding comfy-table leaves at both ends.
-pub(super) fn finish(table: &Table) -> String {
-    table.lines().map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(&line).trim_end())).collect()
+/// The lines: two spaces between columns, none around them, colour on the words alone.
+pub(crate) fn finish(table: &mut Table) -> String {
+    table.style_text_only();
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 #[cfg(test)]
