@@ -29,6 +29,8 @@ pub mod submit;
 
 use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
+
 use crate::{
     domain::{
         event::Progress,
@@ -43,8 +45,8 @@ use crate::{
         clock::SharedClock,
         signals::{Signal, Signals},
         store::{
-            NewRun, QueueChange, QueueSettings, Report, ReportAnswer, RetentionPolicy, RunView, SharedStore, StoreResult,
-            Submitted,
+            NewRun, QueueChange, QueueSettings, Report, ReportAnswer, RetentionPolicy, RunView, ShardLease,
+            SharedStore, StoreResult, Submitted,
         },
     },
     tasks::Tasks,
@@ -93,6 +95,8 @@ pub(crate) struct Core {
     pub(crate) server: ServerId,
     pub(crate) tasks: Tasks,
     pub(crate) news: News,
+    /// The right to fire, while this server has it.
+    pub(crate) shard: Mutex<Option<ShardLease>>,
     pub(crate) start_time: Instant,
     pub(crate) seed: u64,
 }
@@ -108,8 +112,9 @@ impl Engine {
     pub fn start(parts: Parts) -> Self {
         let Parts { store, broker, signals, clock, rules, retention, server, tasks, seed } = parts;
         let start_time = clock.now();
-        let news = News::new(signals.clone());
-        let core = Arc::new(Core { store, clock, signals, rules, server, tasks, news, start_time, seed });
+        let news = News::new(signals.clone(), server);
+        let shard = Mutex::new(None);
+        let core = Arc::new(Core { store, clock, signals, rules, server, tasks, news, shard, start_time, seed });
         let submit = submit::Submitter::start(&core);
         let outcome = outcome::Settler::start(&core);
         let logs = logs::LogWriter::start(&core);
