@@ -28,7 +28,8 @@ use parking_lot::Mutex;
 
 pub(crate) use keys::{KeyError, NewKey};
 pub(crate) use passwords::{Passwords, PolicyError};
-pub(crate) use secret::{SecretFileError, derived, hex};
+pub use secret::SecretFileError;
+pub(crate) use secret::hex;
 pub(crate) use sessions::{RefreshError, SignInError, SignedIn};
 pub(crate) use standing::Standing;
 
@@ -45,6 +46,7 @@ struct Inner {
     store: SharedStore,
     clock: SharedClock,
     tokens: Tokens,
+    page_key: [u8; 32],
     passwords: Passwords,
     config: AuthConfig,
     keys: Remembered<ApiKeyRecord>,
@@ -144,11 +146,13 @@ impl Auth {
         config: AuthConfig,
     ) -> Result<Self, SecretFileError> {
         let seed = secret::from_file(&data.join("signing-key"), || secret::random::<32>())?;
-        let tokens = Tokens::new(&seed, config.issuer.clone(), config.audience.clone()).map_err(SecretFileError::Key)?;
+        let tokens =
+            Tokens::new(&seed, config.issuer.clone(), config.audience.clone()).map_err(SecretFileError::Key)?;
         Ok(Self(Arc::new(Inner {
             store,
             clock,
             tokens,
+            page_key: secret::derived(&seed, "page tokens"),
             passwords: Passwords::new(),
             config,
             keys: Remembered::default(),
@@ -210,7 +214,12 @@ impl Auth {
         Ok(found)
     }
 
-    pub(crate) fn now(&self) -> Instant {
+    /// The key that page tokens are signed with; nobody finds the signing key by it.
+    pub(crate) fn page_key(&self) -> [u8; 32] {
+        self.0.page_key
+    }
+
+    fn now(&self) -> Instant {
         self.0.clock.now()
     }
 }

@@ -17,7 +17,8 @@ const MAX_WAITING: usize = 64;
 /// Nobody waits longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A hash that no password has, under the parameters in force: unknown users cost the same work as known ones.
-const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bWFpbnNwcmluZy1ub2JvZHk$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$bWFpbnNwcmluZy1ub2JvZHk$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Why a text is not taken as a new password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

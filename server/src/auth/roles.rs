@@ -42,7 +42,16 @@ pub static ROLES: &[(&str, &[&str])] = &[
     ),
     (
         VIEWER,
-        &["events.read", "jobs.read", "keys.read", "logs.read", "queues.read", "runs.read", "server.read", "workers.read"],
+        &[
+            "events.read",
+            "jobs.read",
+            "keys.read",
+            "logs.read",
+            "queues.read",
+            "runs.read",
+            "server.read",
+            "workers.read",
+        ],
     ),
     (WORKER, &["worker.serve"]),
 ];

@@ -41,7 +41,7 @@ pub(super) fn hash(secret: &str) -> [u8; 32] {
 }
 
 /// A key for another purpose, from which the first cannot be found.
-pub(crate) fn derived(key: &[u8], purpose: &str) -> [u8; 32] {
+pub(super) fn derived(key: &[u8], purpose: &str) -> [u8; 32] {
     // Both parts have a fixed length, so that none can be mistaken for the other.
     let mut digest = Sha256::new();
     digest.update(Sha256::digest(key));

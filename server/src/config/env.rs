@@ -67,7 +67,8 @@ const NAMES: &[&str] = &[
 impl Config {
     /// Takes what the process's environment says over what stands here already.
     pub fn from_env(self) -> Result<Self, EnvError> {
-        let read = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let read =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         self.with_vars(read)
     }
 

@@ -4,11 +4,7 @@
 //! behind this module checks again. Writing never fails. Both destructure, so that a new field does not compile until it
 //! is placed.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Display,
-    str::FromStr,
-};
+use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
 use mainspring_engine::domain::names::{NamespaceName, Scope};
 
@@ -176,7 +172,10 @@ impl Check {
         match P::try_from(number) {
             Ok(value) => read(value),
             Err(_) => {
-                self.refuse(field, format!("{number} is not a value of this enum; the client may be newer than the server"));
+                self.refuse(
+                    field,
+                    format!("{number} is not a value of this enum; the client may be newer than the server"),
+                );
                 None
             }
         }
@@ -209,9 +208,7 @@ mod tests {
             check.scope("Not A Name");
             check.under("job", |check| {
                 check.text("display_name", "x".repeat(129), 128);
-                check.each("schedules", ["", "B"], |check, name| {
-                    check.required::<NamespaceName>("name", name)
-                });
+                check.each("schedules", ["", "B"], |check, name| check.required::<NamespaceName>("name", name));
             });
             Some(())
         })

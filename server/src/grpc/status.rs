@@ -187,8 +187,7 @@ impl Refusal {
 
     /// One bad field.
     pub(crate) fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
-        let bad =
-            BadField { field: field.into(), description: description.into(), reason: Reason::FieldInvalid };
+        let bad = BadField { field: field.into(), description: description.into(), reason: Reason::FieldInvalid };
         Self::fields(vec![bad], BTreeMap::new())
     }
 
@@ -210,7 +209,12 @@ impl Refusal {
     }
 
     /// Something is not there.
-    pub(crate) fn missing(reason: Reason, kind: &'static str, name: impl fmt::Display, place: impl fmt::Display) -> Self {
+    pub(crate) fn missing(
+        reason: Reason,
+        kind: &'static str,
+        name: impl fmt::Display,
+        place: impl fmt::Display,
+    ) -> Self {
         let mut refusal = Self::new(reason, format!("there is no {kind} `{name}` in namespace `{place}`"));
         refusal.0.resource = Some((kind, name.to_string()));
         refusal
@@ -278,8 +282,11 @@ impl Refusal {
     /// The details, as tonic wants them.
     fn details(&self) -> ErrorDetails {
         let Inner { reason, message, metadata, fields, retry_after, resource, precondition } = &*self.0;
-        let mut details =
-            ErrorDetails::with_error_info(reason.name(), DOMAIN, metadata.clone().into_iter().collect::<std::collections::HashMap<_, _>>());
+        let mut details = ErrorDetails::with_error_info(
+            reason.name(),
+            DOMAIN,
+            metadata.clone().into_iter().collect::<std::collections::HashMap<_, _>>(),
+        );
         if !fields.is_empty() {
             let violations = fields.iter().map(|bad| FieldViolation {
                 field: bad.field.clone(),
@@ -379,7 +386,8 @@ mod tests {
         let status = Status::from(Refusal::fields(mixed, BTreeMap::new()));
         let details = status.get_error_details();
         assert_eq!(details.error_info().unwrap().reason, "FIELD_INVALID");
-        let reasons: Vec<_> = details.bad_request().unwrap().field_violations.iter().map(|v| v.reason.as_str()).collect();
+        let reasons: Vec<_> =
+            details.bad_request().unwrap().field_violations.iter().map(|v| v.reason.as_str()).collect();
         assert_eq!(reasons, ["CRON_INVALID", "FIELD_INVALID"]);
     }
 

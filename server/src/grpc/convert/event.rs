@@ -51,10 +51,9 @@ pub(crate) fn event(event: Event) -> Option<wire::Event> {
                 state: queue::worker_status(status),
             }),
         ),
-        Detail::Queue { queue, paused } => (
-            wire::EventTopic::Queues,
-            wire::event::Detail::Queue(wire::QueueEvent { queue: queue.into(), paused }),
-        ),
+        Detail::Queue { queue, paused } => {
+            (wire::EventTopic::Queues, wire::event::Detail::Queue(wire::QueueEvent { queue: queue.into(), paused }))
+        }
     };
     Some(wire::Event {
         cursor: String::new(),
@@ -66,7 +65,11 @@ pub(crate) fn event(event: Event) -> Option<wire::Event> {
 }
 
 /// Nothing happened; the cursor moved.
-pub(crate) fn bookmark(time: mainspring_engine::domain::instant::Instant, namespace: String, cursor: String) -> wire::Event {
+pub(crate) fn bookmark(
+    time: mainspring_engine::domain::instant::Instant,
+    namespace: String,
+    cursor: String,
+) -> wire::Event {
     wire::Event {
         cursor,
         event_time: Some(time::timestamp(time)),

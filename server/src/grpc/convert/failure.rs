@@ -98,10 +98,10 @@ mod tests {
             let delay = secs.map(Duration::from_secs);
             (retry.is_some() || delay.is_some()).then_some(RetryHint { retry, delay })
         });
-        let details = prop::option::of(prop::collection::vec(any::<u8>(), 0..9).prop_map(|data| FailureDetails {
-            content_type: "application/octet-stream".into(),
-            data,
-        }));
+        let details = prop::option::of(
+            prop::collection::vec(any::<u8>(), 0..9)
+                .prop_map(|data| FailureDetails { content_type: "application/octet-stream".into(), data }),
+        );
         let one = ("[A-Z_]{1,9}", ".{0,9}", ".{0,9}", details, hint).prop_map(
             |(reason, message, stack_trace, details, hint)| Failure {
                 reason,
@@ -148,10 +148,8 @@ mod tests {
         }
         assert_eq!(depth, MAX_CAUSES);
 
-        let details = wire::Payload {
-            content_type: String::new(),
-            data: Some(wire::payload::Data::Inline(vec![0; 11])),
-        };
+        let details =
+            wire::Payload { content_type: String::new(), data: Some(wire::payload::Data::Inline(vec![0; 11])) };
         let large = wire::Failure { details: Some(details), ..wire::Failure::default() };
         let read = from_worker(large, 10);
         assert!(read.details.is_none() && read.message.contains("could not be kept"));

@@ -331,7 +331,8 @@ impl Check {
             let output_schema = check.schema("output_schema", output_schema);
             let handler = Handler { job_type: job_type?, queue, description, input_schema, output_schema };
             if !seen.insert((handler.job_type.clone(), handler.queue.clone())) {
-                check.refuse("job_type", format!("`{}` is named twice for queue `{}`", handler.job_type, handler.queue));
+                check
+                    .refuse("job_type", format!("`{}` is named twice for queue `{}`", handler.job_type, handler.queue));
             }
             Some(handler)
         })

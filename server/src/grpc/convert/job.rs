@@ -125,7 +125,8 @@ impl Check {
             return Vec::new();
         }
         let Context { now, uid, stored, max_payload: _, namespace: _ } = context;
-        let reading = Reading { now, seed: uid.uuid().as_bytes(), stored };
+        let uid = uid.uuid();
+        let reading = Reading { now, seed: uid.as_bytes(), stored };
         let mut names: Vec<ScheduleName> = Vec::new();
         self.each("schedules", schedules, |check, schedule| {
             let spec = check.schedule(schedule, reading)?;
@@ -171,7 +172,8 @@ pub(crate) fn overlay(job: &mut wire::Job, new: wire::Job, mask: &[String]) {
 pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
     let next_fire_time = job.next_fire_time();
     let etag = job.etag();
-    let Job { uid, namespace, name, version, revision: _, spec, state, pause, next_times, create_time, update_time } = job;
+    let Job { uid, namespace, name, version, revision: _, spec, state, pause, next_times, create_time, update_time } =
+        job;
     let JobSpec {
         display_name,
         description,
@@ -334,7 +336,18 @@ mod tests {
     #[test]
     fn the_mask_names_every_field_that_is_not_output() {
         let pool = prost_reflect_fields("mainspring.scheduler.v1.Job");
-        let fixed = ["namespace", "job", "uid", "version", "etag", "state", "pause", "next_fire_time", "create_time", "update_time"];
+        let fixed = [
+            "namespace",
+            "job",
+            "uid",
+            "version",
+            "etag",
+            "state",
+            "pause",
+            "next_fire_time",
+            "create_time",
+            "update_time",
+        ];
         let mutable: Vec<_> = pool.iter().filter(|field| !fixed.contains(&field.as_str())).collect();
         assert_eq!(mutable, MUTABLE.iter().collect::<Vec<_>>());
     }

@@ -210,7 +210,8 @@ mod tests {
 
     #[test]
     fn limits_are_told() {
-        let too_large = wire::Payload { content_type: String::new(), data: Some(wire::payload::Data::Inline(vec![0; 11])) };
+        let too_large =
+            wire::Payload { content_type: String::new(), data: Some(wire::payload::Data::Inline(vec![0; 11])) };
         let refusal = read(|check| check.payload("payload", Some(too_large), 10)).unwrap_err();
         assert_eq!(refusal.reason(), Reason::PayloadTooLarge);
         assert_eq!(refusal.metadata()["limit_bytes"], "10");

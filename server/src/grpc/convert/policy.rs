@@ -44,7 +44,8 @@ impl Check {
         if at_most_once && lease_loss == Some(LeaseLossPolicy::Continue) {
             self.refuse("lease_loss_policy", "must be STOP, or be left out, where delivery is AT_MOST_ONCE");
         }
-        let lease_loss = lease_loss.unwrap_or(if at_most_once { LeaseLossPolicy::Stop } else { LeaseLossPolicy::Continue });
+        let lease_loss =
+            lease_loss.unwrap_or(if at_most_once { LeaseLossPolicy::Stop } else { LeaseLossPolicy::Continue });
         let retry = match retry_policy {
             Some(retry) => self.under("retry_policy", |check| check.retry(retry)),
             None => RetryPolicy { max_attempts: if at_most_once { 1 } else { 3 }, ..RetryPolicy::default() },
@@ -216,9 +217,8 @@ mod tests {
                 retry_timeouts: rest.2,
                 max_losses: rest.3,
             });
-        let timeouts = (limit(), limit(), limit(), prop::option::of(secs())).prop_map(|(queue, execution, total, grace)| {
-            Timeouts { queue, execution, total, stop_grace: grace }
-        });
+        let timeouts = (limit(), limit(), limit(), prop::option::of(secs()))
+            .prop_map(|(queue, execution, total, grace)| Timeouts { queue, execution, total, stop_grace: grace });
         (retry, timeouts, any::<bool>(), any::<bool>()).prop_map(|(mut retry, timeouts, once, stop)| {
             let (delivery, lease_loss) = match (once, stop) {
                 (true, _) => (Delivery::AtMostOnce, LeaseLossPolicy::Stop),

@@ -122,7 +122,8 @@ pub(crate) fn idempotency_key(run: RunId) -> String {
 fn cancellation(life: &Lifecycle) -> Option<wire::Cancellation> {
     let request_time = life.cancel_time?;
     // A run that was at a worker when it was cancelled, and ended without a word of that worker.
-    let over = life.state.is_terminal() && life.end_time.zip(life.stop_deadline).is_some_and(|(end, limit)| end >= limit);
+    let over =
+        life.state.is_terminal() && life.end_time.zip(life.stop_deadline).is_some_and(|(end, limit)| end >= limit);
     Some(wire::Cancellation {
         request_time: Some(time::timestamp(request_time)),
         reason: life.cancel_reason.clone().unwrap_or_default(),

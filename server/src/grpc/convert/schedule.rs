@@ -161,7 +161,12 @@ pub(crate) fn schedule(spec: ScheduleSpec, next: Option<Instant>) -> wire::Sched
 }
 
 /// The instants a schedule names after another, with what they look like on the wall and what clock changes do to them.
-pub(crate) fn preview(spec: &ScheduleSpec, after: Instant, until: Option<Instant>, count: usize) -> wire::PreviewedSchedule {
+pub(crate) fn preview(
+    spec: &ScheduleSpec,
+    after: Instant,
+    until: Option<Instant>,
+    count: usize,
+) -> wire::PreviewedSchedule {
     let ScheduleSpec { name, rule, zone, start, end } = spec;
     let from = match start {
         Some(start) if *start > after => start.timestamp() - jiff::SignedDuration::from_micros(1),
@@ -174,8 +179,7 @@ pub(crate) fn preview(spec: &ScheduleSpec, after: Instant, until: Option<Instant
         .take(count)
         .collect();
     let last = fires.last().map_or(from, |fire| fire.at);
-    let mut warnings: Vec<_> =
-        rule.validate(zone, from).unwrap_or_default().iter().map(ToString::to_string).collect();
+    let mut warnings: Vec<_> = rule.validate(zone, from).unwrap_or_default().iter().map(ToString::to_string).collect();
     // What fires with a note says so beside the instant; what does not fire has no instant to say it beside.
     warnings.extend(
         rule.dst_notes(zone, from, last, count)
@@ -261,7 +265,10 @@ mod tests {
         for schedule in [cron("0 0 30 2 *"), at("2026-11-21T11:59:59Z")] {
             assert_eq!(parsed(schedule).unwrap_err().reason(), Reason::ScheduleNeverFires);
         }
-        let over = wire::Schedule { end_time: Some(time::timestamp("2026-11-21T12:30:00Z".parse().unwrap())), ..cron("0 0 * * *") };
+        let over = wire::Schedule {
+            end_time: Some(time::timestamp("2026-11-21T12:30:00Z".parse().unwrap())),
+            ..cron("0 0 * * *")
+        };
         assert_eq!(parsed(over).unwrap_err().reason(), Reason::ScheduleNeverFires);
         assert!(parsed(at("2026-11-21T12:00:01Z")).is_ok());
     }
@@ -286,7 +293,8 @@ mod tests {
     #[test]
     fn schedules_come_back() {
         for schedule in [cron("*/15 9-17 * * MON-FRI"), cron("H H * * *"), every(90), at("2027-01-01T00:00:00Z")] {
-            let spec = parsed(wire::Schedule { name: "n".into(), time_zone: "Europe/Berlin".into(), ..schedule }).unwrap();
+            let spec =
+                parsed(wire::Schedule { name: "n".into(), time_zone: "Europe/Berlin".into(), ..schedule }).unwrap();
             assert_eq!(parsed(super::schedule(spec.clone(), None)).unwrap(), spec);
         }
     }

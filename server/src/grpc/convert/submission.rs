@@ -140,7 +140,13 @@ pub(crate) fn job_ref(job: &Job) -> JobRef {
 }
 
 /// A run like one that is over. Its view must have come with everything.
-pub(crate) fn again(old: RunView, job: Option<JobRef>, note: String, request: Option<RequestKey>, context: &Context) -> Option<NewRun> {
+pub(crate) fn again(
+    old: RunView,
+    job: Option<JobRef>,
+    note: String,
+    request: Option<RequestKey>,
+    context: &Context,
+) -> Option<NewRun> {
     let detail = old.detail?;
     let new = Parts {
         due: None,
@@ -222,7 +228,8 @@ mod tests {
         let run = read(|check| check.submission(wire::RunSubmission { due_time: past, ..sent() }, &context())).unwrap();
         assert_eq!(run.due, context().now);
         let later = Some(prost_types::Timestamp { seconds: 9, nanos: 0 });
-        let run = read(|check| check.submission(wire::RunSubmission { due_time: later, ..sent() }, &context())).unwrap();
+        let run =
+            read(|check| check.submission(wire::RunSubmission { due_time: later, ..sent() }, &context())).unwrap();
         assert_eq!(run.due, Instant::from_micros(9_000_000));
     }
 

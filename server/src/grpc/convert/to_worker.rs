@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use mainspring_engine::{
-    domain::{attempt::AttemptKey, instant::Instant, policy::LeaseLossPolicy, rules::LeaseRules, worker::AbandonReason},
+    domain::{
+        attempt::AttemptKey, instant::Instant, policy::LeaseLossPolicy, rules::LeaseRules, worker::AbandonReason,
+    },
     flow::stream::messages::{Directive, Disposition, DrainMode, Stop, ToWorker, Welcome},
     ports::store::Dispatchable,
 };

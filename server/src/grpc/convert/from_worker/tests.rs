@@ -71,7 +71,11 @@ fn a_heartbeat_must_say_its_state() {
 #[test]
 fn long_log_lines_are_cut_and_long_batches_are_taken_in_parts() {
     let entry = |size: usize| wire::LogEntry { message: "x".repeat(size), ..wire::LogEntry::default() };
-    let sent = wire::LogBatch { attempt: attempt_ref(), entries: (0..9).map(|_| entry(20_000)).collect(), ..wire::LogBatch::default() };
+    let sent = wire::LogBatch {
+        attempt: attempt_ref(),
+        entries: (0..9).map(|_| entry(20_000)).collect(),
+        ..wire::LogBatch::default()
+    };
     let FromWorker::Logs(batch) = logs(sent, now()).unwrap() else { panic!("not logs") };
     assert_eq!(batch.lines.len(), 4);
     assert!(batch.lines.iter().all(|line| line.message.len() <= MAX_LOG_LINE && line.message.ends_with("[cut]")));
