@@ -182,7 +182,7 @@ mod tests {
             (1.5, "1.5"),
             (MAX_WHOLE, "9007199254740992"),
             (-MAX_WHOLE, "-9007199254740992"),
-            (1e300, "1e300"),
+            (1e300, "1e+300"),
         ] {
             assert_eq!(text_of(Kind::NumberValue(number)), text);
         }
