@@ -57,7 +57,7 @@ pub(crate) trait Reports: Send + Sync {
 }
 
 /// How a running attempt is told to stop.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Stop {
     /// Asks the handler.
     asked: CancellationToken,

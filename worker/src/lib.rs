@@ -84,8 +84,10 @@ mod handler;
 mod job_error;
 mod observe;
 mod panic;
+mod reconnect;
 mod session;
 mod signal;
+mod state;
 mod tasks;
 mod worker;
 
