@@ -3,6 +3,7 @@
 use std::{
     error::Error as StdError,
     fmt::{self, Debug, Display},
+    io,
     time::Duration,
 };
 
@@ -103,7 +104,7 @@ impl JobError {
 
     /// A [`Cancelled`] anywhere in the chain means that the handler was stopped, however often it was wrapped since.
     fn of(error: &(dyn StdError + 'static)) -> Self {
-        let mut chain = std::iter::successors(Some(error), |cause| (*cause).source());
+        let mut chain = std::iter::successors(Some(error), |error| inner(*error));
         if chain.any(|cause| cause.is::<Cancelled>()) {
             return Self::Cancelled;
         }
@@ -223,6 +224,12 @@ fn describe(error: &(dyn StdError + 'static), causes_left: usize) -> Failure {
         failure.cause = error.source().map(|cause| Box::new(describe(cause, causes_left - 1)));
     }
     failure
+}
+
+/// The next error inwards. An I/O error names as its source not what it wraps, but the source of that.
+fn inner<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    wrapped.map(|wrapped| wrapped as &(dyn StdError + 'static)).or_else(|| error.source())
 }
 
 fn hint(failure: &mut Failure) -> &mut RetryHint {
