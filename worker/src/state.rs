@@ -133,7 +133,7 @@ pub(crate) struct Machine {
     effects: Vec<Effect>,
 }
 
-/// A DispatchRejected that has not been sent.
+/// A `DispatchRejected` that has not been sent.
 struct Refusal {
     key: Key,
     reason: RejectReason,

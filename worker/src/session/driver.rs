@@ -160,7 +160,9 @@ impl Driver {
         if was_session {
             self.session = None;
         }
-        if !(was_dialing || was_session) {
+        // The next one is on its way already, or this was one that had been replaced.
+        let is_replaced = was_session && self.dialing.is_some();
+        if is_replaced || !(was_dialing || was_session) {
             return;
         }
         match self.policy.lost(loss, clock::now(), rand::random()) {

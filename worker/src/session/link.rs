@@ -93,7 +93,7 @@ impl Stream for Outgoing {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match self.shared.pull(self.stream, cx.waker()) {
-            Pull::Message(message) => Poll::Ready(Some(message)),
+            Pull::Message(message) => Poll::Ready(Some(*message)),
             Pull::Nothing => Poll::Pending,
             Pull::End => Poll::Ready(None),
         }

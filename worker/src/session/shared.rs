@@ -84,7 +84,11 @@ impl Shared {
         // Before the question, so that no answer is missed.
         self.listeners.lock().insert(stream, listener.clone());
         let pull = self.machine.lock().pull(stream, clock::now());
-        self.changed.notify_one();
+        // Only where something was said: the driver's look wakes this listener while there is something to say, and a
+        // stream that waits for its Welcome may say nothing yet.
+        if matches!(pull, Pull::Message(_)) {
+            self.changed.notify_one();
+        }
         pull
     }
 

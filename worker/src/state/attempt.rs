@@ -41,7 +41,7 @@ pub(super) struct Attempt {
     /// Without a confirmation it may start only before this moment.
     pub(super) start_before: Instant,
     pub(super) confirmation: Confirmation,
-    /// Whether the server still waits for the DispatchReply.
+    /// Whether the server still waits for the `DispatchReply`.
     pub(super) reply_owed: bool,
     pub(super) progress: Progress,
     pub(super) phase: Phase,

@@ -23,7 +23,7 @@ use crate::clock::Instant;
 /// What a stream is to say next.
 pub(crate) enum Pull {
     /// This.
-    Message(WorkerStreamRequest),
+    Message(Box<WorkerStreamRequest>),
     /// Nothing yet.
     Nothing,
     /// Nothing any more.
@@ -40,7 +40,7 @@ impl Machine {
             Stage::Live => self.next_message(id, now),
             Stage::Closing => return Pull::End,
         };
-        message.map_or(Pull::Nothing, |message| Pull::Message(WorkerStreamRequest { message: Some(message) }))
+        message.map_or(Pull::Nothing, |message| Pull::Message(Box::new(WorkerStreamRequest { message: Some(message) })))
     }
 
     /// Whether [`pull`](Self::pull) may have something for the session.

@@ -136,18 +136,17 @@ impl Bench {
         self.hear(stream, Heard::HeartbeatAck(HeartbeatAck { sequence, lease_ttl: None, directives }));
     }
 
-    /// The attempts for which a task was asked since the last time.
-    fn starts(&mut self) -> Vec<Key> {
-        let (starts, rest) =
-            std::mem::take(&mut self.effects).into_iter().partition(|effect| matches!(effect, Effect::Start(_)));
-        self.effects = rest;
+    /// The runs for which a task was asked since the last time.
+    fn starts(&mut self) -> Vec<String> {
+        let mut starts = Vec::new();
+        self.effects.retain(|effect| match effect {
+            Effect::Start(key) => {
+                starts.push(key.run_id.to_string());
+                false
+            }
+            _ => true,
+        });
         starts
-            .into_iter()
-            .map(|effect| match effect {
-                Effect::Start(key) => key,
-                other => unreachable!("{other:?}"),
-            })
-            .collect()
     }
 
     fn begin(&mut self, key: &Key) -> Option<Stop> {
@@ -162,7 +161,7 @@ impl Bench {
     /// Takes an attempt all the way into user code.
     fn run(&mut self, stream: StreamId, run: &str) -> Key {
         let key = self.dispatch(stream, run, 0);
-        assert!(self.starts().contains(&key));
+        assert!(self.starts().contains(&run.to_owned()));
         assert!(self.begin(&key).is_some());
         key
     }

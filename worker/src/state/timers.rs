@@ -17,7 +17,7 @@ pub(super) enum Timer {
     Silence(StreamId),
     /// The self-fence.
     Fence,
-    /// A DispatchReply must not wait for the task any longer.
+    /// A `DispatchReply` must not wait for the task any longer.
     Reply(Key),
     Progress(Key),
     /// The local mirror of the execution timeout.

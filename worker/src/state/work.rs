@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{clock::Instant, ctx::Stop};
 
-/// A DispatchReply waits this long for the task to begin, to say RUNNING; then it says RESERVED. Only a runtime that is
-/// held up by a computing handler takes longer.
+/// A `DispatchReply` waits this long for the task to begin, to say RUNNING; then it says RESERVED. Only a runtime that
+/// is held up by a computing handler takes longer.
 const REPLY_WITHIN: Duration = Duration::from_millis(100);
 /// How much later than the server the worker acts on an execution timeout.
 const EXECUTION_MARGIN: Duration = Duration::from_secs(5);
@@ -147,7 +147,7 @@ impl Machine {
         Begin::No
     }
 
-    /// The DispatchReply goes out, if it is still owed.
+    /// The `DispatchReply` goes out, if it is still owed.
     pub(super) fn reply_by_now(&mut self, key: Key) {
         if let Some(attempt) = self.attempts.get_mut(&key).filter(|attempt| attempt.reply_owed) {
             attempt.reply_owed = false;
