@@ -36,6 +36,10 @@ const PERMISSIONS: &[(&str, &str)] = &[
     ("workers.write", "drain workers"),
 ];
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a build script has no settings; cargo says by environment where to write"
+)]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=mainspring");
     let out = PathBuf::from(env::var("OUT_DIR")?);
@@ -57,11 +61,14 @@ fn permission_table(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
     }
     // Sorted, so that a look-up is a binary search.
     rows.sort();
-    let mut text = String::from("/// Who may call each rpc, by path, sorted.\npub static RULES: &[(&str, Rule)] = &[\n");
+    let mut text =
+        String::from("/// Who may call each rpc, by path, sorted.\npub static RULES: &[(&str, Rule)] = &[\n");
     for row in rows {
         writeln!(text, "    {row},")?;
     }
-    text.push_str("];\n\n/// Every permission and what it allows, sorted.\npub static PERMISSIONS: &[(&str, &str)] = &[\n");
+    text.push_str(
+        "];\n\n/// Every permission and what it allows, sorted.\npub static PERMISSIONS: &[(&str, &str)] = &[\n",
+    );
     for (name, allows) in PERMISSIONS {
         writeln!(text, "    (\"{name}\", \"{allows}\"),")?;
     }
@@ -93,6 +100,8 @@ fn rule(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<String, Box<
         ("name", Value::String(name)) if PERMISSIONS.iter().any(|(known, _)| known == name) => {
             Ok(format!("Rule::Permission(\"{name}\")"))
         }
-        (field, value) => Err(format!("rpc {full}: permission {field}: {value:?} is not known (proto/build.rs)").into()),
+        (field, value) => {
+            Err(format!("rpc {full}: permission {field}: {value:?} is not known (proto/build.rs)").into())
+        }
     }
 }

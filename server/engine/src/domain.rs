@@ -1,0 +1,21 @@
+//! Decisions, without side effects.
+//!
+//! A concept has a type here only if the engine decides something with it. [`transition`] is the one place that changes
+//! the state of a run; [`fire`] the one place that turns time rules into runs and ledger entries.
+
+pub mod attempt;
+pub mod event;
+pub mod filter;
+pub mod fire;
+pub mod ids;
+pub mod instant;
+pub mod job;
+pub mod ledger;
+pub mod log;
+pub mod names;
+pub mod payload;
+pub mod policy;
+pub mod rules;
+pub mod run;
+pub mod transition;
+pub mod worker;

@@ -1,0 +1,110 @@
+//! One try of a run on one worker.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ids::RunId, payload::Failure};
+
+/// Names an attempt. The number counts from 1, grows by one at every lease and at nothing else, and so is the fencing
+/// token: a write under an older number changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptKey {
+    /// The run.
+    pub run: RunId,
+    /// The number.
+    pub attempt: i64,
+}
+
+impl fmt::Display for AttemptKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.run, self.attempt)
+    }
+}
+
+/// How an attempt stands or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum AttemptState {
+    /// Given to a worker.
+    Leased,
+    /// User code is running.
+    Running,
+    /// The handler finished.
+    Succeeded,
+    /// The handler failed.
+    Failed,
+    /// Stopped because somebody cancelled the run.
+    Cancelled,
+    /// Took too long.
+    TimedOut,
+    /// Its worker was lost; it may have run.
+    Lost,
+    /// Handed back before it started.
+    Returned,
+    /// The worker's shutdown stopped it.
+    Interrupted,
+}
+
+impl AttemptState {
+    /// All of them, in the order of their codes.
+    pub const ALL: [Self; 9] = [
+        Self::Leased,
+        Self::Running,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+        Self::TimedOut,
+        Self::Lost,
+        Self::Returned,
+        Self::Interrupted,
+    ];
+
+    /// The number that stands for it in columns and on the wire.
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::Leased => 1,
+            Self::Running => 2,
+            Self::Succeeded => 3,
+            Self::Failed => 4,
+            Self::Cancelled => 5,
+            Self::TimedOut => 6,
+            Self::Lost => 7,
+            Self::Returned => 8,
+            Self::Interrupted => 9,
+        }
+    }
+
+    /// The state behind a code.
+    pub fn from_code(code: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.code() == code)
+    }
+}
+
+/// The end of an attempt that did not succeed, as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttemptEnd {
+    /// Which.
+    pub attempt: i64,
+    /// How it ended.
+    pub state: AttemptState,
+    /// Whether the worker said so. A repeated report of such an attempt is a DUPLICATE; of any other it is FENCED.
+    pub reported: bool,
+    /// Why, where the platform ended it: EXPIRED, ABSENT, SILENT, REJECTED, UNLISTED, …
+    pub cause: &'static str,
+    /// What the worker said went wrong.
+    pub failure: Option<Failure>,
+}
+
+/// What a worker says an attempt came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The handler finished; the output is kept beside the run.
+    Succeeded,
+    /// The handler failed.
+    Failed(Failure),
+    /// The handler stopped because it was told to.
+    Cancelled,
+    /// The worker's shutdown stopped it.
+    Interrupted,
+}

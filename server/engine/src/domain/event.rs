@@ -1,0 +1,97 @@
+//! What watchers are told. Hints: rows are the truth.
+
+use super::{
+    ids::{RunId, WorkerId},
+    instant::Instant,
+    job::JobState,
+    names::{JobName, NamespaceName, QueueName},
+    run::RunState,
+    worker::WorkerStatus,
+};
+
+/// Something that changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When.
+    pub time: Instant,
+    /// Where.
+    pub namespace: NamespaceName,
+    /// What.
+    pub detail: Detail,
+}
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Detail {
+    /// A run changed its state.
+    Run {
+        /// Which.
+        run: RunId,
+        /// Its job.
+        job: Option<JobName>,
+        /// Its type.
+        job_type: String,
+        /// Its queue.
+        queue: QueueName,
+        /// Its new state.
+        state: RunState,
+        /// Its last attempt.
+        attempt: i64,
+        /// Why.
+        reason: String,
+        /// The worker.
+        worker: Option<WorkerId>,
+    },
+    /// A running attempt told its progress.
+    Progress {
+        /// Which run.
+        run: RunId,
+        /// Which attempt.
+        attempt: i64,
+        /// How far.
+        progress: Progress,
+    },
+    /// New log lines of a run are stored.
+    Logs {
+        /// Which run.
+        run: RunId,
+    },
+    /// A job changed.
+    Job {
+        /// Which.
+        job: JobName,
+        /// Its state; none after it was deleted.
+        state: Option<JobState>,
+        /// Its version.
+        version: i64,
+        /// created, updated, paused, resumed, completed, error or deleted.
+        change: &'static str,
+    },
+    /// A worker changed.
+    Worker {
+        /// Which.
+        worker: WorkerId,
+        /// Its name.
+        name: String,
+        /// How it stands.
+        status: WorkerStatus,
+    },
+    /// A queue changed.
+    Queue {
+        /// Which.
+        queue: QueueName,
+        /// Whether it is paused.
+        paused: bool,
+    },
+}
+
+/// What a running attempt last told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// Share done, 0 to 1.
+    pub fraction: f64,
+    /// One line for people.
+    pub message: String,
+    /// When it was told.
+    pub time: Instant,
+}

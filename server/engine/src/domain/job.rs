@@ -1,0 +1,208 @@
+//! Jobs: named definitions, as the engine decides on them.
+
+use std::collections::BTreeMap;
+
+use mainspring_cron::{Rule, Zone};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ids::JobUid,
+    instant::Instant,
+    names::{JobName, JobType, NamespaceName, QueueName, ScheduleName},
+    payload::Payload,
+    policy::RunPolicy,
+};
+
+/// What a user defines: immutable once stored, versioned, kept as JSON text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// Name for people.
+    pub display_name: String,
+    /// What it is for.
+    pub description: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// The type that names the handler.
+    pub job_type: JobType,
+    /// The queue its runs wait in.
+    pub queue: QueueName,
+    /// Input of every run; kept beside the text, since it is bytes.
+    #[serde(skip)]
+    pub payload: Payload,
+    /// Its time rules.
+    pub schedules: Vec<ScheduleSpec>,
+    /// What happens when it is due while a run of it is not over.
+    pub overlap: Overlap,
+    /// What happens to instants that nobody could fire.
+    pub catch_up: CatchUp,
+    /// What its runs are promised.
+    pub policy: RunPolicy,
+    /// 0 to 9, higher first.
+    pub priority: u8,
+    /// Runs of one priority take turns by this key.
+    pub fairness_key: String,
+}
+
+/// One time rule of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScheduleSpec {
+    /// Its name in the job.
+    pub name: ScheduleName,
+    /// The rule.
+    pub rule: Rule,
+    /// The zone a cron rule is read in.
+    pub zone: Zone,
+    /// No instant before this.
+    pub start: Option<Instant>,
+    /// No instant at or after this.
+    pub end: Option<Instant>,
+}
+
+/// What happens when a job is due while a run of it is not over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// The instant is skipped.
+    #[default]
+    Skip,
+    /// Both run.
+    Allow,
+}
+
+/// What happens to instants that passed while nobody could fire them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CatchUp {
+    /// One late run for the newest; the others are coalesced into it.
+    #[default]
+    Latest,
+    /// None of them.
+    None,
+}
+
+/// Whether a job fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JobState {
+    /// Fires when due.
+    Active,
+    /// Fires nothing until resumed.
+    Paused,
+    /// One of its schedules cannot be evaluated.
+    Error,
+    /// Its schedules have no instant left.
+    Completed,
+}
+
+impl JobState {
+    /// All of them, in the order of their codes.
+    pub const ALL: [Self; 4] = [Self::Active, Self::Paused, Self::Error, Self::Completed];
+
+    /// The number that stands for it in columns and on the wire.
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::Active => 1,
+            Self::Paused => 2,
+            Self::Error => 3,
+            Self::Completed => 4,
+        }
+    }
+
+    /// The state behind a code.
+    pub fn from_code(code: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.code() == code)
+    }
+
+    /// The name in filters.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Paused => "PAUSED",
+            Self::Error => "ERROR",
+            Self::Completed => "COMPLETED",
+        }
+    }
+}
+
+/// Who paused a job, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Why.
+    pub note: String,
+    /// Who.
+    pub actor: String,
+    /// Since when.
+    pub time: Instant,
+}
+
+/// A job as stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Its identity through all versions.
+    pub uid: JobUid,
+    /// Whose.
+    pub namespace: NamespaceName,
+    /// Its name.
+    pub name: JobName,
+    /// Grows by one with every change of the definition.
+    pub version: i64,
+    /// Grows by one with every change of anything people see: the etag.
+    pub revision: i64,
+    /// The definition.
+    pub spec: JobSpec,
+    /// Whether it fires.
+    pub state: JobState,
+    /// Set while paused.
+    pub pause: Option<Pause>,
+    /// The next instant of each of its schedules, in the order of `spec.schedules`.
+    pub next_times: Vec<Option<Instant>>,
+    /// When it was created.
+    pub create_time: Instant,
+    /// When anything of it last changed.
+    pub update_time: Instant,
+}
+
+impl Job {
+    /// The next instant at which it fires; none while it does not.
+    pub fn next_fire_time(&self) -> Option<Instant> {
+        match self.state {
+            JobState::Active | JobState::Error => self.next_times.iter().flatten().min().copied(),
+            JobState::Paused | JobState::Completed => None,
+        }
+    }
+
+    /// The etag people see and send back.
+    pub fn etag(&self) -> String {
+        format!("{}-{}", self.version, self.revision)
+    }
+}
+
+impl ScheduleSpec {
+    /// The first instant after `after` that the rule names and the bounds allow.
+    pub fn next_after(&self, after: Instant) -> Option<Instant> {
+        let from = match self.start {
+            Some(start) if start > after => Instant::from_micros(start.as_micros() - 1),
+            _ => after,
+        };
+        let next = Instant::from_timestamp(self.rule.next_after(&self.zone, from.timestamp())?);
+        // What is finer than a microsecond was cut; an instant never comes out at or before what was asked.
+        (next > after && self.end.is_none_or(|end| next < end)).then_some(next)
+    }
+
+    /// The instants in `(after, until]`, at most `limit`.
+    pub fn instants(&self, after: Instant, until: Instant, limit: usize) -> Vec<Instant> {
+        let mut found = Vec::new();
+        let mut at = after;
+        while found.len() < limit {
+            match self.next_after(at) {
+                Some(next) if next <= until => {
+                    found.push(next);
+                    at = next;
+                }
+                _ => break,
+            }
+        }
+        found
+    }
+}

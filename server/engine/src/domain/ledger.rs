@@ -1,0 +1,129 @@
+//! The ledger: one fate for every nominal instant of every schedule, kept as ranges.
+//!
+//! A range says that `count` instants of one rule version, from `first` to `last`, had one fate for one reason. The open
+//! range of a schedule lives in the row of its cursor, so that firing once more costs no extra write; it is closed into a
+//! row of its own when the fate, the reason or the version changes. Which run an instant became is not in the ledger: the
+//! run carries its nominal time, and `(job, nominal time)` is unique.
+
+use super::instant::Instant;
+
+/// What became of a nominal instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Fate {
+    /// It became a run.
+    Fired,
+    /// Another schedule of the job named the same instant; they share its run.
+    United,
+    /// A run of the job was not over.
+    SkippedOverlap,
+    /// It passed while nobody could fire it, and a later one stands for it.
+    Coalesced,
+    /// It passed while nobody could fire it.
+    Missed,
+    /// The job was paused.
+    Paused,
+    /// An edit replaced it before it was due.
+    Superseded,
+    /// It could not be evaluated.
+    Error,
+}
+
+impl Fate {
+    /// All of them, in the order of their codes.
+    pub const ALL: [Self; 8] = [
+        Self::Fired,
+        Self::United,
+        Self::SkippedOverlap,
+        Self::Coalesced,
+        Self::Missed,
+        Self::Paused,
+        Self::Superseded,
+        Self::Error,
+    ];
+
+    /// The number that stands for it in columns and on the wire.
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::Fired => 1,
+            Self::United => 2,
+            Self::SkippedOverlap => 3,
+            Self::Coalesced => 4,
+            Self::Missed => 5,
+            Self::Paused => 6,
+            Self::Superseded => 7,
+            Self::Error => 8,
+        }
+    }
+
+    /// The fate behind a code.
+    pub fn from_code(code: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|fate| fate.code() == code)
+    }
+}
+
+/// `count` instants of one schedule with one fate, for one reason, under one version of the rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The job's version whose rule named them.
+    pub version: i64,
+    /// The first.
+    pub first: Instant,
+    /// The last.
+    pub last: Instant,
+    /// How many.
+    pub count: u64,
+    /// What became of them.
+    pub fate: Fate,
+    /// Why, as one sentence; empty where the fate says it all.
+    pub reason: String,
+}
+
+impl Range {
+    /// One instant.
+    pub fn one(version: i64, at: Instant, fate: Fate, reason: impl Into<String>) -> Self {
+        Self { version, first: at, last: at, count: 1, fate, reason: reason.into() }
+    }
+
+    /// Whether `next` only continues this range.
+    pub fn takes(&self, next: &Self) -> bool {
+        self.version == next.version && self.fate == next.fate && self.reason == next.reason && next.first > self.last
+    }
+}
+
+/// Appends entries to an open range: what is open afterwards, and the ranges that were closed on the way.
+pub fn append(open: Option<Range>, entries: impl IntoIterator<Item = Range>) -> (Option<Range>, Vec<Range>) {
+    let mut closed = Vec::new();
+    let mut open = open;
+    for entry in entries {
+        match &mut open {
+            Some(range) if range.takes(&entry) => {
+                range.last = entry.last;
+                range.count += entry.count;
+            }
+            _ => closed.extend(open.replace(entry)),
+        }
+    }
+    (open, closed)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Fate, Instant, Range, append};
+
+    proptest! {
+        #[test]
+        fn appending_keeps_every_instant_and_joins_equal_neighbours(fates in prop::collection::vec(0..3_usize, 0..40)) {
+            let entries: Vec<_> = fates
+                .iter()
+                .zip(1_i64..)
+                .map(|(fate, at)| Range::one(1, Instant::from_micros(at), Fate::ALL[*fate], ""))
+                .collect();
+            let (open, mut ranges) = append(None, entries);
+            ranges.extend(open);
+            prop_assert_eq!(ranges.iter().map(|range| range.count).sum::<u64>(), fates.len() as u64);
+            prop_assert!(ranges.windows(2).all(|pair| pair[0].fate != pair[1].fate && pair[0].last < pair[1].first));
+        }
+    }
+}

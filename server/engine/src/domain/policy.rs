@@ -1,0 +1,206 @@
+//! What the user promised a run: retries, timeouts, delivery.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{ids::RunId, instant::Instant, payload::Failure};
+
+/// When failed attempts are followed by another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RetryPolicy {
+    /// Attempts in all that may fail or time out; 1 means no retry.
+    pub max_attempts: u32,
+    /// Delay before the second attempt.
+    pub initial_backoff: Duration,
+    /// Growth of the delay per attempt.
+    pub multiplier: f64,
+    /// The delay never exceeds this.
+    pub max_backoff: Duration,
+    /// Share of the delay that is spread.
+    pub jitter: f64,
+    /// No retry starts later than this after the run was created.
+    pub max_elapsed: Option<Duration>,
+    /// Failure reasons that end the run at once.
+    pub non_retryable_reasons: Vec<String>,
+    /// Whether an attempt that timed out is retried.
+    pub retry_timeouts: bool,
+    /// Attempts that may be lost with their worker.
+    pub max_losses: u32,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            max_attempts: 3,
+            initial_backoff: Duration::from_secs(5),
+            multiplier: 2.0,
+            max_backoff: Duration::from_secs(3600),
+            jitter: 0.1,
+            max_elapsed: None,
+            non_retryable_reasons: Vec::new(),
+            retry_timeouts: true,
+            max_losses: 3,
+        }
+    }
+}
+
+/// How long things may take; `None` is no limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timeouts {
+    /// QUEUED until LEASED.
+    pub queue: Option<Duration>,
+    /// Start of an attempt until its result.
+    pub execution: Option<Duration>,
+    /// Creation until the end, all attempts.
+    pub total: Option<Duration>,
+    /// Told to stop until ended without the worker; `None` is the server's default.
+    pub stop_grace: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { queue: None, execution: Some(Duration::from_secs(3600)), total: None, stop_grace: None }
+    }
+}
+
+/// How often a run may start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// A run whose worker is lost starts again elsewhere.
+    #[default]
+    AtLeastOnce,
+    /// A run starts at most once.
+    AtMostOnce,
+}
+
+/// What a worker does that can no longer prove its lease.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaseLossPolicy {
+    /// Keep running; the fencing token decides whether the result counts.
+    #[default]
+    Continue,
+    /// Stop before the lease can be given to another worker.
+    Stop,
+}
+
+/// Everything a run was promised.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunPolicy {
+    /// Retries.
+    pub retry: RetryPolicy,
+    /// Timeouts.
+    pub timeouts: Timeouts,
+    /// Delivery.
+    pub delivery: Delivery,
+    /// Lease loss.
+    pub lease_loss: LeaseLossPolicy,
+}
+
+impl RunPolicy {
+    /// Whether the run may start only once.
+    pub fn at_most_once(&self) -> bool {
+        self.delivery == Delivery::AtMostOnce
+    }
+
+    /// What a worker is told to do when it loses the lease.
+    pub fn effective_lease_loss(&self) -> LeaseLossPolicy {
+        if self.at_most_once() { LeaseLossPolicy::Stop } else { self.lease_loss }
+    }
+}
+
+impl RetryPolicy {
+    /// When the attempt after `failures` failed ones starts, or `None` when there is none.
+    ///
+    /// `failures` counts the one that just ended. A handler's hint overrules reason and delay, never the cap.
+    pub fn next_attempt(
+        &self,
+        run: RunId,
+        failures: u32,
+        failure: &Failure,
+        created: Instant,
+        now: Instant,
+    ) -> Option<Instant> {
+        let hint = failure.hint;
+        let wanted =
+            hint.and_then(|hint| hint.retry).unwrap_or_else(|| !self.non_retryable_reasons.contains(&failure.reason));
+        if !wanted || failures >= self.max_attempts {
+            return None;
+        }
+        let delay = hint.and_then(|hint| hint.delay).unwrap_or_else(|| self.backoff(run, failures));
+        let at = now.plus(delay);
+        match self.max_elapsed {
+            Some(bound) if at > created.plus(bound) => None,
+            _ => Some(at),
+        }
+    }
+
+    /// The delay after `failures` failed attempts, spread by a hash of (run, failures) so that a restart computes the
+    /// same one.
+    pub fn backoff(&self, run: RunId, failures: u32) -> Duration {
+        let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
+        let grown = self.initial_backoff.as_secs_f64() * self.multiplier.powi(exponent);
+        let capped = grown.min(self.max_backoff.as_secs_f64());
+        let mut hasher = DefaultHasher::new();
+        (run.uuid().as_bytes(), failures).hash(&mut hasher);
+        #[expect(clippy::cast_precision_loss, reason = "a share of the delay needs no 64 bits")]
+        let share = (hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64;
+        let spread = capped * (1.0 + self.jitter * (2.0 * share - 1.0));
+        Duration::try_from_secs_f64(spread.min(self.max_backoff.as_secs_f64()).max(0.0)).unwrap_or(self.max_backoff)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::{Failure, Instant, RetryPolicy, RunId};
+    use crate::domain::payload::RetryHint;
+
+    fn failed(reason: &str) -> Failure {
+        Failure::of_platform(reason, "")
+    }
+
+    #[test]
+    fn delays_grow_to_the_cap() {
+        let policy = RetryPolicy { jitter: 0.0, max_backoff: Duration::from_secs(15), ..RetryPolicy::default() };
+        let run = RunId::new(Instant::EPOCH);
+        let delays = [1, 2, 3, 4, 400].map(|failures| policy.backoff(run, failures).as_secs());
+        assert_eq!(delays, [5, 10, 15, 15, 15]);
+    }
+
+    #[test]
+    fn a_hint_overrules_reason_and_delay_but_not_the_cap() {
+        let policy = RetryPolicy { non_retryable_reasons: vec!["BAD".into()], ..RetryPolicy::default() };
+        let (run, now) = (RunId::new(Instant::EPOCH), Instant::from_micros(10));
+        let next = |failures, failure: &Failure| policy.next_attempt(run, failures, failure, Instant::EPOCH, now);
+        assert_eq!(next(1, &failed("BAD")), None);
+        let again = RetryHint { retry: Some(true), delay: Some(Duration::from_secs(1)) };
+        let hinted = Failure { hint: Some(again), ..failed("BAD") };
+        assert_eq!(next(1, &hinted), Some(now.plus(Duration::from_secs(1))));
+        assert_eq!(next(3, &hinted), None);
+        let never = Failure { hint: Some(RetryHint { retry: Some(false), delay: None }), ..failed("X") };
+        assert_eq!(next(1, &never), None);
+    }
+
+    proptest! {
+        #[test]
+        fn delays_are_bounded_and_repeatable(failures in 1_u32..200, jitter in 0.0..1.0_f64, seed in 0_i64..1_000_000) {
+            let policy = RetryPolicy { jitter, ..RetryPolicy::default() };
+            let run = RunId::new(Instant::from_micros(seed));
+            let delay = policy.backoff(run, failures);
+            prop_assert!(delay <= policy.max_backoff);
+            prop_assert_eq!(delay, policy.backoff(run, failures));
+        }
+    }
+}

@@ -1,0 +1,522 @@
+//! The transition table: every way a run can change, and nothing else changes one.
+//!
+//! [`step`] takes a run's [`Lifecycle`] and an [`Event`] and says what becomes of it. The rows are those that were
+//! model-checked (`docs/architecture.md`, "Leases"); the traces that break each missing rule are the tests `v01_…` to
+//! `v18_…`. Adapters apply a [`Change`] as a guarded update. Where an adapter has a faster statement for a frequent
+//! row (lease, success), the conformance suite holds it to this table.
+//!
+//! Invariants, checked by property tests over random event sequences:
+//! * a terminal state never changes (I3), and only the open attempt changes a run (I5);
+//! * the attempt number grows by one at a lease and at nothing else;
+//! * a stop flag stands only while the run is at a worker, or after its end;
+//! * LEASED and RUNNING have an open attempt; budgets are never exceeded (I6).
+
+use super::{
+    attempt::{AttemptEnd, AttemptState, Outcome},
+    ids::{RunId, WorkerId},
+    instant::Instant,
+    payload::Failure,
+    policy::RunPolicy,
+    rules::LeaseRules,
+    run::{Lifecycle, RunState, reason},
+};
+
+/// Something that happens to a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Its time has come.
+    Due,
+    /// A worker takes it. The generation is that of the pointer the server holds.
+    Lease {
+        /// Who.
+        worker: WorkerId,
+        /// The stay in the queue that the pointer is of.
+        generation: i64,
+    },
+    /// User code has started.
+    Start {
+        /// Which attempt.
+        attempt: i64,
+        /// When.
+        start_time: Instant,
+    },
+    /// The worker handed the attempt back; user code has not started.
+    Rejected {
+        /// Which attempt.
+        attempt: i64,
+    },
+    /// The worker did not answer a dispatch in time; by the start window it never will start it.
+    Silent {
+        /// Which attempt.
+        attempt: i64,
+    },
+    /// The worker's Hello does not list the attempt.
+    Unlisted {
+        /// Which attempt.
+        attempt: i64,
+    },
+    /// A heartbeat does not list an attempt that was accepted before.
+    Absent {
+        /// Which attempt.
+        attempt: i64,
+    },
+    /// A worker lists an attempt whose lease had expired and that nobody has leased since.
+    Adopt {
+        /// Which attempt.
+        attempt: i64,
+        /// Who.
+        worker: WorkerId,
+    },
+    /// The worker's lease expired.
+    Expire,
+    /// The worker says what an attempt came to.
+    Report {
+        /// Which attempt.
+        attempt: i64,
+        /// What.
+        outcome: Outcome,
+        /// When user code started, if it said.
+        start_time: Option<Instant>,
+    },
+    /// Somebody wants it stopped.
+    Cancel {
+        /// Why, in the caller's words.
+        reason: String,
+    },
+    /// A deadline of [`Lifecycle::deadline`] may have passed.
+    Deadline,
+    /// The job of a run that waits was deleted.
+    JobDeleted,
+}
+
+/// What an event makes of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The run afterwards.
+    pub next: Lifecycle,
+    /// The attempt that ended by it without success.
+    pub end: Option<AttemptEnd>,
+    /// What the run's worker must be told.
+    pub tell: Option<Tell>,
+}
+
+/// What the worker of an attempt must be told after a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tell {
+    /// Stop it and report.
+    Stop(i64),
+    /// Its lease is gone.
+    Revoke(i64),
+}
+
+/// The event does not apply; nothing changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The run is over.
+    Over,
+    /// The attempt, generation or state it speaks of has passed.
+    Stale,
+    /// Its time has not come.
+    Early,
+}
+
+/// What the table needs to know beside the run itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The run, for the jitter of its retries.
+    pub run: RunId,
+    /// What it was promised.
+    pub policy: &'a RunPolicy,
+    /// The times leases live by.
+    pub rules: &'a LeaseRules,
+    /// Now.
+    pub now: Instant,
+}
+
+/// What `event` makes of `run`.
+pub fn step(run: &Lifecycle, event: &Event, context: Context<'_>) -> Result<Change, Refusal> {
+    if run.state.is_terminal() {
+        return Err(Refusal::Over);
+    }
+    let table = Table { run, context };
+    match event {
+        Event::Due => table.due(),
+        Event::Lease { worker, generation } => table.lease(*worker, *generation),
+        Event::Start { attempt, start_time } => table.start(*attempt, *start_time),
+        Event::Rejected { attempt } => table.active(*attempt)?.give_back("REJECTED"),
+        Event::Silent { attempt } => table.silent(*attempt),
+        Event::Unlisted { attempt } => table.unlisted(*attempt),
+        Event::Absent { attempt } => table.active(*attempt)?.lose("ABSENT"),
+        Event::Adopt { attempt, worker } => table.adopt(*attempt, *worker),
+        Event::Expire => table.expire(),
+        Event::Report { attempt, outcome, start_time } => table.report(*attempt, outcome, *start_time),
+        Event::Cancel { reason } => table.cancel(reason),
+        Event::Deadline => table.deadline(),
+        Event::JobDeleted => table.job_deleted(),
+    }
+}
+
+struct Table<'a> {
+    run: &'a Lifecycle,
+    context: Context<'a>,
+}
+
+impl Table<'_> {
+    fn due(&self) -> Result<Change, Refusal> {
+        match (self.run.state, self.run.wake_time) {
+            (RunState::Scheduled | RunState::RetryWait, Some(wake)) if wake <= self.context.now => {
+                Ok(self.changed(self.requeued()))
+            }
+            (RunState::Scheduled | RunState::RetryWait, _) => Err(Refusal::Early),
+            _ => Err(Refusal::Stale),
+        }
+    }
+
+    fn lease(&self, worker: WorkerId, generation: i64) -> Result<Change, Refusal> {
+        if self.run.state != RunState::Queued || self.run.generation != generation {
+            return Err(Refusal::Stale);
+        }
+        let mut next = self.run.clone();
+        // The attempt before was lost when its worker's lease expired; only now is it certain that it never comes back.
+        let end = self.run.open.map(|lost| {
+            next.losses += 1;
+            self.ended(lost, AttemptState::Lost, "EXPIRED")
+        });
+        next.attempt += 1;
+        next.open = Some(next.attempt);
+        next.worker = Some(worker);
+        next.lease_time = Some(self.context.now);
+        next.reason = None;
+        // "Started" is committed before the dispatch, or a lost answer could start it twice.
+        (next.state, next.start_time) = if self.context.policy.at_most_once() {
+            (RunState::Running, Some(self.context.now))
+        } else {
+            (RunState::Leased, None)
+        };
+        Ok(Change { next, end, tell: None })
+    }
+
+    fn start(&self, attempt: i64, start_time: Instant) -> Result<Change, Refusal> {
+        if self.run.open != Some(attempt) || self.run.state != RunState::Leased {
+            return Err(Refusal::Stale);
+        }
+        let mut next = self.run.clone();
+        next.state = RunState::Running;
+        next.start_time = Some(start_time);
+        Ok(self.changed(next))
+    }
+
+    /// The open attempt of a run at a worker, or nothing happens.
+    fn active(&self, attempt: i64) -> Result<Leaving<'_>, Refusal> {
+        if self.run.open == Some(attempt) && self.run.state.is_active() {
+            Ok(Leaving { table: self, attempt, tell: None })
+        } else {
+            Err(Refusal::Stale)
+        }
+    }
+
+    fn silent(&self, attempt: i64) -> Result<Change, Refusal> {
+        let leaving = Leaving { tell: Some(Tell::Revoke(attempt)), ..self.active(attempt)? };
+        if self.context.policy.at_most_once() {
+            return leaving.lose("SILENT");
+        }
+        if self.run.state != RunState::Leased {
+            return Err(Refusal::Stale);
+        }
+        leaving.give_back("SILENT")
+    }
+
+    fn unlisted(&self, attempt: i64) -> Result<Change, Refusal> {
+        let leaving = self.active(attempt)?;
+        if self.run.state == RunState::Leased { leaving.give_back("UNLISTED") } else { leaving.lose("UNLISTED") }
+    }
+
+    fn adopt(&self, attempt: i64, worker: WorkerId) -> Result<Change, Refusal> {
+        let waits = matches!(self.run.state, RunState::Queued | RunState::RetryWait);
+        if !waits || self.run.open != Some(attempt) || self.run.worker != Some(worker) {
+            return Err(Refusal::Stale);
+        }
+        let mut next = self.run.clone();
+        next.state = RunState::Running;
+        next.generation += 1;
+        next.wake_time = None;
+        next.start_time = next.start_time.or(Some(self.context.now));
+        Ok(self.changed(next))
+    }
+
+    fn expire(&self) -> Result<Change, Refusal> {
+        let leaving = self.active(self.run.open.ok_or(Refusal::Stale)?)?;
+        if let Some(folded) = leaving.fold(AttemptState::Lost, "EXPIRED") {
+            return Ok(folded);
+        }
+        // The last loss decides at once; any other is charged when the run is leased again, so that a worker that
+        // comes back before that is adopted for free.
+        if self.context.policy.at_most_once() || self.run.losses + 1 >= self.context.policy.retry.max_losses {
+            return leaving.lose("EXPIRED");
+        }
+        let mut next = self.requeued();
+        next.open = self.run.open;
+        Ok(self.changed(next))
+    }
+
+    fn report(&self, attempt: i64, outcome: &Outcome, start_time: Option<Instant>) -> Result<Change, Refusal> {
+        let state = self.run.state;
+        let may = state.is_active() || matches!(state, RunState::Queued | RunState::RetryWait);
+        if self.run.open != Some(attempt) || !may {
+            return Err(Refusal::Stale);
+        }
+        let mut heard = self.run.clone();
+        heard.start_time = heard.start_time.or(start_time);
+        let table = Table { run: &heard, context: self.context };
+        let leaving = Leaving { table: &table, attempt, tell: None };
+        match outcome {
+            Outcome::Succeeded => {
+                let mut next = table.over(RunState::Succeeded, None);
+                next.decided = Some(attempt);
+                Ok(self.changed(next))
+            }
+            Outcome::Cancelled if heard.cancel_requested => Ok(leaving.cancelled(true)),
+            Outcome::Cancelled if heard.stop_timeout => Ok(leaving.timed_out(true, None)),
+            Outcome::Cancelled => {
+                leaving.failed(&Failure::of_platform("CANCELLED_UNASKED", "the handler stopped although nobody asked"))
+            }
+            Outcome::Failed(failure) => leaving.failed(failure),
+            Outcome::Interrupted => leaving.interrupted(),
+        }
+    }
+
+    fn cancel(&self, why: &str) -> Result<Change, Refusal> {
+        let mut next = self.run.clone();
+        next.cancel_time = Some(self.run.cancel_time.unwrap_or(self.context.now));
+        next.cancel_reason = Some(self.run.cancel_reason.clone().unwrap_or_else(|| why.into()));
+        if !self.run.state.is_active() {
+            let table = Table { run: &next, context: self.context };
+            return Ok(Change {
+                next: table.over(RunState::Cancelled, Some(reason::CANCELLED)),
+                end: self.run.open.map(|lost| self.ended(lost, AttemptState::Lost, "EXPIRED")),
+                tell: None,
+            });
+        }
+        let deadline = self.context.now.plus(Lifecycle::grace(self.context.policy, self.context.rules));
+        next.stop_deadline = Some(self.run.stop_deadline.map_or(deadline, |set| set.min(deadline)));
+        next.cancel_requested = true;
+        Ok(Change { next, end: None, tell: self.run.open.map(Tell::Stop) })
+    }
+
+    fn job_deleted(&self) -> Result<Change, Refusal> {
+        if self.run.state.is_active() {
+            return Err(Refusal::Stale);
+        }
+        let mut change = self.cancel("the job was deleted")?;
+        change.next.reason = Some(reason::JOB_DELETED.into());
+        Ok(change)
+    }
+
+    fn deadline(&self) -> Result<Change, Refusal> {
+        let now = self.context.now;
+        if self.run.deadline(self.context.policy).is_none_or(|deadline| deadline > now) {
+            return Err(Refusal::Early);
+        }
+        if let (true, Some(attempt)) = (self.run.state.is_active(), self.run.open) {
+            let leaving = Leaving { table: self, attempt, tell: Some(Tell::Revoke(attempt)) };
+            if self.run.cancel_requested {
+                return Ok(leaving.cancelled(false));
+            }
+            if self.run.stop_timeout {
+                return Ok(leaving.timed_out(false, None));
+            }
+            let mut next = self.run.clone();
+            next.stop_timeout = true;
+            next.stop_deadline = Some(now.plus(Lifecycle::grace(self.context.policy, self.context.rules)));
+            return Ok(Change { next, end: None, tell: Some(Tell::Stop(attempt)) });
+        }
+        let why = if self.total_passed() { reason::TOTAL_TIMEOUT } else { reason::QUEUE_TIMEOUT };
+        Ok(Change {
+            next: self.over(RunState::TimedOut, Some(why)),
+            end: self.run.open.map(|lost| self.ended(lost, AttemptState::Lost, "EXPIRED")),
+            tell: None,
+        })
+    }
+
+    fn total_passed(&self) -> bool {
+        let total = self.context.policy.timeouts.total;
+        total.is_some_and(|length| self.run.create_time.plus(length) <= self.context.now)
+    }
+
+    fn changed(&self, next: Lifecycle) -> Change {
+        Change { next, end: None, tell: None }
+    }
+
+    fn ended(&self, attempt: i64, state: AttemptState, cause: &'static str) -> AttemptEnd {
+        AttemptEnd { attempt, state, reported: false, cause, failure: None }
+    }
+
+    /// Back into the queue, with no attempt open.
+    fn requeued(&self) -> Lifecycle {
+        let mut next = self.run.clone();
+        next.state = RunState::Queued;
+        next.open = None;
+        next.generation += 1;
+        next.queue_time = Some(self.context.now);
+        next.wake_time = None;
+        next
+    }
+
+    /// Over, with no attempt open.
+    fn over(&self, state: RunState, why: Option<&str>) -> Lifecycle {
+        let mut next = self.run.clone();
+        next.state = state;
+        next.open = None;
+        next.end_time = Some(self.context.now);
+        next.wake_time = None;
+        next.stop_deadline = None;
+        next.reason = why.map(Into::into);
+        next
+    }
+}
+
+/// The open attempt of a run on its way out, by whatever it came.
+struct Leaving<'a> {
+    table: &'a Table<'a>,
+    attempt: i64,
+    tell: Option<Tell>,
+}
+
+impl Leaving<'_> {
+    /// A stop that was asked for decides every end but success: a cancelled run is CANCELLED, an attempt that was told
+    /// to stop for its time is TIMED_OUT. Nothing leaves a worker with a stop flag still standing.
+    fn fold(&self, state: AttemptState, cause: &'static str) -> Option<Change> {
+        let run = self.table.run;
+        if run.cancel_requested {
+            let next = self.table.over(RunState::Cancelled, Some(reason::CANCELLED));
+            let end = self.table.ended(self.attempt, state, cause);
+            return Some(Change { next, end: Some(end), tell: self.tell });
+        }
+        run.stop_timeout.then(|| self.timed_out(false, None))
+    }
+
+    /// Not started: costs nothing but a count against endless returns.
+    fn give_back(&self, cause: &'static str) -> Result<Change, Refusal> {
+        if let Some(folded) = self.fold(AttemptState::Returned, cause) {
+            return Ok(folded);
+        }
+        let returns = self.table.run.returns + 1;
+        let mut next = if returns >= self.table.context.rules.max_returns {
+            self.table.over(RunState::Failed, Some(reason::UNDISPATCHABLE))
+        } else {
+            self.table.requeued()
+        };
+        next.returns = returns;
+        let end = self.table.ended(self.attempt, AttemptState::Returned, cause);
+        Ok(Change { next, end: Some(end), tell: self.tell })
+    }
+
+    /// May have run: costs a loss.
+    fn lose(&self, cause: &'static str) -> Result<Change, Refusal> {
+        if let Some(folded) = self.fold(AttemptState::Lost, cause) {
+            return Ok(folded);
+        }
+        let losses = self.table.run.losses + 1;
+        let mut next = if self.table.context.policy.at_most_once() {
+            self.table.over(RunState::Failed, Some(reason::LEASE_LOST))
+        } else if losses >= self.table.context.policy.retry.max_losses {
+            self.table.over(RunState::Failed, Some(reason::WORKER_CRASH_SUSPECTED))
+        } else {
+            self.table.requeued()
+        };
+        next.losses = losses;
+        let end = self.table.ended(self.attempt, AttemptState::Lost, cause);
+        Ok(Change { next, end: Some(end), tell: self.tell })
+    }
+
+    fn interrupted(&self) -> Result<Change, Refusal> {
+        let reported = |mut change: Change| {
+            if let Some(end) = &mut change.end {
+                end.state = if end.state == AttemptState::Lost { AttemptState::Interrupted } else { end.state };
+                end.reported = true;
+            }
+            if change.next.state.is_terminal() {
+                change.next.decided = Some(self.attempt);
+            }
+            change
+        };
+        let mut change = self.lose("WORKER_SHUTDOWN").map(reported)?;
+        if change.next.reason.as_deref() == Some(reason::LEASE_LOST) {
+            change.next.reason = Some(reason::WORKER_SHUTDOWN.into());
+        }
+        Ok(change)
+    }
+
+    fn failed(&self, failure: &Failure) -> Result<Change, Refusal> {
+        let run = self.table.run;
+        if run.cancel_requested {
+            return Ok(self.cancelled(true));
+        }
+        if run.stop_timeout {
+            return Ok(self.timed_out(true, Some(failure)));
+        }
+        let end = AttemptEnd {
+            attempt: self.attempt,
+            state: AttemptState::Failed,
+            reported: true,
+            cause: "",
+            failure: Some(failure.clone()),
+        };
+        Ok(self.charged(end, RunState::Failed, Some(failure), &failure.reason))
+    }
+
+    fn timed_out(&self, reported: bool, failure: Option<&Failure>) -> Change {
+        let end = AttemptEnd {
+            attempt: self.attempt,
+            state: AttemptState::TimedOut,
+            reported,
+            cause: reason::EXECUTION_TIMEOUT,
+            failure: failure.cloned(),
+        };
+        if self.table.total_passed() {
+            return self.charged(end, RunState::TimedOut, None, reason::TOTAL_TIMEOUT);
+        }
+        let late = Failure::of_platform(reason::EXECUTION_TIMEOUT, "the attempt ran longer than its execution timeout");
+        let again = self.table.context.policy.retry.retry_timeouts.then_some(&late);
+        self.charged(end, RunState::TimedOut, again, reason::EXECUTION_TIMEOUT)
+    }
+
+    /// An end that counts as a failure: another attempt where `again` says why and the policy allows, else `last`.
+    fn charged(&self, end: AttemptEnd, last: RunState, again: Option<&Failure>, why: &str) -> Change {
+        let Context { run: id, policy, now, .. } = self.table.context;
+        let run = self.table.run;
+        let failures = run.failures + 1;
+        let retry = again
+            .filter(|_| !policy.at_most_once())
+            .and_then(|failure| policy.retry.next_attempt(id, failures, failure, run.create_time, now));
+        let mut next = match retry {
+            Some(wake) => {
+                let mut next = run.clone();
+                next.state = RunState::RetryWait;
+                next.open = None;
+                next.wake_time = Some(wake);
+                next.reason = Some(why.into());
+                next.stop_timeout = false;
+                next.stop_deadline = None;
+                next
+            }
+            None => self.table.over(last, Some(why)),
+        };
+        next.failures = failures;
+        if next.state.is_terminal() && end.reported {
+            next.decided = Some(self.attempt);
+        }
+        Change { next, end: Some(end), tell: self.tell }
+    }
+
+    fn cancelled(&self, reported: bool) -> Change {
+        let mut next = self.table.over(RunState::Cancelled, Some(reason::CANCELLED));
+        next.decided = reported.then_some(self.attempt);
+        let cause = if reported { "" } else { "UNRESPONSIVE" };
+        let end = AttemptEnd { reported, ..self.table.ended(self.attempt, AttemptState::Cancelled, cause) };
+        Change { next, end: Some(end), tell: self.tell }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,35 @@
+//! The only now and the only sleep.
+//!
+//! Every loop of the engine owns one [`Timer`] for its whole life and sleeps with nothing else. That is what lets a manual
+//! clock step from waiter to waiter: it sees which loops are asleep and which still work.
+
+use std::{fmt::Debug, sync::Arc};
+
+use async_trait::async_trait;
+
+use crate::domain::instant::Instant;
+
+/// A source of time.
+pub trait Clock: Send + Sync + Debug + 'static {
+    /// Now, never earlier than an answer before.
+    fn now(&self) -> Instant;
+
+    /// A timer for one loop. The name is for people who debug a clock that does not advance.
+    fn timer(&self, name: &'static str) -> Box<dyn Timer>;
+
+    /// How far [`Clock::now`] may be from the truth that other servers see. Added wherever a lease is judged.
+    fn error_bound(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+}
+
+/// One loop's way to sleep.
+#[async_trait]
+pub trait Timer: Send + Debug {
+    /// Returns once `now() >= until`; at once where that is so already. Dropping the future before is allowed and means
+    /// that the loop works again.
+    async fn sleep_until(&mut self, until: Instant);
+}
+
+/// A clock shared by everybody.
+pub type SharedClock = Arc<dyn Clock>;

@@ -1,0 +1,106 @@
+//! The truth. Each method is one atomic domain step on a batch, guarded by the state it expects.
+//!
+//! No transaction handle, query builder or row type appears in a signature. `now` is always an argument: a store never
+//! reads a clock. Items of a batch fail one by one; a whole call fails only when the store is away ([`StoreError`]).
+//! Methods on namespaced rows take a [`Scope`](crate::domain::names::Scope); another namespace's rows do not exist for
+//! them.
+
+use std::{fmt::Debug, sync::Arc};
+
+mod catalog;
+mod due;
+mod identity;
+mod leases;
+mod logs;
+mod outcomes;
+mod release;
+mod retention;
+mod submit;
+mod views;
+
+pub use catalog::{Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, UpdateJob};
+pub use due::{Due, DueSchedule, Fired, Firing, ShardLease};
+pub use identity::{
+    ApiKeyRecord, Identity, NewSession, RefreshAnswer, RefreshUse, RootUser, SessionRecord, UserRecord,
+};
+pub use leases::{
+    Dispatchable, HelloAnswer, LeaseAnswer, LeaseBatch, LeaseResult, Leases, Owner, Renewal, RenewalAnswer, Verdict,
+};
+pub use logs::Logs;
+pub use outcomes::{Applied, Apply, Outcomes, Report, ReportAnswer};
+pub use release::{Queued, Release};
+pub use retention::{Retention, RetentionPolicy, Swept};
+pub use submit::{JobRef, NewRun, RequestKey, Submit, Submitted};
+pub use views::{
+    AttemptView, InstantRange, JobTypeView, Order, Page, QueueView, RunDetail, RunView, StatsView, Views, WaitFacts,
+    WorkerView,
+};
+
+use crate::domain::{
+    ids::{RunId, WorkerId},
+    instant::Instant,
+    names::{JobName, Lane},
+    run::RunState,
+    transition::Tell,
+};
+
+/// Why a whole call failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The store is away, or too slow to answer. Whether the step was committed is unknown: repeating it is safe,
+    /// assuming that it was not done is not.
+    #[error("the store is away: {0}")]
+    Unavailable(String),
+    /// Another transaction was in the way more often than was tried again; nothing was committed.
+    #[error("the store is contended: {0}")]
+    Conflict(String),
+    /// A row cannot be what it is. Nothing was committed; a person must look.
+    #[error("the store holds a row that cannot be: {0}")]
+    Corrupt(String),
+}
+
+/// Short for what every method returns.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// Every role at once: what an adapter implements and the wiring holds.
+pub trait Store:
+    Catalog + Submit + Due + Release + Leases + Outcomes + Logs + Retention + Identity + Views + Debug + 'static
+{
+}
+
+impl<T> Store for T where
+    T: Catalog + Submit + Due + Release + Leases + Outcomes + Logs + Retention + Identity + Views + Debug + 'static
+{
+}
+
+/// A store shared by every stage.
+pub type SharedStore = Arc<dyn Store>;
+
+/// A run that changed its state: what other stages, workers and watchers are told after the commit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moved {
+    /// Which.
+    pub run: RunId,
+    /// Its lane.
+    pub lane: Lane,
+    /// Its job.
+    pub job: Option<JobName>,
+    /// What it was; none where it is new.
+    pub from: Option<RunState>,
+    /// What it is.
+    pub to: RunState,
+    /// Its stay in the queue.
+    pub generation: i64,
+    /// Its last attempt.
+    pub attempt: i64,
+    /// The worker of that attempt.
+    pub worker: Option<WorkerId>,
+    /// Why.
+    pub reason: String,
+    /// When it leaves SCHEDULED or RETRY_WAIT.
+    pub wake_time: Option<Instant>,
+    /// When its stop, execution or waiting ends by time.
+    pub deadline: Option<Instant>,
+    /// What its worker must be told.
+    pub tell: Option<Tell>,
+}

@@ -1,0 +1,128 @@
+//! Jobs and queues as people define them.
+
+use async_trait::async_trait;
+
+use super::{RequestKey, StoreResult};
+use crate::domain::{
+    ids::JobUid,
+    instant::Instant,
+    job::{Job, JobSpec, Pause},
+    names::{JobName, QueueName, Scope},
+};
+
+/// A job to be created.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// Where.
+    pub scope: Scope,
+    /// Its identity, if it is created.
+    pub uid: JobUid,
+    /// Its name.
+    pub name: JobName,
+    /// Its definition, valid.
+    pub spec: JobSpec,
+    /// The caller's protection against repeats.
+    pub request: Option<RequestKey>,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub enum CreateJob {
+    /// It was created.
+    Created(Job),
+    /// The same request had created it before; it is returned as it is now.
+    Replayed(Job),
+    /// The request id was used with another body.
+    RequestReused,
+    /// The name is taken.
+    NameTaken,
+}
+
+/// A change of a job's definition.
+#[derive(Clone, Debug)]
+pub struct UpdateJob {
+    /// Where.
+    pub scope: Scope,
+    /// Which.
+    pub name: JobName,
+    /// The revision the new definition was made from.
+    pub revision: i64,
+    /// The new definition, valid.
+    pub spec: JobSpec,
+}
+
+/// What became of a change of a job.
+#[derive(Clone, Debug)]
+pub enum JobChange {
+    /// The job as it is now.
+    Done(Job),
+    /// It was so already.
+    Unchanged(Job),
+    /// There is no such job.
+    Missing,
+    /// It has changed since it was read.
+    RevisionMismatch,
+    /// Instants of it are due and not evaluated yet. Evaluate them, then try again: what a change means for an instant
+    /// must not depend on who was faster.
+    Unsettled,
+}
+
+/// What people set on a queue; `None` leaves it.
+#[derive(Clone, Debug, Default)]
+pub struct QueueSettings {
+    /// Paused or not, and why.
+    pub paused: Option<(bool, String)>,
+    /// At most so many at workers at once; `Some(0)` lifts the limit.
+    pub concurrency_limit: Option<u32>,
+    /// Only if the queue's revision is still this one.
+    pub revision: Option<i64>,
+}
+
+/// What became of a change of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueChange {
+    /// It is as asked; the queue exists now if it did not.
+    Done,
+    /// It has changed since it was read.
+    RevisionMismatch,
+}
+
+/// Jobs and queues.
+#[async_trait]
+pub trait Catalog: Send + Sync {
+    /// Creates a job with version 1, its schedules' cursors at `now` and their next instants.
+    async fn create_job(&self, now: Instant, job: NewJob) -> StoreResult<CreateJob>;
+
+    /// One job.
+    async fn job(&self, scope: &Scope, name: &JobName) -> StoreResult<Option<Job>>;
+
+    /// Replaces the definition: version and revision + 1. A schedule of the same name keeps its cursor, closed ledger and
+    /// open range; its next instant is computed by the new rule from `now` on. A schedule that is gone keeps its ledger.
+    /// A definition equal to the one in force changes nothing. A job that was COMPLETED or in ERROR becomes ACTIVE.
+    async fn update_job(&self, now: Instant, update: UpdateJob) -> StoreResult<JobChange>;
+
+    /// Pauses: revision + 1. Pausing a paused job replaces the note.
+    async fn pause_job(&self, now: Instant, scope: &Scope, name: &JobName, pause: Pause) -> StoreResult<JobChange>;
+
+    /// Resumes: revision + 1. `Unchanged` where it was not paused.
+    async fn resume_job(&self, now: Instant, scope: &Scope, name: &JobName) -> StoreResult<JobChange>;
+
+    /// Deletes: the name is free, the schedules fire no more, runs keep pointing at the uid. Runs that wait are left to
+    /// [`super::Outcomes::cancel_waiting`]. With `revision`, only if the job is still that one. Answers the job as it was.
+    async fn delete_job(
+        &self,
+        now: Instant,
+        scope: &Scope,
+        name: &JobName,
+        revision: Option<i64>,
+    ) -> StoreResult<JobChange>;
+
+    /// Sets what people set on a queue; the queue exists from then on.
+    async fn update_queue(
+        &self,
+        now: Instant,
+        scope: &Scope,
+        queue: &QueueName,
+        settings: QueueSettings,
+    ) -> StoreResult<QueueChange>;
+}

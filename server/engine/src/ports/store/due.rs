@@ -1,0 +1,95 @@
+//! Time rules: who owns them, what is due, and firing as one atomic step.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Moved, StoreResult};
+use crate::domain::{
+    fire::{Evaluation, Position},
+    ids::{JobUid, RunId, ServerId},
+    instant::Instant,
+    job::JobSpec,
+    names::{JobName, NamespaceName, ScheduleName},
+};
+
+/// The right to fire, with the epoch that proves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardLease {
+    /// Grows by one with every owner.
+    pub epoch: i64,
+    /// Since when this owner is there; instants before passed while nobody could fire them.
+    pub since: Instant,
+}
+
+/// A schedule with an instant that is due.
+#[derive(Clone, Debug)]
+pub struct DueSchedule {
+    /// Its job.
+    pub job: JobUid,
+    /// Its job's name.
+    pub job_name: JobName,
+    /// Its job's namespace.
+    pub namespace: NamespaceName,
+    /// Which schedule of it.
+    pub schedule: ScheduleName,
+    /// The definition in force.
+    pub spec: Arc<JobSpec>,
+    /// Where the evaluation stands.
+    pub position: Position,
+}
+
+/// One schedule's evaluation, to be committed.
+#[derive(Clone, Debug)]
+pub struct Firing {
+    /// What was evaluated, with the position it was evaluated at.
+    pub due: DueSchedule,
+    /// What came out, with an id for each run it may make, in order.
+    pub evaluation: Evaluation,
+    /// Ids for the runs of `evaluation`, one for each [`crate::domain::fire::Entry::Run`].
+    pub run_ids: Vec<RunId>,
+}
+
+/// What became of a firing.
+#[derive(Clone, Debug)]
+pub enum Fired {
+    /// It is committed; these runs were made.
+    Done {
+        /// The new runs, QUEUED.
+        runs: Vec<Moved>,
+        /// The job has no instant left and became COMPLETED.
+        completed: bool,
+    },
+    /// Somebody else evaluated, edited or paused in between; nothing of this firing was committed. Read again.
+    Overtaken,
+    /// This server's epoch has passed: it fires no more until it owns the shard again. Nothing was committed.
+    NotOwner,
+}
+
+/// Time rules and timed runs.
+#[async_trait]
+pub trait Due: Send + Sync {
+    /// Takes the shard: the epoch grows by one, earlier owners can commit nothing any more.
+    async fn take_shard(&self, now: Instant, server: ServerId) -> StoreResult<ShardLease>;
+
+    /// Schedules with an unevaluated instant at or before `until`, earliest first. With `job`, only of that one.
+    async fn due(&self, until: Instant, job: Option<JobUid>, limit: usize) -> StoreResult<Vec<DueSchedule>>;
+
+    /// Commits firings, each atomically with its runs, its ledger entries and its cursor, guarded by the shard's epoch
+    /// and by cursor, version and pause of [`Position`]. In the transaction a `Run` entry becomes
+    /// * fate UNITED, where another schedule of the job has made a run for the instant;
+    /// * fate SKIPPED_OVERLAP, where the overlap policy is SKIP and a run of the job is not over (a run made earlier in
+    ///   the same firing counts);
+    /// * a QUEUED run and fate FIRED otherwise.
+    async fn fire(&self, now: Instant, shard: ShardLease, firings: Vec<Firing>) -> StoreResult<Vec<Fired>>;
+
+    /// Notes that a schedule cannot be evaluated: the job goes to ERROR, its schedule fires no more until it is edited,
+    /// the instant gets fate ERROR. Others are not touched.
+    async fn fail_schedule(&self, now: Instant, due: &DueSchedule, why: &str) -> StoreResult<()>;
+
+    /// Moves SCHEDULED and RETRY_WAIT runs whose time has come into the queue, earliest first.
+    async fn wake(&self, now: Instant, limit: usize) -> StoreResult<Vec<Moved>>;
+
+    /// The earliest instant at which [`Due::due`] or [`Due::wake`] will have something.
+    async fn next_due(&self) -> StoreResult<Option<Instant>>;
+}

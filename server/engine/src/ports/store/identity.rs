@@ -1,0 +1,151 @@
+//! Who may call: users, sessions, API keys. Secrets are stored only as hashes.
+
+use async_trait::async_trait;
+
+use super::{Page, StoreResult};
+use crate::domain::instant::Instant;
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserRecord {
+    /// Its name.
+    pub name: String,
+    /// Hash of its password, in PHC format.
+    pub password_hash: String,
+    /// Its roles.
+    pub roles: Vec<String>,
+    /// It must change its password before anything else.
+    pub must_change_password: bool,
+}
+
+/// The first user, made when there is none.
+#[derive(Clone, Debug)]
+pub struct RootUser {
+    /// Hash of its password, in PHC format.
+    pub password_hash: String,
+    /// Whether the password is a one-time one.
+    pub must_change_password: bool,
+}
+
+/// A session to be opened.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// Its id.
+    pub id: String,
+    /// Whose.
+    pub user: String,
+    /// Label of the device or program.
+    pub client: String,
+    /// Hash of its refresh token.
+    pub refresh_hash: [u8; 32],
+    /// When it ends whatever is refreshed.
+    pub expire_time: Instant,
+}
+
+/// A session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// Its id.
+    pub id: String,
+    /// Whose.
+    pub user: String,
+    /// When it ends whatever is refreshed.
+    pub expire_time: Instant,
+    /// Whether it was ended.
+    pub revoked: bool,
+    /// The user's roles now.
+    pub roles: Vec<String>,
+    /// The user must change its password before anything else.
+    pub must_change_password: bool,
+}
+
+/// A refresh token used, and the one that replaces it.
+#[derive(Clone, Copy, Debug)]
+pub struct RefreshUse {
+    /// Hash of the token that was shown.
+    pub shown: [u8; 32],
+    /// Hash of the token that replaces it.
+    pub next: [u8; 32],
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefreshAnswer {
+    /// It was the newest token of a live session and is replaced.
+    Refreshed(SessionRecord),
+    /// It had been used before: somebody else has it. The session was ended.
+    Reused,
+    /// No session ever had it.
+    Unknown,
+    /// Its session is over.
+    Over {
+        /// Ended by somebody, rather than by time.
+        revoked: bool,
+    },
+}
+
+/// An API key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKeyRecord {
+    /// Its id, the first part of the key.
+    pub id: String,
+    /// Name for people.
+    pub name: String,
+    /// Its role.
+    pub role: String,
+    /// SHA-256 of the secret part.
+    pub secret_hash: [u8; 32],
+    /// Who made it.
+    pub creator: String,
+    /// When.
+    pub create_time: Instant,
+    /// When it ends.
+    pub expire_time: Option<Instant>,
+    /// When it was revoked.
+    pub revoke_time: Option<Instant>,
+    /// When it was last used, to the minute.
+    pub last_use_time: Option<Instant>,
+}
+
+/// Users, sessions, keys.
+#[async_trait]
+pub trait Identity: Send + Sync {
+    /// Makes the user `root` with role `admin` where there is no user at all; `false` where there is one.
+    async fn create_root(&self, now: Instant, root: RootUser) -> StoreResult<bool>;
+
+    /// Whether there is any user.
+    async fn has_users(&self) -> StoreResult<bool>;
+
+    /// One user.
+    async fn user(&self, name: &str) -> StoreResult<Option<UserRecord>>;
+
+    /// Replaces a password hash, lifts `must_change_password` and ends the user's sessions but `keep`.
+    async fn set_password(&self, now: Instant, user: &str, hash: &str, keep: Option<&str>) -> StoreResult<()>;
+
+    /// Opens a session.
+    async fn open_session(&self, now: Instant, session: NewSession) -> StoreResult<()>;
+
+    /// One session.
+    async fn session(&self, id: &str) -> StoreResult<Option<SessionRecord>>;
+
+    /// Uses a refresh token, once.
+    async fn refresh(&self, now: Instant, token: RefreshUse) -> StoreResult<RefreshAnswer>;
+
+    /// Ends a session. No error where it was over, or never was.
+    async fn end_session(&self, now: Instant, id: &str) -> StoreResult<()>;
+
+    /// Stores an API key.
+    async fn create_key(&self, key: ApiKeyRecord) -> StoreResult<()>;
+
+    /// One API key.
+    async fn key(&self, id: &str) -> StoreResult<Option<ApiKeyRecord>>;
+
+    /// API keys, newest first, after the id of `page`.
+    async fn keys(&self, page: Page) -> StoreResult<Vec<ApiKeyRecord>>;
+
+    /// Revokes a key; the key as it is now, or none. Revoking again keeps the first time.
+    async fn revoke_key(&self, now: Instant, id: &str) -> StoreResult<Option<ApiKeyRecord>>;
+
+    /// Notes when keys were last used.
+    async fn touch_keys(&self, now: Instant, ids: Vec<String>) -> StoreResult<()>;
+}

@@ -1,0 +1,186 @@
+//! Leases: which attempt of which worker may change a run. See the transition table for what each step means.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_trait::async_trait;
+
+use super::{Moved, StoreResult};
+use crate::{
+    domain::{
+        attempt::AttemptKey,
+        ids::{JobUid, ServerId, SessionId, WorkerId},
+        instant::Instant,
+        names::{JobName, Lane},
+        payload::Payload,
+        policy::LeaseLossPolicy,
+        worker::{AbandonReason, Hello, WorkerStatus},
+    },
+    ports::broker::Pointer,
+};
+
+/// A session as the store knows it: what it does counts only while the worker's epoch is still this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// The worker.
+    pub worker: WorkerId,
+    /// The session's epoch.
+    pub epoch: i64,
+}
+
+/// What a Hello came to.
+#[derive(Clone, Debug)]
+pub enum HelloAnswer {
+    /// A later stream of the process was there before; this one must end.
+    Superseded,
+    /// The session owns the worker's leases now.
+    Welcome {
+        /// One verdict per attempt the Hello listed, in order.
+        verdicts: Vec<(AttemptKey, Verdict)>,
+        /// Runs that the Hello took back or adopted.
+        moved: Vec<Moved>,
+        /// An operator drained the worker before; it stays drained.
+        draining: bool,
+    },
+}
+
+/// What the server says to an attempt that a worker lists.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// It is current: carry on. With what the session needs to keep of it.
+    Keep(Box<Dispatchable>),
+    /// It is current, and somebody wants it stopped.
+    Stop(Box<Dispatchable>, String),
+    /// It is not: stop, do not report.
+    Abandon(AbandonReason),
+}
+
+/// Everything a dispatch carries, and what the session keeps of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dispatchable {
+    /// Which attempt.
+    pub key: AttemptKey,
+    /// Its lane.
+    pub lane: Lane,
+    /// Its job.
+    pub job: Option<(JobUid, JobName, i64)>,
+    /// Input. Empty in a [`Verdict`]: the worker has it.
+    pub payload: Payload,
+    /// When the run became due.
+    pub due_time: Instant,
+    /// The instant the schedule named.
+    pub nominal_time: Option<Instant>,
+    /// How long the attempt may run.
+    pub execution_timeout: Option<Duration>,
+    /// How long it may go on after it was told to stop.
+    pub stop_grace: Option<Duration>,
+    /// What to do when the lease cannot be proven.
+    pub lease_loss: LeaseLossPolicy,
+    /// Trace context and the like.
+    pub headers: BTreeMap<String, String>,
+    /// Failed attempts so far.
+    pub failures: u32,
+    /// Attempts that may fail in all.
+    pub max_attempts: u32,
+    /// Whether the run may start only once.
+    pub at_most_once: bool,
+}
+
+/// Pointers to be leased to one session.
+#[derive(Clone, Debug)]
+pub struct LeaseBatch {
+    /// For whom.
+    pub owner: Owner,
+    /// What. Lanes may differ.
+    pub pointers: Vec<Pointer>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug)]
+pub enum LeaseAnswer {
+    /// The session is no longer the worker's; nothing was leased and no pointer is stale. Give the batch to another.
+    SessionGone,
+    /// One result per pointer, in order.
+    Results(Vec<LeaseResult>),
+}
+
+/// What became of one pointer. Every answer is final: a repeat of the same batch after an unknown commit says `Leased`
+/// for what the first try leased.
+#[derive(Clone, Debug)]
+pub enum LeaseResult {
+    /// The attempt is the session's.
+    Leased(Box<Dispatchable>),
+    /// The run or its stay in the queue has moved on; drop the pointer.
+    Stale,
+    /// The queue's limit is reached, or it is paused; the run waits on and will be released again.
+    NoRoom,
+}
+
+/// A heartbeat, to be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// Whose.
+    pub owner: Owner,
+    /// The leases live until then.
+    pub expire_time: Instant,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RenewalAnswer {
+    /// The leases had not been judged over; what the session knows of them is true.
+    Renewed,
+    /// They live again, but had been judged over in between: what the worker lists must be compared with the rows.
+    Lapsed,
+    /// A later session owns the worker.
+    Superseded,
+}
+
+/// Leases.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Opens a session, guarded by `hello.epoch` being larger than any seen, and reconciles in the same transaction:
+    /// listed and current → Keep, or adopt and Keep; listed and not current → Abandon; at this worker and not listed →
+    /// taken back as `Event::Unlisted`. Stores what the worker says of itself and announces its job types.
+    async fn hello(
+        &self,
+        now: Instant,
+        server: ServerId,
+        session: SessionId,
+        hello: &Hello,
+        expire_time: Instant,
+    ) -> StoreResult<HelloAnswer>;
+
+    /// Leases, as `Event::Lease` each, with the owner's epoch locked against a Hello at the same time. A pointer that a
+    /// former try of the same session leased already answers `Leased` again.
+    async fn lease(&self, now: Instant, batches: Vec<LeaseBatch>) -> StoreResult<Vec<LeaseAnswer>>;
+
+    /// Records heartbeats, one answer each.
+    async fn renew(&self, now: Instant, renewals: Vec<Renewal>) -> StoreResult<Vec<RenewalAnswer>>;
+
+    /// Compares what a worker lists with the rows, after [`RenewalAnswer::Lapsed`] or for attempts the session does not
+    /// know: adopts, keeps or abandons, as in [`Leases::hello`]. `None` where the owner has passed.
+    async fn reconcile(
+        &self,
+        now: Instant,
+        owner: Owner,
+        listed: Vec<AttemptKey>,
+    ) -> StoreResult<Option<(Vec<(AttemptKey, Verdict)>, Vec<Moved>)>>;
+
+    /// Attempts of these owners that somebody wants stopped, with the reason: the poll that makes cancel hints lossless.
+    async fn stops(&self, owners: &[Owner]) -> StoreResult<Vec<(Owner, AttemptKey, String)>>;
+
+    /// Notes how a worker stands now; ignored under an old epoch. With an expiry, its leases end then.
+    async fn set_status(&self, now: Instant, owner: Owner, status: WorkerStatus) -> StoreResult<()>;
+
+    /// Notes that an operator drains a worker. `false` where there is none, or it is gone.
+    async fn drain_worker(
+        &self,
+        now: Instant,
+        scope: &crate::domain::names::Scope,
+        worker: WorkerId,
+    ) -> StoreResult<bool>;
+
+    /// Ends the leases of workers whose expiry lies before `before`: the workers become LOST (GONE ones stay GONE), their
+    /// attempts `Event::Expire`. At most `limit` runs a call, with whether there is more.
+    async fn expire(&self, now: Instant, before: Instant, limit: usize) -> StoreResult<(Vec<Moved>, bool)>;
+}

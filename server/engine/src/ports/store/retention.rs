@@ -1,0 +1,56 @@
+//! What may go.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::StoreResult;
+use crate::domain::instant::Instant;
+
+/// How long things are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetentionPolicy {
+    /// SUCCEEDED and CANCELLED runs, since their end.
+    pub succeeded: Duration,
+    /// FAILED and TIMED_OUT runs, since their end.
+    pub failed: Duration,
+    /// Log lines, since they were stored.
+    pub logs: Duration,
+    /// Ledger ranges, since their last instant.
+    pub ledger: Duration,
+    /// Request ids.
+    pub requests: Duration,
+    /// Workers that are LOST or GONE, since they were last heard.
+    pub workers: Duration,
+}
+
+impl Default for RetentionPolicy {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        Self {
+            succeeded: DAY * 30,
+            failed: DAY * 90,
+            logs: DAY * 14,
+            ledger: DAY * 90,
+            requests: DAY,
+            workers: DAY * 7,
+        }
+    }
+}
+
+/// What one step deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Rows of all kinds.
+    pub rows: u64,
+    /// There may be more.
+    pub more: bool,
+}
+
+/// What may go.
+#[async_trait]
+pub trait Retention: Send + Sync {
+    /// Deletes at most `limit` rows of each kind. A scheduled run is kept while its nominal time is later than the smallest
+    /// cursor of its job's schedules: another schedule of the job may still name the same instant.
+    async fn sweep(&self, now: Instant, policy: RetentionPolicy, limit: usize) -> StoreResult<Swept>;
+}

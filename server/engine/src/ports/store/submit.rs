@@ -1,0 +1,95 @@
+//! New runs.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use super::{Moved, StoreResult};
+use crate::domain::{
+    ids::{JobUid, RunId},
+    instant::Instant,
+    names::{JobName, Lane},
+    payload::Payload,
+    policy::RunPolicy,
+    run::RunOrigin,
+};
+
+/// A caller's protection against repeats, kept 24 h.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestKey {
+    /// Which call: ids of different calls do not meet.
+    pub call: &'static str,
+    /// The caller's id.
+    pub id: String,
+    /// Hash of the request's body.
+    pub body: [u8; 32],
+}
+
+/// The job a run is made by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobRef {
+    /// Its identity.
+    pub uid: JobUid,
+    /// Its name.
+    pub name: JobName,
+    /// The version that made the run.
+    pub version: i64,
+}
+
+/// A run to be stored.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// Its id, if it is stored.
+    pub id: RunId,
+    /// Its lane.
+    pub lane: Lane,
+    /// Its job.
+    pub job: Option<JobRef>,
+    /// How it came to be. Never [`RunOrigin::Schedule`]: those are made by firing.
+    pub origin: RunOrigin,
+    /// When it is due.
+    pub due: Instant,
+    /// 0 to 9, higher first.
+    pub priority: u8,
+    /// Runs of one priority take turns by this key.
+    pub fairness_key: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Input.
+    pub payload: Payload,
+    /// What it is promised.
+    pub policy: RunPolicy,
+    /// The caller's protection against repeats.
+    pub request: Option<RequestKey>,
+    /// Why, in the caller's words.
+    pub note: String,
+    /// The run it was made from.
+    pub parent: Option<RunId>,
+    /// Trace context and the like, for the worker.
+    pub headers: BTreeMap<String, String>,
+    /// Refuse it while a run of its job is not over.
+    pub only_if_idle: bool,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub enum Submitted {
+    /// It is stored: QUEUED, or SCHEDULED where it is due later.
+    Stored(Box<Moved>),
+    /// The same request had made this run before.
+    Replayed(RunId),
+    /// The request id was used with another body.
+    RequestReused,
+    /// A run of the job is not over.
+    NotIdle(RunId),
+    /// The job was deleted in the meantime.
+    JobGone,
+}
+
+/// New runs.
+#[async_trait]
+pub trait Submit: Send + Sync {
+    /// Stores runs, one answer each, in order. Two runs of one batch with the same request id: the first is stored, the
+    /// second is replayed or refused like any other repeat. Nothing is answered before it is durable.
+    async fn submit(&self, now: Instant, runs: Vec<NewRun>) -> StoreResult<Vec<Submitted>>;
+}

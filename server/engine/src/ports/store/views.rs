@@ -1,0 +1,299 @@
+//! What people look at: lists and counts, as plain structs that never pass through the domain.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use super::StoreResult;
+use crate::domain::{
+    attempt::AttemptState,
+    filter::Filter,
+    ids::{JobUid, RunId, ServerId, WorkerId},
+    instant::Instant,
+    job::{Job, JobSpec},
+    ledger::Range,
+    names::{JobName, JobType, NamespaceName, QueueName, ScheduleName, Scope},
+    payload::{Failure, Payload},
+    policy::RunPolicy,
+    run::{Lifecycle, RunOrigin, RunState},
+    worker::{Capacity, WorkerStatus},
+};
+
+/// A part of a list: keyset paging, never offsets.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// Right after the entry with this key; none for the first page.
+    pub after: Option<String>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Which way a list of runs goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Newest first.
+    #[default]
+    NewestFirst,
+    /// Oldest first.
+    OldestFirst,
+}
+
+/// A run as lists show it.
+#[derive(Clone, Debug)]
+pub struct RunView {
+    /// Which.
+    pub run: RunId,
+    /// Where.
+    pub namespace: NamespaceName,
+    /// Its job.
+    pub job: Option<JobName>,
+    /// The job's version.
+    pub job_version: i64,
+    /// The schedule that fired it.
+    pub schedule: Option<ScheduleName>,
+    /// Its type.
+    pub job_type: JobType,
+    /// Its queue.
+    pub queue: QueueName,
+    /// How it came to be.
+    pub origin: RunOrigin,
+    /// What the transition table knows.
+    pub life: Lifecycle,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// 0 to 9.
+    pub priority: u8,
+    /// Its fairness key.
+    pub fairness_key: String,
+    /// The instant the schedule named.
+    pub nominal_time: Option<Instant>,
+    /// When it became due, or will.
+    pub due_time: Instant,
+    /// It stands for missed instants.
+    pub late: bool,
+    /// The run it was made from.
+    pub parent: Option<RunId>,
+    /// The caller's id of the request that made it.
+    pub request_id: String,
+    /// Why, in the caller's words.
+    pub note: String,
+    /// What lists leave out; only where asked for.
+    pub detail: Option<Box<RunDetail>>,
+}
+
+/// What lists leave out.
+#[derive(Clone, Debug)]
+pub struct RunDetail {
+    /// Input.
+    pub payload: Payload,
+    /// What the handler returned.
+    pub output: Option<Payload>,
+    /// Why the last attempt failed.
+    pub failure: Option<Failure>,
+    /// What it was promised.
+    pub policy: RunPolicy,
+}
+
+/// An attempt as lists show it.
+#[derive(Clone, Debug)]
+pub struct AttemptView {
+    /// Its number.
+    pub attempt: i64,
+    /// How it stands or ended.
+    pub state: AttemptState,
+    /// Its worker.
+    pub worker: Option<WorkerId>,
+    /// The worker's name.
+    pub worker_name: String,
+    /// When it was given out.
+    pub lease_time: Option<Instant>,
+    /// When user code started.
+    pub start_time: Option<Instant>,
+    /// When it was over.
+    pub end_time: Option<Instant>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// Why the platform ended it.
+    pub cause: String,
+}
+
+/// A queue as lists show it.
+#[derive(Clone, Debug)]
+pub struct QueueView {
+    /// Where.
+    pub namespace: NamespaceName,
+    /// Which.
+    pub queue: QueueName,
+    /// Nothing is released.
+    pub paused: bool,
+    /// Why.
+    pub pause_note: String,
+    /// At most so many at workers; 0 is no limit.
+    pub concurrency_limit: u32,
+    /// Runs that wait.
+    pub depth: u64,
+    /// Since when the oldest waits.
+    pub oldest_queue_time: Option<Instant>,
+    /// Runs at workers.
+    pub in_flight: u64,
+    /// For the etag.
+    pub revision: i64,
+}
+
+/// A worker as lists show it.
+#[derive(Clone, Debug)]
+pub struct WorkerView {
+    /// Which.
+    pub worker: WorkerId,
+    /// Its name.
+    pub name: String,
+    /// Where.
+    pub namespace: NamespaceName,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its SDK.
+    pub sdk: String,
+    /// Its build.
+    pub build_id: String,
+    /// The server that holds its stream.
+    pub server: Option<ServerId>,
+    /// How it stands.
+    pub status: WorkerStatus,
+    /// The types it handles.
+    pub job_types: Vec<JobType>,
+    /// Its capacity.
+    pub capacity: Capacity,
+    /// Attempts it holds, by queue.
+    pub in_flight: Capacity,
+    /// When its stream was opened.
+    pub connect_time: Instant,
+    /// When it was last heard.
+    pub last_heartbeat_time: Instant,
+    /// When its leases end.
+    pub lease_expire_time: Instant,
+}
+
+/// A job type as lists show it.
+#[derive(Clone, Debug)]
+pub struct JobTypeView {
+    /// Where.
+    pub namespace: NamespaceName,
+    /// Which.
+    pub job_type: JobType,
+    /// One sentence.
+    pub description: String,
+    /// JSON Schema of the input.
+    pub input_schema: String,
+    /// JSON Schema of the output.
+    pub output_schema: String,
+    /// Queues it is taken from.
+    pub queues: Vec<QueueName>,
+    /// Connected workers that handle it.
+    pub connected_workers: u32,
+    /// When it was last announced.
+    pub announce_time: Instant,
+    /// Connected workers announce different schemas.
+    pub schema_drift: bool,
+}
+
+/// Counts.
+#[derive(Clone, Debug, Default)]
+pub struct StatsView {
+    /// Runs made in the range, by the state they are in now.
+    pub runs: Vec<(RunState, u64)>,
+    /// Jobs.
+    pub jobs: u64,
+    /// Connected workers.
+    pub connected_workers: u64,
+    /// Runs that wait.
+    pub queued: u64,
+    /// Runs at workers.
+    pub in_flight: u64,
+}
+
+/// A part of a job's ledger, with the rule that named its instants.
+#[derive(Clone, Debug)]
+pub struct InstantRange {
+    /// Which schedule.
+    pub schedule: ScheduleName,
+    /// The range.
+    pub range: Range,
+    /// The definition of `range.version`.
+    pub spec: std::sync::Arc<JobSpec>,
+}
+
+/// Why a run that waits may be waiting.
+#[derive(Clone, Debug, Default)]
+pub struct WaitFacts {
+    /// Its queue is paused.
+    pub queue_paused: bool,
+    /// Its queue's limit, if it is reached.
+    pub limit_reached: Option<u32>,
+    /// Connected workers that handle its type from its queue.
+    pub handlers: u32,
+    /// Of these, how many drain.
+    pub draining: u32,
+}
+
+/// Lists and counts.
+#[async_trait]
+pub trait Views: Send + Sync {
+    /// One run, with everything.
+    async fn run(&self, scope: &Scope, run: RunId) -> StoreResult<Option<RunView>>;
+
+    /// Runs that pass a filter, by id. With `detail`, with everything.
+    async fn runs(
+        &self,
+        scope: &Scope,
+        filter: &Filter,
+        order: Order,
+        page: Page,
+        detail: bool,
+    ) -> StoreResult<Vec<RunView>>;
+
+    /// Attempts of a run, by number; none where there is no such run.
+    async fn attempts(&self, scope: &Scope, run: RunId) -> StoreResult<Option<Vec<AttemptView>>>;
+
+    /// Jobs that pass a filter, by name.
+    async fn jobs(&self, scope: &Scope, filter: &Filter, page: Page) -> StoreResult<Vec<Job>>;
+
+    /// Ledger ranges of a job that reach into `[from, to)`, by first instant, and the scheduled runs with a nominal time in
+    /// there: (nominal time, run, state).
+    async fn ledger(&self, job: JobUid, from: Instant, to: Instant) -> StoreResult<Vec<InstantRange>>;
+
+    /// Scheduled runs of a job with a nominal time in `[from, to]`, by nominal time.
+    async fn scheduled_runs(
+        &self,
+        job: JobUid,
+        from: Instant,
+        to: Instant,
+        limit: usize,
+    ) -> StoreResult<Vec<(Instant, RunId, RunState)>>;
+
+    /// Queues that exist, by name.
+    async fn queues(&self, scope: &Scope, page: Page) -> StoreResult<Vec<QueueView>>;
+
+    /// One queue.
+    async fn queue(&self, scope: &Scope, queue: &QueueName) -> StoreResult<Option<QueueView>>;
+
+    /// Workers, newest first.
+    async fn workers(&self, scope: &Scope, include_gone: bool, page: Page) -> StoreResult<Vec<WorkerView>>;
+
+    /// One worker.
+    async fn worker(&self, scope: &Scope, worker: WorkerId) -> StoreResult<Option<WorkerView>>;
+
+    /// Job types, by name.
+    async fn job_types(&self, scope: &Scope, page: Page) -> StoreResult<Vec<JobTypeView>>;
+
+    /// Counts of runs made in `[from, to)`, and of what is there now.
+    async fn stats(&self, scope: &Scope, from: Instant, to: Instant) -> StoreResult<StatsView>;
+
+    /// Why a QUEUED run may be waiting.
+    async fn wait_facts(&self, scope: &Scope, run: RunId) -> StoreResult<WaitFacts>;
+
+    /// Nominal time of a job's last success, for dispatches.
+    async fn last_success(&self, job: JobUid) -> StoreResult<Option<Instant>>;
+
+    /// Writes a consistent copy of the database to a new file; its size in bytes. `None` where the family cannot.
+    async fn backup(&self, path: &std::path::Path) -> StoreResult<Option<u64>>;
+}
