@@ -36,6 +36,10 @@ const PERMISSIONS: &[(&str, &str)] = &[
     ("workers.write", "drain workers"),
 ];
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a build script has no settings; cargo says by environment where to write"
+)]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=mainspring");
     let out = PathBuf::from(env::var("OUT_DIR")?);

@@ -1,2 +1,45 @@
-//! Placeholder.
-fn main() {}
+//! `cargo xtask`: the house rules as a program, for CI and for people alike.
+//!
+//! Each subcommand is a file of that name (`gen` is a keyword, so its file is `generate.rs`). What they share is small:
+//! `shell` runs other programs, `tools` finds or installs them, `report` names, times and judges the steps.
+
+mod check;
+mod faults;
+mod generate;
+mod report;
+mod shell;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Mainspring's task runner.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Prove the house rules: format, lints, contract, dependencies, file lengths, generated pages.
+    Check,
+    /// Prove everything CI proves: the rules, a build, all tests and a short fault run.
+    Test(test::Args),
+    /// Write the pages of docs/reference that come from code.
+    Gen,
+    /// Run the fault suite: real processes, killed and healed by a seed, then judged.
+    Faults(faults::Args),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().task {
+        Task::Check => check::run(),
+        Task::Test(args) => test::run(&args),
+        Task::Gen => generate::run(),
+        Task::Faults(args) => faults::run(&args),
+    }
+}

@@ -8,7 +8,8 @@
 //! | in a gap | at the first valid instant; several coalesce into one | skipped |
 //! | in an overlap | in the first pass only | in both passes |
 //!
-//! Each value of a list counts by itself: `30 2,5-7 * * *` has the appointment 02:30 and a rhythm from 05:30.
+//! Each value of a list counts by itself: `30 2,5-7 * * *` has the appointment 02:30 and a rhythm from 05:30; a value
+//! that a literal and a range both name is an appointment. `H` and `H(a-b)` stand for one literal, `H/s` is a step.
 //! [`HourMasks`] is this table per hour of the day; [`crate::search`] applies it.
 
 use std::fmt;

@@ -171,6 +171,7 @@ fn beat(field: Field, items: &Items) -> String {
         [Item::Any] => format!("every {word}"),
         [Item::Range { from: 0, to: 59, step } | Item::HashStep { step, .. }] => format!("every {step} {word}s"),
         [Item::Value(value)] => format!("at {word} {value}"),
+        [Item::Range { step: 2.., .. }] => values(field, items, word),
         [Item::Hash { from: 0, to: 59 }] => format!("at one {word} of the schedule's own"),
         _ => format!("at {}", values(field, items, word)),
     }
@@ -182,10 +183,8 @@ fn hours(items: &Items) -> String {
         [Item::Range { from, to, step: 1 }] => format!("every hour from {from} through {to}"),
         [Item::Hash { from: 0, to: 23 }] => "one hour of the schedule's own".to_owned(),
         [Item::Value(hour)] => format!("hour {hour}"),
+        [Item::Hash { from, to }] => format!("one of hours {from} through {to}"),
         [Item::Range { .. } | Item::HashStep { .. }] => values(Field::Hour, items, "hour"),
-        _ if items.0.iter().all(|item| matches!(item, Item::Value(_))) => {
-            format!("hours {}", values(Field::Hour, items, "hour"))
-        }
         _ => format!("hours {}", values(Field::Hour, items, "hour")),
     }
 }
@@ -206,18 +205,11 @@ fn value(field: Field, item: Item, word: &str) -> String {
         Item::Any => format!("every {word}"),
         Item::Value(value) => name(value),
         Item::Range { from, to, step: 1 } => format!("{} through {}", name(from), name(to)),
-        Item::Range { from, to, step } if from == field.min() && to == field.max() => {
-            format!("every {} {word}", ordinal(step))
-        }
-        Item::Range { from, to, step } => {
-            format!("every {} {word} from {} through {}", ordinal(step), name(from), name(to))
-        }
         Item::Hash { from, to } => format!("one of {} through {}", name(from), name(to)),
-        Item::HashStep { from, to, step } if from == field.min() && to == field.hash_max() => {
-            format!("every {} {word}", ordinal(step))
-        }
-        Item::HashStep { from, to, step } => {
-            format!("every {} {word} from {} through {}", ordinal(step), name(from), name(to))
+        Item::Range { from, to, step } | Item::HashStep { from, to, step } => {
+            let whole = from == field.min() && (to == field.max() || (item.is_hash() && to == field.hash_max()));
+            let every = format!("every {} {word}", ordinal(step));
+            if whole { every } else { format!("{every} from {} through {}", name(from), name(to)) }
         }
         Item::Last { .. }
         | Item::NearestWeekday { .. }

@@ -12,7 +12,7 @@ use crate::{
     interval::{Interval, cut, floor_us, floor_us_exclusive},
     lint::{self, Lint},
     plan::DayMatch,
-    search::{Fire, HORIZON_SECONDS, Search, wall},
+    search::{Fire, Search, wall},
     zone::{Zone, timestamp},
 };
 
@@ -101,37 +101,6 @@ impl Cron {
         Search::new(&self.expr.plan, self.effective_day_match(), hours, zone)
     }
 
-    /// The last fire before an instant, found by halving with the *forward* search: that is the one definition of a
-    /// fire, and thirty to forty of its calls cost less than a second definition that might disagree.
-    fn prev_before(&self, zone: &Zone, before: Timestamp) -> Option<Timestamp> {
-        let mut search = self.search(zone);
-        let before = floor_us_exclusive(before).div_euclid(1_000_000) as i64 + 1;
-        let plan = &self.expr.plan;
-        let floor = if plan.names_years() { FIRST_YEAR } else { before.saturating_sub(HORIZON_SECONDS) };
-        let floor = floor.max(Timestamp::MIN.as_second());
-        let mut fire_between =
-            |after: i64| search.next(after).map(|fire| fire.at.as_second()).filter(|at| *at < before);
-
-        // Reach back in doubling steps until there is a fire, then close in on the last one.
-        let (mut none_after, mut reach) = (before, 1i64);
-        let mut last = loop {
-            let from = before.saturating_sub(reach).max(floor);
-            match fire_between(from) {
-                Some(at) => break at,
-                None if from == floor => return None,
-                None => (none_after, reach) = (from, reach.saturating_mul(2)),
-            }
-        };
-        while last < none_after {
-            let middle = last + (none_after - last) / 2;
-            match fire_between(middle) {
-                Some(at) => last = at,
-                None => none_after = middle,
-            }
-        }
-        Some(timestamp(last))
-    }
-
     fn dst_notes(&self, zone: &Zone, after: Timestamp, until: Timestamp, limit: usize) -> Vec<DstNote> {
         let mut search = self.search(zone);
         let mut notes = Vec::new();
@@ -142,24 +111,24 @@ impl Cron {
             let hours = search.hours;
             let skipped = hours.all & !hours.gap_end & !hours.gap_shift;
             let both = hours.first_pass & hours.second_pass;
-            let (from, to, cases): (_, _, &[_]) = if shown_before < shown {
-                let cases = [
+            let gap = shown_before < shown;
+            let (from, to) = if gap { (shown_before, shown) } else { (shown, shown_before) };
+            let cases = if gap {
+                [
                     (hours.gap_end, DstEffect::MovedToGapEnd),
                     (hours.gap_shift, DstEffect::Shifted),
                     (skipped, DstEffect::Skipped),
-                ];
-                (shown_before, shown, &cases.clone())
+                ]
             } else {
-                let cases = [
+                [
                     (hours.first_pass & !both, DstEffect::FirstPassOnly),
                     (hours.second_pass & !both, DstEffect::LastPassOnly),
                     (both, DstEffect::BothPasses),
-                ];
-                (shown, shown_before, &cases.clone())
+                ]
             };
             for (hours, effect) in cases {
-                if let Some(wall) = search.next_wall(from, to, *hours) {
-                    notes.push(DstNote { change: timestamp(change), wall, effect: *effect });
+                if let Some(wall) = search.next_wall(from, to, hours) {
+                    notes.push(DstNote { change: timestamp(change), wall, effect });
                 }
             }
         }
@@ -167,9 +136,6 @@ impl Cron {
         notes
     }
 }
-
-/// The beginning of 1970 less a few days: no year before it can be named.
-const FIRST_YEAR: i64 = -3 * 86_400;
 
 impl Rule {
     /// A cron rule with the usual treatment of clock changes.
@@ -214,17 +180,20 @@ impl Rule {
         self.next_after(zone, after).is_none()
     }
 
-    /// The first instant strictly after another.
+    /// The first instant strictly after another. `None` is final: see [`Rule::never_fires`] for how far it looks.
     #[must_use]
     pub fn next_after(&self, zone: &Zone, after: Timestamp) -> Option<Timestamp> {
-        Source::new(self, zone).next(after).map(|fire| fire.at)
+        Source::new(self, zone).next(after, Timestamp::MAX).map(|fire| fire.at)
     }
 
     /// The last instant strictly before another.
     #[must_use]
     pub fn prev_before(&self, zone: &Zone, before: Timestamp) -> Option<Timestamp> {
         match self {
-            Self::Cron(cron) => cron.prev_before(zone, before),
+            Self::Cron(cron) => {
+                let before = floor_seconds(floor_us_exclusive(before)) + 1;
+                cron.search(zone).prev(before).map(timestamp)
+            }
             Self::Interval(interval) => interval.prev_before(before),
             Self::At(at) => Some(at.instant).filter(|instant| *instant < before),
         }
@@ -269,7 +238,7 @@ impl Iterator for Fires<'_> {
     type Item = Fire;
 
     fn next(&mut self) -> Option<Fire> {
-        let fire = self.source.next(self.cursor.take()?).filter(|fire| fire.at <= self.until)?;
+        let fire = self.source.next(self.cursor.take()?, self.until)?;
         self.cursor = Some(fire.at);
         Some(fire)
     }
@@ -294,12 +263,20 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn next(&mut self, after: Timestamp) -> Option<Fire> {
+    /// The first fire in `(after, until]`.
+    fn next(&mut self, after: Timestamp, until: Timestamp) -> Option<Fire> {
         let at = match self {
-            Self::Cron(search) => return search.next(floor_us(after).div_euclid(1_000_000) as i64),
+            Self::Cron(search) => {
+                return search.next(floor_seconds(floor_us(after)), floor_seconds(floor_us(until)));
+            }
             Self::Interval(interval) => interval.next_after(after)?,
             Self::At(at) => Some(at.instant).filter(|instant| *instant > after)?,
         };
-        Some(Fire { at, note: None })
+        (at <= until).then_some(Fire { at, note: None })
     }
+}
+
+/// The whole second at or before a microsecond; cron fires lie on whole seconds.
+fn floor_seconds(us: i128) -> i64 {
+    us.div_euclid(1_000_000) as i64
 }

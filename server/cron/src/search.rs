@@ -17,7 +17,7 @@
 
 use jiff::{
     Timestamp,
-    civil::{Date, DateTime, Time},
+    civil::{DateTime, Time},
     tz::Offset,
 };
 
@@ -37,8 +37,11 @@ pub struct Fire {
 }
 
 /// After 400 years to the day the same weekdays fall on the same dates; a few days more cover every zone change.
-pub(crate) const HORIZON_SECONDS: i64 = (146_097 + 7) * DAY_SECONDS;
+const HORIZON_SECONDS: i64 = (146_097 + 7) * DAY_SECONDS;
 const DAY_SECONDS: i64 = 86_400;
+
+/// Shortly before 1970: no year before it can be named.
+const FIRST_YEAR: i64 = -SLACK_DAYS * DAY_SECONDS;
 
 /// More than any wall clock is away from UTC, so that no fire is lost between a wall-clock day and its instants.
 const SLACK_DAYS: i64 = 3;
@@ -59,19 +62,51 @@ impl<'a> Search<'a> {
         Self { plan, day_match, hours, zone, segment: None, steps: Steps::default() }
     }
 
-    /// The first fire strictly after a Unix second.
-    pub(crate) fn next(&mut self, after: i64) -> Option<Fire> {
-        let max = Timestamp::MAX.as_second();
-        let horizon = if self.plan.names_years() { max } else { after.saturating_add(HORIZON_SECONDS).min(max) };
+    /// The first fire strictly after one Unix second and not after another.
+    pub(crate) fn next(&mut self, after: i64, until: i64) -> Option<Fire> {
+        let mut horizon = until.min(Timestamp::MAX.as_second());
+        if !self.plan.names_years() {
+            horizon = horizon.min(after.saturating_add(HORIZON_SECONDS));
+        }
         let mut at = after.saturating_add(1).max(Timestamp::MIN.as_second());
         while at <= horizon {
             let segment = self.segment(at);
             if let Some(fire) = self.first_in(&segment, at, horizon) {
-                return Some(fire);
+                return Some(fire).filter(|fire| fire.at.as_second() <= horizon);
             }
-            at = self.jump(segment.end?)?;
+            at = self.jump(segment.end?, horizon)?;
         }
         None
+    }
+
+    /// The last fire strictly before a Unix second, found by halving with the *forward* search. That is the one
+    /// definition of a fire; some forty calls to it, each within a known window, cost less than a second definition
+    /// that might disagree.
+    pub(crate) fn prev(&mut self, before: i64) -> Option<i64> {
+        let floor = if self.plan.names_years() { FIRST_YEAR } else { before.saturating_sub(HORIZON_SECONDS) };
+        let floor = floor.max(Timestamp::MIN.as_second());
+        let until = before.checked_sub(1)?;
+        let mut fire_after = |after: i64, until: i64| self.next(after, until).map(|fire| fire.at.as_second());
+
+        // Reach back in doubling steps until there is a fire, then close in on the last one. Nothing fires in
+        // `(none_after, before)`, and `last` fires.
+        let (mut none_after, mut reach) = (until, 1i64);
+        let mut last = loop {
+            let from = before.saturating_sub(reach).max(floor);
+            match fire_after(from, none_after) {
+                Some(at) => break at,
+                None if from == floor => return None,
+                None => (none_after, reach) = (from, reach.saturating_mul(2)),
+            }
+        };
+        while last < none_after {
+            let middle = last + (none_after - last) / 2;
+            match fire_after(middle, none_after) {
+                Some(at) => last = at,
+                None => none_after = middle,
+            }
+        }
+        Some(last)
     }
 
     fn segment(&mut self, at: i64) -> Segment {
@@ -88,10 +123,11 @@ impl<'a> Search<'a> {
 
     /// Where to go on after an empty segment: from its end, or from shortly before the next matching day if that is
     /// further on. Nothing lies between, because every wall clock is then showing days that do not match.
-    fn jump(&mut self, end: i64) -> Option<i64> {
+    fn jump(&mut self, end: i64, horizon: i64) -> Option<i64> {
         let utc = |second: i64| Offset::UTC.to_datetime(timestamp(second)).date();
         let from = utc(end - SLACK_DAYS * DAY_SECONDS);
-        let day = self.plan.next_day(from, Date::MAX, self.day_match, &mut self.steps)?;
+        let last = utc(horizon.saturating_add(SLACK_DAYS * DAY_SECONDS));
+        let day = self.plan.next_day(from, last, self.day_match, &mut self.steps)?;
         let midnight = second_of(Offset::UTC, day.to_datetime(Time::midnight()))?;
         Some(end.max(midnight - SLACK_DAYS * DAY_SECONDS))
     }
@@ -100,7 +136,7 @@ impl<'a> Search<'a> {
     fn first_in(&mut self, segment: &Segment, at: i64, horizon: i64) -> Option<Fire> {
         let Segment { start, end, before, offset, after } = *segment;
         let from = wall(at, offset);
-        let until = wall(end.unwrap_or(horizon + 1), offset);
+        let until = wall(end.map_or(horizon + 1, |end| end.min(horizon + 1)), offset);
 
         let mut shifted = None;
         let mut second_pass_until = from;
@@ -158,4 +194,100 @@ pub(crate) fn wall(second: i64, offset: Offset) -> DateTime {
 
 fn second_of(offset: Offset, wall: DateTime) -> Option<i64> {
     offset.to_timestamp(wall).ok().map(|at| at.as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    //! Work is counted, not timed: a step is a month looked at, or a segment fetched from the zone data.
+
+    use jiff::Timestamp;
+
+    use crate::{Cron, Expr, Gap, Zone};
+
+    /// The steps of one search forward, and what it found.
+    fn count(expr: &str, gap: Option<Gap>, zone: &str, after: &str) -> (u64, Option<Timestamp>) {
+        let cron = Cron { gap, ..Cron::new(Expr::parse(expr).unwrap()) };
+        let zone = Zone::parse(zone).unwrap();
+        let mut search = cron.search(&zone);
+        let after: Timestamp = after.parse().unwrap();
+        let fire = search.next(after.as_second(), i64::MAX);
+        (search.steps.0, fire.map(|fire| fire.at))
+    }
+
+    #[test]
+    fn work_is_bounded() {
+        const NOW: &str = "2026-01-01T00:00:00Z";
+        let at = |text: &str| Some(text.parse().unwrap());
+        for (expr, gap, zone, after, expected, most) in [
+            // An ordinary question costs next to nothing.
+            ("30 2 * * *", None, "Europe/Berlin", NOW, at("2026-01-01T01:30:00Z"), 5),
+            // A year far away is jumped to.
+            ("0 0 0 1 1 ? 9999", None, "UTC", NOW, at("9999-01-01T00:00:00Z"), 10),
+            ("0 0 0 1 1 ? 9999", None, "Europe/Berlin", NOW, at("9998-12-31T23:00:00Z"), 20),
+            // 30 February: each month of 400 years once.
+            ("0 0 30 2 *", None, "UTC", NOW, None, 10_000),
+            ("0 0 30 2 *", None, "Europe/Berlin", NOW, None, 20_000),
+            // A year that never has the day.
+            ("0 0 0 29 2 ? 2027", None, "Europe/Berlin", NOW, None, 20),
+            // Every leap day that is a 30 February, in every odd year up to 9999.
+            ("0 0 0 29 2 ? 2027/2", None, "America/New_York", NOW, None, 20_000),
+            // The day Apia left out.
+            ("0 0 0 30 12 ? 2011", Some(Gap::Skip), "Pacific/Apia", "2011-01-01T00:00:00Z", None, 20),
+            ("0 9 30 * *", None, "Pacific/Apia", "2011-12-01T00:00:00Z", at("2011-12-30T10:00:00Z"), 10),
+            ("* * * * * *", Some(Gap::Skip), "Pacific/Apia", "2011-12-30T09:59:59Z", at("2011-12-30T10:00:00Z"), 5),
+            // Matches once a year, and every time the clocks have just skipped it.
+            ("30 2 * 3 SUNL", Some(Gap::Skip), "Europe/Berlin", NOW, None, 20_000),
+            // The other end of time.
+            ("0 0 29 2 *", None, "UTC", "-009999-01-02T01:59:59Z", at("-009996-02-29T00:00:00Z"), 60),
+            ("* * * * *", None, "UTC", "9999-12-30T22:00:00Z", None, 10),
+        ] {
+            let (steps, found) = count(expr, gap, zone, after);
+            assert_eq!(found, expected, "{expr} in {zone}");
+            assert!(steps <= most, "{expr} in {zone} took {steps} steps, more than {most}");
+        }
+    }
+
+    #[test]
+    fn work_backwards_is_bounded_as_well() {
+        for (expr, zone, before, expected, most) in [
+            ("30 2 * * *", "Europe/Berlin", "2026-01-01T00:00:00Z", Some("2025-12-31T01:30:00Z"), 200),
+            ("0 0 29 2 *", "Europe/Berlin", "2026-01-01T00:00:00Z", Some("2024-02-28T23:00:00Z"), 1_000),
+            ("0 0 30 2 *", "Europe/Berlin", "2026-01-01T00:00:00Z", None, 20_000),
+            ("30 2 * 3 SUNL", "Europe/Berlin", "2026-01-01T00:00:00Z", Some("1980-03-30T01:30:00Z"), 20_000),
+            ("0 0 0 1 1 ? 9999", "Europe/Berlin", "2026-01-01T00:00:00Z", None, 500),
+            ("0 0 0 1 1 ? 1970", "Europe/Berlin", "9999-01-01T00:00:00Z", Some("1969-12-31T23:00:00Z"), 20_000),
+        ] {
+            let cron = Cron { gap: Some(Gap::Skip), ..Cron::new(Expr::parse(expr).unwrap()) };
+            let zone = Zone::parse(zone).unwrap();
+            let mut search = cron.search(&zone);
+            let found = search.prev(before.parse::<Timestamp>().unwrap().as_second());
+            let expected = expected.map(|at| at.parse::<Timestamp>().unwrap().as_second());
+            assert_eq!(found, expected, "{expr} in {zone}");
+            let steps = search.steps.0;
+            assert!(steps <= most, "{expr} in {zone} took {steps} steps, more than {most}");
+        }
+    }
+
+    #[test]
+    fn a_window_bounds_the_work_of_what_never_fires() {
+        let cron = Cron::new(Expr::parse("0 0 30 2 *").unwrap());
+        let zone = Zone::parse("Europe/Berlin").unwrap();
+        let mut search = cron.search(&zone);
+        let after = "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap().as_second();
+        assert_eq!(search.next(after, after + 86_400), None);
+        assert!(search.steps.0 < 10, "{} steps", search.steps.0);
+    }
+
+    #[test]
+    fn an_iteration_fetches_each_segment_once() {
+        let cron = Cron::new(Expr::parse("0 * * * *").unwrap());
+        let zone = Zone::parse("Europe/Berlin").unwrap();
+        let mut search = cron.search(&zone);
+        let mut at = "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap().as_second();
+        for _ in 0..24 * 365 {
+            at = search.next(at, i64::MAX).unwrap().at.as_second();
+        }
+        // Three segments, and one or two months looked at per question.
+        assert!(search.steps.0 < 3 * 24 * 365, "{} steps", search.steps.0);
+    }
 }

@@ -9,7 +9,7 @@ fn canonical_forms_and_sentences() {
         ("*/1 0-23 ? 1-12 ?", "* * * * *", "Every minute"),
         ("*/15 * * * *", "*/15 * * * *", "Every 15 minutes"),
         ("0/15 * * * *", "*/15 * * * *", "Every 15 minutes"),
-        ("5/15 * * * *", "5-59/15 * * * *", "At every 15th minute from 5 through 59 past every hour"),
+        ("5/15 * * * *", "5-59/15 * * * *", "Every 15th minute from 5 through 59 past every hour"),
         ("17 * * * *", "17 * * * *", "At minute 17 past every hour"),
         ("30,0,0 * * * *", "0,30 * * * *", "At minutes 0 and 30 past every hour"),
         ("10-20 3 * * *", "10-20 3 * * *", "At minutes 10 through 20 past hour 3"),
@@ -49,7 +49,7 @@ fn canonical_forms_and_sentences() {
         ("0 0 0 1 1 ? *", "0 0 1 JAN *", "At 00:00 on day 1 of the month in January"),
         ("@weekly", "0 0 * * SUN", "At 00:00 on Sunday"),
         ("@Hourly", "0 * * * *", "At minute 0 past every hour"),
-        ("h H(1-4) * * *", "H H(1-4) * * *", "At one minute of the schedule's own past hours one of 1 through 4"),
+        ("h H(1-4) * * *", "H H(1-4) * * *", "At one minute of the schedule's own past one of hours 1 through 4"),
         ("H/15 * * * *", "H/15 * * * *", "Every 15 minutes"),
     ];
     for (text, canonical, sentence) in table {

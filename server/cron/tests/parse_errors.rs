@@ -116,3 +116,9 @@ fn long_input_is_refused_at_the_limit() {
 fn white_space_around_and_between_is_free() {
     assert_eq!(Expr::parse("  0\t9  * * 1 \n"), Expr::parse("0 9 * * MON"));
 }
+
+#[test]
+fn columns_count_characters_even_in_long_foreign_text() {
+    let error = Expr::parse(&"ü".repeat(10_000)).unwrap_err();
+    assert_eq!(error.column, 1);
+}

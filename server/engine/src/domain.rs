@@ -15,7 +15,7 @@ pub mod log;
 pub mod names;
 pub mod payload;
 pub mod policy;
-pub mod run;
 pub mod rules;
+pub mod run;
 pub mod transition;
 pub mod worker;

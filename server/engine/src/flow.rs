@@ -1,1 +1,242 @@
 //! The way of a run: submit, due, dispatch, stream, outcome, rescue, retain.
+//!
+//! ```text
+//!  submit ──► due ──► dispatch ──► stream ──► outcome
+//!  (API,      (time    (release     (lease,     (terminal | retry_wait)
+//!   trigger)   rules)   by lane)     push,
+//!                                    heartbeat)    + rescue (expired leases, deadlines)  + retain (old rows)
+//! ```
+//!
+//! Each stage is a file here, a task name and a test file of the same name. A stage collects what is ready, asks the store
+//! for one batched step, and passes the [`Moved`] runs on: to the dispatcher, to the worker, to whoever watches. These
+//! tellings are hints; every stage also polls the store.
+//!
+//! [`Engine`] is the face of all that to the services: what they may ask, in the engine's words.
+
+pub mod batch;
+pub mod dispatch;
+pub mod due;
+pub mod events;
+pub mod instants;
+pub mod jobs;
+pub mod logs;
+mod news;
+pub mod outcome;
+pub mod rescue;
+pub mod retain;
+pub mod stream;
+pub mod submit;
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+
+use crate::{
+    domain::{
+        event::Progress,
+        ids::{RunId, ServerId, WorkerId},
+        instant::Instant,
+        names::{QueueName, Scope},
+        rules::LeaseRules,
+        worker::Hello,
+    },
+    ports::{
+        broker::Broker,
+        clock::SharedClock,
+        signals::{Signal, Signals},
+        store::{
+            NewRun, QueueChange, QueueSettings, Report, ReportAnswer, RetentionPolicy, RunView, ShardLease,
+            SharedStore, StoreResult, Submitted,
+        },
+    },
+    tasks::Tasks,
+};
+use news::News;
+
+/// Everything an engine stands on.
+#[derive(Debug)]
+pub struct Parts {
+    /// The truth.
+    pub store: SharedStore,
+    /// Carries pointers.
+    pub broker: Arc<dyn Broker>,
+    /// Carries hints.
+    pub signals: Arc<dyn Signals>,
+    /// The only now and the only sleep.
+    pub clock: SharedClock,
+    /// The times leases live by.
+    pub rules: LeaseRules,
+    /// How long things are kept.
+    pub retention: RetentionPolicy,
+    /// This process.
+    pub server: ServerId,
+    /// Where loops run.
+    pub tasks: Tasks,
+    /// Seeds what is spread at random: reconnects of drained sessions.
+    pub seed: u64,
+}
+
+/// The engine, running. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    core: Arc<Core>,
+    submit: submit::Submitter,
+    outcome: outcome::Settler,
+    stream: stream::Hub,
+}
+
+/// What every stage shares.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) store: SharedStore,
+    pub(crate) clock: SharedClock,
+    pub(crate) signals: Arc<dyn Signals>,
+    pub(crate) rules: LeaseRules,
+    pub(crate) server: ServerId,
+    pub(crate) tasks: Tasks,
+    pub(crate) news: News,
+    /// The right to fire, while this server has it.
+    pub(crate) shard: Mutex<Option<ShardLease>>,
+    pub(crate) start_time: Instant,
+    pub(crate) seed: u64,
+}
+
+impl Core {
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+}
+
+impl Engine {
+    /// Starts every stage. Nothing fires and nobody is judged before its time: the reaper waits one lease first.
+    pub fn start(parts: Parts) -> Self {
+        let Parts { store, broker, signals, clock, rules, retention, server, tasks, seed } = parts;
+        let start_time = clock.now();
+        let news = News::new(signals.clone(), server);
+        let shard = Mutex::new(None);
+        let core = Arc::new(Core { store, clock, signals, rules, server, tasks, news, shard, start_time, seed });
+        let submit = submit::Submitter::start(&core);
+        let outcome = outcome::Settler::start(&core);
+        let logs = logs::LogWriter::start(&core);
+        let stream = stream::Hub::start(&core, &broker, outcome.clone(), logs);
+        dispatch::start(&core, broker, stream.clone());
+        due::start(&core);
+        rescue::start(&core, outcome.clone());
+        retain::start(&core, retention);
+        news::listen(&core, stream.clone());
+        Self { core, submit, outcome, stream }
+    }
+
+    /// Now.
+    pub fn now(&self) -> Instant {
+        self.core.now()
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &SharedClock {
+        &self.core.clock
+    }
+
+    /// The store, for reading and for what needs no stage: identity, views.
+    pub fn store(&self) -> &SharedStore {
+        &self.core.store
+    }
+
+    /// The times leases live by.
+    pub fn rules(&self) -> &LeaseRules {
+        &self.core.rules
+    }
+
+    /// This process.
+    pub fn server(&self) -> ServerId {
+        self.core.server
+    }
+
+    /// Since when it runs.
+    pub fn start_time(&self) -> Instant {
+        self.core.start_time
+    }
+
+    /// Where loops run.
+    pub fn tasks(&self) -> &Tasks {
+        &self.core.tasks
+    }
+
+    /// Stores runs, one answer each, in order; callers at the same time share a commit. Answered when durable.
+    pub async fn submit(&self, runs: Vec<NewRun>) -> StoreResult<Vec<Submitted>> {
+        self.submit.submit(runs).await
+    }
+
+    /// Jobs: create, update, pause, resume, delete.
+    pub fn jobs(&self) -> jobs::Jobs<'_> {
+        jobs::Jobs::new(&self.core)
+    }
+
+    /// The ledger, as instants.
+    pub fn ledger(&self) -> instants::Ledger<'_> {
+        instants::Ledger::new(&self.core)
+    }
+
+    /// Cancels a run, or asks its worker to stop; `false` where there is no such run. A run that is over stays as it is.
+    pub async fn cancel(&self, scope: &Scope, run: RunId, reason: String) -> StoreResult<bool> {
+        self.outcome.cancel(scope, run, reason).await
+    }
+
+    /// A result that came by itself, not on a stream.
+    pub async fn report(&self, report: Report) -> StoreResult<ReportAnswer> {
+        self.outcome.report(report).await
+    }
+
+    /// Returns once the run is over, or `timeout` has passed; none where there is no such run.
+    pub async fn wait(&self, scope: &Scope, run: RunId, timeout: Duration) -> StoreResult<Option<RunView>> {
+        outcome::wait(&self.core, scope, run, timeout).await
+    }
+
+    /// What a running attempt last told, if it runs at a worker of this server.
+    pub fn progress(&self, run: RunId) -> Option<Progress> {
+        self.stream.progress(run)
+    }
+
+    /// Events as they happen.
+    pub fn events(&self) -> &events::Ring {
+        self.core.news.ring()
+    }
+
+    /// Sets what people set on a queue.
+    pub async fn update_queue(
+        &self,
+        scope: &Scope,
+        queue: &QueueName,
+        settings: QueueSettings,
+    ) -> StoreResult<QueueChange> {
+        let paused = settings.paused.as_ref().map(|(paused, _)| *paused);
+        let change = self.core.store.update_queue(self.now(), scope, queue, settings).await?;
+        if change == QueueChange::Done {
+            self.core.signals.send(Signal::QueueChanged(scope.clone()));
+            if let Some(paused) = paused {
+                self.core.news.queue(self.now(), scope, queue, paused);
+            }
+        }
+        Ok(change)
+    }
+
+    /// Tells a worker to take no more work, and with `terminate` to leave; `false` where there is none.
+    pub async fn drain_worker(&self, scope: &Scope, worker: WorkerId, terminate: bool) -> StoreResult<bool> {
+        let known = self.core.store.drain_worker(self.now(), scope, worker).await?;
+        if known {
+            self.core.signals.send(Signal::Drain(worker, terminate));
+        }
+        Ok(known)
+    }
+
+    /// Opens a session for a worker that said Hello. See [`stream::Session`] for how it is driven.
+    pub async fn open_session(&self, hello: Hello) -> Result<stream::Session, stream::messages::SessionEnd> {
+        self.stream.open(hello).await
+    }
+
+    /// The server goes away: no new sessions, no new leases, workers are asked to reconnect elsewhere. Returns once they
+    /// have left or `patience` has passed.
+    pub async fn drain(&self, patience: Duration) {
+        self.stream.drain(patience).await;
+    }
+}

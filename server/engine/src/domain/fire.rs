@@ -96,3 +96,124 @@ pub fn evaluate(
     entries.extend(live.iter().map(|at| Entry::Run { nominal: *at, late: false }));
     Evaluation { cursor, next, entries }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mainspring_cron::{Expr, Rule, Zone};
+    use proptest::prelude::*;
+
+    use super::{CatchUp, Entry, Evaluation, Fate, Instant, MAX_INSTANTS, Position, ScheduleSpec, evaluate};
+
+    fn every_second() -> ScheduleSpec {
+        let rule = Rule::cron(Expr::parse("* * * * * *").unwrap());
+        ScheduleSpec { name: Default::default(), rule, zone: Zone::utc(), start: None, end: None }
+    }
+
+    fn at(second: i64) -> Instant {
+        Instant::from_micros(1_800_000_000_000_000 + second * 1_000_000)
+    }
+
+    fn position(cursor: Instant) -> Position {
+        Position { cursor, version: 1, paused: false }
+    }
+
+    fn live(second: i64) -> Entry {
+        Entry::Run { nominal: at(second), late: false }
+    }
+
+    /// How many instants each fate got; runs count as FIRED.
+    fn fates(evaluation: &Evaluation) -> Vec<(Fate, i64)> {
+        let mut fates = Vec::new();
+        for entry in &evaluation.entries {
+            let fate = match entry {
+                Entry::Run { .. } => Fate::Fired,
+                Entry::Fate(range) => range.fate,
+            };
+            match fates.last_mut() {
+                Some((last, count)) if *last == fate => *count += 1,
+                _ => fates.push((fate, 1)),
+            }
+        }
+        fates
+    }
+
+    #[test]
+    fn a_late_look_by_an_owner_that_was_there_fires_every_instant() {
+        let found = evaluate(&every_second(), &position(at(0)), CatchUp::Latest, at(-100), at(3));
+        assert_eq!(found.entries, [live(1), live(2), live(3)]);
+        assert_eq!((found.cursor, found.next), (at(3), Some(at(4))));
+    }
+
+    #[test]
+    fn what_passed_while_nobody_was_there_is_coalesced_into_one_late_run() {
+        let found = evaluate(&every_second(), &position(at(0)), CatchUp::Latest, at(5), at(6));
+        assert_eq!(fates(&found), [(Fate::Coalesced, 4), (Fate::Fired, 2)]);
+        assert_eq!(found.entries[4..], [Entry::Run { nominal: at(5), late: true }, live(6)]);
+        let none = evaluate(&every_second(), &position(at(0)), CatchUp::None, at(5), at(6));
+        assert_eq!(fates(&none), [(Fate::Missed, 5), (Fate::Fired, 1)]);
+    }
+
+    #[test]
+    fn an_owner_that_slept_missed_what_it_slept_through() {
+        let found = evaluate(&every_second(), &position(at(0)), CatchUp::Latest, at(-100), at(90));
+        assert_eq!(fates(&found), [(Fate::Coalesced, 59), (Fate::Fired, 31)]);
+    }
+
+    #[test]
+    fn a_paused_job_fires_nothing_and_says_so() {
+        let paused = Position { paused: true, ..position(at(0)) };
+        let found = evaluate(&every_second(), &paused, CatchUp::Latest, at(-100), at(2));
+        assert_eq!(fates(&found), [(Fate::Paused, 2)]);
+    }
+
+    #[test]
+    fn bounds_are_half_open() {
+        let bounded = ScheduleSpec { start: Some(at(2)), end: Some(at(4)), ..every_second() };
+        let found = evaluate(&bounded, &position(at(0)), CatchUp::Latest, at(-100), at(10));
+        assert_eq!((found.entries, found.next), (vec![live(2), live(3)], None));
+    }
+
+    #[test]
+    fn a_long_outage_is_worked_off_in_steps_with_one_run_in_the_end() {
+        let missed = i64::try_from(MAX_INSTANTS).unwrap() + 5_000;
+        let mut position = position(at(0));
+        let mut runs = 0;
+        for _ in 0..2 {
+            let found = evaluate(&every_second(), &position, CatchUp::Latest, at(missed), at(missed));
+            runs += found.entries.iter().filter(|entry| matches!(entry, Entry::Run { .. })).count();
+            position.cursor = found.cursor;
+        }
+        assert_eq!((position.cursor, runs), (at(missed), 1));
+    }
+
+    proptest! {
+        #[test]
+        fn every_instant_gets_one_fate_however_the_time_is_cut(
+            cuts in prop::collection::vec(0_i64..200, 1..20),
+            owned in 0_i64..200,
+            pause in any::<bool>(),
+        ) {
+            let mut cuts = cuts;
+            cuts.sort_unstable();
+            let mut position = Position { paused: pause, ..position(at(0)) };
+            let mut seen = Vec::new();
+            for cut in &cuts {
+                let found = evaluate(&every_second(), &position, CatchUp::Latest, at(owned), at(*cut));
+                for entry in &found.entries {
+                    seen.push(match entry {
+                        Entry::Run { nominal, .. } => *nominal,
+                        Entry::Fate(range) => range.first,
+                    });
+                }
+                prop_assert!(found.cursor >= position.cursor);
+                prop_assert!(found.next.is_none_or(|next| next > found.cursor));
+                position.cursor = found.cursor;
+            }
+            let expected: Vec<_> = (1..=*cuts.last().unwrap()).map(at).collect();
+            prop_assert_eq!(seen, expected);
+            prop_assert!(position.cursor.since(at(0)) <= Duration::from_secs(200));
+        }
+    }
+}

@@ -29,7 +29,9 @@ impl Default for LeaseRules {
 
 /// The rules contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("lease times must satisfy start window < reply timeout <= lease <= stop grace and heartbeat < lease / 2: {0:?}")]
+#[error(
+    "lease times must satisfy start window < reply timeout <= lease <= stop grace and heartbeat < lease / 2: {0:?}"
+)]
 pub struct RulesError(LeaseRules);
 
 impl LeaseRules {

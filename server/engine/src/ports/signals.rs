@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::domain::{
     attempt::AttemptKey,
     event::Event,
-    ids::WorkerId,
+    ids::{ServerId, WorkerId},
     names::{Lane, Scope},
     transition::Tell,
 };
@@ -15,8 +15,8 @@ use crate::domain::{
 /// Something that another part may want to know at once.
 #[derive(Clone, Debug)]
 pub enum Signal {
-    /// Runs of this lane were queued.
-    Queued(Lane),
+    /// Runs of this lane were queued, by this server: its own dispatcher knows them already.
+    Queued(ServerId, Lane),
     /// Something becomes due earlier than was known.
     Due,
     /// A queue was paused, resumed or given another limit.

@@ -27,7 +27,7 @@ pub use leases::{
     Dispatchable, HelloAnswer, LeaseAnswer, LeaseBatch, LeaseResult, Leases, Owner, Renewal, RenewalAnswer, Verdict,
 };
 pub use logs::Logs;
-pub use outcomes::{Apply, Applied, Outcomes, Report, ReportAnswer};
+pub use outcomes::{Applied, Apply, Outcomes, Report, ReportAnswer};
 pub use release::{Queued, Release};
 pub use retention::{Retention, RetentionPolicy, Swept};
 pub use submit::{JobRef, NewRun, RequestKey, Submit, Submitted};

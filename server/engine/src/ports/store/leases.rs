@@ -173,8 +173,12 @@ pub trait Leases: Send + Sync {
     async fn set_status(&self, now: Instant, owner: Owner, status: WorkerStatus) -> StoreResult<()>;
 
     /// Notes that an operator drains a worker. `false` where there is none, or it is gone.
-    async fn drain_worker(&self, now: Instant, scope: &crate::domain::names::Scope, worker: WorkerId)
-    -> StoreResult<bool>;
+    async fn drain_worker(
+        &self,
+        now: Instant,
+        scope: &crate::domain::names::Scope,
+        worker: WorkerId,
+    ) -> StoreResult<bool>;
 
     /// Ends the leases of workers whose expiry lies before `before`: the workers become LOST (GONE ones stay GONE), their
     /// attempts `Event::Expire`. At most `limit` runs a call, with whether there is more.

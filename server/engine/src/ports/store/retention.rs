@@ -27,7 +27,14 @@ pub struct RetentionPolicy {
 impl Default for RetentionPolicy {
     fn default() -> Self {
         const DAY: Duration = Duration::from_secs(24 * 3600);
-        Self { succeeded: DAY * 30, failed: DAY * 90, logs: DAY * 14, ledger: DAY * 90, requests: DAY, workers: DAY * 7 }
+        Self {
+            succeeded: DAY * 30,
+            failed: DAY * 90,
+            logs: DAY * 14,
+            ledger: DAY * 90,
+            requests: DAY,
+            workers: DAY * 7,
+        }
     }
 }
 

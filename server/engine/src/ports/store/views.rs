@@ -259,12 +259,7 @@ pub trait Views: Send + Sync {
 
     /// Ledger ranges of a job that reach into `[from, to)`, by first instant, and the scheduled runs with a nominal time in
     /// there: (nominal time, run, state).
-    async fn ledger(
-        &self,
-        job: JobUid,
-        from: Instant,
-        to: Instant,
-    ) -> StoreResult<Vec<InstantRange>>;
+    async fn ledger(&self, job: JobUid, from: Instant, to: Instant) -> StoreResult<Vec<InstantRange>>;
 
     /// Scheduled runs of a job with a nominal time in `[from, to]`, by nominal time.
     async fn scheduled_runs(

@@ -1,0 +1,325 @@
+//! Dispatch: queued runs are released to the broker, best first. Third stage of the way of a run.
+//!
+//! Only as many as connected workers can take soon, about twice their free slots: a backlog of a million stays in the
+//! database, in order, and the broker stays shallow. What is released is memory of this stage ([`Board`]), not a column:
+//! after a restart, or when a pointer was not leased for a while, it is simply released again, and the lease's guard drops
+//! the double. A type that nobody handles is in no lane with demand, so it blocks nothing and costs nothing.
+//!
+//! A run that was queued by this server comes with its pointer; where nobody waits in front of it, it is released without
+//! reading the store.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{Core, stream::Hub};
+use crate::{
+    domain::{ids::RunId, instant::Instant, names::Lane},
+    ports::{
+        broker::{Broker, Pointer, PointerBatch},
+        store::{Queued, StoreResult},
+    },
+};
+
+/// Every lane with demand is read at least so often, whatever was told.
+const LOOK: Duration = Duration::from_secs(1);
+/// A pointer that was not leased for so long is released again.
+const FORGET: Duration = Duration::from_secs(30);
+/// After the store or the broker failed.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Pointers of one lane that are remembered before the store is read instead.
+const REMEMBER: usize = 4_096;
+/// Pointers that travel together.
+const MESSAGE: usize = 256;
+
+/// What the dispatcher knows of queued and released runs.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    lanes: Mutex<HashMap<Lane, LaneBoard>>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct LaneBoard {
+    /// Queued by this server since the lane was last looked at.
+    offered: VecDeque<Pointer>,
+    /// Released and neither leased nor stale so far, with the time of release.
+    out: HashMap<RunId, (i64, Instant)>,
+    /// Nobody waits in the store beside what is offered or out.
+    clear: bool,
+    /// When the store was last read.
+    looked: Option<Instant>,
+    /// Counts what made a reading of the store old, so that a reading under way is not believed too much.
+    stale: u64,
+    /// Its queue is paused; not looked at before.
+    blocked: Option<Instant>,
+    /// Handed back with the wish not to be offered again before this.
+    held_off: HashMap<RunId, Instant>,
+}
+
+impl Board {
+    /// A run was queued by this server.
+    pub(crate) fn offer(&self, lane: &Lane, pointer: Pointer) {
+        let mut lanes = self.lanes.lock();
+        if !lanes.contains_key(lane) {
+            lanes.insert(lane.clone(), LaneBoard::default());
+        }
+        if let Some(board) = lanes.get_mut(lane) {
+            // A run that was out and came back is released again under its new stay in the queue.
+            board.out.remove(&pointer.run);
+            if board.clear && board.offered.len() < REMEMBER {
+                board.offered.push_back(pointer);
+            } else {
+                board.look();
+            }
+        }
+        drop(lanes);
+        self.wake.notify_one();
+    }
+
+    /// Another server queued runs of this lane.
+    pub(crate) fn look_at(&self, lane: &Lane) {
+        if let Some(board) = self.lanes.lock().get_mut(lane) {
+            board.look();
+        }
+        self.wake.notify_one();
+    }
+
+    /// Anything may have been queued.
+    pub(crate) fn look_everywhere(&self) {
+        self.lanes.lock().values_mut().for_each(LaneBoard::look);
+        self.wake.notify_one();
+    }
+
+    /// Pointers were dealt with: leased, or stale.
+    pub(crate) fn done<'a>(&self, lane: &Lane, runs: impl IntoIterator<Item = &'a Pointer>) {
+        if let Some(board) = self.lanes.lock().get_mut(lane) {
+            for pointer in runs {
+                if board.out.get(&pointer.run).is_some_and(|(generation, _)| *generation == pointer.generation) {
+                    board.out.remove(&pointer.run);
+                }
+            }
+        }
+        self.wake.notify_one();
+    }
+
+    /// Pointers found no room in their queue: they wait in the store again.
+    pub(crate) fn no_room(&self, lane: &Lane, runs: &[Pointer]) {
+        if let Some(board) = self.lanes.lock().get_mut(lane) {
+            board.forget(runs);
+            board.clear = false;
+        }
+    }
+
+    /// A worker wishes that a run is not offered again before `until`.
+    pub(crate) fn hold_off(&self, lane: &Lane, run: RunId, until: Instant) {
+        let mut lanes = self.lanes.lock();
+        lanes.entry(lane.clone()).or_default().held_off.insert(run, until);
+    }
+
+    /// Nobody serves a lane any more: what was released for it may be lost.
+    pub(crate) fn forget_lane(&self, lane: &Lane) {
+        self.lanes.lock().remove(lane);
+    }
+
+    /// Slots may have become free.
+    pub(crate) fn demand_changed(&self) {
+        self.wake.notify_one();
+    }
+
+    /// What may be released at once, and how many rows must be read to know the rest.
+    fn plan(&self, lane: &Lane, free: usize, now: Instant) -> Plan {
+        let mut lanes = self.lanes.lock();
+        let board = lanes.entry(lane.clone()).or_default();
+        board.out.retain(|_, (_, released)| now.since(*released) < FORGET);
+        board.held_off.retain(|_, until| *until > now);
+        let wanted = (free * 2).saturating_sub(board.out.len());
+        let due = board.looked.is_none_or(|looked| now.since(looked) >= LOOK);
+        if wanted == 0 || board.blocked.is_some_and(|until| until > now) {
+            return Plan::Nothing;
+        }
+        if board.clear && !due && board.held_off.is_empty() {
+            let taken: Vec<_> = board.offered.drain(..wanted.min(board.offered.len())).collect();
+            board.release(&taken, now);
+            return if taken.is_empty() { Plan::Nothing } else { Plan::Release(taken) };
+        }
+        let limit = wanted + board.out.len() + board.held_off.len() + 1;
+        Plan::Read(Reading { lane: lane.clone(), limit, wanted, stale: board.stale })
+    }
+
+    /// The queue of a lane is paused.
+    fn block(&self, lane: &Lane, until: Instant) {
+        if let Some(board) = self.lanes.lock().get_mut(lane) {
+            board.blocked = Some(until);
+        }
+    }
+
+    /// What the store answered to a [`Plan::Read`].
+    fn take(&self, reading: &Reading, read: Vec<Pointer>, now: Instant) -> Vec<Pointer> {
+        let Reading { lane, limit, wanted, stale } = reading;
+        let mut lanes = self.lanes.lock();
+        let board = lanes.entry(lane.clone()).or_default();
+        let whole = read.len() < *limit && board.stale == *stale;
+        let mut waiting: Vec<_> = read
+            .into_iter()
+            .filter(|pointer| board.out.get(&pointer.run).is_none_or(|(known, _)| *known != pointer.generation))
+            .filter(|pointer| !board.held_off.contains_key(&pointer.run))
+            .collect();
+        board.clear = whole && waiting.len() <= *wanted && board.held_off.is_empty();
+        board.looked = (board.stale == *stale).then_some(now);
+        // What was offered meanwhile is either among the rows or newer than they are.
+        if board.clear {
+            let known: Vec<_> = waiting.iter().map(|pointer| pointer.run).collect();
+            let out = &board.out;
+            board.offered.retain(|pointer| !known.contains(&pointer.run) && !out.contains_key(&pointer.run));
+        } else {
+            board.offered.clear();
+        }
+        waiting.truncate(*wanted);
+        board.release(&waiting, now);
+        waiting
+    }
+
+    /// The broker did not take them.
+    fn take_back(&self, batches: &[PointerBatch]) {
+        let mut lanes = self.lanes.lock();
+        for batch in batches {
+            if let Some(board) = lanes.get_mut(&batch.lane) {
+                board.forget(&batch.pointers);
+                board.clear = false;
+            }
+        }
+    }
+
+    /// Lanes nobody has demand for are not remembered.
+    fn keep_only(&self, lanes: &HashMap<Lane, usize>) {
+        self.lanes.lock().retain(|lane, _| lanes.contains_key(lane));
+    }
+}
+
+impl LaneBoard {
+    fn look(&mut self) {
+        self.clear = false;
+        self.offered.clear();
+        self.looked = None;
+        self.blocked = None;
+        self.stale += 1;
+    }
+
+    fn forget(&mut self, pointers: &[Pointer]) {
+        for pointer in pointers {
+            self.out.remove(&pointer.run);
+        }
+    }
+
+    fn release(&mut self, pointers: &[Pointer], now: Instant) {
+        self.out.extend(pointers.iter().map(|pointer| (pointer.run, (pointer.generation, now))));
+    }
+}
+
+enum Plan {
+    Nothing,
+    Release(Vec<Pointer>),
+    Read(Reading),
+}
+
+/// A look at the store.
+struct Reading {
+    lane: Lane,
+    limit: usize,
+    wanted: usize,
+    stale: u64,
+}
+
+pub(crate) fn start(core: &Arc<Core>, broker: Arc<dyn Broker>, hub: Hub) {
+    let core = core.clone();
+    core.tasks.clone().spawn("dispatch", async move {
+        let mut timer = core.clock.timer("dispatch");
+        while !core.tasks.is_stopping() {
+            let until = match turn(&core, &*broker, &hub).await {
+                Ok(()) => core.now().plus(LOOK),
+                Err(error) => {
+                    tracing::warn!(%error, "queued runs cannot be released for now");
+                    core.now().plus(PAUSE)
+                }
+            };
+            tokio::select! {
+                () = timer.sleep_until(until) => {}
+                () = core.news.board.wake.notified() => {}
+                () = core.tasks.stopping() => {}
+            }
+        }
+    });
+}
+
+/// One look at every lane with demand.
+async fn turn(core: &Core, broker: &dyn Broker, hub: &Hub) -> StoreResult<()> {
+    let now = core.now();
+    let board = &core.news.board;
+    let mut demand = hub.demand();
+    board.keep_only(&demand);
+    demand.retain(|_, free| *free > 0);
+    if demand.is_empty() {
+        return Ok(());
+    }
+    let mut batches = Vec::new();
+    let mut reads = Vec::new();
+    for (lane, free) in &demand {
+        match board.plan(lane, *free, now) {
+            Plan::Nothing => {}
+            Plan::Release(pointers) => batches.push((lane.clone(), pointers)),
+            Plan::Read(reading) => reads.push(reading),
+        }
+    }
+    if !reads.is_empty() {
+        let restricted = core.store.restricted_queues().await?;
+        reads.retain_mut(|reading| narrow(board, &restricted, reading, now));
+        let asked: Vec<_> = reads.iter().map(|reading| (reading.lane.clone(), reading.limit)).collect();
+        let answers = core.store.queued(&asked).await?;
+        for (reading, answer) in reads.into_iter().zip(answers) {
+            let pointers = board.take(&reading, answer, now);
+            batches.push((reading.lane, pointers));
+        }
+    }
+    publish(board, broker, batches).await;
+    Ok(())
+}
+
+/// Narrows a look by what its queue allows; `false` where it allows nothing.
+fn narrow(board: &Board, restricted: &[Queued], reading: &mut Reading, now: Instant) -> bool {
+    let of_lane = |queue: &&Queued| queue.scope.0 == reading.lane.namespace && queue.queue == reading.lane.queue;
+    match restricted.iter().find(of_lane) {
+        Some(Queued { paused: true, .. }) => {
+            board.block(&reading.lane, now.plus(LOOK));
+            false
+        }
+        Some(Queued { room: Some(room), .. }) => {
+            // Pointers that are out will want room as well; the lease decides, this only spares it the work.
+            reading.wanted = reading.wanted.min(usize::try_from(*room).unwrap_or(usize::MAX));
+            reading.wanted > 0
+        }
+        Some(Queued { room: None, .. }) | None => true,
+    }
+}
+
+async fn publish(board: &Board, broker: &dyn Broker, released: Vec<(Lane, Vec<Pointer>)>) {
+    let batches: Vec<_> = released
+        .iter()
+        .flat_map(|(lane, pointers)| {
+            pointers.chunks(MESSAGE).map(|part| PointerBatch { lane: lane.clone(), pointers: part.to_vec() })
+        })
+        .collect();
+    if batches.is_empty() {
+        return;
+    }
+    let copy = batches.clone();
+    if let Err(error) = broker.publish(batches).await {
+        tracing::warn!(%error, "pointers could not be published");
+        board.take_back(&copy);
+    }
+}

@@ -1,0 +1,94 @@
+//! The ledger as people read it: one line per nominal instant.
+//!
+//! The store keeps ranges; the instants inside one are named again by the version of the rule that named them first. Which
+//! run a FIRED instant became is found by `(job, nominal time)`, which is unique.
+
+use std::collections::BTreeMap;
+
+use super::Core;
+use crate::{
+    domain::{ids::RunId, instant::Instant, job::Job, ledger::Fate, names::ScheduleName, run::RunState},
+    ports::store::{InstantRange, StoreResult},
+};
+
+/// One nominal instant and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstantView {
+    /// Which schedule named it.
+    pub schedule: ScheduleName,
+    /// The time it named.
+    pub nominal: Instant,
+    /// What became of it.
+    pub fate: Fate,
+    /// Why.
+    pub reason: String,
+    /// The run it became or was united with, while it is kept.
+    pub run: Option<(RunId, RunState)>,
+}
+
+/// The ledger, as the services read it.
+#[derive(Debug)]
+pub struct Ledger<'a> {
+    core: &'a Core,
+}
+
+impl<'a> Ledger<'a> {
+    pub(super) fn new(core: &'a Core) -> Self {
+        Self { core }
+    }
+
+    /// Instants of a job in `[from, to)`, by nominal time and schedule, at most `limit`, right after `after`.
+    pub async fn list(
+        &self,
+        job: &Job,
+        from: Instant,
+        to: Instant,
+        after: Option<(Instant, ScheduleName)>,
+        limit: usize,
+    ) -> StoreResult<Vec<InstantView>> {
+        let from = after.as_ref().map_or(from, |(nominal, _)| (*nominal).max(from));
+        let ranges = self.core.store.ledger(job.uid, from, to).await?;
+        let mut instants: Vec<_> =
+            ranges.iter().flat_map(|range| expand(range, from, to, limit.saturating_add(1))).collect();
+        instants.sort_by(|a, b| (a.nominal, &a.schedule).cmp(&(b.nominal, &b.schedule)));
+        if let Some((nominal, schedule)) = &after {
+            instants.retain(|instant| (instant.nominal, &instant.schedule) > (*nominal, schedule));
+        }
+        instants.truncate(limit);
+        let (Some(first), Some(last)) = (instants.first(), instants.last()) else { return Ok(instants) };
+        let runs = self.core.store.scheduled_runs(job.uid, first.nominal, last.nominal, limit).await?;
+        let runs: BTreeMap<_, _> = runs.into_iter().map(|(nominal, run, state)| (nominal, (run, state))).collect();
+        for instant in &mut instants {
+            if matches!(instant.fate, Fate::Fired | Fate::United) {
+                instant.run = runs.get(&instant.nominal).copied();
+            }
+        }
+        Ok(instants)
+    }
+}
+
+/// The first instants of a range that lie in `[from, to)`.
+fn expand(found: &InstantRange, from: Instant, to: Instant, limit: usize) -> Vec<InstantView> {
+    let InstantRange { schedule, range, spec } = found;
+    let view = |nominal| InstantView {
+        schedule: schedule.clone(),
+        nominal,
+        fate: range.fate,
+        reason: range.reason.clone(),
+        run: None,
+    };
+    let first = range.first.max(from);
+    let last = range.last.min(Instant::from_micros(to.as_micros() - 1));
+    if first > last {
+        return Vec::new();
+    }
+    if range.count == 1 {
+        return vec![view(range.first)];
+    }
+    let before = Instant::from_micros(first.as_micros() - 1);
+    spec.schedules
+        .iter()
+        .find(|candidate| candidate.name == *schedule)
+        .map(|rule| rule.instants(before, last, limit).into_iter().map(view).collect())
+        .unwrap_or_default()
+}

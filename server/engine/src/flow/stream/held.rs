@@ -1,0 +1,426 @@
+//! What a session holds, and what each message means for it. Pure: effects are values.
+//!
+//! Capacity is `what the worker states − what the session holds − what is being leased for it`, counted from the set itself,
+//! so there is no counter that could leak: whatever leaves the set frees its slot. A slot is free when the result has been
+//! received, not when it is committed. An attempt that lost its lease keeps its slot until the worker stops listing it.
+//!
+//! Invariants (tests `v13_…`, `v15_…` and the property test): only an attempt that was accepted or listed before can be
+//! absent; an attempt that was never answered is taken back only after the reply timeout; free slots are never negative.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use super::messages::{Directive, RejectReason, Reply, Stop};
+use crate::{
+    domain::{
+        attempt::AttemptKey,
+        event::Progress,
+        ids::RunId,
+        instant::Instant,
+        names::{Lane, QueueName},
+        worker::{AbandonReason, Capacity, Held as Listed, Phase},
+    },
+    ports::store::{Dispatchable, Verdict},
+};
+
+/// An attempt that is still open so long after it was accepted is written as RUNNING.
+pub const WRITE_START_AFTER: Duration = Duration::from_millis(250);
+
+/// What a session holds.
+#[derive(Debug)]
+pub struct Held {
+    capacity: Capacity,
+    attempts: HashMap<RunId, Entry>,
+    /// Slots set aside for leases that are not committed yet.
+    leasing: BTreeMap<QueueName, usize>,
+    /// The highest heartbeat read so far; Hello counts as 0.
+    read: i64,
+    /// It takes work.
+    taking: bool,
+    /// It refused work that it had asked for; asked again at the next heartbeat.
+    refused: bool,
+    heard: Instant,
+    /// Attempts whose result was acknowledged, with the heartbeat read last before that: a heartbeat that was on the way
+    /// may still list them.
+    acked: HashMap<AttemptKey, i64>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    attempt: i64,
+    lane: Lane,
+    state: State,
+    stop: Option<Stop>,
+    grace: Option<Duration>,
+    start: Start,
+    progress: Option<Progress>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Dispatched at this time, not answered.
+    Sent(Instant),
+    /// The worker has it.
+    Accepted,
+    /// Its result is being committed.
+    Reporting,
+    /// It lost its lease; the worker may not know, or may still be running it.
+    Revoked(AbandonReason),
+}
+
+/// Whether an attempt is written as RUNNING. Most are over before it would be worth a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// User code was not seen running.
+    Unseen,
+    /// It was, since then.
+    Seen(Instant),
+    /// It is written, or needs not be.
+    Written,
+}
+
+/// What a heartbeat means beyond the renewal.
+#[derive(Debug, Default, PartialEq)]
+pub struct Reading {
+    /// Listed and not known to the session: the store must say.
+    pub unknown: Vec<AttemptKey>,
+    /// Accepted before and not listed: taken back.
+    pub absent: Vec<AttemptKey>,
+}
+
+/// What an answer to a dispatch means.
+#[derive(Debug, PartialEq)]
+pub enum Replied {
+    /// Nothing to do.
+    Noted,
+    /// Handed back: it goes back to the queue of its lane.
+    Rejected(Lane),
+    /// The session does not hold it.
+    Unknown,
+}
+
+impl Held {
+    /// Nothing held.
+    pub fn new(capacity: Capacity, now: Instant) -> Self {
+        Self {
+            capacity,
+            attempts: HashMap::new(),
+            leasing: BTreeMap::new(),
+            read: 0,
+            taking: true,
+            refused: false,
+            heard: now,
+            acked: HashMap::new(),
+        }
+    }
+
+    /// The store's verdicts on what the worker listed in its Hello: what to tell it.
+    pub fn welcome(&mut self, verdicts: Vec<(AttemptKey, Verdict)>, default_grace: Duration) -> Vec<Directive> {
+        verdicts.into_iter().filter_map(|(key, verdict)| self.judge(key, verdict, default_grace)).collect()
+    }
+
+    /// One verdict of the store.
+    pub fn judge(&mut self, key: AttemptKey, verdict: Verdict, default_grace: Duration) -> Option<Directive> {
+        match verdict {
+            Verdict::Keep(attempt) => {
+                self.keep(*attempt, None);
+                None
+            }
+            Verdict::Stop(attempt, reason) => {
+                let stop = Stop { reason, grace: attempt.stop_grace.unwrap_or(default_grace) };
+                self.keep(*attempt, Some(stop.clone()));
+                Some(Directive::Cancel(key, stop))
+            }
+            Verdict::Abandon(reason) => {
+                self.attempts.retain(|run, entry| *run != key.run || entry.attempt != key.attempt);
+                Some(Directive::Abandon(key, reason))
+            }
+        }
+    }
+
+    fn keep(&mut self, attempt: Dispatchable, stop: Option<Stop>) {
+        let known = self.attempts.remove(&attempt.key.run).filter(|entry| entry.attempt == attempt.key.attempt);
+        let reporting = known.as_ref().is_some_and(|entry| entry.state == State::Reporting);
+        let entry = Entry {
+            attempt: attempt.key.attempt,
+            lane: attempt.lane,
+            state: if reporting { State::Reporting } else { State::Accepted },
+            stop,
+            grace: attempt.stop_grace,
+            start: Start::Unseen,
+            progress: known.and_then(|entry| entry.progress),
+        };
+        self.attempts.insert(attempt.key.run, entry);
+    }
+
+    /// Free slots of a queue.
+    pub fn free(&self, queue: &QueueName) -> usize {
+        let stated = self.capacity.get(queue).map_or(0, |slots| usize::try_from(*slots).unwrap_or(usize::MAX));
+        if !self.taking || self.refused || stated == 0 {
+            return 0;
+        }
+        let held = self
+            .attempts
+            .values()
+            .filter(|entry| entry.state != State::Reporting && entry.lane.queue == *queue)
+            .count();
+        stated.saturating_sub(held + self.leasing.get(queue).copied().unwrap_or(0))
+    }
+
+    /// Sets a slot aside for a lease.
+    pub fn reserve(&mut self, queue: &QueueName) {
+        *self.leasing.entry(queue.clone()).or_default() += 1;
+    }
+
+    /// The lease came to nothing, or to [`Held::dispatched`].
+    pub fn unreserve(&mut self, queue: &QueueName) {
+        if let Some(count) = self.leasing.get_mut(queue) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// An attempt was leased and is sent.
+    pub fn dispatched(&mut self, attempt: &Dispatchable, now: Instant) {
+        self.unreserve(&attempt.lane.queue);
+        let entry = Entry {
+            attempt: attempt.key.attempt,
+            lane: attempt.lane.clone(),
+            state: State::Sent(now),
+            stop: None,
+            grace: attempt.stop_grace,
+            start: Start::Unseen,
+            progress: None,
+        };
+        self.attempts.insert(attempt.key.run, entry);
+    }
+
+    /// The highest heartbeat read so far: the basis of a lease that begins now.
+    pub fn basis(&self) -> i64 {
+        self.read
+    }
+
+    /// Whatever the worker said, it lives.
+    pub fn hear(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    /// When the session ends unless something is heard.
+    pub fn silent_from(&self, silence_timeout: Duration) -> Instant {
+        self.heard.plus(silence_timeout)
+    }
+
+    /// No more work for this session.
+    pub fn take_no_more(&mut self) {
+        self.taking = false;
+    }
+
+    /// The worker's capacity, stated.
+    pub fn state_capacity(&mut self, capacity: Capacity) {
+        self.capacity = capacity;
+    }
+
+    /// The worker's answer to a dispatch.
+    pub fn reply(&mut self, key: AttemptKey, reply: Reply, now: Instant) -> Replied {
+        let Some(entry) = self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt) else {
+            return Replied::Unknown;
+        };
+        match (reply, entry.state) {
+            (_, State::Revoked(_)) => Replied::Unknown,
+            (Reply::Accepted(phase), State::Sent(_) | State::Accepted) => {
+                entry.state = State::Accepted;
+                entry.saw(phase, now);
+                Replied::Noted
+            }
+            (Reply::Accepted(_) | Reply::Rejected(..), State::Reporting) => Replied::Noted,
+            (Reply::Rejected(reason, _), State::Sent(_) | State::Accepted) => {
+                let lane = entry.lane.clone();
+                self.attempts.remove(&key.run);
+                match reason {
+                    RejectReason::Draining => self.taking = false,
+                    // It says what it can do at its next heartbeat; until then it would refuse again.
+                    RejectReason::NoCapacity | RejectReason::Stale => self.refused = true,
+                    RejectReason::Unspecified | RejectReason::UnknownJobType | RejectReason::UnreadablePayload => {}
+                }
+                Replied::Rejected(lane)
+            }
+        }
+    }
+
+    /// A result was received: the slot is free.
+    pub fn reporting(&mut self, key: AttemptKey) {
+        if let Some(entry) = self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt) {
+            entry.state = State::Reporting;
+            entry.start = Start::Written;
+        }
+    }
+
+    /// A result was acknowledged.
+    pub fn acked(&mut self, key: AttemptKey) {
+        if self.attempts.get(&key.run).is_some_and(|entry| entry.attempt == key.attempt) {
+            self.attempts.remove(&key.run);
+        }
+        self.acked.insert(key, self.read);
+    }
+
+    /// Whether the session holds an attempt, or held it until a moment ago.
+    pub fn knows(&self, key: AttemptKey) -> bool {
+        self.attempts.get(&key.run).is_some_and(|entry| entry.attempt == key.attempt) || self.acked.contains_key(&key)
+    }
+
+    /// A heartbeat: the worker's full state.
+    pub fn heartbeat(&mut self, sequence: i64, listed: &[Listed], now: Instant) -> Reading {
+        self.read = self.read.max(sequence);
+        self.refused = false;
+        // A heartbeat that was composed after the acknowledgement lists it no more; one may have been on the way.
+        self.acked.retain(|_, read| sequence <= *read + 2);
+        let mut reading = Reading::default();
+        let phases: HashMap<_, _> = listed.iter().map(|held| (held.key, held.phase)).collect();
+        for held in listed {
+            match self.attempts.get_mut(&held.key.run).filter(|entry| entry.attempt == held.key.attempt) {
+                Some(entry) => entry.listed(held.phase, now),
+                None if self.acked.contains_key(&held.key) => {}
+                None => reading.unknown.push(held.key),
+            }
+        }
+        self.attempts.retain(|run, entry| {
+            let key = AttemptKey { run: *run, attempt: entry.attempt };
+            if phases.contains_key(&key) {
+                return true;
+            }
+            match entry.state {
+                State::Sent(_) | State::Reporting => true,
+                State::Accepted => {
+                    reading.absent.push(key);
+                    false
+                }
+                State::Revoked(_) => false,
+            }
+        });
+        reading
+    }
+
+    /// What to repeat to the worker until its state shows it.
+    pub fn directives(&self, listed: &[Listed]) -> Vec<Directive> {
+        let mut directives = Vec::new();
+        for held in listed {
+            let Some(entry) = self.attempts.get(&held.key.run).filter(|entry| entry.attempt == held.key.attempt) else {
+                continue;
+            };
+            if let State::Revoked(reason) = entry.state {
+                directives.push(Directive::Abandon(held.key, reason));
+            } else if let (Some(stop), Phase::Reserved | Phase::Running) = (&entry.stop, held.phase) {
+                directives.push(Directive::Cancel(held.key, stop.clone()));
+            }
+        }
+        directives
+    }
+
+    /// Somebody wants an attempt stopped; what to send, unless it was sent before.
+    pub fn stop(&mut self, key: AttemptKey, reason: String, default_grace: Duration) -> Option<Stop> {
+        let entry = self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt)?;
+        if entry.stop.is_some() || entry.state == State::Reporting {
+            return None;
+        }
+        let stop = Stop { reason, grace: entry.grace.unwrap_or(default_grace) };
+        entry.stop = Some(stop.clone());
+        Some(stop)
+    }
+
+    /// An attempt lost its lease; `false` where the session does not hold it.
+    pub fn revoke(&mut self, key: AttemptKey, reason: AbandonReason) -> bool {
+        match self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt) {
+            Some(entry) => {
+                entry.state = State::Revoked(reason);
+                entry.start = Start::Written;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Attempts whose dispatch was not answered in time. They are asked for once: from here on they have lost their lease.
+    pub fn silent(&mut self, now: Instant, reply_timeout: Duration) -> Vec<AttemptKey> {
+        let mut silent = Vec::new();
+        for (run, entry) in &mut self.attempts {
+            if let State::Sent(sent) = entry.state
+                && sent.plus(reply_timeout) <= now
+            {
+                entry.state = State::Revoked(AbandonReason::Returned);
+                silent.push(AttemptKey { run: *run, attempt: entry.attempt });
+            }
+        }
+        silent
+    }
+
+    /// Attempts to be written as RUNNING now, with the time they were accepted.
+    pub fn starts(&mut self, now: Instant) -> Vec<(AttemptKey, Instant)> {
+        let mut starts = Vec::new();
+        for (run, entry) in &mut self.attempts {
+            if let Start::Seen(started) = entry.start
+                && started.plus(WRITE_START_AFTER) <= now
+            {
+                entry.start = Start::Written;
+                starts.push((AttemptKey { run: *run, attempt: entry.attempt }, started));
+            }
+        }
+        starts
+    }
+
+    /// When [`Held::silent`] or [`Held::starts`] will next have something.
+    pub fn next_look(&self, reply_timeout: Duration) -> Option<Instant> {
+        let silent = self.attempts.values().filter_map(|entry| match entry.state {
+            State::Sent(sent) => Some(sent.plus(reply_timeout)),
+            State::Accepted | State::Reporting | State::Revoked(_) => None,
+        });
+        let starts = self.attempts.values().filter_map(|entry| match entry.start {
+            Start::Seen(started) => Some(started.plus(WRITE_START_AFTER)),
+            Start::Unseen | Start::Written => None,
+        });
+        silent.chain(starts).min()
+    }
+
+    /// A running attempt told how far it is; `false` where the session does not hold it.
+    pub fn tell_progress(&mut self, key: AttemptKey, phase: Phase, progress: Progress, now: Instant) -> bool {
+        match self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt) {
+            Some(entry) => {
+                entry.saw(phase, now);
+                entry.progress = Some(progress);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// What an attempt last told.
+    pub fn progress(&self, run: RunId) -> Option<Progress> {
+        self.attempts.get(&run)?.progress.clone()
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.attempts.is_empty()
+    }
+}
+
+impl Entry {
+    fn listed(&mut self, phase: Phase, now: Instant) {
+        match self.state {
+            State::Sent(_) | State::Accepted => {
+                self.state = State::Accepted;
+                self.saw(phase, now);
+            }
+            State::Reporting | State::Revoked(_) => {}
+        }
+    }
+
+    fn saw(&mut self, phase: Phase, now: Instant) {
+        if phase == Phase::Running && self.start == Start::Unseen {
+            self.start = Start::Seen(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,47 @@
+//! Submit: new runs become rows. First stage of the way of a run.
+//!
+//! Callers at the same time share one transaction; nobody is answered before it is durable. The services validate and
+//! build [`NewRun`]s; what is QUEUED afterwards goes to the dispatcher, what is SCHEDULED to the due stage.
+
+use std::sync::Arc;
+
+use super::{Core, batch::Batcher};
+use crate::ports::store::{NewRun, StoreResult, Submitted};
+
+/// Callers that may wait for a commit at once; further ones wait to wait.
+const WAITING: usize = 4_096;
+
+/// Stores runs in groups.
+#[derive(Clone, Debug)]
+pub(crate) struct Submitter {
+    batch: Batcher<NewRun, Submitted>,
+}
+
+impl Submitter {
+    pub(crate) fn start(core: &Arc<Core>) -> Self {
+        let stage = core.clone();
+        let step = move |runs| {
+            let core = stage.clone();
+            Box::pin(async move {
+                let now = core.now();
+                let answers = core.store.submit(now, runs).await?;
+                core.news.moved(
+                    now,
+                    answers.iter().filter_map(|answer| match answer {
+                        Submitted::Stored(moved) => Some(&**moved),
+                        Submitted::Replayed(_)
+                        | Submitted::RequestReused
+                        | Submitted::NotIdle(_)
+                        | Submitted::JobGone => None,
+                    }),
+                );
+                Ok(answers)
+            }) as _
+        };
+        Self { batch: Batcher::start(&core.tasks, "submit", WAITING, Box::new(step)) }
+    }
+
+    pub(crate) async fn submit(&self, runs: Vec<NewRun>) -> StoreResult<Vec<Submitted>> {
+        self.batch.many(runs).await
+    }
+}
