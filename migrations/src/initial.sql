@@ -131,6 +131,7 @@ CREATE TABLE run (
     cancel_reason TEXT,
     ready_lane INTEGER,
     deadline_time BIGINT,
+    dead_time BIGINT,
     priority SMALLINT NOT NULL CHECK (priority BETWEEN 0 AND 9),
     fairness_key TEXT NOT NULL,
     due_time BIGINT NOT NULL,
@@ -159,6 +160,7 @@ CREATE TABLE run (
     CHECK ((state IN (1, 5)) = (wake_time IS NOT NULL)),
     CHECK ((state = 2) = (ready_lane IS NOT NULL)),
     CHECK (stop_deadline IS NULL OR state IN (3, 4)),
+    CHECK ((state IN (7, 9)) = (dead_time IS NOT NULL)),
     CHECK ((job_uid IS NULL) = (job_version IS NULL)),
     CHECK (origin <> 1 OR (job_uid IS NOT NULL AND schedule IS NOT NULL AND nominal_time IS NOT NULL))
 ) {by_key}
@@ -178,6 +180,9 @@ CREATE INDEX run_stop ON run (worker_id) WHERE stop_deadline IS NOT NULL
 ;
 -- Runs of a job that are not over: overlap, idle checks, deleted jobs.
 CREATE INDEX run_unfinished ON run (job_uid) WHERE end_time IS NULL AND job_uid IS NOT NULL
+;
+-- Runs that failed or took too long: few, and what people look for among many.
+CREATE INDEX run_dead ON run (id) WHERE dead_time IS NOT NULL
 ;
 CREATE INDEX run_job ON run (job_uid, id) WHERE job_uid IS NOT NULL
 ;
@@ -232,11 +237,20 @@ CREATE TABLE worker_profile (
     labels TEXT NOT NULL,
     sdk TEXT NOT NULL,
     build_id TEXT NOT NULL,
-    handlers TEXT NOT NULL,
     capacity TEXT NOT NULL,
     max_message BIGINT NOT NULL,
     credential TEXT NOT NULL
 )
+;
+-- What a worker handles. `schemas` is a hash of both schemas: workers that differ in it have drifted apart.
+CREATE TABLE worker_handler (
+    worker_id {id} NOT NULL REFERENCES worker (id) ON DELETE CASCADE,
+    lane_id INTEGER NOT NULL REFERENCES lane (id),
+    schemas {bytes} NOT NULL,
+    PRIMARY KEY (worker_id, lane_id)
+) {by_key}
+;
+CREATE INDEX worker_handler_lane ON worker_handler (lane_id)
 ;
 CREATE TABLE job_type (
     namespace_id INTEGER NOT NULL REFERENCES namespace (id),

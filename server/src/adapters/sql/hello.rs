@@ -15,15 +15,16 @@ use mainspring_engine::{
         transition::Event,
         worker::{AbandonReason, Handler, Hello, WorkerStatus},
     },
-    ports::store::{HelloAnswer, Moved, Owner, StoreResult, Verdict},
+    ports::store::{HelloAnswer, Moved, Owner, StoreError, StoreResult, Verdict},
 };
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
     Known,
     leases::{EXTRAS, Extras, dispatchable, owners, stop_reason},
     rows::{json, read_json, time},
-    statement::{Cells, exec, query, query_one, single},
+    statement::{Cells, exec, insert, query, query_one, single},
     steps::{Steps, columns},
     writer::Tx,
 };
@@ -84,21 +85,37 @@ pub(super) async fn open(tx: &Tx, known: &Arc<Known>, now: Instant, opening: Ope
         json(labels)?.into(),
         sdk.clone().into(),
         build_id.clone().into(),
-        json(handlers)?.into(),
         json(capacity)?.into(),
         i64::try_from(hello.max_message).unwrap_or(i64::MAX).into(),
         hello.credential.clone().into(),
     ];
-    let sql = "INSERT INTO worker_profile (worker_id, name, labels, sdk, build_id, handlers, capacity, max_message, \
-         credential) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (worker_id) DO UPDATE SET name = excluded.name, \
-         labels = excluded.labels, sdk = excluded.sdk, build_id = excluded.build_id, handlers = excluded.handlers, \
+    let sql = "INSERT INTO worker_profile (worker_id, name, labels, sdk, build_id, capacity, max_message, \
+         credential) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (worker_id) DO UPDATE SET name = excluded.name, \
+         labels = excluded.labels, sdk = excluded.sdk, build_id = excluded.build_id, \
          capacity = excluded.capacity, max_message = excluded.max_message, credential = excluded.credential";
     exec(tx, sql, values).await?;
+    write_handlers(tx, known, &hello).await?;
     announce(tx, now, namespace, handlers).await?;
     let listed = in_flight.iter().map(|held| held.key).collect();
     let owner = Owner { worker: *worker, epoch: *epoch };
     let (verdicts, moved) = compare(tx, known, now, owner, namespace, listed, true).await?;
     Ok(HelloAnswer::Welcome { verdicts, moved, draining })
+}
+
+/// Replaces what a worker handles.
+async fn write_handlers(tx: &Tx, known: &Known, hello: &Hello) -> StoreResult<()> {
+    exec(tx, "DELETE FROM worker_handler WHERE worker_id = ?", vec![hello.worker.uuid().into()]).await?;
+    let mut rows = BTreeMap::new();
+    for (handler, lane) in hello.handlers.iter().zip(lanes(hello)) {
+        let lane = known.lanes.find(&lane).ok_or_else(|| StoreError::Corrupt(format!("lane {lane} has no number")))?;
+        let mut schemas = Sha256::new();
+        schemas.update(&handler.input_schema);
+        schemas.update([0]);
+        schemas.update(&handler.output_schema);
+        let schemas = schemas.finalize().to_vec();
+        rows.insert(lane.id, [hello.worker.uuid().into(), lane.id.into(), schemas.into()]);
+    }
+    insert(tx, "worker_handler (worker_id, lane_id, schemas)", rows.into_values().collect(), "").await.map(drop)
 }
 
 /// Makes a worker's job types known. What is announced last is what people see.

@@ -116,6 +116,11 @@ impl Lanes {
         found.ok_or_else(|| StoreError::Corrupt(format!("there is no namespace {id}")))
     }
 
+    /// Whether rows may be of other namespaces as well.
+    pub(super) fn has_other_than(&self, namespace: i32) -> bool {
+        self.maps.read().namespaces.values().any(|known| *known != namespace)
+    }
+
     /// The lanes that pass a test.
     pub(super) fn ids(&self, pass: impl Fn(&KnownLane) -> bool) -> Vec<i32> {
         self.maps.read().by_id.values().filter(|lane| pass(lane)).map(|lane| lane.id).collect()

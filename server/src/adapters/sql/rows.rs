@@ -7,6 +7,7 @@ use std::{
     fmt::Display,
     str::FromStr,
     sync::Arc,
+    time::Duration,
 };
 
 use mainspring_engine::{
@@ -47,6 +48,15 @@ pub(super) fn maybe_time(at: Option<Instant>) -> Value {
 /// Reads a column that may be NULL.
 pub(super) fn maybe(at: Option<i64>) -> Option<Instant> {
     at.map(Instant::from_micros)
+}
+
+/// Ids are made a little before their rows.
+pub(super) const ID_SLACK: Duration = Duration::from_secs(3_600);
+
+/// The smallest id of an instant's millisecond: ids sort by when they were made.
+pub(super) fn first_id(at: Instant) -> Uuid {
+    let millis = u128::try_from(at.as_micros() / 1_000).unwrap_or(0).min((1 << 48) - 1);
+    Uuid::from_u128(millis << 80)
 }
 
 /// JSON for a column.

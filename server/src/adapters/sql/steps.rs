@@ -350,13 +350,15 @@ async fn write_output(tx: &Tx, run: RunId, output: &Payload) -> StoreResult<()> 
 
 async fn write_whole(tx: &Tx, runs: &[&Loaded]) -> StoreResult<()> {
     for piece in chunks(runs) {
-        let mut values = Vec::with_capacity(26 * piece.len());
+        let mut values = Vec::with_capacity(27 * piece.len());
         for run in piece {
             let Guard { state, attempt, generation } = run.guard;
             values.extend([run.id.uuid().into(), state.code().into(), attempt.into(), generation.into()]);
             values.extend(life_values(&run.life));
             values.push((run.life.state == RunState::Queued).then_some(run.lane.id).into());
             values.push(maybe_time(run.life.deadline(&run.policy)));
+            let dead = matches!(run.life.state, RunState::Failed | RunState::TimedOut);
+            values.push(maybe_time(run.life.end_time.filter(|_| dead)));
         }
         all_hit(exec(tx, whole_sql(piece.len()), values).await?, piece)?;
     }
@@ -368,17 +370,17 @@ pub(super) fn whole_sql(count: usize) -> String {
     format!(
         "WITH t(id, was_state, was_attempt, was_generation, state, attempt, open_token, decided_token, worker_id, \
          generation, cancel_requested, stop_timeout, stop_deadline, failures, losses, returns, reason, queue_time, \
-         lease_time, start_time, end_time, wake_time, cancel_time, cancel_reason, ready_lane, deadline_time) \
+         lease_time, start_time, end_time, wake_time, cancel_time, cancel_reason, ready_lane, deadline_time, dead_time) \
          AS (VALUES {}) UPDATE run SET state = t.state, attempt = t.attempt, open_token = t.open_token, \
          decided_token = t.decided_token, worker_id = t.worker_id, generation = t.generation, \
          cancel_requested = t.cancel_requested, stop_timeout = t.stop_timeout, stop_deadline = t.stop_deadline, \
          failures = t.failures, losses = t.losses, returns = t.returns, reason = t.reason, queue_time = t.queue_time, \
          lease_time = t.lease_time, start_time = t.start_time, end_time = t.end_time, wake_time = t.wake_time, \
          cancel_time = t.cancel_time, cancel_reason = t.cancel_reason, ready_lane = t.ready_lane, \
-         deadline_time = t.deadline_time FROM t \
+         deadline_time = t.deadline_time, dead_time = t.dead_time FROM t \
          WHERE run.id = t.id AND run.state = t.was_state AND run.attempt = t.was_attempt \
          AND run.generation = t.was_generation",
-        tuples(count, 26)
+        tuples(count, 27)
     )
 }
 

@@ -1,5 +1,6 @@
-//! The [`Views`] role.
-#![allow(unused_variables, reason = "first version")]
+//! The [`Views`] role: what people look at. Reads only, by keyset, from the reading connections.
+
+use std::path::Path;
 
 use async_trait::async_trait;
 use mainspring_engine::{
@@ -12,22 +13,31 @@ use mainspring_engine::{
         run::RunState,
     },
     ports::store::{
-        AttemptView, InstantRange, JobTypeView, Order, Page, QueueView, RunView, StatsView, StoreError, StoreResult,
-        Views, WaitFacts, WorkerView,
+        AttemptView, InstantRange, JobTypeView, Order, Page, QueueView, RunView, StatsView, StoreResult, Views,
+        WaitFacts, WorkerView,
     },
 };
 
 use super::SqliteStore;
 
-fn later<T>() -> StoreResult<T> {
-    Err(StoreError::Unavailable("views come next".into()))
+mod attempts;
+mod jobs;
+mod queues;
+mod runs;
+mod stats;
+mod workers;
+
+/// A limit for a statement.
+fn limit(limit: usize) -> sea_orm::Value {
+    i64::try_from(limit).unwrap_or(i64::MAX).into()
 }
 
 #[async_trait]
 impl Views for SqliteStore {
     async fn run(&self, scope: &Scope, run: RunId) -> StoreResult<Option<RunView>> {
-        later()
+        runs::one(self, scope, run).await
     }
+
     async fn runs(
         &self,
         scope: &Scope,
@@ -36,17 +46,21 @@ impl Views for SqliteStore {
         page: Page,
         detail: bool,
     ) -> StoreResult<Vec<RunView>> {
-        later()
+        runs::list(self, scope, filter, order, page, detail).await
     }
+
     async fn attempts(&self, scope: &Scope, run: RunId) -> StoreResult<Option<Vec<AttemptView>>> {
-        later()
+        attempts::list(self, scope, run).await
     }
+
     async fn jobs(&self, scope: &Scope, filter: &Filter, page: Page) -> StoreResult<Vec<Job>> {
-        later()
+        jobs::list(self, scope, filter, page).await
     }
+
     async fn ledger(&self, job: JobUid, from: Instant, to: Instant) -> StoreResult<Vec<InstantRange>> {
-        later()
+        jobs::ledger(self, job, from, to).await
     }
+
     async fn scheduled_runs(
         &self,
         job: JobUid,
@@ -54,33 +68,42 @@ impl Views for SqliteStore {
         to: Instant,
         limit: usize,
     ) -> StoreResult<Vec<(Instant, RunId, RunState)>> {
-        later()
+        jobs::scheduled_runs(self, job, from, to, limit).await
     }
+
     async fn queues(&self, scope: &Scope, page: Page) -> StoreResult<Vec<QueueView>> {
-        later()
+        queues::list(self, scope, page).await
     }
+
     async fn queue(&self, scope: &Scope, queue: &QueueName) -> StoreResult<Option<QueueView>> {
-        later()
+        queues::one(self, scope, queue).await
     }
+
     async fn workers(&self, scope: &Scope, include_gone: bool, page: Page) -> StoreResult<Vec<WorkerView>> {
-        later()
+        workers::list(self, scope, include_gone, page).await
     }
+
     async fn worker(&self, scope: &Scope, worker: WorkerId) -> StoreResult<Option<WorkerView>> {
-        later()
+        workers::one(self, scope, worker).await
     }
+
     async fn job_types(&self, scope: &Scope, page: Page) -> StoreResult<Vec<JobTypeView>> {
-        later()
+        workers::job_types(self, scope, page).await
     }
+
     async fn stats(&self, scope: &Scope, from: Instant, to: Instant) -> StoreResult<StatsView> {
-        later()
+        stats::counts(self, scope, from, to).await
     }
+
     async fn wait_facts(&self, scope: &Scope, run: RunId) -> StoreResult<WaitFacts> {
-        later()
+        stats::wait_facts(self, scope, run).await
     }
+
     async fn last_success(&self, job: JobUid) -> StoreResult<Option<Instant>> {
-        later()
+        jobs::last_success(self, job).await
     }
-    async fn backup(&self, path: &std::path::Path) -> StoreResult<Option<u64>> {
+
+    async fn backup(&self, path: &Path) -> StoreResult<Option<u64>> {
         self.copy(path).await.map(Some)
     }
 }
