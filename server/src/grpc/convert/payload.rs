@@ -78,7 +78,7 @@ pub(crate) fn to_caller(payload: Payload) -> Option<wire::Payload> {
 pub(crate) fn to_worker(payload: Payload) -> Option<wire::Payload> {
     let Payload { content_type, data } = payload;
     (!content_type.is_empty() || !data.is_empty())
-        .then(|| wire::Payload { content_type, data: Some(wire::payload::Data::Inline(data)) })
+        .then_some(wire::Payload { content_type, data: Some(wire::payload::Data::Inline(data)) })
 }
 
 /// The JSON text of a value, or why it has none.
