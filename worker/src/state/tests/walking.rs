@@ -28,6 +28,8 @@ struct Walk {
     running: Vec<Key>,
     started: HashSet<Key>,
     refused: HashSet<Key>,
+    /// Unstarted when the lease ran out.
+    given_up: HashSet<Key>,
     runs: u32,
 }
 
@@ -49,6 +51,7 @@ impl Walk {
             running: Vec::new(),
             started: HashSet::new(),
             refused: HashSet::new(),
+            given_up: HashSet::new(),
             runs: 0,
         }
     }
@@ -70,7 +73,16 @@ impl Walk {
     fn pass(&mut self) {
         let longest = if self.dice.random_bool(0.1) { 40_000 } else { 3_000 };
         let millis = self.dice.random_range(0..longest);
+        // Sometimes the process is stopped for that time, and no timer runs.
+        if self.dice.random_bool(0.2) {
+            self.bench.now = self.bench.now + Duration::from_millis(millis);
+            return;
+        }
         self.bench.pass(millis);
+        if self.lease_until <= self.bench.now {
+            let unstarted = self.start_before.keys().filter(|key| !self.started.contains(*key));
+            self.given_up.extend(unstarted.cloned());
+        }
     }
 
     fn listen(&mut self) {
@@ -131,6 +143,7 @@ impl Walk {
         let before = self.start_before.get(&key).expect("started from a stream that no longer counted");
         assert!(now < *before || self.confirmed.contains(&*key.run_id), "started too late: {key:?}");
         assert!(!self.refused.contains(&key), "started after it was refused: {key:?}");
+        assert!(!self.given_up.contains(&key), "started after it was given up: {key:?}");
         assert!(self.started.insert(key.clone()), "started twice: {key:?}");
         self.running.push(key);
     }
