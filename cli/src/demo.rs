@@ -30,16 +30,14 @@ impl Demo {
         for job in jobs()? {
             create(&server, job).await?;
         }
-        let demo = Self {
-            worker: handlers::BuiltIn::start(address, api_key),
-        };
+        let demo = Self { worker: handlers::BuiltIn::start(address, api_key) };
         greet(&server).await;
         Ok(demo)
     }
 
     /// Lets the worker finish what it has, and leave.
     pub(crate) async fn stop(self) {
-            self.worker.stop().await;
+        self.worker.stop().await;
     }
 }
 
