@@ -63,7 +63,8 @@ async fn a_path_that_cannot_be_a_directory_is_told() {
 #[tokio::test]
 async fn a_file_that_is_no_database_is_told() {
     let home = tempfile::tempdir().unwrap();
-    fs::write(home.path().join("mainspring.db"), "this is no database, but it is long enough to be read as one").unwrap();
+    fs::write(home.path().join("mainspring.db"), "this is no database, but it is long enough to be read as one")
+        .unwrap();
     let refused = open(OpenOptions::new(home.path())).await.unwrap_err();
     assert!(matches!(refused, OpenError::Database { .. }), "{refused:?}");
     assert!(refused.to_string().contains("restore a backup"), "{refused}");

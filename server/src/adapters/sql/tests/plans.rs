@@ -43,7 +43,8 @@ fn hot() -> Vec<String> {
         statements.push(instants_sql(size));
         let places = places(size);
         statements.push(format!("SELECT {} FROM run WHERE id IN ({places})", columns()));
-        statements.push(format!("SELECT min(id) FROM run WHERE end_time IS NULL AND job_uid IN ({places}) GROUP BY job_uid"));
+        statements
+            .push(format!("SELECT min(id) FROM run WHERE end_time IS NULL AND job_uid IN ({places}) GROUP BY job_uid"));
         statements.push(format!("DELETE FROM run WHERE end_time IS NOT NULL AND id IN ({places})"));
         statements.push(format!("SELECT count(*), min(due_time) FROM run WHERE ready_lane IN ({places})"));
     }
@@ -85,10 +86,7 @@ async fn hot_statements_find_their_rows_by_index() {
         .unwrap();
     assert_no_scans(&store, "filled").await;
     // Statistics, if somebody makes them, do not change that.
-    store
-        .write(|tx| Box::pin(async move { exec(tx, "ANALYZE", Vec::new()).await }))
-        .await
-        .unwrap();
+    store.write(|tx| Box::pin(async move { exec(tx, "ANALYZE", Vec::new()).await })).await.unwrap();
     let fresh = open_again(&store).await;
     for sql in hot() {
         let found = scans(&fresh, &sql).await;
@@ -98,7 +96,8 @@ async fn hot_statements_find_their_rows_by_index() {
 
 /// A connection that reads the statistics that are there now.
 async fn open_again(store: &SqliteStore) -> DatabaseConnection {
-    let row = query(&store.reads, "SELECT file FROM pragma_database_list WHERE name = 'main'", Vec::new()).await.unwrap();
+    let row =
+        query(&store.reads, "SELECT file FROM pragma_database_list WHERE name = 'main'", Vec::new()).await.unwrap();
     let path: String = single(&row[0]).unwrap();
     sea_orm::Database::connect(format!("sqlite:{path}")).await.unwrap()
 }

@@ -54,13 +54,8 @@ async fn a_batch_that_fails_takes_only_itself_back() {
     let (store, home) = store().await;
     // Everything after the first batch waits for the file, and then shares one transaction.
     let stall = Stall::begin(&home).await;
-    let batches = [
-        ("a", Batch::Works),
-        ("b", Batch::Works),
-        ("c", Batch::Fails),
-        ("d", Batch::Panics),
-        ("e", Batch::Works),
-    ];
+    let batches =
+        [("a", Batch::Works), ("b", Batch::Works), ("c", Batch::Fails), ("d", Batch::Panics), ("e", Batch::Works)];
     let mut writes = Box::pin(join_all(batches.map(|(name, batch)| write(&store, name, batch))));
     assert!(matches!(poll!(&mut writes), Poll::Pending));
     stall.end().await;
