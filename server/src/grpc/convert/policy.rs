@@ -47,8 +47,13 @@ impl Check {
         let lease_loss =
             lease_loss.unwrap_or(if at_most_once { LeaseLossPolicy::Stop } else { LeaseLossPolicy::Continue });
         let retry = match retry_policy {
-            Some(retry) => self.under("retry_policy", |check| check.retry(retry, delivery)),
-            None => RetryPolicy { max_attempts: default_attempts(delivery), ..RetryPolicy::default() },
+            Some(mut retry) => {
+                if at_most_once {
+                    retry.max_attempts.get_or_insert(1);
+                }
+                self.under("retry_policy", |check| check.retry(retry))
+            }
+            None => RetryPolicy { max_attempts: if at_most_once { 1 } else { 3 }, ..RetryPolicy::default() },
         };
         if at_most_once && retry.max_attempts > 1 {
             self.refuse("retry_policy.max_attempts", "must be 1 where delivery is AT_MOST_ONCE");
@@ -66,7 +71,12 @@ impl Check {
         timeouts: Option<wire::Timeouts>,
     ) -> RunPolicy {
         let RunPolicy { retry: job_retry, timeouts: job_timeouts, delivery, lease_loss } = policy;
-        let retry = retry.map_or(job_retry, |retry| self.under("retry_policy", |check| check.retry(retry, delivery)));
+        let retry = retry.map_or(job_retry, |mut retry| {
+            if delivery == Delivery::AtMostOnce {
+                retry.max_attempts.get_or_insert(1);
+            }
+            self.under("retry_policy", |check| check.retry(retry))
+        });
         if delivery == Delivery::AtMostOnce && retry.max_attempts > 1 {
             self.refuse("retry_policy.max_attempts", "must be 1: the job's delivery is AT_MOST_ONCE");
         }
@@ -75,7 +85,7 @@ impl Check {
         RunPolicy { retry, timeouts, delivery, lease_loss }
     }
 
-    fn retry(&mut self, retry: wire::RetryPolicy, delivery: Delivery) -> RetryPolicy {
+    fn retry(&mut self, retry: wire::RetryPolicy) -> RetryPolicy {
         let wire::RetryPolicy {
             max_attempts,
             initial_backoff,
@@ -109,8 +119,7 @@ impl Check {
             }
         }
         RetryPolicy {
-            max_attempts: max_attempts
-                .map_or(default_attempts(delivery), |attempts| u32::try_from(attempts).unwrap_or(1)),
+            max_attempts: max_attempts.and_then(|max| u32::try_from(max).ok()).unwrap_or(default.max_attempts),
             initial_backoff: self.length("initial_backoff", initial_backoff).unwrap_or(default.initial_backoff),
             multiplier: if multiplier == 0.0 { default.multiplier } else { multiplier },
             max_backoff: self.length("max_backoff", max_backoff).unwrap_or(default.max_backoff),
@@ -193,14 +202,6 @@ pub(crate) fn lease_loss(policy: LeaseLossPolicy) -> i32 {
     .into()
 }
 
-/// Attempts where nothing was said.
-fn default_attempts(delivery: Delivery) -> u32 {
-    match delivery {
-        Delivery::AtLeastOnce => RetryPolicy::default().max_attempts,
-        Delivery::AtMostOnce => 1,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -272,6 +273,9 @@ mod tests {
         let sent = Policies { delivery: once, retry_policy, ..Policies::default() };
         let refusal = read(|check| Some(check.policy(sent))).unwrap_err();
         assert_eq!(refusal.first_field(), Some("retry_policy.max_attempts"));
+        let left_out = Some(wire::RetryPolicy { multiplier: 3.0, ..wire::RetryPolicy::default() });
+        let sent = Policies { delivery: once, retry_policy: left_out, ..Policies::default() };
+        assert_eq!(read(|check| Some(check.policy(sent))).unwrap().retry.max_attempts, 1);
     }
 
     #[test]
