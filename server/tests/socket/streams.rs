@@ -169,6 +169,19 @@ async fn an_output_that_is_too_large_fails_the_run_for_good() {
 }
 
 #[tokio::test]
+async fn a_dispatch_that_the_worker_could_not_read_is_never_sent() {
+    let server = Server::start().await;
+    let mut worker = Worker::connect(&server, Some(server.key())).await.unwrap();
+    worker.say(Say::Hello(wire::Hello { max_receive_message_bytes: 256 << 10, ..hello() })).await;
+    worker.heard().await;
+    let large = submit(&server, &vec![b'x'; 300 << 10]).await;
+    let small = submit(&server, b"x").await;
+    assert_eq!(dispatched(&mut worker).await.attempt.unwrap().run_id, small);
+    let run = waited(&server, &large).await;
+    assert_eq!((run.state(), run.failure.unwrap().reason.as_str()), (RunState::Failed, "PAYLOAD_TOO_LARGE"));
+}
+
+#[tokio::test]
 async fn a_stream_that_does_not_begin_with_a_good_hello_ends_with_the_reason() {
     let server = Server::start().await;
     let first = async |message: Say| {
