@@ -1,5 +1,7 @@
 //! The services over a real socket: what a client sees of the whole way, layers, engine and store included.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 #[path = "socket/server.rs"]
 mod server;
 

@@ -272,7 +272,7 @@ async fn a_shutdown_ends_streams_with_a_reason_and_in_time() {
     let mut waiting = server.scheduler();
     let (waited, stopped, watched, ended) = tokio::join!(
         waiting.wait_run(wait),
-        timeout(SOON, server.running.shutdown(Duration::from_secs(1))),
+        timeout(Duration::from_secs(5), server.running.shutdown(Duration::from_secs(1))),
         async {
             loop {
                 match watcher.message().await {
