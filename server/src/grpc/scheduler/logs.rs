@@ -91,13 +91,13 @@ pub(super) async fn tail(
     let (sender, stream) = mpsc::channel(STREAM_BUFFER);
     let tail = Tail { api: api.clone(), scope, run, after, level, sender: sender.clone() };
     let mut standing = api.auth.stand(call.caller()?);
-    let draining = api.draining.clone();
+    let drain = api.draining.clone();
     api.engine.tasks().spawn("tail-logs", async move {
         let end = tokio::select! {
             end = tail.follow() => end,
             () = sender.closed() => Ok(()),
             denied = standing.ended() => Err(denied.into()),
-            () = draining.cancelled() => Err(super::super::draining()),
+            () = drain.cancelled() => Err(draining()),
         };
         if let Err(refusal) = end {
             // Nobody is left to tell where this fails.
