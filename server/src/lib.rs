@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The Mainspring server.
+
+pub mod adapters;

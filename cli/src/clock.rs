@@ -1,0 +1,20 @@
+//! The only wall clock and the only pause of the command line.
+//!
+//! Nothing here decides anything about runs: the server's clock does. This one dates tables ("3m ago"), turns
+//! `--delay` into an instant and spaces attempts to reach a server that is away.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// The host's time.
+#[expect(clippy::disallowed_methods, reason = "the CLI's one wall clock")]
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// Waits before a connection is tried again.
+#[expect(clippy::disallowed_methods, reason = "the CLI's one pause; nothing polls with it")]
+pub(crate) async fn pause(length: Duration) {
+    tokio::time::sleep(length).await;
+}

@@ -1,0 +1,97 @@
+//! The tree of commands: one file a noun, verbs inside.
+//!
+//! The help of every command begins with examples; tests find them there and run them, with `$RUN`, `$WORKER` and `$KEY`
+//! set to something that exists. So an example is a line that works, not a sketch.
+
+#![allow(clippy::doc_markdown, reason = "doc comments of arguments are the help a person reads")]
+
+mod admin;
+mod dev;
+mod job;
+mod logs;
+mod policy;
+mod queue;
+mod run;
+mod serve;
+mod submit;
+mod trigger;
+mod types;
+mod version;
+mod whoami;
+mod worker;
+
+use clap::{Parser, Subcommand};
+
+use crate::{exit::Exit, failure::Failure, session::Session, settings::GlobalArgs};
+
+/// The block of examples a command's help begins with.
+macro_rules! examples {
+    ($($line:literal),+ $(,)?) => {
+        concat!("Examples:", $("\n  ", $line),+)
+    };
+}
+use examples;
+
+/// Mainspring: job scheduling over gRPC, in one binary
+#[derive(Debug, Parser)]
+#[command(
+    name = "mainspring",
+    version,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    before_help = examples![
+        "mainspring dev",
+        "mainspring trigger demo.hello -d name=Ada --follow",
+        "mainspring run list --filter 'state = FAILED'",
+    ]
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Everything that can be typed.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Dev(dev::DevArgs),
+    Serve(serve::ServeArgs),
+    #[command(subcommand, alias = "jobs")]
+    Job(job::JobCommand),
+    Trigger(trigger::TriggerArgs),
+    Submit(submit::SubmitArgs),
+    #[command(subcommand, alias = "runs")]
+    Run(run::RunCommand),
+    Logs(logs::LogsArgs),
+    #[command(subcommand, alias = "queues")]
+    Queue(queue::QueueCommand),
+    #[command(subcommand, alias = "workers")]
+    Worker(worker::WorkerCommand),
+    #[command(subcommand, alias = "types")]
+    Type(types::TypeCommand),
+    Whoami(whoami::WhoamiArgs),
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
+    Version(version::VersionArgs),
+}
+
+impl Command {
+    pub(crate) async fn run(self, session: &Session) -> Result<Exit, Failure> {
+        match self {
+            Self::Dev(args) => dev::run(args, session).await,
+            Self::Serve(args) => serve::run(args, session).await,
+            Self::Job(command) => job::run(command, session).await,
+            Self::Trigger(args) => trigger::run(args, session).await,
+            Self::Submit(args) => submit::run(args, session).await,
+            Self::Run(command) => run::run(command, session).await,
+            Self::Logs(args) => logs::run(args, session).await,
+            Self::Queue(command) => queue::run(command, session).await,
+            Self::Worker(command) => worker::run(command, session).await,
+            Self::Type(command) => types::run(command, session).await,
+            Self::Whoami(args) => whoami::run(args, session).await,
+            Self::Admin(command) => admin::run(command, session).await,
+            Self::Version(args) => version::run(args, session).await,
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! `job create`: from flags to a definition, and what its schedules will do.
+
+use clap::{Args, ValueEnum};
+use mainspring_proto::scheduler::v1::{
+    CatchUp, CreateJobRequest, Interval, Job, Overlap, PreviewRange, PreviewScheduleRequest, PreviewedSchedule,
+    Schedule, schedule::Rule,
+};
+
+use crate::{
+    clock,
+    commands::{
+        examples,
+        policy::{self, PayloadArgs, PolicyArgs},
+    },
+    connection::Server,
+    exit::Exit,
+    failure::Failure,
+    resource,
+    session::Session,
+    times::{self, Length, Moment},
+};
+
+/// How many instants a dry run shows of each schedule.
+const PREVIEWED: i32 = 3;
+
+/// Create a job
+#[derive(Args, Debug)]
+#[command(before_help = examples![
+    "mainspring job create greet --type demo.hello --cron '0 9 * * 1-5' --tz Europe/Berlin --dry-run",
+    "mainspring job create often --type demo.hello --every 30s --max-attempts 5 --backoff 2s",
+    "mainspring job create by-hand --type demo.sleep -d seconds:=1 --overlap allow",
+])]
+pub(crate) struct CreateArgs {
+    /// Its name: lower case letters, digits, `.`, `_`, `-`; it is never changed
+    #[arg(value_name = "NAME")]
+    job: String,
+    /// The type that names the worker's handler
+    #[arg(long = "type", value_name = "TYPE")]
+    job_type: String,
+    /// The queue its runs wait in [default: "default"]
+    #[arg(long, value_name = "NAME")]
+    queue: Option<String>,
+    /// When it is due: 5 fields, or 6 with seconds first; may be repeated
+    #[arg(long, value_name = "EXPR")]
+    cron: Vec<String>,
+    /// Due in this rhythm
+    #[arg(long, value_name = "LENGTH")]
+    every: Option<Length>,
+    /// Due once: RFC 3339, or now+1h
+    #[arg(long, value_name = "TIME")]
+    at: Option<Moment>,
+    /// Zone of --cron, for example Europe/Berlin [default: UTC]
+    #[arg(long, value_name = "ZONE", requires = "cron")]
+    tz: Option<String>,
+    /// When it is due while a run of it is not over
+    #[arg(long, value_name = "POLICY")]
+    overlap: Option<OverlapArg>,
+    /// What happens to instants that passed while no server was there
+    #[arg(long, value_name = "POLICY")]
+    catch_up: Option<CatchUpArg>,
+    #[command(flatten)]
+    payload: PayloadArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    /// Label, may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = policy::label)]
+    label: Vec<(String, String)>,
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Check everything, show when it would fire, save nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// [`Overlap`] as typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OverlapArg {
+    /// The instant is skipped.
+    Skip,
+    /// Both run.
+    Allow,
+}
+
+/// [`CatchUp`] as typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CatchUpArg {
+    /// One late run for the newest.
+    Latest,
+    /// None.
+    None,
+}
+
+pub(super) async fn run(args: CreateArgs, session: &Session) -> Result<Exit, Failure> {
+    let dry_run = args.dry_run;
+    let job = definition(args)?;
+    let server = session.server().await?;
+    let request = CreateJobRequest {
+        namespace: server.namespace(),
+        job: Some(job),
+        request_id: String::new(),
+        validate_only: dry_run,
+    };
+    let job = server.scheduler().create_job(request).await?.into_inner().job.unwrap_or_default();
+    if !dry_run {
+        session.out.did(&format!("job/{} created", job.job), &job)?;
+        return Ok(Exit::Done);
+    }
+    let mut text = String::new();
+    if !session.out.is_json() {
+        for schedule in &job.schedules {
+            for preview in preview(&server, schedule).await? {
+                text.push_str(&told(&preview, schedule));
+            }
+        }
+    }
+    text.push_str(&format!("would create job/{} (dry run: nothing was saved)", job.job));
+    session.out.did(&text, &job)?;
+    Ok(Exit::Done)
+}
+
+fn definition(args: CreateArgs) -> Result<Job, Failure> {
+    let schedules = schedules(&args)?;
+    let CreateArgs {
+        job,
+        job_type,
+        queue,
+        cron: _,
+        every: _,
+        at: _,
+        tz: _,
+        overlap,
+        catch_up,
+        payload,
+        policy,
+        label,
+        description,
+        dry_run: _,
+    } = args;
+    let overlap = overlap.map(|overlap| match overlap {
+        OverlapArg::Skip => Overlap::Skip,
+        OverlapArg::Allow => Overlap::Allow,
+    });
+    let catch_up = catch_up.map(|catch_up| match catch_up {
+        CatchUpArg::Latest => CatchUp::Latest,
+        CatchUpArg::None => CatchUp::None,
+    });
+    Ok(Job {
+        job,
+        job_type,
+        queue: queue.unwrap_or_default(),
+        schedules,
+        overlap: overlap.unwrap_or_default().into(),
+        catch_up: catch_up.unwrap_or_default().into(),
+        payload: payload.payload()?,
+        retry_policy: policy.retry_policy(),
+        timeouts: policy.timeouts(),
+        priority: policy.priority.unwrap_or_default(),
+        labels: policy::labels(label),
+        description: description.unwrap_or_default(),
+        ..Job::default()
+    })
+}
+
+/// One schedule keeps the name "default"; several are named after their kind, so that an edit keeps their cursors.
+fn schedules(args: &CreateArgs) -> Result<Vec<Schedule>, Failure> {
+    let mut schedules = Vec::new();
+    for expression in &args.cron {
+        let (kind, rule) = rule(expression)?;
+        let time_zone = match rule {
+            Rule::Cron(_) => args.tz.clone().unwrap_or_default(),
+            Rule::Interval(_) | Rule::At(_) => String::new(),
+        };
+        schedules.push((kind, Schedule { rule: Some(rule), time_zone, ..Schedule::default() }));
+    }
+    if let Some(every) = args.every {
+        schedules.push(("every", Schedule { rule: Some(interval(every)), ..Schedule::default() }));
+    }
+    if let Some(at) = args.at {
+        let instant = times::to_proto(at.resolve(clock::now()));
+        schedules.push(("at", Schedule { rule: Some(Rule::At(instant)), ..Schedule::default() }));
+    }
+    if let [(_, only)] = schedules.as_slice() {
+        return Ok(vec![only.clone()]);
+    }
+    let mut counts = std::collections::BTreeMap::new();
+    let named = schedules.into_iter().map(|(kind, schedule)| {
+        let count = counts.entry(kind).and_modify(|count| *count += 1).or_insert(1);
+        Schedule { name: format!("{kind}-{count}"), ..schedule }
+    });
+    Ok(named.collect())
+}
+
+/// `@every` and `@at` are no cron, but people type them there; they are shorthands of --every and --at.
+fn rule(expression: &str) -> Result<(&'static str, Rule), Failure> {
+    match expression.split_once(char::is_whitespace).map(|(macro_, rest)| (macro_, rest.trim())) {
+        Some(("@every", length)) => Ok(("every", interval(length.parse().map_err(Failure::usage)?))),
+        Some(("@at", moment)) => {
+            let moment: Moment = moment.parse().map_err(Failure::usage)?;
+            Ok(("at", Rule::At(times::to_proto(moment.resolve(clock::now())))))
+        }
+        Some(_) | None => Ok(("cron", Rule::Cron(expression.into()))),
+    }
+}
+
+fn interval(every: Length) -> Rule {
+    Rule::Interval(Interval { every: Some(every.to_proto()), phase: None })
+}
+
+async fn preview(server: &Server, schedule: &Schedule) -> Result<Vec<PreviewedSchedule>, Failure> {
+    let request = PreviewScheduleRequest {
+        namespace: server.namespace(),
+        job: String::new(),
+        schedule: Some(schedule.clone()),
+        range: Some(PreviewRange { count: PREVIEWED, ..PreviewRange::default() }),
+    };
+    Ok(server.scheduler().preview_schedule(request).await?.into_inner().schedules)
+}
+
+fn told(preview: &PreviewedSchedule, schedule: &Schedule) -> String {
+    let now = clock::now();
+    let PreviewedSchedule { schedule: _, sentence, canonical: _, instants, warnings } = preview;
+    let mut text = format!("{}  \"{sentence}\"\n", resource::schedule_words(schedule));
+    let next = instants.iter().map(|instant| {
+        let away = instant.time.as_ref().and_then(times::from_proto).map(|time| times::relative(time, now));
+        let away = away.map(|away| format!(" ({away})")).unwrap_or_default();
+        let note = if instant.note.is_empty() { String::new() } else { format!(" [{}]", instant.note) };
+        format!("{}{away}{note}", instant.local_time)
+    });
+    text.push_str(&format!("next: {}\n", next.collect::<Vec<_>>().join(" · ")));
+    for warning in warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use mainspring_proto::scheduler::v1::{CatchUp, Job, Overlap, schedule::Rule};
+
+    use super::{CreateArgs, definition};
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: CreateArgs,
+    }
+
+    fn job(line: &[&str]) -> Job {
+        let words = ["create", "nightly", "--type", "report.build"].iter().chain(line);
+        definition(Line::try_parse_from(words).unwrap().args).unwrap()
+    }
+
+    #[test]
+    fn flags_become_a_definition() {
+        let made = job(&[
+            "--cron",
+            "0 2 * * 1-5",
+            "--tz",
+            "Europe/Berlin",
+            "--overlap",
+            "allow",
+            "--catch-up",
+            "none",
+            "-d",
+            "a=b",
+            "--max-attempts",
+            "4",
+            "--backoff",
+            "5s",
+            "--timeout",
+            "1h",
+            "--priority",
+            "7",
+            "--label",
+            "team=ops",
+        ]);
+        let [schedule] = made.schedules.as_slice() else { panic!("{:?}", made.schedules) };
+        assert_eq!((schedule.name.as_str(), schedule.time_zone.as_str()), ("", "Europe/Berlin"));
+        assert_eq!(schedule.rule, Some(Rule::Cron("0 2 * * 1-5".into())));
+        assert_eq!((made.overlap(), made.catch_up(), made.priority), (Overlap::Allow, CatchUp::None, 7));
+        assert_eq!(made.retry_policy.as_ref().map(|policy| policy.max_attempts), Some(4));
+        assert_eq!(made.timeouts.unwrap().execution.unwrap().seconds, 3600);
+        assert_eq!(made.labels["team"], "ops");
+        assert!(made.payload.is_some());
+    }
+
+    #[test]
+    fn what_was_not_said_is_left_to_the_server() {
+        let made = job(&[]);
+        assert_eq!((made.overlap(), made.catch_up()), (Overlap::Unspecified, CatchUp::Unspecified));
+        assert!(made.schedules.is_empty() && made.retry_policy.is_none() && made.timeouts.is_none());
+    }
+
+    #[test]
+    fn several_schedules_are_named_after_their_kind() {
+        let made = job(&[
+            "--cron",
+            "@daily",
+            "--cron",
+            "@every 90s",
+            "--cron",
+            "0 0 1 1 *",
+            "--every",
+            "1h",
+            "--tz",
+            "Asia/Tokyo",
+        ]);
+        let names: Vec<_> = made.schedules.iter().map(|s| (s.name.as_str(), s.time_zone.as_str())).collect();
+        assert_eq!(names, [("cron-1", "Asia/Tokyo"), ("every-1", ""), ("cron-2", "Asia/Tokyo"), ("every-2", "")]);
+    }
+
+    #[test]
+    fn a_zone_without_a_cron_expression_is_a_mistake() {
+        let words = ["create", "n", "--type", "t", "--every", "1h", "--tz", "UTC"];
+        assert!(Line::try_parse_from(words).is_err());
+    }
+}

@@ -1,0 +1,92 @@
+//! `logs`: what a run wrote.
+
+use clap::{Args, ValueEnum};
+use mainspring_proto::scheduler::v1::{ListLogsRequest, ListLogsResponse};
+
+use super::examples;
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    follow::{self, LogLine},
+    session::Session,
+};
+
+/// The largest page a server gives.
+const PAGE: i32 = 1000;
+
+/// Show the log of a run
+#[derive(Args, Debug)]
+#[command(before_help = examples![
+    "mainspring logs $RUN",
+    "mainspring logs $RUN -f",
+    "mainspring logs $RUN --level warning -o jsonl",
+])]
+pub(crate) struct LogsArgs {
+    /// The run
+    run: String,
+    /// Stay until it is over; the exit code tells how it ended
+    #[arg(short, long)]
+    follow: bool,
+    /// Only lines at least so serious
+    #[arg(long, value_name = "LEVEL")]
+    level: Option<Level>,
+}
+
+/// How serious a line is.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Level {
+    Debug,
+    Info,
+    #[value(alias = "warn")]
+    Warning,
+    Error,
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warning => "WARNING",
+            Self::Error => "ERROR",
+        }
+    }
+}
+
+pub(super) async fn run(args: LogsArgs, session: &Session) -> Result<Exit, Failure> {
+    let LogsArgs { run, follow, level } = args;
+    let server = session.server().await?;
+    let out = &session.out;
+    let min_level = level.map(Level::name).unwrap_or_default().to_owned();
+    if follow {
+        return follow::logs(&server, out, &run, min_level).await;
+    }
+    let mut all = ListLogsResponse::default();
+    loop {
+        let request = ListLogsRequest {
+            namespace: server.namespace(),
+            run_id: run.clone(),
+            attempt: 0,
+            min_level: min_level.clone(),
+            page_size: PAGE,
+            page_token: std::mem::take(&mut all.next_page_token),
+        };
+        let page = server.scheduler().list_logs(request).await?.into_inner();
+        all.next_page_token = page.next_page_token;
+        // Lines are printed page by page; only one JSON document needs them all.
+        if out.is_jsonl() {
+            page.entries.iter().try_for_each(|entry| out.line_of(entry))?;
+        } else if out.is_json() {
+            all.entries.extend(page.entries);
+        } else {
+            page.entries.iter().try_for_each(|entry| out.line(&LogLine::new(entry, out.look()).to_string()))?;
+        }
+        if all.next_page_token.is_empty() {
+            break;
+        }
+    }
+    if out.is_json() && !out.is_jsonl() {
+        out.did("", &all)?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,65 @@
+//! `submit`: a run without a job.
+
+use clap::Args;
+use mainspring_proto::scheduler::v1::{RunSubmission, SubmitRunRequest};
+
+use super::{
+    examples,
+    policy::{self, PayloadArgs, PolicyArgs},
+    trigger::WhenArgs,
+};
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    follow::{self, FollowArgs},
+    session::Session,
+};
+
+/// Run something once, without a job
+#[derive(Args, Debug)]
+#[command(before_help = examples![
+    "mainspring submit demo.hello -d name=Ada --follow",
+    "mainspring submit demo.sleep -d seconds:=0.2 --label team=ops --wait",
+    "mainspring submit demo.hello --delay 1h --max-attempts 1 -o json",
+])]
+pub(crate) struct SubmitArgs {
+    /// The type that names the worker's handler
+    #[arg(value_name = "TYPE")]
+    job_type: String,
+    /// The queue it waits in [default: "default"]
+    #[arg(long, value_name = "NAME")]
+    queue: Option<String>,
+    #[command(flatten)]
+    payload: PayloadArgs,
+    #[command(flatten)]
+    when: WhenArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    /// Label, may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = policy::label)]
+    label: Vec<(String, String)>,
+    #[command(flatten)]
+    follow: FollowArgs,
+}
+
+pub(super) async fn run(args: SubmitArgs, session: &Session) -> Result<Exit, Failure> {
+    let SubmitArgs { job_type, queue, payload, when, policy, label, follow } = args;
+    let payload = payload.payload()?;
+    let server = session.server().await?;
+    let submission = RunSubmission {
+        job_type,
+        queue: queue.unwrap_or_default(),
+        payload,
+        labels: policy::labels(label),
+        priority: policy.priority.unwrap_or_default(),
+        due_time: when.due_time(),
+        retry_policy: policy.retry_policy(),
+        timeouts: policy.timeouts(),
+        request_id: when.request_id.unwrap_or_default(),
+        note: when.note.unwrap_or_default(),
+        ..RunSubmission::default()
+    };
+    let request = SubmitRunRequest { namespace: server.namespace(), run: Some(submission) };
+    let answer = server.scheduler().submit_run(request).await?.into_inner();
+    follow::started(&server, &session.out, answer.run.unwrap_or_default(), follow).await
+}

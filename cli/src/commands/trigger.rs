@@ -1,0 +1,89 @@
+//! `trigger`: a run of a job, now or later.
+
+use clap::Args;
+use mainspring_proto::scheduler::v1::TriggerJobRequest;
+
+use super::{
+    examples,
+    policy::{PayloadArgs, PolicyArgs},
+};
+use crate::{
+    clock,
+    exit::Exit,
+    failure::Failure,
+    follow::{self, FollowArgs},
+    session::Session,
+    times::{self, Length, Moment},
+};
+
+/// Run a job now or later, whatever its schedules say
+#[derive(Args, Debug)]
+#[command(before_help = examples![
+    "mainspring trigger demo.hello -d name=Ada --follow",
+    "mainspring trigger demo.hello --delay 5s --wait=1m",
+    "mainspring trigger demo.hello --request-id order-4711 --force -o json",
+])]
+pub(crate) struct TriggerArgs {
+    /// The job
+    job: String,
+    #[command(flatten)]
+    payload: PayloadArgs,
+    #[command(flatten)]
+    when: WhenArgs,
+    /// Run it even where its overlap policy forbids it
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    follow: FollowArgs,
+}
+
+/// When, and in whose name.
+#[derive(Args, Debug)]
+pub(crate) struct WhenArgs {
+    /// When it is due: RFC 3339, or now+5m
+    #[arg(long, value_name = "TIME", conflicts_with = "delay")]
+    at: Option<Moment>,
+    /// Due after this
+    #[arg(long, value_name = "LENGTH")]
+    delay: Option<Length>,
+    /// Makes a repeated call harmless: the same id answers with the same run for 24 h
+    #[arg(long, value_name = "ID")]
+    pub(super) request_id: Option<String>,
+    /// Why, for whoever looks at the run later
+    #[arg(long, value_name = "TEXT")]
+    pub(super) note: Option<String>,
+}
+
+impl WhenArgs {
+    pub(super) fn due_time(&self) -> Option<prost_types::Timestamp> {
+        let now = clock::now();
+        let due = match (self.at, self.delay) {
+            (Some(moment), _) => moment.resolve(now),
+            (None, Some(Length(delay))) => now.saturating_add(delay).unwrap_or(now),
+            (None, None) => return None,
+        };
+        Some(times::to_proto(due))
+    }
+}
+
+pub(super) async fn run(args: TriggerArgs, session: &Session) -> Result<Exit, Failure> {
+    let TriggerArgs { job, payload, when, force, policy, follow } = args;
+    let payload = payload.payload()?;
+    let server = session.server().await?;
+    let request = TriggerJobRequest {
+        namespace: server.namespace(),
+        job,
+        payload,
+        due_time: when.due_time(),
+        note: when.note.unwrap_or_default(),
+        force,
+        request_id: when.request_id.unwrap_or_default(),
+        priority: policy.priority,
+        retry_policy: policy.retry_policy(),
+        timeouts: policy.timeouts(),
+    };
+    let answer = server.scheduler().trigger_job(request).await?.into_inner();
+    follow::started(&server, &session.out, answer.run.unwrap_or_default(), follow).await
+}

@@ -1,0 +1,62 @@
+//! `worker`: the processes that run the user's code.
+
+use clap::Subcommand;
+use mainspring_proto::scheduler::v1::{DrainWorkerRequest, ListWorkersRequest};
+
+use super::examples;
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    session::{LimitArgs, Session},
+};
+
+/// See and drain workers
+#[derive(Debug, Subcommand)]
+#[command(before_help = examples!["mainspring worker list", "mainspring worker drain $WORKER"])]
+pub(crate) enum WorkerCommand {
+    /// List workers, newest first
+    #[command(before_help = examples!["mainspring worker list", "mainspring worker list --all -o jsonl"])]
+    List {
+        /// Also those that are lost or left
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        limit: LimitArgs,
+    },
+    /// Tell a worker to take no more work; there is no way back
+    #[command(before_help = examples![
+        "mainspring worker drain $WORKER",
+        "mainspring worker drain $WORKER --terminate -o json",
+    ])]
+    Drain {
+        /// The worker's id
+        worker: String,
+        /// The process also leaves when its runs are done
+        #[arg(long)]
+        terminate: bool,
+    },
+}
+
+pub(super) async fn run(command: WorkerCommand, session: &Session) -> Result<Exit, Failure> {
+    let server = session.server().await?;
+    let namespace = server.namespace();
+    let mut queues = server.queues();
+    match command {
+        WorkerCommand::List { all, limit } => {
+            let listed = limit
+                .pages(async |page_size, page_token| {
+                    let request =
+                        ListWorkersRequest { namespace: namespace.clone(), page_size, page_token, include_gone: all };
+                    Ok(queues.list_workers(request).await?.into_inner())
+                })
+                .await?;
+            session.out.list(listed)?;
+        }
+        WorkerCommand::Drain { worker, terminate } => {
+            let request = DrainWorkerRequest { namespace, worker_id: worker, terminate };
+            let worker = queues.drain_worker(request).await?.into_inner().worker.unwrap_or_default();
+            session.out.did(&format!("worker/{} drains", worker.worker_id), &worker)?;
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,84 @@
+//! How a command ends, as scripts see it. The numbers are part of the contract (`mainspring help exit-codes`).
+
+use std::process::ExitCode;
+
+use mainspring_proto::scheduler::v1::RunState;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what was asked.
+    Done,
+    /// It did not, or the run that was waited for ended FAILED or `TIMED_OUT`.
+    Failed,
+    /// What was typed makes no sense, to clap, to us or to the server.
+    Usage,
+    /// The thing that was named is not there.
+    NotFound,
+    /// Not signed in, or not allowed.
+    NotAllowed,
+    /// The thing is in a state that does not permit it, or has changed.
+    Conflict,
+    /// The server did not answer, or not in time.
+    Unreachable,
+    /// The run that was waited for was cancelled.
+    Cancelled,
+    /// The server refuses its configuration (`EX_CONFIG` of sysexits.h).
+    ConfigurationRefused,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+impl Exit {
+    /// The number a shell sees.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::NotAllowed => 4,
+            Self::Conflict => 5,
+            Self::Unreachable => 6,
+            Self::Cancelled => 7,
+            Self::ConfigurationRefused => 78,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// What the end of a run means to whoever waited for it.
+    pub(crate) fn of_run(state: RunState) -> Self {
+        match state {
+            RunState::Failed | RunState::TimedOut => Self::Failed,
+            RunState::Cancelled => Self::Cancelled,
+            RunState::Unspecified
+            | RunState::Scheduled
+            | RunState::Queued
+            | RunState::Leased
+            | RunState::Running
+            | RunState::RetryWait
+            | RunState::Succeeded => Self::Done,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.number())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainspring_proto::scheduler::v1::RunState;
+
+    use super::Exit;
+
+    #[test]
+    fn a_run_tells_how_it_ended() {
+        let ends = [(RunState::Succeeded, 0), (RunState::Failed, 1), (RunState::TimedOut, 1), (RunState::Cancelled, 7)];
+        for (state, number) in ends {
+            assert_eq!(Exit::of_run(state).number(), number, "{state:?}");
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! What went wrong, for a person, for a script and for the shell.
+//!
+//! Every error of a command becomes one `Failure` here: a gRPC status with its details, a server that does not
+//! answer, an argument that makes no sense. How it is written is decided in [`Failure::text`] and
+//! [`Failure::json`], how the process ends in [`Failure::exit`].
+
+use std::{collections::BTreeMap, fmt, io};
+
+use serde_json::{Value as Json, json};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::{address::Address, exit::Exit, hint};
+
+/// Why a command did not do what was asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure(Box<Facts>);
+
+#[derive(Clone, Debug)]
+struct Facts {
+    code: Code,
+    reason: String,
+    message: String,
+    metadata: BTreeMap<String, String>,
+    /// Every field the server refused, with its reason.
+    fields: Vec<(String, String)>,
+    hint: Option<String>,
+    request_id: String,
+    exit: Exit,
+}
+
+impl Failure {
+    /// Something other than what a server said.
+    pub(crate) fn new(exit: Exit, reason: &str, message: impl fmt::Display) -> Self {
+        let code = match exit {
+            Exit::Usage => Code::InvalidArgument,
+            Exit::NotFound => Code::NotFound,
+            Exit::NotAllowed => Code::PermissionDenied,
+            Exit::Conflict | Exit::ConfigurationRefused => Code::FailedPrecondition,
+            Exit::Unreachable => Code::Unavailable,
+            Exit::Cancelled | Exit::Interrupted => Code::Cancelled,
+            Exit::Done | Exit::Failed => Code::Unknown,
+        };
+        Self(Box::new(Facts {
+            code,
+            reason: reason.into(),
+            message: message.to_string(),
+            metadata: BTreeMap::new(),
+            fields: Vec::new(),
+            hint: None,
+            request_id: String::new(),
+            exit,
+        }))
+    }
+
+    /// What was typed makes no sense.
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Usage, "ARGUMENT_INVALID", message)
+    }
+
+    /// The same failure, with what to do about it.
+    pub(crate) fn hint(mut self, hint: impl fmt::Display) -> Self {
+        self.0.hint = Some(hint.to_string());
+        self
+    }
+
+    /// Nobody listens there.
+    pub(crate) fn unreachable(address: &Address, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::new(Exit::Unreachable, "SERVER_UNREACHABLE", format!("no answer from {address}: {}", innermost(error)))
+            .hint("is the server running? `mainspring dev` starts one; --address and --context choose another")
+    }
+
+    /// Whether the same call may succeed in a moment, without anybody doing anything.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.0.exit == Exit::Unreachable
+    }
+
+    /// The reason, a stable name for programs.
+    pub(crate) fn reason(&self) -> &str {
+        &self.0.reason
+    }
+
+    /// What happened, in one sentence.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// How the process ends.
+    pub(crate) fn exit(&self) -> Exit {
+        self.0.exit
+    }
+
+    /// For a person: what happened, every field, what to do, and the names to look it up by.
+    pub(crate) fn text(&self) -> String {
+        let Facts { code: _, reason, message, metadata: _, fields, hint, request_id, exit: _ } = &*self.0;
+        let mut text = format!("error: {message}\n");
+        for (field, description) in fields {
+            text.push_str(&format!("  {field}: {description}\n"));
+        }
+        if let Some(hint) = hint {
+            text.push_str(&format!("hint: {hint}\n"));
+        }
+        match request_id.as_str() {
+            "" => text.push_str(&format!("reason: {reason}\n")),
+            request => text.push_str(&format!("reason: {reason} (request {request})\n")),
+        }
+        text
+    }
+
+    /// For a program.
+    pub(crate) fn json(&self) -> Json {
+        let Facts { code, reason, message, metadata, fields, hint, request_id, exit: _ } = &*self.0;
+        let mut error = json!({
+            "code": name(*code),
+            "reason": reason,
+            "message": message,
+            "metadata": metadata,
+            "hint": hint.as_deref().unwrap_or_default(),
+            "requestId": request_id,
+        });
+        if !fields.is_empty() {
+            error["fieldViolations"] =
+                fields.iter().map(|(field, description)| json!({"field": field, "description": description})).collect();
+        }
+        json!({ "error": error })
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let details = status.get_error_details();
+        // A source does not travel: this status was made on our side, by a connection that broke or a call that took
+        // too long. Its code depends on where exactly the wire was cut, so it says nothing.
+        if let Some(source) = std::error::Error::source(&status)
+            && details.error_info().is_none()
+        {
+            let message = format!("the connection to the server broke: {}", innermost(source));
+            return Self::new(Exit::Unreachable, "SERVER_UNREACHABLE", message);
+        }
+        let (reason, metadata) = match details.error_info() {
+            Some(info) => (info.reason.clone(), info.metadata.clone().into_iter().collect()),
+            // A proxy, or a server that is not ours: the code is all there is.
+            None => (name(status.code()).to_owned(), BTreeMap::new()),
+        };
+        let fields = details.bad_request().map_or_else(Vec::new, |bad| {
+            bad.field_violations.iter().map(|field| (field.field.clone(), field.description.clone())).collect()
+        });
+        let request_id = details
+            .request_info()
+            .map(|info| info.request_id.clone())
+            .or_else(|| status.metadata().get("x-request-id")?.to_str().ok().map(str::to_owned))
+            .unwrap_or_default();
+        let exit = exit_of(status.code());
+        let message = match status.message() {
+            "" => format!("the server answered {}", name(status.code())),
+            message => message.to_owned(),
+        };
+        let hint = hint::for_reason(&reason, &metadata)
+            .or_else(|| details.retry_info().and_then(|retry| retry.retry_delay).map(hint::again_in));
+        Self(Box::new(Facts { code: status.code(), reason, message, metadata, fields, hint, request_id, exit }))
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        // The reader of a pipe had enough (`| head`): that is no failure of ours.
+        let exit = if error.kind() == io::ErrorKind::BrokenPipe { Exit::Done } else { Exit::Failed };
+        Self::new(exit, "IO_FAILED", error)
+    }
+}
+
+/// How the process ends for each code. The reason never changes it: two errors that call for different reactions
+/// have different codes already.
+fn exit_of(code: Code) -> Exit {
+    match code {
+        Code::Ok => Exit::Done,
+        Code::InvalidArgument => Exit::Usage,
+        Code::NotFound => Exit::NotFound,
+        Code::Unauthenticated | Code::PermissionDenied => Exit::NotAllowed,
+        Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => Exit::Conflict,
+        Code::Unavailable | Code::DeadlineExceeded => Exit::Unreachable,
+        Code::Cancelled
+        | Code::Unknown
+        | Code::ResourceExhausted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::DataLoss => Exit::Failed,
+    }
+}
+
+/// The code as the gRPC documents spell it.
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// "Connection refused", not "transport error".
+fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic::{Code, Status};
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
+    use super::Failure;
+    use crate::exit::Exit;
+
+    fn refused(code: Code, reason: &str) -> Failure {
+        let metadata = HashMap::from([("job".to_owned(), "nightly".to_owned())]);
+        let details = ErrorDetails::with_error_info(reason, "mainspring.dev", metadata);
+        Failure::from(Status::with_error_details(code, "no.", details))
+    }
+
+    #[test]
+    fn the_shell_sees_a_number_per_kind() {
+        for (code, reason, number) in [
+            (Code::InvalidArgument, "CRON_INVALID", 2),
+            (Code::NotFound, "JOB_NOT_FOUND", 3),
+            (Code::Unauthenticated, "TOKEN_MISSING", 4),
+            (Code::PermissionDenied, "PERMISSION_MISSING", 4),
+            (Code::AlreadyExists, "JOB_ALREADY_EXISTS", 5),
+            (Code::FailedPrecondition, "OVERLAP_NOT_ALLOWED", 5),
+            (Code::Aborted, "ETAG_MISMATCH", 5),
+            (Code::Unavailable, "SERVER_DRAINING", 6),
+            (Code::DeadlineExceeded, "DEADLINE_EXCEEDED", 6),
+            (Code::ResourceExhausted, "RATE_LIMITED", 1),
+            (Code::OutOfRange, "CURSOR_EXPIRED", 1),
+            (Code::Internal, "INTERNAL", 1),
+        ] {
+            let failure = refused(code, reason);
+            assert_eq!(failure.exit().number(), number, "{reason}");
+            assert_eq!(failure.reason(), reason);
+        }
+    }
+
+    #[test]
+    fn every_bad_field_is_told() {
+        let mut details = ErrorDetails::with_error_info("FIELD_INVALID", "mainspring.dev", HashMap::new());
+        details.add_bad_request_violation("job.job", "must begin with a letter or digit");
+        details.add_bad_request_violation("job.priority", "must be 0 to 9");
+        details.set_request_info("req-1", "");
+        let failure = Failure::from(Status::with_error_details(Code::InvalidArgument, "2 fields are wrong", details));
+        let text = failure.text();
+        for part in [
+            "error: 2 fields are wrong\n",
+            "  job.job: must begin with a letter or digit\n",
+            "  job.priority: must be 0 to 9\n",
+            "reason: FIELD_INVALID (request req-1)\n",
+        ] {
+            assert!(text.contains(part), "{part:?} is missing in {text:?}");
+        }
+        assert_eq!(failure.json()["error"]["fieldViolations"][1]["field"], "job.priority");
+    }
+
+    #[test]
+    fn a_program_reads_one_object() {
+        let json = refused(Code::NotFound, "JOB_NOT_FOUND").json();
+        let error = json["error"].as_object().unwrap();
+        assert_eq!(error["code"], "NOT_FOUND");
+        assert_eq!(error["reason"], "JOB_NOT_FOUND");
+        assert_eq!(error["message"], "no.");
+        assert_eq!(error["metadata"]["job"], "nightly");
+        assert!(error["hint"].as_str().unwrap().contains("mainspring job list"));
+        assert_eq!(error["requestId"], "");
+    }
+
+    #[test]
+    fn a_status_without_details_is_told_by_its_code() {
+        let failure = Failure::from(Status::new(Code::Unimplemented, ""));
+        assert_eq!(failure.reason(), "UNIMPLEMENTED");
+        assert!(failure.text().contains("the server answered UNIMPLEMENTED"));
+    }
+
+    #[test]
+    fn a_connection_that_broke_is_unreachable_whatever_its_code() {
+        let cause = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let failure = Failure::from(Status::from_error(Box::new(cause)));
+        assert_eq!((failure.exit(), failure.reason()), (Exit::Unreachable, "SERVER_UNREACHABLE"));
+        assert!(failure.is_passing());
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure() {
+        let failure = Failure::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+        assert_eq!(failure.exit(), Exit::Done);
+    }
+}

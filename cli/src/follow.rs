@@ -1,0 +1,218 @@
+//! Staying with a run until it is over.
+//!
+//! Three sources tell about it ([`watch`]): events are hints that wake, `WaitRun` and `GetRun` are the truth, `TailLogs`
+//! has every line from the first. They are read side by side in one task; [`story`] turns what they say, in whatever
+//! order and however often, into lines that each appear once; [`screen`] prints them. Nothing is missed between the
+//! call that made the run and the first watch, because the story is told from the run's own times, not from the events.
+
+mod screen;
+mod story;
+mod watch;
+
+use std::time::Duration;
+
+use clap::Args;
+use mainspring_proto::scheduler::v1::{Run, RunState, WaitRunRequest};
+use tokio::{pin, select, signal, sync::mpsc, time::timeout};
+
+pub(crate) use self::screen::{LogLine, interrupted};
+use self::{
+    screen::Screen,
+    story::Story,
+    watch::{Seen, Snapshot},
+};
+use crate::{connection::Server, exit::Exit, failure::Failure, output::Output, resource, times::Length};
+
+/// The logs of a run that is over are stored a moment after its end; longer than this is not worth waiting.
+const LOGS_WITHIN: Duration = Duration::from_secs(10);
+/// What the server allows for one `WaitRun`.
+const ONE_WAIT: Duration = Duration::from_secs(60);
+
+/// Whether to stay.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct FollowArgs {
+    /// Stay until it is over: state changes, logs and progress
+    #[arg(short, long)]
+    follow: bool,
+    /// Stay silently until it is over, or for so long (then exit code 6)
+    #[arg(long, value_name = "LENGTH", num_args = 0..=1, require_equals = true)]
+    wait: Option<Option<Length>>,
+}
+
+/// A run was made: say so, or stay with it, as the arguments ask.
+pub(crate) async fn started(server: &Server, out: &Output, run: Run, args: FollowArgs) -> Result<Exit, Failure> {
+    let limit = args.wait.flatten();
+    if args.follow {
+        return follow(server, out, run, limit).await;
+    }
+    if args.wait.is_some() {
+        return wait(server, out, run.run_id, limit).await;
+    }
+    out.did(&format!("run/{} {}", run.run_id, resource::state_word(run.state())), &run)?;
+    Ok(Exit::Done)
+}
+
+/// Whether nothing will change about a run any more.
+pub(crate) fn is_over(state: RunState) -> bool {
+    match state {
+        RunState::Succeeded | RunState::Failed | RunState::Cancelled | RunState::TimedOut => true,
+        RunState::Unspecified
+        | RunState::Scheduled
+        | RunState::Queued
+        | RunState::Leased
+        | RunState::Running
+        | RunState::RetryWait => false,
+    }
+}
+
+/// Waits until a run is over, then tells how it ended.
+pub(crate) async fn wait(
+    server: &Server,
+    out: &Output,
+    run_id: String,
+    limit: Option<Length>,
+) -> Result<Exit, Failure> {
+    let ending = async {
+        loop {
+            let request = WaitRunRequest {
+                namespace: server.namespace(),
+                run_id: run_id.clone(),
+                timeout: Some(Length(ONE_WAIT).to_proto()),
+            };
+            let answer =
+                watch::patiently(async || Ok(server.scheduler().wait_run(request.clone()).await?.into_inner())).await?;
+            if answer.done {
+                return Ok::<_, Failure>(answer.run.unwrap_or_default());
+            }
+        }
+    };
+    let run = select! {
+        run = within(limit, &run_id, ending) => run?,
+        _ = signal::ctrl_c() => return Ok(interrupted(out, &run_id)),
+    };
+    out.did(&story::ending(&run), &run)?;
+    Ok(Exit::of_run(run.state()))
+}
+
+/// Stays with a run, telling what happens to it.
+async fn follow(server: &Server, out: &Output, run: Run, limit: Option<Length>) -> Result<Exit, Failure> {
+    let run_id = run.run_id.clone();
+    let told = within(limit, &run_id, tell(server, out, run));
+    let run = select! {
+        run = told => run?,
+        _ = signal::ctrl_c() => return Ok(interrupted(out, &run_id)),
+    };
+    if out.is_json() {
+        out.did("", &run)?;
+    }
+    Ok(Exit::of_run(run.state()))
+}
+
+/// The story of a run from its first line to its last.
+async fn tell(server: &Server, out: &Output, run: Run) -> Result<Run, Failure> {
+    let mut screen = Screen::new(out);
+    let mut story = Story::new(run.run_id.clone());
+    let (tell, mut told) = mpsc::channel(64);
+    screen.lines(story.advance(&run, ""))?;
+
+    let sources = watch::all(server, &run.run_id, tell);
+    pin!(sources);
+    let mut watching = true;
+    let mut last: Option<Run> = None;
+    let mut logs_ended = false;
+    while last.is_none() || !logs_ended {
+        let next = async {
+            match last {
+                None => told.recv().await,
+                Some(_) => timeout(LOGS_WITHIN, told.recv()).await.unwrap_or_default(),
+            }
+        };
+        let seen = select! {
+            seen = next => seen,
+            result = &mut sources, if watching => {
+                watching = false;
+                result?;
+                continue;
+            }
+        };
+        match seen {
+            Some(Seen::Run(snapshot)) => {
+                let Snapshot { run, worker } = *snapshot;
+                screen.lines(story.advance(&run, &worker))?;
+                if let Some(progress) = &run.progress {
+                    screen.progress(progress)?;
+                }
+                if is_over(run.state()) {
+                    last = Some(run);
+                }
+            }
+            Some(Seen::Progress(progress)) => screen.progress(&progress)?,
+            Some(Seen::Logs(entries)) => screen.logs(&entries)?,
+            Some(Seen::LogsEnded) => logs_ended = true,
+            Some(Seen::Note(note)) => screen.note(&note),
+            None => break,
+        }
+    }
+    let run =
+        last.ok_or_else(|| Failure::new(Exit::Unreachable, "SERVER_UNREACHABLE", "the server stopped answering"))?;
+    if !logs_ended {
+        screen.note("note: the log may not be complete yet; `mainspring logs` shows what is stored");
+    }
+    screen.end(&story::ending(&run))?;
+    Ok(run)
+}
+
+/// The log of a run as it comes, until the run is over.
+pub(crate) async fn logs(server: &Server, out: &Output, run_id: &str, min_level: String) -> Result<Exit, Failure> {
+    let (tell, mut told) = mpsc::channel(64);
+    let source = watch::logs(server, run_id, min_level, tell);
+    let print = async {
+        let mut all = resource::TailLogsResponse::default();
+        while let Some(seen) = told.recv().await {
+            match seen {
+                Seen::Logs(entries) if out.is_jsonl() => entries.iter().try_for_each(|entry| out.line_of(entry))?,
+                Seen::Logs(entries) if out.is_json() => all.entries.extend(entries),
+                Seen::Logs(entries) => {
+                    entries.iter().try_for_each(|entry| out.line(&LogLine::new(entry, out.look()).to_string()))?
+                }
+                Seen::Run(snapshot) => all.run = Some(snapshot.run),
+                Seen::Note(note) => out.note(note),
+                Seen::Progress(_) | Seen::LogsEnded => {}
+            }
+        }
+        Ok::<_, Failure>(all)
+    };
+    let both = async {
+        let (all, ()) = futures::future::try_join(print, source).await?;
+        Ok::<_, Failure>(all)
+    };
+    let all = select! {
+        all = both => all?,
+        _ = signal::ctrl_c() => return Ok(Exit::Interrupted),
+    };
+    if out.is_json() && !out.is_jsonl() {
+        out.did("", &all)?;
+    }
+    let run = all.run.unwrap_or_default();
+    if !out.is_json() {
+        out.note(story::ending(&run));
+    }
+    Ok(Exit::of_run(run.state()))
+}
+
+/// Gives up after the limit; the run goes on.
+async fn within<T>(
+    limit: Option<Length>,
+    run_id: &str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Some(Length(limit)) = limit else { return work.await };
+    timeout(limit, work).await.unwrap_or_else(|_| {
+        Err(Failure::new(
+            Exit::Unreachable,
+            "WAIT_TIMEOUT",
+            format!("run/{run_id} is not over after {}", crate::times::took(limit)),
+        )
+        .hint(format!("it goes on; `mainspring run wait {run_id}` waits again")))
+    })
+}

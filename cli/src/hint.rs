@@ -1,0 +1,44 @@
+//! What to do about an error, by its reason: the command to type next. The server's message says what happened and
+//! what it needs, in words that fit every client; only here is it known that the caller sits at a shell.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::times;
+
+/// The next thing to type; `None` where the server's message says it all.
+pub(crate) fn for_reason(reason: &str, metadata: &BTreeMap<String, String>) -> Option<String> {
+    let hint = match reason {
+        "JOB_NOT_FOUND" => "`mainspring job list` shows the jobs of the namespace",
+        "RUN_NOT_FOUND" => "`mainspring run list` shows the newest runs of the namespace",
+        "QUEUE_NOT_FOUND" => "`mainspring queue list` shows the queues of the namespace; one exists from its first use",
+        "WORKER_NOT_FOUND" => "`mainspring worker list --all` shows workers, also those that left",
+        "KEY_NOT_FOUND" => "`mainspring admin key list` shows the keys",
+        "TOKEN_MISSING" => "set MAINSPRING_API_KEY, or choose a context that has a key (--context)",
+        "TOKEN_INVALID" | "TOKEN_EXPIRED" | "TOKEN_REVOKED" => {
+            "the API key is no longer good: `mainspring admin key create` makes another; `mainspring dev` renews its own"
+        }
+        "PERMISSION_MISSING" => {
+            return Some(match metadata.get("required_permission") {
+                Some(permission) => format!("this needs the permission {permission}; `mainspring whoami` shows yours"),
+                None => "`mainspring whoami` shows what this key may do".into(),
+            });
+        }
+        "JOB_ALREADY_EXISTS" => "`mainspring job get NAME` shows the one that has the name",
+        "OVERLAP_NOT_ALLOWED" => "wait for the run that is not over, or pass --force",
+        "REQUEST_ID_REUSED" => "this --request-id was used for another request within 24 h; choose a new one",
+        "RUN_NOT_RETRYABLE" => {
+            "a run is retried when it is over: `mainspring run wait RUN`, or `mainspring run cancel RUN`"
+        }
+        "ETAG_MISMATCH" => "somebody changed it meanwhile; get it again and repeat",
+        "METHOD_UNKNOWN" => "the server is older than this command; `mainspring version` shows both",
+        "CURSOR_EXPIRED" => "the server no longer holds these events; run the command again",
+        "BACKUP_UNSUPPORTED" => "this server's database is not embedded; use the tools of your database",
+        _ => return None,
+    };
+    Some(hint.into())
+}
+
+/// The server named the time after which it is worth trying again.
+pub(crate) fn again_in(delay: Duration) -> String {
+    format!("try again in {}", times::took(delay))
+}

@@ -1,0 +1,66 @@
+//! The command line of Mainspring.
+//!
+//! `Cli` is what was typed, [`Environment`] what the process was given; [`run`] makes a [`Session`](session) of both and
+//! hands it to the command. One file a noun in `commands/`; what a person sees of a resource is in `resource/`, how it
+//! is printed in `output/`, what went wrong in `failure.rs`. Everything but `dev` and `serve` is a client of the
+//! contract like any other.
+
+mod address;
+mod clock;
+mod commands;
+mod connection;
+mod context;
+mod demo;
+mod exit;
+mod failure;
+mod follow;
+mod hint;
+mod logging;
+mod output;
+mod payload;
+mod resource;
+mod server;
+mod session;
+mod settings;
+mod signals;
+#[expect(dead_code, reason = "CONNECT: it spawns the built-in worker of demo/handlers.rs")]
+mod tasks;
+mod times;
+
+pub use crate::{commands::Cli, exit::Exit, settings::Environment};
+
+use crate::{failure::Failure, output::Output, session::Session, settings::GlobalArgs};
+
+/// The tree of commands, for tests and for whatever is generated from it.
+pub fn command() -> clap::Command {
+    use clap::CommandFactory as _;
+
+    Cli::command()
+}
+
+/// Does what was typed, tells what went wrong, says how the process ends.
+pub async fn run(cli: Cli, environment: Environment) -> Exit {
+    let Cli { global, command } = cli;
+    let out = match Output::new(&global, &environment) {
+        Ok(out) => out,
+        Err(failure) => return refused(&failure),
+    };
+    let session = Session { out, args: global, environment };
+    match command.run(&session).await {
+        Ok(exit) => exit,
+        Err(failure) => {
+            if failure.exit() != Exit::Done {
+                session.out.failure(&failure);
+            }
+            failure.exit()
+        }
+    }
+}
+
+/// The format of the output itself makes no sense, so it is told in words.
+fn refused(failure: &Failure) -> Exit {
+    if let Ok(out) = Output::new(&GlobalArgs::default(), &Environment::default()) {
+        out.failure(failure);
+    }
+    failure.exit()
+}

@@ -1,0 +1,220 @@
+//! `-d`: what is typed becomes the JSON payload of a run.
+//!
+//! `k=v` is a string, `k:=JSON` anything, `@file` and `-` hold a whole JSON document, and so does a text that
+//! begins with `{`. Fields that come after a document are put into it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Read as _},
+    path::PathBuf,
+};
+
+use mainspring_proto::common::v1::{Payload, payload};
+use prost_types::{ListValue, Struct, Value, value::Kind};
+use serde_json::{Map, Number, Value as Json};
+
+/// Integers beyond this lose digits on the wire (`Payload.json` carries doubles).
+const EXACT: u64 = 1 << 53;
+
+/// Why `-d` makes no payload.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PayloadError {
+    /// None of the forms.
+    #[error("`-d {0}` is none of KEY=TEXT, KEY:=JSON, @FILE, - and {{JSON}}")]
+    Form(String),
+    /// Bad JSON.
+    #[error("`-d {from}` is no JSON: {source}")]
+    Json {
+        /// The argument.
+        from: String,
+        /// Where it goes wrong.
+        source: serde_json::Error,
+    },
+    /// A file that cannot be read.
+    #[error("`-d {from}` cannot be read: {source}")]
+    Read {
+        /// The argument.
+        from: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A field for a document that is no object.
+    #[error("field `{0}` cannot be put into a payload that is no JSON object")]
+    NoObject(String),
+    /// An integer the wire cannot carry.
+    #[error("the number {0} would lose digits on the way; write it as a string")]
+    Inexact(Number),
+}
+
+/// The payload that all `-d` make together; `None` where there is none.
+pub(crate) fn from_arguments(arguments: &[String]) -> Result<Option<Payload>, PayloadError> {
+    let mut document: Option<Json> = None;
+    for argument in arguments {
+        match argument.as_str() {
+            "-" => document = Some(parse(argument, &read_stdin(argument)?)?),
+            text if text.starts_with('{') => document = Some(parse(argument, text)?),
+            text => match text.strip_prefix('@') {
+                Some(path) => document = Some(parse(argument, &read_file(argument, path.into())?)?),
+                None => {
+                    let (key, value) = field(text)?;
+                    match document.get_or_insert_with(|| Json::Object(Map::new())) {
+                        Json::Object(fields) => fields.insert(key, value),
+                        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
+                            return Err(PayloadError::NoObject(key));
+                        }
+                    };
+                }
+            },
+        }
+    }
+    document
+        .map(|document| {
+            Ok(Payload { content_type: String::new(), data: Some(payload::Data::Json(to_proto(document)?)) })
+        })
+        .transpose()
+}
+
+/// `KEY:=JSON` before `KEY=TEXT`: a key never ends in a colon.
+fn field(text: &str) -> Result<(String, Json), PayloadError> {
+    let refuse = || PayloadError::Form(text.into());
+    let (key, value) = text.split_once('=').ok_or_else(refuse)?;
+    let (key, value) = match key.strip_suffix(':') {
+        Some(key) => (key, parse(text, value)?),
+        None => (key, Json::String(value.into())),
+    };
+    if key.is_empty() { Err(refuse()) } else { Ok((key.into(), value)) }
+}
+
+fn parse(from: &str, text: &str) -> Result<Json, PayloadError> {
+    serde_json::from_str(text).map_err(|source| PayloadError::Json { from: from.into(), source })
+}
+
+fn read_file(from: &str, path: PathBuf) -> Result<String, PayloadError> {
+    fs::read_to_string(path).map_err(|source| PayloadError::Read { from: from.into(), source })
+}
+
+fn read_stdin(from: &str) -> Result<String, PayloadError> {
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text).map_err(|source| PayloadError::Read { from: from.into(), source })?;
+    Ok(text)
+}
+
+fn to_proto(json: Json) -> Result<Value, PayloadError> {
+    let kind = match json {
+        Json::Null => Kind::NullValue(0),
+        Json::Bool(value) => Kind::BoolValue(value),
+        Json::Number(number) => Kind::NumberValue(double(number)?),
+        Json::String(value) => Kind::StringValue(value),
+        Json::Array(values) => {
+            Kind::ListValue(ListValue { values: values.into_iter().map(to_proto).collect::<Result<_, _>>()? })
+        }
+        Json::Object(fields) => Kind::StructValue(Struct {
+            fields: fields
+                .into_iter()
+                .map(|(key, value)| Ok((key, to_proto(value)?)))
+                .collect::<Result<BTreeMap<_, _>, PayloadError>>()?,
+        }),
+    };
+    Ok(Value { kind: Some(kind) })
+}
+
+fn double(number: Number) -> Result<f64, PayloadError> {
+    let beyond =
+        number.as_u64().is_some_and(|n| n > EXACT) || number.as_i64().is_some_and(|n| n.unsigned_abs() > EXACT);
+    match number.as_f64() {
+        Some(value) if !beyond => Ok(value),
+        Some(_) | None => Err(PayloadError::Inexact(number)),
+    }
+}
+
+/// A payload as one line for a person.
+pub(crate) fn shown(payload: &Payload) -> String {
+    let Payload { content_type, data } = payload;
+    match data {
+        None => String::new(),
+        Some(payload::Data::Json(value)) => to_json(value).to_string(),
+        Some(payload::Data::Inline(bytes)) => match std::str::from_utf8(bytes) {
+            Ok(text) if content_type.contains("json") || content_type.starts_with("text/") => text.into(),
+            Ok(_) | Err(_) => format!("{} bytes of {content_type}", bytes.len()),
+        },
+        Some(payload::Data::Reference(reference)) => format!("{} bytes at {}", reference.size_bytes, reference.uri),
+    }
+}
+
+fn to_json(value: &Value) -> Json {
+    match &value.kind {
+        None | Some(Kind::NullValue(_)) => Json::Null,
+        Some(Kind::BoolValue(value)) => Json::Bool(*value),
+        Some(Kind::NumberValue(value)) => number(*value),
+        Some(Kind::StringValue(value)) => Json::String(value.clone()),
+        Some(Kind::ListValue(list)) => list.values.iter().map(to_json).collect(),
+        Some(Kind::StructValue(fields)) => {
+            fields.fields.iter().map(|(key, value)| (key.clone(), to_json(value))).collect()
+        }
+    }
+}
+
+/// A double as JSON writes it: `1`, not `1.0`.
+fn number(value: f64) -> Json {
+    if value.fract() == 0.0 && value.abs() <= EXACT as f64 { Json::from(value as i64) } else { Json::from(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use serde_json::json;
+
+    use super::{PayloadError, from_arguments, shown};
+
+    fn made(arguments: &[&str]) -> Result<String, PayloadError> {
+        let arguments: Vec<String> = arguments.iter().map(|text| (*text).into()).collect();
+        from_arguments(&arguments).map(|payload| payload.map(|payload| shown(&payload)).unwrap_or_default())
+    }
+
+    #[test]
+    fn fields_are_strings_unless_they_say_otherwise() {
+        let payload =
+            made(&["name=Ada", "copies:=3", "ratio:=0.5", "tags:=[\"a\",null]", "empty=", "url=http://a?b=c"]);
+        let expected =
+            json!({"name": "Ada", "copies": 3, "ratio": 0.5, "tags": ["a", null], "empty": "", "url": "http://a?b=c"});
+        assert_eq!(payload.unwrap(), expected.to_string());
+        assert_eq!(made(&[]).unwrap(), "");
+    }
+
+    #[test]
+    fn a_document_comes_from_a_file_and_takes_fields() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(file, r#"{{"name": "Ada", "copies": 1}}"#).unwrap();
+        let from_file = format!("@{}", file.path().display());
+        assert_eq!(made(&[&from_file, "copies:=2"]).unwrap(), r#"{"copies":2,"name":"Ada"}"#);
+        assert_eq!(made(&[r#"{"a": {"b": [1]}}"#]).unwrap(), r#"{"a":{"b":[1]}}"#);
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_its_reason() {
+        assert!(matches!(made(&["name"]), Err(PayloadError::Form(_))));
+        assert!(matches!(made(&["=x"]), Err(PayloadError::Form(_))));
+        assert!(matches!(made(&[":=1"]), Err(PayloadError::Form(_))));
+        assert!(matches!(made(&["n:=one"]), Err(PayloadError::Json { .. })));
+        assert!(matches!(made(&["{\"a\": }"]), Err(PayloadError::Json { .. })));
+        assert!(matches!(made(&["@/nowhere/at/all"]), Err(PayloadError::Read { .. })));
+    }
+
+    #[test]
+    fn digits_are_never_lost_in_silence() {
+        assert_eq!(made(&["n:=9007199254740992"]).unwrap(), r#"{"n":9007199254740992}"#);
+        assert!(matches!(made(&["n:=9007199254740993"]), Err(PayloadError::Inexact(_))));
+        assert!(matches!(made(&["n:=-9007199254740993"]), Err(PayloadError::Inexact(_))));
+    }
+
+    #[test]
+    fn a_field_needs_an_object() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(file, "[1, 2]").unwrap();
+        let from_file = format!("@{}", file.path().display());
+        assert_eq!(made(&[&from_file]).unwrap(), "[1,2]");
+        assert!(matches!(made(&[&from_file, "a=b"]), Err(PayloadError::NoObject(_))));
+    }
+}

@@ -1,0 +1,125 @@
+//! The messages of the contract that commands print: their names, their columns, their pages.
+//!
+//! One file per resource holds what a person sees of it; JSON needs nothing but the name.
+
+mod instant;
+mod job;
+mod key;
+mod queue;
+mod run;
+mod server;
+mod worker;
+
+use mainspring_proto::{auth::v1 as auth, scheduler::v1 as scheduler};
+
+pub(crate) use mainspring_proto::scheduler::v1::{GetServerInfoResponse, TailLogsResponse};
+
+pub(crate) use self::{job::schedule_words, run::state_word, server::mode_word};
+use crate::output::Cell;
+
+/// A message of the contract. prost forgets the full name, which is what the descriptors are found by.
+pub(crate) trait Message: prost::Message {
+    /// Its full name.
+    const NAME: &'static str;
+}
+
+/// A message that is a row of a list, or a page of its own.
+pub(crate) trait Resource: Message {
+    /// Headers of a list.
+    const COLUMNS: &'static [&'static str];
+
+    /// Its row, one cell a column.
+    fn row(&self) -> Vec<Cell>;
+
+    /// Everything a person may want to see of it.
+    fn page(&self) -> Vec<(&'static str, Cell)> {
+        Self::COLUMNS.iter().copied().zip(self.row()).collect()
+    }
+}
+
+/// The answer of a List rpc.
+pub(crate) trait Listing: Message + Default {
+    /// What it lists.
+    type Item: Resource;
+    /// What it lists, in the plural.
+    const NOUN: &'static str;
+
+    /// The items.
+    fn items(&mut self) -> &mut Vec<Self::Item>;
+
+    /// Where the next page begins.
+    fn token(&mut self) -> &mut String;
+}
+
+macro_rules! named {
+    ($package:literal: $($module:ident::$message:ident),+ $(,)?) => {$(
+        impl Message for $module::$message {
+            const NAME: &'static str = concat!($package, ".", stringify!($message));
+        }
+    )+};
+}
+
+named! { "mainspring.scheduler.v1":
+    scheduler::Job,
+    scheduler::Instant,
+    scheduler::Run,
+    scheduler::StoredLogEntry,
+    scheduler::Queue,
+    scheduler::Worker,
+    scheduler::JobType,
+    scheduler::ListJobsResponse,
+    scheduler::ListInstantsResponse,
+    scheduler::ListRunsResponse,
+    scheduler::ListLogsResponse,
+    scheduler::ListQueuesResponse,
+    scheduler::ListWorkersResponse,
+    scheduler::ListJobTypesResponse,
+    scheduler::TailLogsResponse,
+    scheduler::DeleteJobResponse,
+    scheduler::GetServerInfoResponse,
+    scheduler::BackupDatabaseResponse,
+}
+
+named! { "mainspring.auth.v1":
+    auth::ApiKey,
+    auth::CreateApiKeyResponse,
+    auth::ListApiKeysResponse,
+    auth::GetCallerResponse,
+}
+
+macro_rules! lists {
+    ($($response:ty: $noun:literal, $items:ident of $item:ty);+ $(;)?) => {$(
+        impl Listing for $response {
+            type Item = $item;
+            const NOUN: &'static str = $noun;
+
+            fn items(&mut self) -> &mut Vec<$item> {
+                &mut self.$items
+            }
+
+            fn token(&mut self) -> &mut String {
+                &mut self.next_page_token
+            }
+        }
+    )+};
+}
+
+lists! {
+    scheduler::ListJobsResponse: "jobs", jobs of scheduler::Job;
+    scheduler::ListInstantsResponse: "instants", instants of scheduler::Instant;
+    scheduler::ListRunsResponse: "runs", runs of scheduler::Run;
+    scheduler::ListQueuesResponse: "queues", queues of scheduler::Queue;
+    scheduler::ListWorkersResponse: "workers", workers of scheduler::Worker;
+    scheduler::ListJobTypesResponse: "job types", job_types of scheduler::JobType;
+    auth::ListApiKeysResponse: "API keys", api_keys of auth::ApiKey;
+}
+
+/// The name of an enum value without its prefix, in lower case, as filters take it.
+fn word(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
+}
+
+/// A map as `k=v,k=v`.
+fn pairs<'a>(map: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
+    map.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,106 @@
+//! What a person sees of a job.
+
+use mainspring_proto::{
+    common::v1::{RetryPolicy, Timeouts},
+    scheduler::v1::{CatchUp, Job, JobState, Overlap, Schedule, schedule::Rule},
+};
+
+use super::{Resource, pairs, word};
+use crate::{
+    output::{Cell, Tone},
+    payload, times,
+};
+
+impl Resource for Job {
+    const COLUMNS: &'static [&'static str] = &["JOB", "TYPE", "QUEUE", "STATE", "SCHEDULE", "NEXT", "UPDATED"];
+
+    fn row(&self) -> Vec<Cell> {
+        vec![
+            Cell::text(&self.job),
+            Cell::text(&self.job_type),
+            Cell::text(&self.queue),
+            state(self.state()),
+            Cell::text(schedules(&self.schedules)),
+            Cell::time(self.next_fire_time.as_ref()),
+            Cell::time(self.update_time.as_ref()),
+        ]
+    }
+
+    fn page(&self) -> Vec<(&'static str, Cell)> {
+        let pause = self.pause.as_ref().map(|pause| match pause.note.as_str() {
+            "" => format!("by {}", pause.actor),
+            note => format!("by {}: {note}", pause.actor),
+        });
+        vec![
+            ("job", Cell::text(&self.job)),
+            ("name", Cell::text(&self.display_name)),
+            ("description", Cell::text(&self.description)),
+            ("owner", Cell::text(&self.owner)),
+            ("type", Cell::text(&self.job_type)),
+            ("queue", Cell::text(&self.queue)),
+            ("state", state(self.state())),
+            ("paused", Cell::text(pause.unwrap_or_default())),
+            ("schedule", Cell::text(schedules(&self.schedules))),
+            ("next", Cell::time(self.next_fire_time.as_ref())),
+            ("overlap", Cell::text(if self.overlap() == Overlap::Allow { "allow" } else { "skip" })),
+            ("catch up", Cell::text(if self.catch_up() == CatchUp::None { "none" } else { "latest" })),
+            ("payload", Cell::text(self.payload.as_ref().map(payload::shown).unwrap_or_default())),
+            ("retry", Cell::text(self.retry_policy.as_ref().map(retry).unwrap_or_default())),
+            ("timeout", Cell::text(self.timeouts.as_ref().map(execution).unwrap_or_default())),
+            ("priority", Cell::of(self.priority)),
+            ("labels", Cell::text(pairs(&self.labels))),
+            ("version", Cell::of(self.version)),
+            ("created", Cell::time(self.create_time.as_ref())),
+            ("updated", Cell::time(self.update_time.as_ref())),
+        ]
+    }
+}
+
+fn state(state: JobState) -> Cell {
+    let tone = match state {
+        JobState::Active => Tone::Good,
+        JobState::Error => Tone::Bad,
+        JobState::Unspecified | JobState::Paused | JobState::Completed => Tone::Quiet,
+    };
+    Cell::Word(word(state.as_str_name(), "JOB_STATE_"), tone)
+}
+
+fn schedules(schedules: &[Schedule]) -> String {
+    schedules.iter().map(schedule_words).collect::<Vec<_>>().join("; ")
+}
+
+/// A rule in the words of `job create`.
+pub(crate) fn schedule_words(schedule: &Schedule) -> String {
+    match &schedule.rule {
+        None => String::new(),
+        Some(Rule::Cron(expression)) if matches!(schedule.time_zone.as_str(), "" | "UTC") => expression.clone(),
+        Some(Rule::Cron(expression)) => format!("{expression} {}", schedule.time_zone),
+        Some(Rule::Interval(interval)) => format!("every {}", length(interval.every.as_ref())),
+        Some(Rule::At(instant)) => {
+            format!("at {}", times::from_proto(instant).map(|instant| instant.to_string()).unwrap_or_default())
+        }
+    }
+}
+
+fn retry(policy: &RetryPolicy) -> String {
+    format!("{} attempts, first backoff {}", policy.max_attempts, length(policy.initial_backoff.as_ref()))
+}
+
+fn execution(timeouts: &Timeouts) -> String {
+    match &timeouts.execution {
+        None => String::new(),
+        Some(length) if length.seconds == 0 && length.nanos == 0 => "none".into(),
+        some => length(some.as_ref()),
+    }
+}
+
+/// A length as it is typed; "default" where the server chooses.
+fn length(length: Option<&prost_types::Duration>) -> String {
+    match length {
+        None => "default".into(),
+        Some(length) => {
+            let span = jiff::SignedDuration::new(length.seconds, length.nanos);
+            format!("{span:#}")
+        }
+    }
+}

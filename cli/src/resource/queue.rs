@@ -1,0 +1,49 @@
+//! What a person sees of a queue and of a job type.
+
+use mainspring_proto::scheduler::v1::{JobType, Queue};
+
+use super::Resource;
+use crate::output::{Cell, Tone};
+
+impl Resource for Queue {
+    const COLUMNS: &'static [&'static str] = &["QUEUE", "STATE", "WAITING", "OLDEST", "IN-FLIGHT", "LIMIT", "NOTE"];
+
+    fn row(&self) -> Vec<Cell> {
+        let state = if self.paused { ("paused", Tone::Quiet) } else { ("open", Tone::Good) };
+        let limit = if self.concurrency_limit == 0 { Cell::text("") } else { Cell::of(self.concurrency_limit) };
+        vec![
+            Cell::text(&self.queue),
+            Cell::Word(state.0.into(), state.1),
+            Cell::of(self.depth),
+            Cell::time(self.oldest_queue_time.as_ref()),
+            Cell::of(self.in_flight),
+            limit,
+            Cell::text(&self.pause_note),
+        ]
+    }
+
+    fn page(&self) -> Vec<(&'static str, Cell)> {
+        const NAMES: [&str; 7] = ["queue", "state", "waiting", "oldest", "in flight", "limit", "note"];
+        NAMES.into_iter().zip(self.row()).collect()
+    }
+}
+
+impl Resource for JobType {
+    const COLUMNS: &'static [&'static str] = &["TYPE", "WORKERS", "QUEUES", "ANNOUNCED", "SCHEMA", "DESCRIPTION"];
+
+    fn row(&self) -> Vec<Cell> {
+        let schema = match (self.schema_drift, self.input_schema.is_empty()) {
+            (true, _) => Cell::Word("drift".into(), Tone::Bad),
+            (false, true) => Cell::text(""),
+            (false, false) => Cell::text("yes"),
+        };
+        vec![
+            Cell::text(&self.job_type),
+            Cell::of(self.connected_workers),
+            Cell::text(self.queues.join(",")),
+            Cell::time(self.announce_time.as_ref()),
+            schema,
+            Cell::text(&self.description),
+        ]
+    }
+}

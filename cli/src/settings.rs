@@ -1,0 +1,316 @@
+//! Everything a command may depend on besides its arguments: environment, configuration files, terminal.
+//!
+//! The environment is read here and nowhere else, once. Each value comes from the first that has it: flag,
+//! environment, user file, default. Nothing is read from the working directory: a cloned repository must not
+//! redirect a key.
+
+use std::{
+    env,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, ValueEnum};
+use secrecy::SecretString;
+
+use crate::{
+    address::Address,
+    context::{Contexts, Folder},
+    failure::Failure,
+};
+
+/// What every command takes.
+#[allow(clippy::doc_markdown, rustdoc::bare_urls, reason = "doc comments of arguments are the help a person reads")]
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// How to print [env: MAINSPRING_OUTPUT] [default: table]
+    #[arg(short, long, global = true, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
+    /// Server, host:port or http://host:port [env: MAINSPRING_ADDRESS] [default: http://127.0.0.1:7420]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub(crate) address: Option<Address>,
+    /// Context of config.toml to use [env: MAINSPRING_CONTEXT]
+    ///
+    /// config.toml and credentials.toml are in the folder that MAINSPRING_CONFIG names (or the config.toml it names), else
+    /// in $XDG_CONFIG_HOME/mainspring, else in ~/.config/mainspring.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// Namespace to work in [env: MAINSPRING_NAMESPACE] [default: the context's, else "default"]
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = false)]
+    pub(crate) color: ColorChoice,
+}
+
+/// How data is printed. wide, yaml and name come later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people; tab-separated where stdout is no terminal.
+    #[default]
+    Table,
+    /// The API message as canonical protobuf JSON.
+    Json,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+/// When to use colour.
+#[allow(clippy::doc_markdown, reason = "doc comments of arguments are the help a person reads")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// On a terminal, unless NO_COLOR or TERM=dumb says otherwise.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The environment, as it was when the process began.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    address: Option<String>,
+    api_key: Option<SecretString>,
+    context: Option<String>,
+    namespace: Option<String>,
+    output: Option<String>,
+    config: Option<PathBuf>,
+    xdg_config_home: Option<PathBuf>,
+    home: Option<PathBuf>,
+    no_color: bool,
+    force_color: bool,
+    dumb_terminal: bool,
+    /// What `serve` and `dev` log, in the words of tracing's filters.
+    pub(crate) log_filter: Option<String>,
+    /// The server's configuration file.
+    pub(crate) server_config: Option<PathBuf>,
+}
+
+impl Environment {
+    /// Reads it. An empty variable counts as unset.
+    #[expect(clippy::disallowed_methods, reason = "the CLI's one reader of the environment")]
+    pub fn of_process() -> Self {
+        let raw = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+        let text = |name: &str| raw(name).and_then(|value| value.into_string().ok());
+        let path = |name: &str| raw(name).map(PathBuf::from);
+        Self {
+            address: text("MAINSPRING_ADDRESS"),
+            api_key: text("MAINSPRING_API_KEY").map(|key| key.trim().to_owned().into()),
+            context: text("MAINSPRING_CONTEXT"),
+            namespace: text("MAINSPRING_NAMESPACE"),
+            output: text("MAINSPRING_OUTPUT"),
+            config: path("MAINSPRING_CONFIG"),
+            xdg_config_home: path("XDG_CONFIG_HOME").filter(|path| path.is_absolute()),
+            home: path("HOME"),
+            no_color: raw("NO_COLOR").is_some(),
+            force_color: raw("CLICOLOR_FORCE").is_some_and(|value| value != OsStr::new("0")),
+            dumb_terminal: raw("TERM").is_some_and(|value| value == OsStr::new("dumb")),
+            log_filter: text("RUST_LOG"),
+            server_config: path("MAINSPRING_SERVER_CONFIG"),
+        }
+    }
+
+    /// An environment that names a configuration folder and nothing else, for tests.
+    pub fn with_config(config: impl Into<PathBuf>) -> Self {
+        Self { config: Some(config.into()), ..Self::default() }
+    }
+
+    /// Where the user's files are. `MAINSPRING_CONFIG` names the folder, or the `config.toml` in it; else it is
+    /// `$XDG_CONFIG_HOME/mainspring`, else `$HOME/.config/mainspring`. `None` where there is no home at all.
+    pub(crate) fn folder(&self) -> Option<Folder> {
+        if let Some(config) = &self.config {
+            return Some(Folder::named(config));
+        }
+        let base = self.xdg_config_home.clone().or_else(|| Some(self.home.as_ref()?.join(".config")))?;
+        Some(Folder::at(base.join("mainspring")))
+    }
+
+    /// A path as a person writes it, with `~` for home.
+    pub(crate) fn shortened(&self, path: &Path) -> PathBuf {
+        let below_home = self.home.as_ref().and_then(|home| path.strip_prefix(home).ok());
+        below_home.map_or_else(|| path.into(), |rest| Path::new("~").join(rest))
+    }
+
+    /// The format data is printed in.
+    pub(crate) fn format(&self, args: &GlobalArgs) -> Result<Format, Failure> {
+        match (args.output, &self.output) {
+            (Some(format), _) => Ok(format),
+            (None, None) => Ok(Format::default()),
+            (None, Some(text)) => Format::from_str(text, true)
+                .map_err(|_| Failure::usage(format!("MAINSPRING_OUTPUT is `{text}`: it is one of table, json, jsonl"))),
+        }
+    }
+
+    /// Whether to colour what goes to a stream.
+    pub(crate) fn color(&self, choice: ColorChoice, is_terminal: bool) -> bool {
+        match choice {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto if self.no_color => false,
+            ColorChoice::Auto => self.force_color || (is_terminal && !self.dumb_terminal),
+        }
+    }
+}
+
+/// Where to call, as whom, about which namespace.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The server.
+    pub(crate) address: Address,
+    /// The credential; `None` where nobody is signed in.
+    pub(crate) api_key: Option<SecretString>,
+    /// Empty means "default", as in the API.
+    pub(crate) namespace: String,
+    /// The context in use.
+    pub(crate) context: Option<String>,
+    /// The context has a key, and it was held back because the call goes elsewhere.
+    pub(crate) key_held_back: bool,
+}
+
+impl Settings {
+    /// Puts arguments, environment and files together.
+    pub(crate) fn load(args: &GlobalArgs, environment: &Environment) -> Result<Self, Failure> {
+        let contexts = match environment.folder() {
+            Some(folder) => folder.read()?,
+            None => Contexts::default(),
+        };
+        let selected = args.context.as_ref().or(environment.context.as_ref()).or(contexts.current.as_ref());
+        let context = selected.map(|name| contexts.get(name)).transpose()?;
+
+        let of_context = context.map(|context| context.address.parse::<Address>()).transpose().map_err(|error| {
+            Failure::usage(format!("context {}: {error}", selected.map(String::as_str).unwrap_or_default()))
+        })?;
+        let of_environment = environment
+            .address
+            .as_ref()
+            .map(|address| address.parse::<Address>())
+            .transpose()
+            .map_err(|error| Failure::usage(format!("MAINSPRING_ADDRESS: {error}")))?;
+        let address = args.address.clone().or(of_environment).or_else(|| of_context.clone()).unwrap_or_default();
+
+        // A stored key is for the server it was stored with; --address alone must not carry it elsewhere.
+        let stored = context.and_then(|context| context.api_key.clone());
+        let fits = of_context.as_ref().is_some_and(|known| known.is_same_server(&address));
+        let key_held_back = environment.api_key.is_none() && stored.is_some() && !fits;
+        let api_key = environment.api_key.clone().or_else(|| stored.filter(|_| fits));
+
+        let namespace = args
+            .namespace
+            .clone()
+            .or_else(|| environment.namespace.clone())
+            .or_else(|| context.and_then(|context| context.namespace.clone()))
+            .unwrap_or_default();
+        Ok(Self { address, api_key, namespace, context: selected.cloned(), key_held_back })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use secrecy::ExposeSecret as _;
+    use tempfile::TempDir;
+
+    use super::{ColorChoice, Environment, Format, GlobalArgs, Settings};
+
+    fn folder() -> (TempDir, Environment) {
+        let folder = TempDir::new().unwrap();
+        fs::write(
+            folder.path().join("config.toml"),
+            "current-context = \"dev\"\n[contexts.dev]\naddress = \"http://127.0.0.1:7421\"\n\
+             [contexts.prod]\naddress = \"prod.example:443\"\nnamespace = \"billing\"\n",
+        )
+        .unwrap();
+        fs::write(
+            folder.path().join("credentials.toml"),
+            "[contexts.dev]\napi-key = \"dev-key\"\n[contexts.prod]\napi-key = \"prod-key\"\n",
+        )
+        .unwrap();
+        let environment = Environment::with_config(folder.path());
+        (folder, environment)
+    }
+
+    fn key(settings: &Settings) -> Option<&str> {
+        settings.api_key.as_ref().map(|key| key.expose_secret())
+    }
+
+    #[test]
+    fn without_anything_it_is_the_local_server() {
+        let settings = Settings::load(&GlobalArgs::default(), &Environment::default()).unwrap();
+        assert_eq!(settings.address.to_string(), "http://127.0.0.1:7420");
+        assert_eq!((key(&settings), settings.namespace.as_str()), (None, ""));
+    }
+
+    #[test]
+    fn flag_before_environment_before_file() {
+        let (_folder, mut environment) = folder();
+        let mut args = GlobalArgs::default();
+        let settings = Settings::load(&args, &environment).unwrap();
+        assert_eq!(settings.address.to_string(), "http://127.0.0.1:7421");
+        assert_eq!(key(&settings), Some("dev-key"));
+
+        environment.context = Some("prod".into());
+        let settings = Settings::load(&args, &environment).unwrap();
+        assert_eq!(
+            (settings.address.to_string().as_str(), settings.namespace.as_str()),
+            ("http://prod.example:443", "billing")
+        );
+
+        environment.address = Some("elsewhere:1".into());
+        environment.namespace = Some("theirs".into());
+        environment.api_key = Some("from-env".to_owned().into());
+        let settings = Settings::load(&args, &environment).unwrap();
+        assert_eq!((settings.address.to_string().as_str(), key(&settings)), ("http://elsewhere:1", Some("from-env")));
+        assert_eq!(settings.namespace, "theirs");
+
+        args.address = Some("[::1]:2".parse().unwrap());
+        args.namespace = Some("mine".into());
+        let settings = Settings::load(&args, &environment).unwrap();
+        assert_eq!((settings.address.to_string().as_str(), settings.namespace.as_str()), ("http://[::1]:2", "mine"));
+    }
+
+    #[test]
+    fn a_stored_key_stays_with_its_server() {
+        let (_folder, environment) = folder();
+        let mut args = GlobalArgs { address: Some("stranger.example:7421".parse().unwrap()), ..GlobalArgs::default() };
+        let settings = Settings::load(&args, &environment).unwrap();
+        assert_eq!((key(&settings), settings.key_held_back), (None, true));
+        args.address = Some("localhost:7421".parse().unwrap());
+        let settings = Settings::load(&args, &environment).unwrap();
+        assert_eq!((key(&settings), settings.key_held_back), (Some("dev-key"), false));
+    }
+
+    #[test]
+    fn a_context_that_is_not_there_is_told() {
+        let (_folder, environment) = folder();
+        let args = GlobalArgs { context: Some("staging".into()), ..GlobalArgs::default() };
+        let failure = Settings::load(&args, &environment).unwrap_err();
+        assert_eq!(failure.exit().number(), 2);
+        assert!(failure.text().contains("dev, prod"), "{}", failure.text());
+    }
+
+    #[test]
+    fn the_format_may_come_from_the_environment() {
+        let mut environment = Environment { output: Some("JSON".into()), ..Environment::default() };
+        assert_eq!(environment.format(&GlobalArgs::default()).unwrap(), Format::Json);
+        let args = GlobalArgs { output: Some(Format::Jsonl), ..GlobalArgs::default() };
+        assert_eq!(environment.format(&args).unwrap(), Format::Jsonl);
+        environment.output = Some("xml".into());
+        assert!(environment.format(&GlobalArgs::default()).is_err());
+    }
+
+    #[test]
+    fn colour_is_for_terminals_that_want_it() {
+        let plain = Environment::default();
+        assert!(plain.color(ColorChoice::Auto, true));
+        assert!(!plain.color(ColorChoice::Auto, false));
+        assert!(plain.color(ColorChoice::Always, false));
+        let quiet = Environment { no_color: true, force_color: true, ..Environment::default() };
+        assert!(!quiet.color(ColorChoice::Auto, true));
+        let forced = Environment { force_color: true, ..Environment::default() };
+        assert!(forced.color(ColorChoice::Auto, false));
+    }
+}

@@ -1,0 +1,213 @@
+//! Times and lengths: as people type them, and as tables show them.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, tz::TimeZone};
+
+/// A length as it is typed: `30s`, `5m`, `1h30m`, `2d`, `500ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Length(pub Duration);
+
+/// Why a text is no length or no time.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum TimeError {
+    /// No length.
+    #[error("`{0}` is no length (write 30s, 5m, 1h30m or 2d)")]
+    Length(String),
+    /// No time.
+    #[error("`{0}` is no time (write RFC 3339 like 2026-11-23T02:00:00Z, or now, now-1h, now+5m)")]
+    Moment(String),
+}
+
+impl FromStr for Length {
+    type Err = TimeError;
+
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        let refuse = || TimeError::Length(text.into());
+        let span: Span = text.trim().parse().map_err(|_| refuse())?;
+        let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| refuse())?;
+        Duration::try_from(length).map(Self).map_err(|_| refuse())
+    }
+}
+
+impl Length {
+    /// For the wire.
+    pub(crate) fn to_proto(self) -> prost_types::Duration {
+        let nanos = i32::try_from(self.0.subsec_nanos()).unwrap_or(0);
+        prost_types::Duration { seconds: i64::try_from(self.0.as_secs()).unwrap_or(i64::MAX), nanos }
+    }
+}
+
+/// A time as it is typed: RFC 3339 with an offset, or `now`, `now-1h`, `now+5m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// The instant itself.
+    At(Timestamp),
+    /// So far from now.
+    FromNow(SignedDuration),
+}
+
+impl Moment {
+    /// The instant it names.
+    pub(crate) fn resolve(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(instant) => instant,
+            Self::FromNow(offset) => now.saturating_add(offset).unwrap_or(now),
+        }
+    }
+}
+
+impl FromStr for Moment {
+    type Err = TimeError;
+
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        let refuse = || TimeError::Moment(text.into());
+        let Some(offset) = text.strip_prefix("now") else {
+            return text.parse().map(Self::At).map_err(|_| refuse());
+        };
+        if offset.is_empty() {
+            return Ok(Self::FromNow(SignedDuration::ZERO));
+        }
+        let (sign, length) = match offset.split_at_checked(1) {
+            Some(("+", length)) => (1, length),
+            Some(("-", length)) => (-1, length),
+            Some(_) | None => return Err(refuse()),
+        };
+        let Length(length) = length.parse().map_err(|_| refuse())?;
+        SignedDuration::try_from(length).map(|length| Self::FromNow(length * sign)).map_err(|_| refuse())
+    }
+}
+
+/// For the wire.
+pub(crate) fn to_proto(instant: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: instant.as_second(), nanos: instant.subsec_nanosecond() }
+}
+
+/// From the wire; `None` where it names no instant.
+pub(crate) fn from_proto(instant: &prost_types::Timestamp) -> Option<Timestamp> {
+    Timestamp::new(instant.seconds, instant.nanos).ok()
+}
+
+/// The time between two instants of the wire; `None` where one is missing or they are the wrong way round.
+pub(crate) fn between(from: Option<&prost_types::Timestamp>, to: Option<&prost_types::Timestamp>) -> Option<Duration> {
+    let (from, to) = (from_proto(from?)?, from_proto(to?)?);
+    Duration::try_from(to.duration_since(from)).ok()
+}
+
+/// "3m ago", "in 5m", "now".
+pub(crate) fn relative(instant: Timestamp, now: Timestamp) -> String {
+    let distance = now.duration_since(instant);
+    let coarse = Coarse(distance.unsigned_abs());
+    if distance.unsigned_abs() < Duration::from_secs(1) {
+        "now".into()
+    } else if distance.is_negative() {
+        format!("in {coarse}")
+    } else {
+        format!("{coarse} ago")
+    }
+}
+
+/// The time of day where the reader is, to the millisecond.
+pub(crate) fn time_of_day(instant: Timestamp) -> String {
+    instant.to_zoned(TimeZone::system()).strftime("%H:%M:%S%.3f").to_string()
+}
+
+/// Date and time where the reader is.
+pub(crate) fn local(instant: Timestamp) -> String {
+    instant.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// Two units at most: "45s", "3m", "2h 5m", "1d 11h".
+struct Coarse(Duration);
+
+impl fmt::Display for Coarse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MINUTE: u64 = 60;
+        const HOUR: u64 = 60 * MINUTE;
+        const DAY: u64 = 24 * HOUR;
+        let seconds = self.0.as_secs();
+        let two = |f: &mut fmt::Formatter<'_>, big, unit, small, lesser| match small {
+            0 => write!(f, "{big}{unit}"),
+            small => write!(f, "{big}{unit} {small}{lesser}"),
+        };
+        match seconds {
+            0..MINUTE => write!(f, "{seconds}s"),
+            MINUTE..HOUR => write!(f, "{}m", seconds / MINUTE),
+            HOUR..DAY => two(f, seconds / HOUR, 'h', seconds % HOUR / MINUTE, 'm'),
+            _ => two(f, seconds / DAY, 'd', seconds % DAY / HOUR, 'h'),
+        }
+    }
+}
+
+/// How long something took: "0.31 s", "12 s", "3m", "2h 5m".
+pub(crate) fn took(length: Duration) -> String {
+    let seconds = length.as_secs_f64();
+    if seconds < 9.995 {
+        format!("{seconds:.2} s")
+    } else if seconds < 60.0 {
+        format!("{seconds:.0} s")
+    } else {
+        Coarse(length).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::{Length, Moment, relative, took};
+
+    #[test]
+    fn lengths_are_typed_with_units() {
+        for (text, millis) in
+            [("30s", 30_000), ("5m", 300_000), ("1h30m", 5_400_000), ("2d", 172_800_000), ("500ms", 500), ("0s", 0)]
+        {
+            assert_eq!(text.parse(), Ok(Length(Duration::from_millis(millis))), "{text}");
+        }
+        for text in ["", "5", "-5s", "5 parsecs", "1mo"] {
+            assert!(text.parse::<Length>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_absolute_or_from_now() {
+        let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
+        for (text, instant) in [
+            ("2026-11-23T02:00:00+01:00", "2026-11-23T01:00:00Z"),
+            ("now", "2026-11-21T10:00:00Z"),
+            ("now-1h", "2026-11-21T09:00:00Z"),
+            ("now+5m", "2026-11-21T10:05:00Z"),
+        ] {
+            let moment: Moment = text.parse().unwrap();
+            assert_eq!(moment.resolve(now), instant.parse::<Timestamp>().unwrap(), "{text}");
+        }
+        for text in ["", "tomorrow", "2026-11-23", "2026-11-23T02:00:00", "now1h", "now-", "nowadays"] {
+            assert!(text.parse::<Moment>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn tables_show_how_far_away_a_time_is() {
+        let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
+        for (seconds, text) in [
+            (0, "now"),
+            (-45, "45s ago"),
+            (-190, "3m ago"),
+            (7500, "in 2h 5m"),
+            (126_000, "in 1d 11h"),
+            (3600, "in 1h"),
+        ] {
+            assert_eq!(relative(now + SignedDuration::from_secs(seconds), now), text);
+        }
+    }
+
+    #[test]
+    fn durations_are_as_exact_as_one_cares() {
+        for (millis, text) in [(310, "0.31 s"), (9_999, "10 s"), (12_400, "12 s"), (61_000, "1m"), (7_500_000, "2h 5m")]
+        {
+            assert_eq!(took(Duration::from_millis(millis)), text);
+        }
+    }
+}

@@ -1,0 +1,331 @@
+-- Times are microseconds since the epoch. State codes are those of the domain. JSON is text.
+
+CREATE TABLE namespace (
+    id {serial} PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    create_time BIGINT NOT NULL
+)
+;
+-- A queue exists from the first run, job type or setting that names it. `in_flight` is kept only while there is a limit.
+CREATE TABLE queue (
+    id {serial} PRIMARY KEY,
+    namespace_id INTEGER NOT NULL REFERENCES namespace (id),
+    name TEXT NOT NULL,
+    paused BOOLEAN NOT NULL DEFAULT FALSE,
+    note TEXT NOT NULL DEFAULT '',
+    concurrency_limit BIGINT NOT NULL DEFAULT 0 CHECK (concurrency_limit >= 0),
+    in_flight BIGINT NOT NULL DEFAULT 0 CHECK (in_flight >= 0),
+    revision BIGINT NOT NULL DEFAULT 1,
+    UNIQUE (namespace_id, name)
+)
+;
+CREATE INDEX queue_restricted ON queue (id) WHERE paused OR concurrency_limit > 0
+;
+-- (namespace, queue, job type) as one number, so that rows and index entries of runs stay small. Never deleted.
+CREATE TABLE lane (
+    id {serial} PRIMARY KEY,
+    namespace_id INTEGER NOT NULL REFERENCES namespace (id),
+    queue_id INTEGER NOT NULL REFERENCES queue (id),
+    job_type TEXT NOT NULL,
+    UNIQUE (queue_id, job_type)
+)
+;
+-- `state` is the state apart from a pause; a job is paused while `pause_time` is set. `job_type`, `queue`, `owner` repeat
+-- the definition for filters. A deleted job keeps its row for the runs that point at it.
+CREATE TABLE job (
+    uid {id} NOT NULL PRIMARY KEY,
+    namespace_id INTEGER NOT NULL REFERENCES namespace (id),
+    name TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    revision BIGINT NOT NULL,
+    state SMALLINT NOT NULL CHECK (state IN (1, 3, 4)),
+    pause_time BIGINT,
+    pause_note TEXT,
+    pause_actor TEXT,
+    job_type TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    create_time BIGINT NOT NULL,
+    update_time BIGINT NOT NULL,
+    delete_time BIGINT,
+    CHECK ((pause_time IS NULL) = (pause_note IS NULL) AND (pause_time IS NULL) = (pause_actor IS NULL))
+) {by_key}
+;
+CREATE UNIQUE INDEX job_name ON job (namespace_id, name) WHERE delete_time IS NULL
+;
+CREATE INDEX job_deleted ON job (delete_time) WHERE delete_time IS NOT NULL
+;
+CREATE TABLE job_version (
+    job_uid {id} NOT NULL REFERENCES job (uid) ON DELETE CASCADE,
+    version BIGINT NOT NULL,
+    spec TEXT NOT NULL,
+    payload_type TEXT NOT NULL,
+    payload {bytes} NOT NULL,
+    create_time BIGINT NOT NULL,
+    PRIMARY KEY (job_uid, version)
+) {by_key}
+;
+-- Where the evaluation of a schedule stands. Cursor, version and pause are the guard of a firing, so all three are in
+-- this row. The open ledger range is here too: firing once more costs no further write.
+CREATE TABLE schedule (
+    job_uid {id} NOT NULL REFERENCES job (uid) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    paused BOOLEAN NOT NULL,
+    cursor_time BIGINT NOT NULL,
+    next_time BIGINT,
+    open_version BIGINT,
+    open_first BIGINT,
+    open_last BIGINT,
+    open_count BIGINT,
+    open_fate SMALLINT CHECK (open_fate BETWEEN 1 AND 8),
+    open_reason TEXT,
+    PRIMARY KEY (job_uid, name),
+    CHECK ((open_first IS NULL) = (open_fate IS NULL))
+) {by_key}
+;
+CREATE INDEX schedule_next ON schedule (next_time) WHERE next_time IS NOT NULL
+;
+-- Closed ranges: `count` instants from first to last had one fate. An instant has one fate, so `first_time` is unique.
+CREATE TABLE ledger (
+    job_uid {id} NOT NULL,
+    schedule TEXT NOT NULL,
+    first_time BIGINT NOT NULL,
+    last_time BIGINT NOT NULL,
+    count BIGINT NOT NULL CHECK (count > 0),
+    version BIGINT NOT NULL,
+    fate SMALLINT NOT NULL CHECK (fate BETWEEN 1 AND 8),
+    reason TEXT NOT NULL,
+    PRIMARY KEY (job_uid, schedule, first_time),
+    CHECK (last_time >= first_time)
+) {by_key}
+;
+CREATE INDEX ledger_age ON ledger (last_time)
+;
+-- Executions. Everything rare is NULL, so that a row is small. No index mentions `state`: the indexed columns are NULL
+-- unless they matter. Input and output over a kilobyte are in run_data (`spilled`: 1 input, 2 output), since a row is
+-- written again at every step.
+CREATE TABLE run (
+    id {id} NOT NULL PRIMARY KEY,
+    lane_id INTEGER NOT NULL REFERENCES lane (id),
+    state SMALLINT NOT NULL CHECK (state BETWEEN 1 AND 9),
+    attempt BIGINT NOT NULL DEFAULT 0 CHECK (attempt >= 0),
+    open_token BIGINT,
+    decided_token BIGINT,
+    worker_id {id},
+    generation BIGINT NOT NULL,
+    cancel_requested BOOLEAN NOT NULL DEFAULT FALSE,
+    stop_timeout BOOLEAN NOT NULL DEFAULT FALSE,
+    stop_deadline BIGINT,
+    failures INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
+    losses INTEGER NOT NULL DEFAULT 0 CHECK (losses >= 0),
+    returns INTEGER NOT NULL DEFAULT 0 CHECK (returns >= 0),
+    reason TEXT,
+    create_time BIGINT NOT NULL,
+    queue_time BIGINT,
+    lease_time BIGINT,
+    start_time BIGINT,
+    end_time BIGINT,
+    wake_time BIGINT,
+    cancel_time BIGINT,
+    cancel_reason TEXT,
+    ready_lane INTEGER,
+    deadline_time BIGINT,
+    dead_time BIGINT,
+    priority SMALLINT NOT NULL CHECK (priority BETWEEN 0 AND 9),
+    fairness_key TEXT NOT NULL,
+    due_time BIGINT NOT NULL,
+    origin SMALLINT NOT NULL CHECK (origin BETWEEN 1 AND 4),
+    job_uid {id},
+    job_version BIGINT,
+    schedule TEXT,
+    nominal_time BIGINT,
+    late BOOLEAN NOT NULL DEFAULT FALSE,
+    parent_id {id},
+    request_id TEXT,
+    note TEXT,
+    labels TEXT,
+    headers TEXT,
+    policy TEXT,
+    spilled SMALLINT NOT NULL DEFAULT 0 CHECK (spilled BETWEEN 0 AND 3),
+    payload_type TEXT NOT NULL,
+    payload {bytes},
+    output_type TEXT,
+    output {bytes},
+    CHECK (NOT (cancel_requested OR stop_timeout) OR state IN (3, 4, 6, 7, 8, 9)),
+    CHECK (state NOT IN (3, 4) OR (open_token IS NOT NULL AND worker_id IS NOT NULL)),
+    CHECK (open_token IS NULL OR open_token = attempt),
+    CHECK ((state IN (6, 7, 8, 9)) = (end_time IS NOT NULL)),
+    CHECK (end_time IS NULL OR open_token IS NULL),
+    CHECK ((state IN (1, 5)) = (wake_time IS NOT NULL)),
+    CHECK ((state = 2) = (ready_lane IS NOT NULL)),
+    CHECK (stop_deadline IS NULL OR state IN (3, 4)),
+    CHECK ((state IN (7, 9)) = (dead_time IS NOT NULL)),
+    CHECK ((job_uid IS NULL) = (job_version IS NULL)),
+    CHECK (origin <> 1 OR (job_uid IS NOT NULL AND schedule IS NOT NULL AND nominal_time IS NOT NULL))
+) {by_key}
+;
+-- What waits, best first: release reads the head of a lane.
+CREATE INDEX run_ready ON run (ready_lane, priority DESC, fairness_key, due_time, id) WHERE ready_lane IS NOT NULL
+;
+CREATE INDEX run_wake ON run (wake_time) WHERE wake_time IS NOT NULL
+;
+CREATE INDEX run_deadline ON run (deadline_time) WHERE deadline_time IS NOT NULL
+;
+-- Attempts that may still change their run, by worker: Hello and expiry read them.
+CREATE INDEX run_open ON run (worker_id) WHERE open_token IS NOT NULL
+;
+-- Attempts that somebody wants stopped; few.
+CREATE INDEX run_stop ON run (worker_id) WHERE stop_deadline IS NOT NULL
+;
+-- Runs of a job that are not over: overlap, idle checks, deleted jobs.
+CREATE INDEX run_unfinished ON run (job_uid) WHERE end_time IS NULL AND job_uid IS NOT NULL
+;
+-- Runs that failed or took too long: few, and what people look for among many.
+CREATE INDEX run_dead ON run (id) WHERE dead_time IS NOT NULL
+;
+CREATE INDEX run_job ON run (job_uid, id) WHERE job_uid IS NOT NULL
+;
+-- No schedule instant becomes two runs.
+CREATE UNIQUE INDEX run_instant ON run (job_uid, nominal_time) WHERE origin = 1
+;
+CREATE TABLE run_data (
+    run_id {id} NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    kind SMALLINT NOT NULL CHECK (kind IN (1, 2)),
+    data {bytes} NOT NULL,
+    PRIMARY KEY (run_id, kind)
+)
+;
+-- Attempts that ended without success. `reported`: the worker said so, and a repeat of its report is a duplicate.
+CREATE TABLE attempt_end (
+    run_id {id} NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    attempt BIGINT NOT NULL CHECK (attempt > 0),
+    state SMALLINT NOT NULL CHECK (state BETWEEN 4 AND 9),
+    reported BOOLEAN NOT NULL,
+    cause TEXT NOT NULL,
+    failure TEXT,
+    worker_id {id},
+    lease_time BIGINT,
+    start_time BIGINT,
+    end_time BIGINT NOT NULL,
+    PRIMARY KEY (run_id, attempt)
+) {by_key}
+;
+-- Worker processes, as leases need them. `judged`: 0 the leases live, 1 they are being judged over, 2 that is done.
+CREATE TABLE worker (
+    id {id} NOT NULL PRIMARY KEY,
+    namespace_id INTEGER NOT NULL REFERENCES namespace (id),
+    epoch BIGINT NOT NULL,
+    status SMALLINT NOT NULL CHECK (status BETWEEN 1 AND 5),
+    draining BOOLEAN NOT NULL,
+    judged SMALLINT NOT NULL CHECK (judged BETWEEN 0 AND 2),
+    server_id {id} NOT NULL,
+    session_id {id} NOT NULL,
+    connect_time BIGINT NOT NULL,
+    heartbeat_time BIGINT NOT NULL,
+    lease_expire_time BIGINT NOT NULL
+) {by_key}
+;
+CREATE INDEX worker_expiry ON worker (lease_expire_time) WHERE judged < 2
+;
+CREATE INDEX worker_status ON worker (status)
+;
+-- What a worker says of itself; apart from the row that every heartbeat writes.
+CREATE TABLE worker_profile (
+    worker_id {id} NOT NULL PRIMARY KEY REFERENCES worker (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    sdk TEXT NOT NULL,
+    build_id TEXT NOT NULL,
+    capacity TEXT NOT NULL,
+    max_message BIGINT NOT NULL,
+    credential TEXT NOT NULL
+)
+;
+-- What a worker handles. `schemas` is a hash of both schemas: workers that differ in it have drifted apart.
+CREATE TABLE worker_handler (
+    worker_id {id} NOT NULL REFERENCES worker (id) ON DELETE CASCADE,
+    lane_id INTEGER NOT NULL REFERENCES lane (id),
+    schemas {bytes} NOT NULL,
+    PRIMARY KEY (worker_id, lane_id)
+) {by_key}
+;
+CREATE INDEX worker_handler_lane ON worker_handler (lane_id)
+;
+CREATE TABLE job_type (
+    namespace_id INTEGER NOT NULL REFERENCES namespace (id),
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    input_schema TEXT NOT NULL,
+    output_schema TEXT NOT NULL,
+    queues TEXT NOT NULL,
+    announce_time BIGINT NOT NULL,
+    PRIMARY KEY (namespace_id, name)
+)
+;
+-- Protection against repeats: what a request made.
+CREATE TABLE request (
+    namespace_id INTEGER NOT NULL REFERENCES namespace (id),
+    call TEXT NOT NULL,
+    id TEXT NOT NULL,
+    body {bytes} NOT NULL,
+    target {id} NOT NULL,
+    create_time BIGINT NOT NULL,
+    PRIMARY KEY (namespace_id, call, id)
+) {by_key}
+;
+CREATE INDEX request_age ON request (create_time)
+;
+-- The right to fire: one shard for now.
+CREATE TABLE shard (
+    id SMALLINT NOT NULL PRIMARY KEY,
+    epoch BIGINT NOT NULL,
+    since_time BIGINT NOT NULL,
+    server_id {id} NOT NULL
+)
+;
+CREATE TABLE account (
+    name TEXT NOT NULL PRIMARY KEY,
+    password_hash TEXT NOT NULL,
+    roles TEXT NOT NULL,
+    must_change_password BOOLEAN NOT NULL,
+    create_time BIGINT NOT NULL,
+    update_time BIGINT NOT NULL
+)
+;
+CREATE TABLE session (
+    id TEXT NOT NULL PRIMARY KEY,
+    account TEXT NOT NULL REFERENCES account (name) ON DELETE CASCADE,
+    client TEXT NOT NULL,
+    refresh_hash {bytes} NOT NULL UNIQUE,
+    create_time BIGINT NOT NULL,
+    expire_time BIGINT NOT NULL,
+    revoke_time BIGINT
+)
+;
+CREATE INDEX session_account ON session (account)
+;
+CREATE INDEX session_expiry ON session (expire_time)
+;
+-- Refresh tokens that were replaced: whoever shows one has stolen it, or was stolen from.
+CREATE TABLE used_refresh (
+    refresh_hash {bytes} NOT NULL PRIMARY KEY,
+    session_id TEXT NOT NULL REFERENCES session (id) ON DELETE CASCADE
+)
+;
+CREATE INDEX used_refresh_session ON used_refresh (session_id)
+;
+CREATE TABLE api_key (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    secret_hash {bytes} NOT NULL,
+    creator TEXT NOT NULL,
+    create_time BIGINT NOT NULL,
+    expire_time BIGINT,
+    revoke_time BIGINT,
+    last_use_time BIGINT
+)
+;
+CREATE INDEX api_key_age ON api_key (create_time, id)
+;

@@ -1,0 +1,3 @@
+//! What stands behind the engine's ports.
+
+pub mod sql;

@@ -1,0 +1,90 @@
+//! The store over SQL. SQLite today; the statements and the schema are meant for both dialects, and what differs is in
+//! [`dialect`].
+//!
+//! One file per role of the port. Three things carry all of them:
+//!
+//! * [`writer`]: one task owns the one writing connection; whatever waits when a commit ends shares the next one.
+//! * [`steps`]: a batch of events is *loaded* into memory, *decided* by the engine's transition table, and *written* set
+//!   by set. No rule is written twice: the fast statements (lease, success) are only narrower ways to write down what
+//!   the table decided.
+//! * [`rows`]: the only place where a row becomes a domain value and back.
+//!
+//! Reads that decide nothing go to a small pool of read-only connections.
+
+use std::sync::Arc;
+
+use mainspring_engine::{domain::rules::LeaseRules, ports::store::StoreResult};
+use sea_orm::DatabaseConnection;
+
+mod backup;
+mod catalog;
+mod dialect;
+mod due;
+mod expire;
+mod filter;
+mod fire;
+mod hello;
+mod identity;
+mod insert;
+mod jobs;
+mod lanes;
+mod leases;
+mod logs;
+mod names;
+mod open;
+mod outcomes;
+mod release;
+mod restricted;
+mod retention;
+mod rows;
+mod statement;
+mod steps;
+mod submit;
+mod views;
+mod writer;
+
+pub use open::{OpenError, OpenOptions, Synchronous, open};
+
+use self::{lanes::Lanes, names::JobNames, statement::BoxFuture, writer::Writer};
+
+/// The store of the embedded family: two SQLite files, held by one process.
+#[derive(Debug)]
+pub struct SqliteStore {
+    known: Arc<Known>,
+    writer: Writer,
+    reads: DatabaseConnection,
+    logs: logs::LogStore,
+    /// Where retention stands in its round through the runs.
+    round: parking_lot::Mutex<retention::Round>,
+    /// Refuses a second server as long as it lives.
+    _lock: open::DataLock,
+}
+
+/// What never changes once it is known, shared by every batch.
+#[derive(Debug)]
+struct Known {
+    rules: LeaseRules,
+    lanes: Lanes,
+    names: JobNames,
+    policies: rows::Policies,
+    specs: jobs::Specs,
+}
+
+impl SqliteStore {
+    /// Runs one batch in the writer's next transaction; answered after the commit.
+    async fn write<T, W>(&self, work: W) -> StoreResult<T>
+    where
+        T: Send + 'static,
+        W: for<'a> FnOnce(&'a writer::Tx) -> BoxFuture<'a, StoreResult<T>> + Send + 'static,
+    {
+        self.writer.write(work).await
+    }
+
+    /// Ends the writers after what they were given, and closes the files. Calls after this fail.
+    pub async fn close(&self) {
+        self.writer.close().await;
+        self.logs.close().await;
+        // Nothing is left to write; an error here would only say that the file is closed already.
+        let _ = self.reads.clone().close().await;
+    }
+}

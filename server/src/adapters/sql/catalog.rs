@@ -1,0 +1,313 @@
+//! The [`Catalog`] role: jobs and queues as people change them.
+
+use std::{collections::HashSet, sync::Arc};
+
+use async_trait::async_trait;
+use mainspring_engine::{
+    domain::{
+        ids::JobUid,
+        instant::Instant,
+        job::{Job, JobSpec, JobState, Pause},
+        names::{JobName, NamespaceName, QueueName, Scope},
+    },
+    ports::store::{
+        Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, StoreError, StoreResult, UpdateJob,
+    },
+};
+use sea_orm::Value;
+
+use super::{
+    Known, SqliteStore,
+    jobs::{ScheduleRow, insert_ledger, insert_schedules, jobs, schedules, write_schedules},
+    lanes::intern_queue,
+    rows::{json, time},
+    statement::{Cells, exec, insert, query_one},
+    submit::{REQUESTS, made, request_cells},
+    writer::Tx,
+};
+
+#[async_trait]
+impl Catalog for SqliteStore {
+    async fn create_job(&self, now: Instant, job: NewJob) -> StoreResult<CreateJob> {
+        let namespace = self.ensure_namespace(now, &job.scope.0).await?;
+        let known = Arc::clone(&self.known);
+        self.write(move |tx| Box::pin(async move { create(tx, &known, now, namespace, job).await })).await
+    }
+
+    async fn job(&self, scope: &Scope, name: &JobName) -> StoreResult<Option<Job>> {
+        let Some(namespace) = self.known.lanes.namespace(&scope.0) else { return Ok(None) };
+        Ok(jobs(&self.reads, &self.known, NAMED, named(namespace, name)).await?.pop())
+    }
+
+    async fn update_job(&self, now: Instant, update: UpdateJob) -> StoreResult<JobChange> {
+        let UpdateJob { scope, name, revision, spec } = update;
+        let change = Change { now, scope: scope.0, name, revision: Some(revision), what: What::Define(Box::new(spec)) };
+        self.change(change).await
+    }
+
+    async fn pause_job(&self, now: Instant, scope: &Scope, name: &JobName, pause: Pause) -> StoreResult<JobChange> {
+        let change =
+            Change { now, scope: scope.0.clone(), name: name.clone(), revision: None, what: What::Pause(pause) };
+        self.change(change).await
+    }
+
+    async fn resume_job(&self, now: Instant, scope: &Scope, name: &JobName) -> StoreResult<JobChange> {
+        let change = Change { now, scope: scope.0.clone(), name: name.clone(), revision: None, what: What::Resume };
+        self.change(change).await
+    }
+
+    async fn delete_job(
+        &self,
+        now: Instant,
+        scope: &Scope,
+        name: &JobName,
+        revision: Option<i64>,
+    ) -> StoreResult<JobChange> {
+        let change = Change { now, scope: scope.0.clone(), name: name.clone(), revision, what: What::Delete };
+        self.change(change).await
+    }
+
+    async fn update_queue(
+        &self,
+        now: Instant,
+        scope: &Scope,
+        queue: &QueueName,
+        settings: QueueSettings,
+    ) -> StoreResult<QueueChange> {
+        let namespace = self.ensure_namespace(now, &scope.0).await?;
+        let queue = queue.clone();
+        self.write(move |tx| Box::pin(async move { update_queue(tx, namespace, &queue, settings).await })).await
+    }
+}
+
+/// A change of one job.
+struct Change {
+    now: Instant,
+    scope: NamespaceName,
+    name: JobName,
+    revision: Option<i64>,
+    what: What,
+}
+
+enum What {
+    Define(Box<JobSpec>),
+    Pause(Pause),
+    Resume,
+    Delete,
+}
+
+impl SqliteStore {
+    async fn change(&self, change: Change) -> StoreResult<JobChange> {
+        let Some(namespace) = self.known.lanes.namespace(&change.scope) else { return Ok(JobChange::Missing) };
+        let known = Arc::clone(&self.known);
+        self.write(move |tx| Box::pin(async move { apply(tx, &known, namespace, change).await })).await
+    }
+}
+
+const NAMED: &str = "job.namespace_id = ? AND job.name = ? AND job.delete_time IS NULL";
+
+fn named(namespace: i32, name: &JobName) -> Vec<Value> {
+    vec![namespace.into(), name.as_str().into()]
+}
+
+/// A job that this transaction has just read or written.
+async fn by_uid(tx: &Tx, known: &Known, uid: JobUid) -> StoreResult<Job> {
+    let found = jobs(tx, known, "job.uid = ?", vec![uid.uuid().into()]).await?.pop();
+    found.ok_or_else(|| StoreError::Corrupt(format!("job {uid} is gone")))
+}
+
+async fn create(tx: &Tx, known: &Known, now: Instant, namespace: i32, job: NewJob) -> StoreResult<CreateJob> {
+    let NewJob { scope: _, uid, name, spec, request } = job;
+    let request = request.map(|request| ((namespace, request.call, request.id), request.body));
+    if let Some((key, body)) = &request
+        && let Some(made) = made(tx, std::slice::from_ref(key)).await?.get(key)
+    {
+        return match made.body == *body {
+            true => by_uid(tx, known, JobUid::from_uuid(made.target)).await.map(CreateJob::Replayed),
+            false => Ok(CreateJob::RequestReused),
+        };
+    }
+    if let Some(there) = jobs(tx, known, NAMED, named(namespace, &name)).await?.pop() {
+        // The same uid is the same call, tried again after an unknown commit.
+        return Ok(if there.uid == uid { CreateJob::Replayed(there) } else { CreateJob::NameTaken });
+    }
+    let values = [
+        uid.uuid().into(),
+        namespace.into(),
+        name.as_str().into(),
+        1.into(),
+        1.into(),
+        JobState::Active.code().into(),
+        spec.job_type.as_str().into(),
+        spec.queue.as_str().into(),
+        spec.owner.clone().into(),
+        time(now),
+        time(now),
+    ];
+    let into =
+        "job (uid, namespace_id, name, version, revision, state, job_type, queue, owner, create_time, update_time)";
+    insert(tx, into, vec![values], "").await?;
+    insert_version(tx, now, uid, 1, &spec).await?;
+    insert_schedules(tx, &fresh(uid, 1, false, now, &spec)).await?;
+    if let Some((key, body)) = request {
+        insert(tx, REQUESTS, vec![request_cells(now, &key, body, uid.uuid())], "").await?;
+    }
+    by_uid(tx, known, uid).await.map(CreateJob::Created)
+}
+
+async fn insert_version(tx: &Tx, now: Instant, uid: JobUid, version: i64, spec: &JobSpec) -> StoreResult<()> {
+    let values = [
+        uid.uuid().into(),
+        version.into(),
+        json(spec)?.into(),
+        spec.payload.content_type.clone().into(),
+        spec.payload.data.clone().into(),
+        time(now),
+    ];
+    let into = "job_version (job_uid, version, spec, payload_type, payload, create_time)";
+    insert(tx, into, vec![values], "").await.map(drop)
+}
+
+/// Schedules of a definition that begin at `now`.
+fn fresh(job: JobUid, version: i64, paused: bool, now: Instant, spec: &JobSpec) -> Vec<ScheduleRow> {
+    let row = |schedule: &mainspring_engine::domain::job::ScheduleSpec| ScheduleRow {
+        job,
+        name: schedule.name.clone(),
+        version,
+        paused,
+        cursor: now,
+        next: schedule.next_after(now),
+        open: None,
+    };
+    spec.schedules.iter().map(row).collect()
+}
+
+async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreResult<JobChange> {
+    let Change { now, scope: _, name, revision, what } = change;
+    let Some(job) = jobs(tx, known, NAMED, named(namespace, &name)).await?.pop() else {
+        return Ok(JobChange::Missing);
+    };
+    if revision.is_some_and(|revision| revision != job.revision) {
+        return Ok(JobChange::RevisionMismatch);
+    }
+    let same = match &what {
+        What::Define(spec) => **spec == job.spec,
+        What::Resume => job.pause.is_none(),
+        What::Pause(_) | What::Delete => false,
+    };
+    if same {
+        return Ok(JobChange::Unchanged(job));
+    }
+    let rows = schedules(tx, &[job.uid.uuid()]).await?;
+    if rows.iter().any(|row| row.next.is_some_and(|next| next <= now)) {
+        return Ok(JobChange::Unsettled);
+    }
+    match what {
+        What::Define(spec) => define(tx, now, &job, rows, &spec).await?,
+        What::Pause(pause) => set_pause(tx, now, &job, Some(pause)).await?,
+        What::Resume => set_pause(tx, now, &job, None).await?,
+        What::Delete => {
+            delete(tx, now, &job, rows).await?;
+            return Ok(JobChange::Done(job));
+        }
+    }
+    by_uid(tx, known, job.uid).await.map(JobChange::Done)
+}
+
+async fn define(tx: &Tx, now: Instant, job: &Job, rows: Vec<ScheduleRow>, spec: &JobSpec) -> StoreResult<()> {
+    let version = job.version + 1;
+    insert_version(tx, now, job.uid, version, spec).await?;
+    let values = vec![
+        version.into(),
+        JobState::Active.code().into(),
+        spec.job_type.as_str().into(),
+        spec.queue.as_str().into(),
+        spec.owner.clone().into(),
+        time(now),
+        job.uid.uuid().into(),
+    ];
+    let sql = "UPDATE job SET version = ?, revision = revision + 1, state = ?, job_type = ?, queue = ?, owner = ?, \
+         update_time = ? WHERE uid = ?";
+    exec(tx, sql, values).await?;
+    let wanted = fresh(job.uid, version, job.pause.is_some(), now, spec);
+    let names: HashSet<_> = wanted.iter().map(|row| row.name.clone()).collect();
+    let (kept, gone): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| names.contains(&row.name));
+    close(tx, gone).await?;
+    let mut changed = Vec::new();
+    let mut added = Vec::new();
+    for row in wanted {
+        match kept.iter().find(|old| old.name == row.name) {
+            // Nothing of the old rule is open before now, and nothing of the new one counts before it.
+            Some(old) => {
+                changed.push((ScheduleRow { cursor: old.cursor.max(now), open: old.open.clone(), ..row }, old.cursor))
+            }
+            None => added.push(row),
+        }
+    }
+    write_schedules(tx, &changed).await?;
+    insert_schedules(tx, &added).await
+}
+
+/// Takes schedules out; what became of their instants is kept.
+async fn close(tx: &Tx, rows: Vec<ScheduleRow>) -> StoreResult<()> {
+    for row in &rows {
+        let values = vec![row.job.uuid().into(), row.name.as_str().into()];
+        exec(tx, "DELETE FROM schedule WHERE job_uid = ? AND name = ?", values).await?;
+    }
+    let ranges = rows.into_iter().filter_map(|row| Some((row.job, row.name, row.open?)));
+    insert_ledger(tx, ranges.collect()).await
+}
+
+async fn set_pause(tx: &Tx, now: Instant, job: &Job, pause: Option<Pause>) -> StoreResult<()> {
+    let paused = pause.is_some();
+    let (since, note, actor) = match pause {
+        Some(Pause { note, actor, time }) => (Some(time.as_micros()), Some(note), Some(actor)),
+        None => (None, None, None),
+    };
+    let values = vec![since.into(), note.into(), actor.into(), time(now), job.uid.uuid().into()];
+    let sql = "UPDATE job SET revision = revision + 1, pause_time = ?, pause_note = ?, pause_actor = ?, update_time = ? \
+         WHERE uid = ?";
+    exec(tx, sql, values).await?;
+    exec(tx, "UPDATE schedule SET paused = ? WHERE job_uid = ?", vec![paused.into(), job.uid.uuid().into()]).await?;
+    Ok(())
+}
+
+async fn delete(tx: &Tx, now: Instant, job: &Job, rows: Vec<ScheduleRow>) -> StoreResult<()> {
+    let values = vec![time(now), time(now), job.uid.uuid().into()];
+    let sql = "UPDATE job SET revision = revision + 1, delete_time = ?, update_time = ? WHERE uid = ?";
+    exec(tx, sql, values).await?;
+    close(tx, rows).await
+}
+
+async fn update_queue(tx: &Tx, namespace: i32, queue: &QueueName, settings: QueueSettings) -> StoreResult<QueueChange> {
+    let QueueSettings { paused, concurrency_limit, revision } = settings;
+    let sql = "SELECT revision, concurrency_limit FROM queue WHERE namespace_id = ? AND name = ?";
+    let there = query_one(tx, sql, vec![namespace.into(), queue.as_str().into()]).await?;
+    let there: Option<(i64, i64)> = match there {
+        Some(row) => {
+            let mut cells = Cells::of(&row);
+            Some((cells.next()?, cells.next()?))
+        }
+        None => None,
+    };
+    if revision.is_some() && revision != there.map(|(revision, _)| revision) {
+        return Ok(QueueChange::RevisionMismatch);
+    }
+    let id = intern_queue(tx, namespace, queue).await?;
+    if let Some((paused, note)) = paused {
+        exec(tx, "UPDATE queue SET paused = ?, note = ? WHERE id = ?", vec![paused.into(), note.into(), id.into()])
+            .await?;
+    }
+    if let Some(limit) = concurrency_limit {
+        // A queue without a limit has no counter; the first limit counts what is at workers now.
+        let sql = "UPDATE queue SET concurrency_limit = ?, in_flight = CASE WHEN ? = 0 THEN 0 WHEN concurrency_limit > 0 \
+             THEN in_flight ELSE (SELECT count(*) FROM run WHERE open_token IS NOT NULL AND state IN (3, 4) \
+             AND lane_id IN (SELECT lane.id FROM lane WHERE lane.queue_id = queue.id)) END WHERE id = ?";
+        let limit = i64::from(limit);
+        exec(tx, sql, vec![limit.into(), limit.into(), id.into()]).await?;
+    }
+    if there.is_some() {
+        exec(tx, "UPDATE queue SET revision = revision + 1 WHERE id = ?", vec![id.into()]).await?;
+    }
+    Ok(QueueChange::Done)
+}

@@ -1,0 +1,145 @@
+//! The [`Due`] role: who may fire, what is due, and timed runs. Firing itself is in [`super::fire`].
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mainspring_engine::{
+    domain::{
+        fire::Position,
+        ids::{JobUid, RunId, ServerId},
+        instant::Instant,
+        job::JobState,
+        ledger::{Fate, Range, append},
+        transition::Event,
+    },
+    ports::store::{Due, DueSchedule, Fired, Firing, Moved, ShardLease, StoreError, StoreResult},
+};
+use sea_orm::QueryResult;
+
+use super::{
+    Known, SqliteStore, fire,
+    jobs::{SCHEDULE, SPEC, ScheduleRow, insert_ledger, schedules, write_schedules},
+    rows::{maybe, name, time},
+    statement::{Cells, exec, query, query_one, single},
+    steps::{Steps, columns},
+    writer::Tx,
+};
+
+/// The one shard of the embedded family.
+pub(super) const SHARD: i32 = 0;
+
+/// Runs whose time has come.
+pub(super) const WAKING: &str =
+    "FROM run WHERE wake_time IS NOT NULL AND wake_time <= ? ORDER BY wake_time, id LIMIT ?";
+
+#[async_trait]
+impl Due for SqliteStore {
+    async fn take_shard(&self, now: Instant, server: ServerId) -> StoreResult<ShardLease> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                let sql = "INSERT INTO shard (id, epoch, since_time, server_id) VALUES (?, 1, ?, ?) ON CONFLICT (id) \
+                     DO UPDATE SET epoch = shard.epoch + 1, since_time = excluded.since_time, \
+                     server_id = excluded.server_id";
+                exec(tx, sql, vec![SHARD.into(), time(now), server.uuid().into()]).await?;
+                let row = query_one(tx, "SELECT epoch FROM shard WHERE id = ?", vec![SHARD.into()]).await?;
+                let row = row.ok_or_else(|| StoreError::Corrupt("the shard is gone".into()))?;
+                Ok(ShardLease { epoch: single(&row)?, since: now })
+            })
+        })
+        .await
+    }
+
+    async fn due(&self, until: Instant, job: Option<JobUid>, limit: usize) -> StoreResult<Vec<DueSchedule>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut values = vec![time(until)];
+        values.extend(job.map(|job| job.uuid().into()));
+        values.push(limit.into());
+        let rows = query(&self.reads, due_sql(job.is_some()), values).await?;
+        rows.iter().map(|row| due_schedule(row, &self.known)).collect()
+    }
+
+    async fn fire(&self, now: Instant, shard: ShardLease, firings: Vec<Firing>) -> StoreResult<Vec<Fired>> {
+        self.ensure_lanes(now, &firings.iter().map(|firing| fire::lane(&firing.due)).collect::<Vec<_>>()).await?;
+        let known = Arc::clone(&self.known);
+        self.write(move |tx| Box::pin(async move { fire::fire(tx, &known, now, shard, &firings).await })).await
+    }
+
+    async fn fail_schedule(&self, now: Instant, due: &DueSchedule, why: &str) -> StoreResult<()> {
+        let (due, why) = (due.clone(), why.to_owned());
+        self.write(move |tx| Box::pin(async move { fail_schedule(tx, now, &due, &why).await })).await
+    }
+
+    async fn wake(&self, now: Instant, limit: usize) -> StoreResult<Vec<Moved>> {
+        let known = Arc::clone(&self.known);
+        self.write(move |tx| Box::pin(async move { wake(tx, &known, now, limit).await })).await
+    }
+
+    async fn next_due(&self) -> StoreResult<Option<Instant>> {
+        let sql = "SELECT (SELECT min(next_time) FROM schedule WHERE next_time IS NOT NULL), \
+             (SELECT min(wake_time) FROM run WHERE wake_time IS NOT NULL)";
+        let Some(row) = query_one(&self.reads, sql, Vec::new()).await? else { return Ok(None) };
+        let mut cells = Cells::of(&row);
+        let (schedule, run) = (maybe(cells.next()?), maybe(cells.next()?));
+        Ok([schedule, run].into_iter().flatten().min())
+    }
+}
+
+/// Schedules that are due; those of one job where asked.
+pub(super) fn due_sql(of_job: bool) -> String {
+    let of_job = if of_job { "AND schedule.job_uid = ?" } else { "" };
+    format!(
+        "SELECT {SCHEDULE}, job.name, job.namespace_id, {SPEC} FROM schedule JOIN job ON job.uid = schedule.job_uid \
+         JOIN job_version ON job_version.job_uid = schedule.job_uid AND job_version.version = schedule.version \
+         WHERE schedule.next_time IS NOT NULL AND schedule.next_time <= ? {of_job} \
+         ORDER BY schedule.next_time LIMIT ?"
+    )
+}
+
+fn due_schedule(row: &QueryResult, known: &Known) -> StoreResult<DueSchedule> {
+    let mut cells = Cells::of(row);
+    let ScheduleRow { job, name: schedule, version, paused, cursor, next: _, open: _ } = ScheduleRow::read(&mut cells)?;
+    Ok(DueSchedule {
+        job,
+        job_name: name(cells.next()?)?,
+        namespace: known.lanes.namespace_name(cells.next()?)?,
+        schedule,
+        spec: known.specs.read(&mut cells)?,
+        position: Position { cursor, version, paused },
+    })
+}
+
+/// Whether a schedule still stands where it was evaluated.
+pub(super) fn still_at(row: &ScheduleRow, position: &Position) -> bool {
+    let Position { cursor, version, paused } = position;
+    row.cursor == *cursor && row.version == *version && row.paused == *paused
+}
+
+async fn fail_schedule(tx: &Tx, now: Instant, due: &DueSchedule, why: &str) -> StoreResult<()> {
+    let rows = schedules(tx, &[due.job.uuid()]).await?;
+    let row = rows.into_iter().find(|row| row.name == due.schedule && still_at(row, &due.position));
+    let Some(row) = row else { return Ok(()) };
+    let cursor = row.cursor;
+    let at = row.next.unwrap_or(now);
+    let (open, closed) = append(row.open.clone(), [Range::one(row.version, at, Fate::Error, why)]);
+    let failed = ScheduleRow { cursor: cursor.max(at), next: None, open, ..row };
+    let closed = closed.into_iter().map(|range| (failed.job, failed.name.clone(), range)).collect();
+    insert_ledger(tx, closed).await?;
+    write_schedules(tx, &[(failed, cursor)]).await?;
+    let values = vec![JobState::Error.code().into(), time(now), due.job.uuid().into()];
+    exec(tx, "UPDATE job SET state = ?, revision = revision + 1, update_time = ? WHERE uid = ?", values).await?;
+    Ok(())
+}
+
+async fn wake(tx: &Tx, known: &Arc<Known>, now: Instant, limit: usize) -> StoreResult<Vec<Moved>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = query(tx, format!("SELECT {} {WAKING}", columns()), vec![time(now), limit.into()]).await?;
+    let mut steps = Steps::begin(tx, known, now).await?;
+    steps.take(tx, &rows).await?;
+    let mut moved = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let run = RunId::from_uuid(Cells::of(row).next()?);
+        moved.extend(steps.apply(run, &Event::Due).and_then(Result::ok));
+    }
+    steps.save(tx).await?;
+    Ok(moved)
+}

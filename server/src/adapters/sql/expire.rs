@@ -1,0 +1,79 @@
+//! Expiry: judging workers that were not heard, run by run.
+//!
+//! A worker is marked before its runs are taken back, in as many steps as it takes. A heartbeat in between clears the
+//! mark and learns by it ([`RenewalAnswer::Lapsed`](mainspring_engine::ports::store::RenewalAnswer)) that some of what its
+//! session believes is no longer true.
+
+use std::sync::Arc;
+
+use mainspring_engine::{
+    domain::{
+        ids::{RunId, WorkerId},
+        instant::Instant,
+        transition::Event,
+        worker::WorkerStatus,
+    },
+    ports::store::{Moved, StoreResult},
+};
+use uuid::Uuid;
+
+use super::{
+    Known,
+    rows::time,
+    statement::{Cells, exec, query, single},
+    steps::{Steps, columns},
+    writer::Tx,
+};
+
+/// Workers looked at in one step.
+const WORKERS: i64 = 1_000;
+
+/// One step; with whether there is more to do.
+pub(super) async fn expire(
+    tx: &Tx,
+    known: &Arc<Known>,
+    now: Instant,
+    before: Instant,
+    limit: usize,
+) -> StoreResult<(Vec<Moved>, bool)> {
+    let sql = "SELECT id FROM worker WHERE judged < 2 AND lease_expire_time < ? ORDER BY lease_expire_time LIMIT ?";
+    let rows = query(tx, sql, vec![time(before), WORKERS.into()]).await?;
+    let workers: Vec<WorkerId> =
+        rows.iter().map(|row| single(row).map(WorkerId::from_uuid)).collect::<Result<_, _>>()?;
+    let mut more = workers.len() as i64 == WORKERS;
+    let mut steps = Steps::begin(tx, known, now).await?;
+    let mut moved = Vec::new();
+    for worker in workers {
+        let room = limit.saturating_sub(moved.len());
+        let (taken, done) = judge(tx, &mut steps, worker, room).await?;
+        moved.extend(taken);
+        let (gone, lost) = (WorkerStatus::Gone.code(), WorkerStatus::Lost.code());
+        let judged = if done { 2 } else { 1 };
+        let values = vec![judged.into(), gone.into(), gone.into(), lost.into(), worker.uuid().into()];
+        let sql = "UPDATE worker SET judged = ?, status = CASE WHEN status = ? THEN ? ELSE ? END WHERE id = ?";
+        exec(tx, sql, values).await?;
+        if !done {
+            more = true;
+            break;
+        }
+    }
+    steps.save(tx).await?;
+    Ok((moved, more))
+}
+
+/// Ends at most `room` leases of a worker; with whether that was all.
+async fn judge(tx: &Tx, steps: &mut Steps, worker: WorkerId, room: usize) -> StoreResult<(Vec<Moved>, bool)> {
+    let asked = i64::try_from(room.saturating_add(1)).unwrap_or(i64::MAX);
+    let sql = format!(
+        "SELECT {} FROM run WHERE worker_id = ? AND open_token IS NOT NULL AND state IN (3, 4) ORDER BY id LIMIT ?",
+        columns()
+    );
+    let rows = query(tx, sql, vec![worker.uuid().into(), asked.into()]).await?;
+    steps.take(tx, &rows).await?;
+    let mut moved = Vec::new();
+    for row in rows.iter().take(room) {
+        let run = RunId::from_uuid(Cells::of(row).next::<Uuid>()?);
+        moved.extend(steps.apply(run, &Event::Expire).and_then(Result::ok));
+    }
+    Ok((moved, rows.len() <= room))
+}

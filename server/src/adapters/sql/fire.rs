@@ -1,0 +1,237 @@
+//! Firing: what a server evaluated becomes runs, ledger entries and cursors, all in one transaction.
+//!
+//! The evaluation came from a read that may be old by now. So the epoch of the shard, and cursor, version and pause of each
+//! schedule are compared again here; a firing whose schedule has moved does nothing at all. What depends on other rows,
+//! namely whether the instant has a run already and whether a run of the job is not over, is decided here and only here.
+
+use std::collections::{HashMap, HashSet};
+
+use mainspring_engine::{
+    domain::{
+        fire::{Entry, Evaluation},
+        ids::{JobUid, RunId},
+        instant::Instant,
+        job::{JobState, Overlap},
+        ledger::{Fate, Range, append},
+        names::{Lane, ScheduleName},
+        run::RunOrigin,
+    },
+    ports::store::{DueSchedule, Fired, Firing, ShardLease, StoreError, StoreResult},
+};
+use uuid::Uuid;
+
+use super::{
+    Known,
+    due::{SHARD, still_at},
+    insert::{Row, insert_runs},
+    jobs::{ScheduleRow, base_state, insert_ledger, schedules, write_schedules},
+    rows::time,
+    statement::{Cells, chunks, exec, query, query_in, query_one, single, tuples},
+    submit::unfinished,
+    writer::Tx,
+};
+
+/// The lane of a schedule's runs.
+pub(super) fn lane(due: &DueSchedule) -> Lane {
+    Lane { namespace: due.namespace.clone(), queue: due.spec.queue.clone(), job_type: due.spec.job_type.clone() }
+}
+
+/// Everything a batch of firings decides on.
+struct Firings {
+    schedules: HashMap<(JobUid, ScheduleName), (ScheduleRow, Instant)>,
+    states: HashMap<JobUid, JobState>,
+    unfinished: HashSet<JobUid>,
+    instants: HashSet<(JobUid, Instant)>,
+    changed: HashSet<(JobUid, ScheduleName)>,
+    closed: Vec<(JobUid, ScheduleName, Range)>,
+    completed: Vec<JobUid>,
+}
+
+/// A run that a firing makes.
+#[derive(Clone, Copy)]
+struct Made {
+    id: RunId,
+    nominal: Instant,
+    late: bool,
+}
+
+pub(super) async fn fire(
+    tx: &Tx,
+    known: &Known,
+    now: Instant,
+    shard: ShardLease,
+    firings: &[Firing],
+) -> StoreResult<Vec<Fired>> {
+    let epoch = query_one(tx, "SELECT epoch FROM shard WHERE id = ?", vec![SHARD.into()]).await?;
+    if epoch.map(|row| single::<i64>(&row)).transpose()? != Some(shard.epoch) {
+        return Ok(firings.iter().map(|_| Fired::NotOwner).collect());
+    }
+    let mut around = Firings::read(tx, firings).await?;
+    // Per firing: how many runs it made and whether its job is over; nothing where it was overtaken.
+    let mut decided = Vec::with_capacity(firings.len());
+    let mut made = Vec::new();
+    for firing in firings {
+        let Some(runs) = around.decide(firing) else {
+            decided.push(None);
+            continue;
+        };
+        decided.push(Some((runs.len(), around.complete(firing.due.job))));
+        made.extend(runs.into_iter().map(|run| (&firing.due, run)));
+    }
+    let lanes = made
+        .iter()
+        .map(|(due, _)| known.lanes.find(&lane(due)).ok_or_else(|| StoreError::Corrupt("a lane has no number".into())))
+        .collect::<StoreResult<Vec<_>>>()?;
+    let no_headers = std::collections::BTreeMap::new();
+    let rows = made.iter().zip(&lanes).map(|((due, run), lane)| Row {
+        id: run.id,
+        lane,
+        job: Some((due.job, &due.job_name, due.position.version)),
+        origin: RunOrigin::Schedule,
+        instant: Some((&due.schedule, run.nominal)),
+        late: run.late,
+        due: run.nominal,
+        priority: due.spec.priority,
+        fairness_key: &due.spec.fairness_key,
+        labels: &due.spec.labels,
+        headers: &no_headers,
+        payload: &due.spec.payload,
+        policy: &due.spec.policy,
+        request: None,
+        note: "",
+        parent: None,
+    });
+    let mut moved = insert_runs(tx, now, rows.collect()).await?.into_iter();
+    around.save(tx, now).await?;
+    let answers = decided.into_iter().map(|decided| match decided {
+        Some((runs, completed)) => Fired::Done { runs: moved.by_ref().take(runs).collect(), completed },
+        None => Fired::Overtaken,
+    });
+    Ok(answers.collect())
+}
+
+impl Firings {
+    async fn read(tx: &Tx, firings: &[Firing]) -> StoreResult<Self> {
+        let mut jobs: Vec<Uuid> = firings.iter().map(|firing| firing.due.job.uuid()).collect();
+        jobs.sort_unstable();
+        jobs.dedup();
+        let rows = schedules(tx, &jobs).await?;
+        let mut states = HashMap::new();
+        for row in query_in(tx, "SELECT uid, state FROM job WHERE delete_time IS NULL AND uid IN", &jobs, "").await? {
+            let mut cells = Cells::of(&row);
+            states.insert(JobUid::from_uuid(cells.next()?), base_state(&mut cells)?);
+        }
+        let skipping = firings.iter().filter(|firing| firing.due.spec.overlap == Overlap::Skip);
+        let unfinished = unfinished(tx, skipping.map(|firing| firing.due.job)).await?;
+        let mut named = Vec::new();
+        for firing in firings {
+            for entry in &firing.evaluation.entries {
+                if let Entry::Run { nominal, .. } = entry {
+                    named.push((firing.due.job, *nominal));
+                }
+            }
+        }
+        Ok(Self {
+            schedules: rows.into_iter().map(|row| ((row.job, row.name.clone()), (row.clone(), row.cursor))).collect(),
+            states,
+            unfinished: unfinished.into_keys().collect(),
+            instants: fired(tx, &named).await?,
+            changed: HashSet::new(),
+            closed: Vec::new(),
+            completed: Vec::new(),
+        })
+    }
+
+    /// What one firing comes to; none where its schedule has moved.
+    fn decide(&mut self, firing: &Firing) -> Option<Vec<Made>> {
+        let Firing { due, evaluation, run_ids } = firing;
+        let key = (due.job, due.schedule.clone());
+        if !self.states.contains_key(&due.job) || !still_at(&self.schedules.get(&key)?.0, &due.position) {
+            return None;
+        }
+        let mut ids = run_ids.iter();
+        let mut runs = Vec::new();
+        let mut ranges = Vec::new();
+        let Evaluation { cursor, next, entries } = evaluation;
+        for entry in entries {
+            let range = match entry {
+                Entry::Fate(range) => range.clone(),
+                Entry::Run { nominal, late } => {
+                    let id = ids.next().copied()?;
+                    let fate = self.fate(due, *nominal);
+                    if fate == Fate::Fired {
+                        self.instants.insert((due.job, *nominal));
+                        self.unfinished.insert(due.job);
+                        runs.push(Made { id, nominal: *nominal, late: *late });
+                    }
+                    Range::one(due.position.version, *nominal, fate, "")
+                }
+            };
+            ranges.push(range);
+        }
+        let (row, _) = self.schedules.get_mut(&key)?;
+        let (open, closed) = append(row.open.take(), ranges);
+        (row.open, row.cursor, row.next) = (open, *cursor, *next);
+        self.closed.extend(closed.into_iter().map(|range| (key.0, key.1.clone(), range)));
+        self.changed.insert(key);
+        Some(runs)
+    }
+
+    fn fate(&self, due: &DueSchedule, nominal: Instant) -> Fate {
+        if self.instants.contains(&(due.job, nominal)) {
+            return Fate::United;
+        }
+        match due.spec.overlap {
+            Overlap::Skip if self.unfinished.contains(&due.job) => Fate::SkippedOverlap,
+            Overlap::Skip | Overlap::Allow => Fate::Fired,
+        }
+    }
+
+    /// Whether a job has just had its last instant.
+    fn complete(&mut self, job: JobUid) -> bool {
+        let over = self.schedules.iter().filter(|((of, _), _)| *of == job).all(|(_, (row, _))| row.next.is_none());
+        let ends = over && self.states.get(&job) == Some(&JobState::Active);
+        if ends {
+            self.states.insert(job, JobState::Completed);
+            self.completed.push(job);
+        }
+        ends
+    }
+
+    async fn save(mut self, tx: &Tx, now: Instant) -> StoreResult<()> {
+        let changed: Vec<_> = self.changed.iter().filter_map(|key| self.schedules.remove(key)).collect();
+        let written = write_schedules(tx, &changed).await?;
+        if written != changed.len() as u64 {
+            return Err(StoreError::Conflict("a schedule moved while it was fired".into()));
+        }
+        insert_ledger(tx, self.closed).await?;
+        for job in self.completed {
+            let values = vec![JobState::Completed.code().into(), time(now), job.uuid().into()];
+            exec(tx, "UPDATE job SET state = ?, revision = revision + 1, update_time = ? WHERE uid = ?", values)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Which of these instants have a run.
+async fn fired(tx: &Tx, named: &[(JobUid, Instant)]) -> StoreResult<HashSet<(JobUid, Instant)>> {
+    let mut found = HashSet::new();
+    for piece in chunks(named) {
+        let values = piece.iter().flat_map(|(job, at)| [job.uuid().into(), time(*at)]).collect();
+        for row in query(tx, instants_sql(piece.len()), values).await? {
+            let mut cells = Cells::of(&row);
+            found.insert((JobUid::from_uuid(cells.next()?), Instant::from_micros(cells.next()?)));
+        }
+    }
+    Ok(found)
+}
+
+/// Which of `count` instants have a run.
+pub(super) fn instants_sql(count: usize) -> String {
+    format!(
+        "WITH t(job_uid, nominal_time) AS (VALUES {}) SELECT t.job_uid, t.nominal_time FROM t CROSS JOIN run \
+         ON run.job_uid = t.job_uid AND run.nominal_time = t.nominal_time WHERE run.origin = 1",
+        tuples(count, 2)
+    )
+}

@@ -1,0 +1,267 @@
+//! Hello: a session takes its worker's leases over, and what the worker holds is compared with the rows.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
+
+use mainspring_engine::{
+    domain::{
+        attempt::{AttemptKey, AttemptState},
+        ids::{RunId, ServerId, SessionId},
+        instant::Instant,
+        names::{JobType, Lane, QueueName},
+        payload::Payload,
+        transition::Event,
+        worker::{AbandonReason, Handler, Hello, WorkerStatus},
+    },
+    ports::store::{HelloAnswer, Moved, Owner, StoreError, StoreResult, Verdict},
+};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::{
+    Known,
+    leases::{EXTRAS, Extras, dispatchable, owners, stop_reason},
+    rows::{json, read_json, time},
+    statement::{Cells, exec, insert, query, query_one, single},
+    steps::{Steps, columns},
+    writer::Tx,
+};
+
+/// A session to be opened.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) namespace: i32,
+    pub(super) server: ServerId,
+    pub(super) session: SessionId,
+    pub(super) hello: Hello,
+    pub(super) expire_time: Instant,
+}
+
+/// The lanes a worker takes work from.
+pub(super) fn lanes(hello: &Hello) -> Vec<Lane> {
+    let lane = |handler: &Handler| Lane {
+        namespace: hello.namespace.clone(),
+        queue: handler.queue.clone(),
+        job_type: handler.job_type.clone(),
+    };
+    hello.handlers.iter().map(lane).collect()
+}
+
+/// Opens the session, or finds that a later one is there.
+pub(super) async fn open(tx: &Tx, known: &Arc<Known>, now: Instant, opening: Opening) -> StoreResult<HelloAnswer> {
+    let worker = opening.hello.worker;
+    let before = owners(tx, &[worker]).await?.remove(&worker);
+    // The epoch counts the streams of the process, so a Hello that was delayed can never take a later one's place.
+    if before.is_some_and(|row| row.epoch >= opening.hello.epoch || row.namespace != opening.namespace) {
+        return Ok(HelloAnswer::Superseded);
+    }
+    let draining = before.is_some_and(|row| row.draining);
+    let Opening { namespace, server, session, hello, expire_time } = opening;
+    let Hello { worker, epoch, name, namespace: _, labels, sdk, build_id, handlers, capacity, in_flight, .. } = &hello;
+    let status = if draining { WorkerStatus::Draining } else { WorkerStatus::Connected };
+    let values = vec![
+        worker.uuid().into(),
+        namespace.into(),
+        (*epoch).into(),
+        status.code().into(),
+        draining.into(),
+        server.uuid().into(),
+        session.uuid().into(),
+        time(now),
+        time(now),
+        time(expire_time),
+    ];
+    let sql = "INSERT INTO worker (id, namespace_id, epoch, status, draining, judged, server_id, session_id, \
+         connect_time, heartbeat_time, lease_expire_time) VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?) \
+         ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, status = excluded.status, judged = 0, \
+         server_id = excluded.server_id, session_id = excluded.session_id, connect_time = excluded.connect_time, \
+         heartbeat_time = excluded.heartbeat_time, lease_expire_time = excluded.lease_expire_time";
+    exec(tx, sql, values).await?;
+    let values = vec![
+        worker.uuid().into(),
+        name.clone().into(),
+        json(labels)?.into(),
+        sdk.clone().into(),
+        build_id.clone().into(),
+        json(capacity)?.into(),
+        i64::try_from(hello.max_message).unwrap_or(i64::MAX).into(),
+        hello.credential.clone().into(),
+    ];
+    let sql = "INSERT INTO worker_profile (worker_id, name, labels, sdk, build_id, capacity, max_message, \
+         credential) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (worker_id) DO UPDATE SET name = excluded.name, \
+         labels = excluded.labels, sdk = excluded.sdk, build_id = excluded.build_id, \
+         capacity = excluded.capacity, max_message = excluded.max_message, credential = excluded.credential";
+    exec(tx, sql, values).await?;
+    write_handlers(tx, known, &hello).await?;
+    announce(tx, now, namespace, handlers).await?;
+    let listed = in_flight.iter().map(|held| held.key).collect();
+    let owner = Owner { worker: *worker, epoch: *epoch };
+    let (verdicts, moved) = compare(tx, known, now, owner, namespace, listed, true).await?;
+    Ok(HelloAnswer::Welcome { verdicts, moved, draining })
+}
+
+/// Replaces what a worker handles.
+async fn write_handlers(tx: &Tx, known: &Known, hello: &Hello) -> StoreResult<()> {
+    exec(tx, "DELETE FROM worker_handler WHERE worker_id = ?", vec![hello.worker.uuid().into()]).await?;
+    let mut rows = BTreeMap::new();
+    for (handler, lane) in hello.handlers.iter().zip(lanes(hello)) {
+        let lane = known.lanes.find(&lane).ok_or_else(|| StoreError::Corrupt(format!("lane {lane} has no number")))?;
+        let mut schemas = Sha256::new();
+        schemas.update(&handler.input_schema);
+        schemas.update([0]);
+        schemas.update(&handler.output_schema);
+        let schemas = schemas.finalize().to_vec();
+        rows.insert(lane.id, [hello.worker.uuid().into(), lane.id.into(), schemas.into()]);
+    }
+    insert(tx, "worker_handler (worker_id, lane_id, schemas)", rows.into_values().collect(), "").await.map(drop)
+}
+
+/// Makes a worker's job types known. What is announced last is what people see.
+async fn announce(tx: &Tx, now: Instant, namespace: i32, handlers: &[Handler]) -> StoreResult<()> {
+    let mut types: BTreeMap<&JobType, (&Handler, BTreeSet<QueueName>)> = BTreeMap::new();
+    for handler in handlers {
+        let (_, queues) = types.entry(&handler.job_type).or_insert_with(|| (handler, BTreeSet::new()));
+        queues.insert(handler.queue.clone());
+    }
+    for (job_type, (handler, mut queues)) in types {
+        let key = || vec![namespace.into(), job_type.as_str().into()];
+        let sql = "SELECT queues FROM job_type WHERE namespace_id = ? AND name = ?";
+        if let Some(row) = query_one(tx, sql, key()).await? {
+            queues.extend(read_json::<BTreeSet<QueueName>>(&single::<String>(&row)?)?);
+        }
+        let Handler { job_type: _, queue: _, description, input_schema, output_schema } = handler;
+        let mut values = key();
+        values.extend([description.clone().into(), input_schema.clone().into(), output_schema.clone().into()]);
+        values.extend([json(&queues)?.into(), time(now)]);
+        let sql = "INSERT INTO job_type (namespace_id, name, description, input_schema, output_schema, queues, \
+             announce_time) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (namespace_id, name) DO UPDATE SET \
+             description = excluded.description, input_schema = excluded.input_schema, \
+             output_schema = excluded.output_schema, queues = excluded.queues, announce_time = excluded.announce_time";
+        exec(tx, sql, values).await?;
+    }
+    Ok(())
+}
+
+/// Verdicts on what a worker lists, and what was done to its runs.
+pub(super) type Compared = (Vec<(AttemptKey, Verdict)>, Vec<Moved>);
+
+/// [`compare`] for a session that is there; nothing where it has passed.
+pub(super) async fn reconcile(
+    tx: &Tx,
+    known: &Arc<Known>,
+    now: Instant,
+    owner: Owner,
+    listed: Vec<AttemptKey>,
+) -> StoreResult<Option<Compared>> {
+    let row = owners(tx, &[owner.worker]).await?.remove(&owner.worker);
+    let Some(row) = row.filter(|row| row.epoch == owner.epoch) else { return Ok(None) };
+    compare(tx, known, now, owner, row.namespace, listed, false).await.map(Some)
+}
+
+/// Keeps, adopts or abandons what is listed. With `complete`, the list is all the worker holds: what else is at it by the
+/// rows is taken back.
+async fn compare(
+    tx: &Tx,
+    known: &Arc<Known>,
+    now: Instant,
+    owner: Owner,
+    namespace: i32,
+    listed: Vec<AttemptKey>,
+    complete: bool,
+) -> StoreResult<Compared> {
+    let mut steps = Steps::begin(tx, known, now).await?;
+    let runs: Vec<RunId> = listed.iter().map(|key| key.run).collect();
+    let mut extras = Extras::read(tx, steps.load_with(tx, runs, EXTRAS).await?).await?;
+    let mut moved = Vec::new();
+    let mut verdicts = Vec::with_capacity(listed.len());
+    for key in &listed {
+        let current = steps.run(key.run).is_some_and(|run| {
+            run.lane.namespace == namespace
+                && run.life.open == Some(key.attempt)
+                && run.life.worker == Some(owner.worker)
+        });
+        if !current {
+            verdicts.push((*key, Verdict::Abandon(abandoned(tx, &steps, namespace, owner, *key).await?)));
+            continue;
+        }
+        let adopt = Event::Adopt { attempt: key.attempt, worker: owner.worker };
+        moved.extend(steps.apply(key.run, &adopt).and_then(Result::ok));
+        let (Some(run), Some(mut extra)) = (steps.run(key.run), extras.take(key.run)) else { continue };
+        // The worker has it already.
+        extra.payload = Payload::default();
+        let name = run.job.and_then(|(job, _)| steps.job_name(job));
+        let stop = (run.life.cancel_requested || run.life.stop_timeout).then(|| stop_reason(run));
+        let held = Box::new(dispatchable(run, name, extra));
+        verdicts.push((
+            *key,
+            match stop {
+                Some(why) => Verdict::Stop(held, why),
+                None => Verdict::Keep(held),
+            },
+        ));
+    }
+    if complete {
+        let named: HashSet<AttemptKey> = listed.into_iter().collect();
+        moved.extend(take_back(tx, &mut steps, owner, &named).await?);
+    }
+    steps.save(tx).await?;
+    Ok((verdicts, moved))
+}
+
+/// Takes back what is at the worker by the rows, and not by its own word.
+async fn take_back(tx: &Tx, steps: &mut Steps, owner: Owner, named: &HashSet<AttemptKey>) -> StoreResult<Vec<Moved>> {
+    let sql = format!("SELECT {} FROM run WHERE worker_id = ? AND open_token IS NOT NULL", columns());
+    let rows = query(tx, sql, vec![owner.worker.uuid().into()]).await?;
+    steps.take(tx, &rows).await?;
+    let mut moved = Vec::new();
+    for row in &rows {
+        let id = RunId::from_uuid(Cells::of(row).next::<Uuid>()?);
+        let Some(key) = steps.run(id).filter(|run| run.life.state.is_active()).map(|run| run.key()) else { continue };
+        if !named.contains(&key) {
+            moved.extend(steps.apply(id, &Event::Unlisted { attempt: key.attempt }).and_then(Result::ok));
+        }
+    }
+    Ok(moved)
+}
+
+/// Why an attempt that a worker lists does not count.
+async fn abandoned(
+    tx: &Tx,
+    steps: &Steps,
+    namespace: i32,
+    owner: Owner,
+    key: AttemptKey,
+) -> StoreResult<AbandonReason> {
+    let Some(run) = steps.run(key.run).filter(|run| run.lane.namespace == namespace) else {
+        return Ok(AbandonReason::UnknownAttempt);
+    };
+    if key.attempt < 1 || key.attempt > run.life.attempt {
+        return Ok(AbandonReason::UnknownAttempt);
+    }
+    let sql = "SELECT state, worker_id FROM attempt_end WHERE run_id = ? AND attempt = ?";
+    if let Some(row) = query_one(tx, sql, vec![key.run.uuid().into(), key.attempt.into()]).await? {
+        let mut cells = Cells::of(&row);
+        let state = cells.parse("an attempt's state", |code: &i32| AttemptState::from_code(*code))?;
+        let worker: Option<Uuid> = cells.next()?;
+        if worker != Some(owner.worker.uuid()) {
+            return Ok(AbandonReason::UnknownAttempt);
+        }
+        match state {
+            AttemptState::TimedOut => return Ok(AbandonReason::TimedOut),
+            AttemptState::Returned => return Ok(AbandonReason::Returned),
+            AttemptState::Leased
+            | AttemptState::Running
+            | AttemptState::Succeeded
+            | AttemptState::Failed
+            | AttemptState::Cancelled
+            | AttemptState::Lost
+            | AttemptState::Interrupted => {}
+        }
+    } else if run.life.attempt == key.attempt && run.life.worker != Some(owner.worker) {
+        return Ok(AbandonReason::UnknownAttempt);
+    }
+    let over = run.life.state.is_terminal();
+    Ok(if over { AbandonReason::AlreadyTerminal } else { AbandonReason::LeaseExpired })
+}

@@ -1,0 +1,266 @@
+//! Jobs, their definitions and their schedules as rows.
+
+use std::{collections::HashMap, sync::Arc};
+
+use mainspring_engine::{
+    domain::{
+        ids::JobUid,
+        instant::Instant,
+        job::{Job, JobSpec, JobState, Pause},
+        ledger::{Fate, Range},
+        names::ScheduleName,
+        payload::Payload,
+    },
+    ports::store::{StoreError, StoreResult},
+};
+use parking_lot::Mutex;
+use sea_orm::{ConnectionTrait, QueryResult, Value};
+use uuid::Uuid;
+
+use super::{
+    Known,
+    rows::{maybe, maybe_time, name, read_json, time},
+    statement::{Cells, chunks, exec, insert, query, query_in, tuples},
+    writer::Tx,
+};
+
+/// So many definitions are remembered; then the memory starts anew.
+const REMEMBERED: usize = 2_000;
+
+/// Definitions that were read lately: a version never changes, and a text is long to parse.
+#[derive(Debug, Default)]
+pub(super) struct Specs {
+    read: Mutex<HashMap<(JobUid, i64), Arc<JobSpec>>>,
+}
+
+/// The columns of [`Specs::read`], in order.
+pub(super) const SPEC: &str = "job_version.job_uid, job_version.version, job_version.spec, job_version.payload_type, \
+     job_version.payload";
+
+impl Specs {
+    /// Reads the columns of [`SPEC`].
+    pub(super) fn read(&self, cells: &mut Cells<'_>) -> StoreResult<Arc<JobSpec>> {
+        let key = (JobUid::from_uuid(cells.next()?), cells.next()?);
+        let text: String = cells.next()?;
+        let payload = Payload { content_type: cells.next()?, data: cells.next()? };
+        if let Some(spec) = self.read.lock().get(&key) {
+            return Ok(Arc::clone(spec));
+        }
+        let spec = Arc::new(JobSpec { payload, ..read_json::<JobSpec>(&text)? });
+        let mut known = self.read.lock();
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(key, Arc::clone(&spec));
+        Ok(spec)
+    }
+}
+
+/// A job as its row has it: its state apart from a pause.
+pub(super) fn base_state(cells: &mut Cells<'_>) -> StoreResult<JobState> {
+    cells.parse("a job's state", |code: &i32| JobState::from_code(*code))
+}
+
+/// Jobs with their definition in force; `rest` follows `WHERE`.
+pub(super) async fn jobs<C: ConnectionTrait>(
+    connection: &C,
+    known: &Known,
+    rest: &str,
+    values: Vec<Value>,
+) -> StoreResult<Vec<Job>> {
+    let sql = format!(
+        "SELECT job.uid, job.namespace_id, job.name, job.version, job.revision, job.state, job.pause_time, \
+         job.pause_note, job.pause_actor, job.create_time, job.update_time, {SPEC} FROM job JOIN job_version \
+         ON job_version.job_uid = job.uid AND job_version.version = job.version WHERE {rest}"
+    );
+    let mut jobs = Vec::new();
+    for row in query(connection, sql, values).await? {
+        jobs.push(job(&row, known)?);
+    }
+    let uids: Vec<Uuid> = jobs.iter().map(|job| job.uid.uuid()).collect();
+    let mut next: HashMap<(JobUid, ScheduleName), Option<Instant>> = HashMap::new();
+    for row in query_in(connection, "SELECT job_uid, name, next_time FROM schedule WHERE job_uid IN", &uids, "").await?
+    {
+        let mut cells = Cells::of(&row);
+        let key = (JobUid::from_uuid(cells.next()?), name(cells.next()?)?);
+        next.insert(key, maybe(cells.next()?));
+    }
+    for job in &mut jobs {
+        let times = job.spec.schedules.iter().map(|schedule| next.remove(&(job.uid, schedule.name.clone())).flatten());
+        job.next_times = times.collect();
+    }
+    Ok(jobs)
+}
+
+fn job(row: &QueryResult, known: &Known) -> StoreResult<Job> {
+    let mut cells = Cells::of(row);
+    let uid = JobUid::from_uuid(cells.next()?);
+    let namespace = known.lanes.namespace_name(cells.next()?)?;
+    let (job_name, version, revision) = (name(cells.next()?)?, cells.next()?, cells.next()?);
+    let state = base_state(&mut cells)?;
+    let paused = (maybe(cells.next()?), cells.next::<Option<String>>()?, cells.next::<Option<String>>()?);
+    let pause = match paused {
+        (Some(time), Some(note), Some(actor)) => Some(Pause { note, actor, time }),
+        _ => None,
+    };
+    let (create_time, update_time) = (Instant::from_micros(cells.next()?), Instant::from_micros(cells.next()?));
+    let spec = known.specs.read(&mut cells)?;
+    Ok(Job {
+        uid,
+        namespace,
+        name: job_name,
+        version,
+        revision,
+        spec: JobSpec::clone(&spec),
+        state: if pause.is_some() { JobState::Paused } else { state },
+        pause,
+        next_times: Vec::new(),
+        create_time,
+        update_time,
+    })
+}
+
+/// A schedule's row.
+#[derive(Clone, Debug)]
+pub(super) struct ScheduleRow {
+    pub(super) job: JobUid,
+    pub(super) name: ScheduleName,
+    pub(super) version: i64,
+    pub(super) paused: bool,
+    pub(super) cursor: Instant,
+    pub(super) next: Option<Instant>,
+    pub(super) open: Option<Range>,
+}
+
+/// The columns of [`ScheduleRow::read`], in order.
+pub(super) const SCHEDULE: &str = "schedule.job_uid, schedule.name, schedule.version, schedule.paused, \
+     schedule.cursor_time, schedule.next_time, schedule.open_version, schedule.open_first, schedule.open_last, \
+     schedule.open_count, schedule.open_fate, schedule.open_reason";
+
+impl ScheduleRow {
+    /// Reads the columns of [`SCHEDULE`].
+    pub(super) fn read(cells: &mut Cells<'_>) -> StoreResult<Self> {
+        Ok(Self {
+            job: JobUid::from_uuid(cells.next()?),
+            name: name(cells.next()?)?,
+            version: cells.next()?,
+            paused: cells.next()?,
+            cursor: Instant::from_micros(cells.next()?),
+            next: maybe(cells.next()?),
+            open: open_range(cells)?,
+        })
+    }
+
+    fn cells(&self) -> StoreResult<[Value; 12]> {
+        let Self { job, name, version, paused, cursor, next, open } = self;
+        let (mut of, mut count, mut fate, mut reason) = (None, None, None, None);
+        let (mut first, mut last) = (None, None);
+        if let Some(range) = open {
+            let Range { version, first: from, last: to, count: many, fate: what, reason: why } = range;
+            (of, first, last) = (Some(*version), Some(*from), Some(*to));
+            (count, fate, reason) = (Some(signed(*many)?), Some(what.code()), Some(why.clone()));
+        }
+        Ok([
+            job.uuid().into(),
+            name.as_str().into(),
+            (*version).into(),
+            (*paused).into(),
+            time(*cursor),
+            maybe_time(*next),
+            of.into(),
+            maybe_time(first),
+            maybe_time(last),
+            count.into(),
+            fate.into(),
+            reason.into(),
+        ])
+    }
+}
+
+fn open_range(cells: &mut Cells<'_>) -> StoreResult<Option<Range>> {
+    let (version, first, last): (Option<i64>, Option<i64>, Option<i64>) = (cells.next()?, cells.next()?, cells.next()?);
+    let (count, fate, reason): (Option<i64>, Option<i32>, Option<String>) =
+        (cells.next()?, cells.next()?, cells.next()?);
+    let (Some(version), Some(first), Some(last), Some(count), Some(fate)) = (version, first, last, count, fate) else {
+        return Ok(None);
+    };
+    range(version, first, last, count, fate, reason.unwrap_or_default()).map(Some)
+}
+
+/// Puts a range together.
+pub(super) fn range(version: i64, first: i64, last: i64, count: i64, fate: i32, reason: String) -> StoreResult<Range> {
+    let corrupt = |what: &str| StoreError::Corrupt(format!("a ledger range has {what}"));
+    Ok(Range {
+        version,
+        first: Instant::from_micros(first),
+        last: Instant::from_micros(last),
+        count: u64::try_from(count).map_err(|_| corrupt("a negative count"))?,
+        fate: Fate::from_code(fate).ok_or_else(|| corrupt("an unknown fate"))?,
+        reason,
+    })
+}
+
+fn signed(count: u64) -> StoreResult<i64> {
+    i64::try_from(count).map_err(|_| StoreError::Corrupt(format!("{count} is too many")))
+}
+
+/// The schedules of jobs.
+pub(super) async fn schedules<C: ConnectionTrait>(connection: &C, jobs: &[Uuid]) -> StoreResult<Vec<ScheduleRow>> {
+    let head = format!("SELECT {SCHEDULE} FROM schedule WHERE job_uid IN");
+    let rows = query_in(connection, &head, jobs, "").await?;
+    rows.iter().map(|row| ScheduleRow::read(&mut Cells::of(row))).collect()
+}
+
+/// New schedules.
+pub(super) async fn insert_schedules(tx: &Tx, rows: &[ScheduleRow]) -> StoreResult<()> {
+    let into = "schedule (job_uid, name, version, paused, cursor_time, next_time, open_version, open_first, open_last, \
+         open_count, open_fate, open_reason)";
+    let cells = rows.iter().map(ScheduleRow::cells).collect::<StoreResult<_>>()?;
+    insert(tx, into, cells, "").await.map(drop)
+}
+
+/// Writes schedules that were read in this transaction, each with the cursor it was read at; how many rows still had it.
+pub(super) async fn write_schedules(tx: &Tx, rows: &[(ScheduleRow, Instant)]) -> StoreResult<u64> {
+    let mut written = 0;
+    for piece in chunks(rows) {
+        let mut values = Vec::with_capacity(13 * piece.len());
+        for (row, cursor) in piece {
+            values.extend(row.cells()?);
+            values.push(time(*cursor));
+        }
+        written += exec(tx, schedule_sql(piece.len()), values).await?;
+    }
+    Ok(written)
+}
+
+/// Writes `count` schedules, each if its cursor is still there. Version and pause were compared when they were read.
+pub(super) fn schedule_sql(count: usize) -> String {
+    format!(
+        "WITH t(job_uid, name, version, paused, cursor_time, next_time, open_version, open_first, open_last, open_count, \
+         open_fate, open_reason, was_cursor) AS (VALUES {}) UPDATE schedule SET version = t.version, paused = t.paused, \
+         cursor_time = t.cursor_time, next_time = t.next_time, open_version = t.open_version, open_first = t.open_first, \
+         open_last = t.open_last, open_count = t.open_count, open_fate = t.open_fate, open_reason = t.open_reason FROM t \
+         WHERE schedule.job_uid = t.job_uid AND schedule.name = t.name AND schedule.cursor_time = t.was_cursor",
+        tuples(count, 13)
+    )
+}
+
+/// Closed ranges.
+pub(super) async fn insert_ledger(tx: &Tx, ranges: Vec<(JobUid, ScheduleName, Range)>) -> StoreResult<()> {
+    let mut rows = Vec::with_capacity(ranges.len());
+    for (job, schedule, range) in ranges {
+        let Range { version, first, last, count, fate, reason } = range;
+        rows.push([
+            job.uuid().into(),
+            schedule.as_str().into(),
+            time(first),
+            time(last),
+            signed(count)?.into(),
+            version.into(),
+            fate.code().into(),
+            reason.into(),
+        ]);
+    }
+    let into = "ledger (job_uid, schedule, first_time, last_time, count, version, fate, reason)";
+    insert(tx, into, rows, "").await.map(drop)
+}

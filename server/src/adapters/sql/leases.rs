@@ -1,0 +1,350 @@
+//! The [`Leases`] role. Hello and expiry, which reconcile many runs at once, are in [`super::hello`] and [`super::expire`].
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use mainspring_engine::{
+    domain::{
+        attempt::AttemptKey,
+        ids::{RunId, ServerId, SessionId, WorkerId},
+        instant::Instant,
+        names::Scope,
+        payload::Payload,
+        run::{RunState, reason},
+        transition::Event,
+        worker::{Hello, WorkerStatus},
+    },
+    ports::{
+        broker::Pointer,
+        store::{
+            Dispatchable, HelloAnswer, LeaseAnswer, LeaseBatch, LeaseResult, Leases, Moved, Owner, Renewal,
+            RenewalAnswer, StoreResult, Verdict,
+        },
+    },
+};
+use sea_orm::{ConnectionTrait, QueryResult};
+use uuid::Uuid;
+
+use super::{
+    Known, SqliteStore,
+    dialect::LOCK_OWNER,
+    expire, hello,
+    insert::INPUT,
+    rows::{maybe, read_labels, time},
+    statement::{Cells, chunks, exec, query, query_in, tuples},
+    steps::{Loaded, Steps, columns},
+    writer::Tx,
+};
+
+#[async_trait]
+impl Leases for SqliteStore {
+    async fn hello(
+        &self,
+        now: Instant,
+        server: ServerId,
+        session: SessionId,
+        hello: &Hello,
+        expire_time: Instant,
+    ) -> StoreResult<HelloAnswer> {
+        let lanes = hello::lanes(hello);
+        self.ensure_lanes(now, &lanes).await?;
+        let namespace = self.ensure_namespace(now, &hello.namespace).await?;
+        let opening = hello::Opening { namespace, server, session, hello: hello.clone(), expire_time };
+        let known = Arc::clone(&self.known);
+        self.write(move |tx| Box::pin(async move { hello::open(tx, &known, now, opening).await })).await
+    }
+
+    async fn lease(&self, now: Instant, batches: Vec<LeaseBatch>) -> StoreResult<Vec<LeaseAnswer>> {
+        let known = Arc::clone(&self.known);
+        self.write(move |tx| Box::pin(async move { lease(tx, &known, now, batches).await })).await
+    }
+
+    async fn renew(&self, now: Instant, renewals: Vec<Renewal>) -> StoreResult<Vec<RenewalAnswer>> {
+        self.write(move |tx| Box::pin(async move { renew(tx, now, renewals).await })).await
+    }
+
+    async fn reconcile(
+        &self,
+        now: Instant,
+        owner: Owner,
+        listed: Vec<AttemptKey>,
+    ) -> StoreResult<Option<(Vec<(AttemptKey, Verdict)>, Vec<Moved>)>> {
+        let known = Arc::clone(&self.known);
+        self.write(move |tx| Box::pin(async move { hello::reconcile(tx, &known, now, owner, listed).await })).await
+    }
+
+    async fn stops(&self, owners: &[Owner]) -> StoreResult<Vec<(Owner, AttemptKey, String)>> {
+        // Few attempts are being stopped, so they are read whole and matched here, however many sessions ask.
+        let sql = format!("SELECT {} FROM run WHERE stop_deadline IS NOT NULL", columns());
+        let rows = query(&self.reads, sql, Vec::new()).await?;
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let workers: Vec<WorkerId> = owners.iter().map(|owner| owner.worker).collect();
+        let current = current_owners(&self.reads, &workers).await?;
+        let mut stops = Vec::new();
+        for row in &rows {
+            let run = Loaded::read(&mut Cells::of(row), &self.known)?;
+            let owner = run.life.worker.and_then(|worker| current.get(&worker));
+            if let Some(owner) = owner.filter(|owner| owners.contains(owner)) {
+                stops.push((*owner, run.key(), stop_reason(&run)));
+            }
+        }
+        Ok(stops)
+    }
+
+    async fn set_status(&self, now: Instant, owner: Owner, status: WorkerStatus) -> StoreResult<()> {
+        self.write(move |tx| Box::pin(async move { set_status(tx, now, owner, status).await })).await
+    }
+
+    async fn drain_worker(&self, _now: Instant, scope: &Scope, worker: WorkerId) -> StoreResult<bool> {
+        let Some(namespace) = self.known.lanes.namespace(&scope.0) else { return Ok(false) };
+        self.write(move |tx| {
+            Box::pin(async move {
+                let draining = WorkerStatus::Draining.code();
+                let sql = "UPDATE worker SET draining = TRUE, status = CASE WHEN status = 1 THEN ? ELSE status END \
+                     WHERE id = ? AND namespace_id = ? AND status IN (1, 2, 3)";
+                Ok(exec(tx, sql, vec![draining.into(), worker.uuid().into(), namespace.into()]).await? > 0)
+            })
+        })
+        .await
+    }
+
+    async fn expire(&self, now: Instant, before: Instant, limit: usize) -> StoreResult<(Vec<Moved>, bool)> {
+        let known = Arc::clone(&self.known);
+        self.write(move |tx| Box::pin(async move { expire::expire(tx, &known, now, before, limit).await })).await
+    }
+}
+
+/// Why an attempt is to stop, for its handler.
+pub(super) fn stop_reason(run: &Loaded) -> String {
+    if !run.life.cancel_requested {
+        return reason::EXECUTION_TIMEOUT.into();
+    }
+    let words = run.life.cancel_reason.clone().unwrap_or_default();
+    if words.is_empty() { reason::CANCELLED.into() } else { words }
+}
+
+/// The owner of each worker now.
+async fn current_owners<C: ConnectionTrait>(
+    connection: &C,
+    workers: &[WorkerId],
+) -> StoreResult<HashMap<WorkerId, Owner>> {
+    let workers = owners(connection, workers).await?;
+    Ok(workers.into_iter().map(|(worker, row)| (worker, Owner { worker, epoch: row.epoch })).collect())
+}
+
+/// What a batch needs to know of a worker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnerRow {
+    /// The epoch of its session.
+    pub(super) epoch: i64,
+    /// Its namespace.
+    pub(super) namespace: i32,
+    /// How it stands.
+    pub(super) status: i32,
+    /// An operator drained it.
+    pub(super) draining: bool,
+    /// 0 its leases live, 1 they are being judged over, 2 that is done.
+    pub(super) judged: i32,
+}
+
+/// Reads workers, with their epochs locked until the commit.
+pub(super) async fn owners<C: ConnectionTrait>(
+    connection: &C,
+    workers: &[WorkerId],
+) -> StoreResult<HashMap<WorkerId, OwnerRow>> {
+    let mut ids: Vec<Uuid> = workers.iter().map(|worker| worker.uuid()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let head = "SELECT id, epoch, namespace_id, status, draining, judged FROM worker WHERE id IN";
+    let mut found = HashMap::new();
+    for row in query_in(connection, head, &ids, LOCK_OWNER).await? {
+        let mut cells = Cells::of(&row);
+        let id = WorkerId::from_uuid(cells.next()?);
+        let (epoch, namespace, status) = (cells.next()?, cells.next()?, cells.next()?);
+        let (draining, judged) = (cells.next()?, cells.next()?);
+        found.insert(id, OwnerRow { epoch, namespace, status, draining, judged });
+    }
+    Ok(found)
+}
+
+async fn lease(tx: &Tx, known: &Arc<Known>, now: Instant, batches: Vec<LeaseBatch>) -> StoreResult<Vec<LeaseAnswer>> {
+    let workers: Vec<WorkerId> = batches.iter().map(|batch| batch.owner.worker).collect();
+    let owners = owners(tx, &workers).await?;
+    let owned = |owner: &Owner| owners.get(&owner.worker).is_some_and(|row| row.epoch == owner.epoch);
+    let mut steps = Steps::begin(tx, known, now).await?;
+    let wanted = batches.iter().filter(|batch| owned(&batch.owner)).flat_map(|batch| &batch.pointers);
+    let runs: Vec<RunId> = wanted.map(|pointer| pointer.run).collect();
+    let mut extras = Extras::read(tx, steps.load_with(tx, runs, EXTRAS).await?).await?;
+    let mut answers = Vec::with_capacity(batches.len());
+    for LeaseBatch { owner, pointers } in batches {
+        if !owned(&owner) {
+            answers.push(LeaseAnswer::SessionGone);
+            continue;
+        }
+        let results = pointers.into_iter().map(|pointer| lease_one(&mut steps, &mut extras, owner.worker, pointer));
+        answers.push(LeaseAnswer::Results(results.collect()));
+    }
+    // A worker whose leases were judged over may still be alive, and this one must be judged again if it is not.
+    let judged: Vec<Uuid> = owners.iter().filter(|(_, row)| row.judged == 2).map(|(id, _)| id.uuid()).collect();
+    for worker in judged {
+        exec(tx, "UPDATE worker SET judged = 1 WHERE id = ?", vec![worker.into()]).await?;
+    }
+    steps.save(tx).await?;
+    Ok(answers)
+}
+
+fn lease_one(steps: &mut Steps, extras: &mut Extras, worker: WorkerId, pointer: Pointer) -> LeaseResult {
+    let Pointer { run, generation } = pointer;
+    let Some(loaded) = steps.run(run) else { return LeaseResult::Stale };
+    let life = &loaded.life;
+    // Only a lease keeps the generation while it makes a run active, so this attempt is of this very pointer.
+    let mine = life.state.is_active() && life.worker == Some(worker) && life.generation == generation;
+    if !mine {
+        if life.state == RunState::Queued && life.generation == generation && !steps.has_room(run) {
+            return LeaseResult::NoRoom;
+        }
+        match steps.apply(run, &Event::Lease { worker, generation }) {
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => return LeaseResult::Stale,
+        }
+    }
+    match (steps.run(run), extras.take(run)) {
+        (Some(loaded), Some(extra)) => {
+            let name = loaded.job.and_then(|(job, _)| steps.job_name(job));
+            LeaseResult::Leased(Box::new(dispatchable(loaded, name, extra)))
+        }
+        _ => LeaseResult::Stale,
+    }
+}
+
+/// Further columns of a run, for its worker.
+pub(super) const EXTRAS: &str = ", due_time, nominal_time, headers, spilled, payload_type, payload";
+
+/// What a dispatch carries beside what the table knows.
+#[derive(Clone, Debug)]
+pub(super) struct Extra {
+    due_time: Instant,
+    nominal_time: Option<Instant>,
+    headers: BTreeMap<String, String>,
+    pub(super) payload: Payload,
+}
+
+/// The extras of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    extras: HashMap<RunId, Extra>,
+}
+
+impl Extras {
+    /// Reads rows of [`columns`] with [`EXTRAS`], and payloads that are kept elsewhere.
+    pub(super) async fn read<C: ConnectionTrait>(connection: &C, rows: Vec<QueryResult>) -> StoreResult<Self> {
+        let first = columns().split(", ").count();
+        let mut extras = HashMap::with_capacity(rows.len());
+        let mut spilled = Vec::new();
+        for row in rows {
+            let run = RunId::from_uuid(Cells::of(&row).next()?);
+            let mut cells = Cells::at(&row, first);
+            let due_time = Instant::from_micros(cells.next()?);
+            let nominal_time = maybe(cells.next()?);
+            let headers = read_labels(cells.next()?)?;
+            if cells.next::<i32>()? & INPUT != 0 {
+                spilled.push(run.uuid());
+            }
+            let content_type = cells.next()?;
+            let data = cells.next::<Option<Vec<u8>>>()?.unwrap_or_default();
+            let payload = Payload { content_type, data };
+            extras.insert(run, Extra { due_time, nominal_time, headers, payload });
+        }
+        for row in
+            query_in(connection, "SELECT run_id, data FROM run_data WHERE kind = 1 AND run_id IN", &spilled, "").await?
+        {
+            let mut cells = Cells::of(&row);
+            if let Some(extra) = extras.get_mut(&RunId::from_uuid(cells.next()?)) {
+                extra.payload.data = cells.next()?;
+            }
+        }
+        Ok(Self { extras })
+    }
+
+    /// What a run's dispatch carries. Cloned, since one batch may name a run twice.
+    pub(super) fn take(&mut self, run: RunId) -> Option<Extra> {
+        self.extras.get(&run).cloned()
+    }
+}
+
+/// Puts together what a session needs of an attempt.
+pub(super) fn dispatchable(
+    run: &Loaded,
+    name: Option<mainspring_engine::domain::names::JobName>,
+    extra: Extra,
+) -> Dispatchable {
+    let Extra { due_time, nominal_time, headers, payload } = extra;
+    Dispatchable {
+        key: run.key(),
+        lane: run.lane.lane.clone(),
+        job: run.job.zip(name).map(|((uid, version), name)| (uid, name, version)),
+        payload,
+        due_time,
+        nominal_time,
+        execution_timeout: run.policy.timeouts.execution,
+        stop_grace: run.policy.timeouts.stop_grace,
+        lease_loss: run.policy.effective_lease_loss(),
+        headers,
+        failures: run.life.failures,
+        max_attempts: run.policy.retry.max_attempts,
+        at_most_once: run.policy.at_most_once(),
+    }
+}
+
+async fn renew(tx: &Tx, now: Instant, renewals: Vec<Renewal>) -> StoreResult<Vec<RenewalAnswer>> {
+    let workers: Vec<WorkerId> = renewals.iter().map(|renewal| renewal.owner.worker).collect();
+    let mut owners = owners(tx, &workers).await?;
+    let mut answers = Vec::with_capacity(renewals.len());
+    let mut renewed: HashMap<Uuid, (i32, Instant)> = HashMap::new();
+    for Renewal { owner, expire_time } in renewals {
+        let Some(row) = owners.get_mut(&owner.worker).filter(|row| row.epoch == owner.epoch) else {
+            answers.push(RenewalAnswer::Superseded);
+            continue;
+        };
+        let lapsed = std::mem::replace(&mut row.judged, 0) != 0;
+        let alive = if row.draining { WorkerStatus::Draining } else { WorkerStatus::Connected };
+        let status = if row.status == WorkerStatus::Gone.code() { row.status } else { alive.code() };
+        renewed.insert(owner.worker.uuid(), (status, expire_time));
+        answers.push(if lapsed { RenewalAnswer::Lapsed } else { RenewalAnswer::Renewed });
+    }
+    let renewed: Vec<_> = renewed.into_iter().collect();
+    for piece in chunks(&renewed) {
+        let mut values = Vec::with_capacity(3 * piece.len() + 1);
+        for (worker, (status, expire_time)) in piece {
+            values.extend([(*worker).into(), (*status).into(), time(*expire_time)]);
+        }
+        values.push(time(now));
+        exec(tx, renew_sql(piece.len()), values).await?;
+    }
+    Ok(answers)
+}
+
+/// Renews the leases of `count` workers.
+pub(super) fn renew_sql(count: usize) -> String {
+    format!(
+        "WITH t(id, status, expire_time) AS (VALUES {}) UPDATE worker SET status = t.status, judged = 0, \
+         heartbeat_time = ?, lease_expire_time = t.expire_time FROM t WHERE worker.id = t.id",
+        tuples(count, 3)
+    )
+}
+
+async fn set_status(tx: &Tx, now: Instant, owner: Owner, status: WorkerStatus) -> StoreResult<()> {
+    let values = vec![status.code().into(), owner.worker.uuid().into(), owner.epoch.into()];
+    let known = exec(tx, "UPDATE worker SET status = ? WHERE id = ? AND epoch = ?", values).await?;
+    // A worker that left in order holds nothing; what it left behind is judged at the next look.
+    if known > 0 && status == WorkerStatus::Gone {
+        let values = vec![time(now), owner.worker.uuid().into(), time(now)];
+        exec(tx, "UPDATE worker SET lease_expire_time = ? WHERE id = ? AND lease_expire_time > ?", values).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,318 @@
+//! Opening the data directory: rights, the lock against a second server, migrations with a copy before, connections.
+
+use std::{
+    fs::{self, DirBuilder, File, TryLockError},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use mainspring_engine::domain::rules::LeaseRules;
+use mainspring_migrations::{LogsMigrator, Migrator, known};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, SqlxSqliteConnector, TransactionTrait, Value};
+use sea_orm_migration::MigratorTrait;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use super::{
+    Known, SqliteStore,
+    jobs::Specs,
+    lanes::Lanes,
+    logs::LogStore,
+    names::JobNames,
+    retention::Round,
+    rows::Policies,
+    statement::{query, query_one, single},
+    writer::Writer,
+};
+
+/// The truth.
+const DATABASE: &str = "mainspring.db";
+/// Log lines.
+const LOGS: &str = "logs.db";
+/// Whoever holds a lock on it owns the directory.
+const LOCK: &str = "mainspring.lock";
+
+/// How long a statement waits for another process that holds the file (a checker, a backup). Longer than any stall that is
+/// worth surviving: the alternative is to fail what would have succeeded.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pages of log after which a commit moves it into the database itself, if nobody else did: about 64 MiB.
+const WAL_PAGES: &str = "16000";
+
+/// When a commit counts as done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Synchronous {
+    /// Flushed to the disk: survives the loss of power.
+    #[default]
+    Full,
+    /// Handed to the operating system: survives the end of the process. After a loss of power the last commits may be
+    /// gone, and an attempt number may be given out twice.
+    Normal,
+}
+
+/// Where and how to open.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// The data directory; made if it is not there.
+    pub data: PathBuf,
+    /// When a commit counts as done.
+    pub synchronous: Synchronous,
+    /// The times leases live by.
+    pub rules: LeaseRules,
+    /// Connections for reading.
+    pub readers: u32,
+}
+
+impl OpenOptions {
+    /// The defaults, for a directory.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self { data: data.into(), synchronous: Synchronous::default(), rules: LeaseRules::default(), readers: 4 }
+    }
+}
+
+/// Why the data directory cannot be used, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory or a file in it cannot be made or read.
+    #[error("cannot use {path}: give this user the right to read and write it, or choose another data directory")]
+    Files {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another server is there.
+    #[error("another server uses {path}: stop it first, or choose another data directory")]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The database was written by a newer server.
+    #[error(
+        "{path} was written by a newer server (it has migration {migration}, which this one does not know): start the \
+         newer server, or restore the copy that was made before the upgrade"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The first migration that is not known here.
+        migration: String,
+    },
+    /// The copy before an upgrade failed.
+    #[error("cannot copy {path} before upgrading it: make room on the disk, or move older copies away")]
+    Copy {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: DbErr,
+    },
+    /// An upgrade failed.
+    #[error("cannot upgrade {path}; nothing of it was changed: report this with the log")]
+    Migrate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: DbErr,
+    },
+    /// SQLite cannot work with the file.
+    #[error("cannot open {path}: if it is damaged, restore a backup")]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: DbErr,
+    },
+}
+
+/// Holds the directory until it is dropped; the system lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub(super) struct DataLock {
+    _file: File,
+}
+
+/// Opens the store of a data directory, which it makes or upgrades where needed.
+pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
+    let OpenOptions { data, synchronous, rules, readers } = options;
+    let lock = claim(&data)?;
+    let main = Files { path: data.join(DATABASE), synchronous };
+    let writer = main.open::<Migrator>().await?;
+    let reads = main.readers(readers);
+    let lanes = Lanes::load(&writer).await.map_err(|error| main.failed(DbErr::Custom(error.to_string())))?;
+    // Lines that a power loss takes are the last ones a worker will send again or not miss.
+    let lines = Files { path: data.join(LOGS), synchronous: Synchronous::Normal };
+    let logs_writer = lines.open::<LogsMigrator>().await?;
+    let known = Arc::new(Known {
+        rules,
+        lanes,
+        names: JobNames::default(),
+        policies: Policies::default(),
+        specs: Specs::default(),
+    });
+    Ok(Arc::new(SqliteStore {
+        known,
+        writer: Writer::start("sql-writer", writer, main.checkpointer()),
+        reads,
+        logs: LogStore::new(Writer::start("log-writer", logs_writer, lines.checkpointer()), lines.readers(2)),
+        round: parking_lot::Mutex::new(Round::default()),
+        _lock: lock,
+    }))
+}
+
+/// Makes the directory and takes it.
+fn claim(data: &Path) -> Result<DataLock, OpenError> {
+    let files = |path: &Path| {
+        let path = path.to_owned();
+        move |source| OpenError::Files { path, source }
+    };
+    if !data.is_dir() {
+        DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(files(data))?;
+    }
+    let mode = fs::metadata(data).map_err(files(data))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!(path = %data.display(), "others may look into the data directory; its files are private");
+    }
+    let path = data.join(LOCK);
+    let file = private(&path).map_err(files(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(DataLock { _file: file }),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: data.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(OpenError::Files { path, source }),
+    }
+}
+
+/// Opens or makes a file that only this user may read. SQLite gives its companions (`-wal`, `-shm`) the same rights.
+pub(super) fn private(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+/// One database file.
+struct Files {
+    path: PathBuf,
+    synchronous: Synchronous,
+}
+
+impl Files {
+    fn failed(&self, source: DbErr) -> OpenError {
+        OpenError::Database { path: self.path.clone(), source }
+    }
+
+    fn options(&self) -> SqliteConnectOptions {
+        let synchronous = match self.synchronous {
+            Synchronous::Full => SqliteSynchronous::Full,
+            Synchronous::Normal => SqliteSynchronous::Normal,
+        };
+        SqliteConnectOptions::new()
+            .filename(&self.path)
+            .create_if_missing(false)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .synchronous(synchronous)
+            .statement_cache_capacity(256)
+            .row_buffer_size(1_024)
+    }
+
+    /// The one writing connection, over a schema that is up to date.
+    async fn open<M: MigratorTrait>(&self) -> Result<DatabaseConnection, OpenError> {
+        private(&self.path).map_err(|source| OpenError::Files { path: self.path.clone(), source })?;
+        let options = self
+            .options()
+            .journal_mode(SqliteJournalMode::Wal)
+            .pragma("cache_size", "-8000")
+            .pragma("wal_autocheckpoint", WAL_PAGES);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await
+            .map_err(|error| self.failed(DbErr::Custom(error.to_string())))?;
+        let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
+        self.migrate::<M>(&connection).await?;
+        Ok(connection)
+    }
+
+    async fn migrate<M: MigratorTrait>(&self, connection: &DatabaseConnection) -> Result<(), OpenError> {
+        let applied = applied(connection).await.map_err(|error| self.failed(error))?;
+        let known = known::<M>();
+        if let Some(migration) = applied.iter().find(|name| !known.contains(name)) {
+            return Err(OpenError::Newer { path: self.path.clone(), migration: migration.clone() });
+        }
+        if applied.len() == known.len() {
+            return Ok(());
+        }
+        if !applied.is_empty() {
+            let copy = self.path_before_upgrade();
+            tracing::info!(copy = %copy.display(), "copying the database before upgrading it");
+            copy_to(connection, &copy).await.map_err(|source| OpenError::Copy { path: self.path.clone(), source })?;
+        }
+        let failed = |source| OpenError::Migrate { path: self.path.clone(), source };
+        let tx = connection.begin().await.map_err(failed)?;
+        M::up(&tx, None).await.map_err(failed)?;
+        tx.commit().await.map_err(failed)
+    }
+
+    /// `mainspring.db.before-0.2.0`, or with a number where an earlier copy has that name.
+    fn path_before_upgrade(&self) -> PathBuf {
+        let named = |suffix: &str| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(concat!(".before-", env!("CARGO_PKG_VERSION")));
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        std::iter::once(String::new())
+            .chain((2..).map(|number| format!(".{number}")))
+            .map(|suffix| named(&suffix))
+            .find(|path| !path.exists())
+            .unwrap_or_else(|| named(""))
+    }
+
+    /// Connections for reading, opened when they are needed.
+    fn readers(&self, count: u32) -> DatabaseConnection {
+        let options = self.options().read_only(true).pragma("cache_size", "-2000");
+        let pool = SqlitePoolOptions::new().max_connections(count.max(1)).connect_lazy_with(options);
+        SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
+    }
+
+    /// A connection that moves the log into the database beside the writer. Its flushes are its own affair.
+    fn checkpointer(&self) -> DatabaseConnection {
+        let options = self.options().pragma("wal_autocheckpoint", "0");
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
+        SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
+    }
+}
+
+/// The migrations a database has had; none where it is new.
+async fn applied(connection: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
+    let custom = |error: mainspring_engine::ports::store::StoreError| DbErr::Custom(error.to_string());
+    let table = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'seaql_migrations'";
+    let there = query_one(connection, table, Vec::new()).await.map_err(custom)?;
+    if there.map(|row| single::<i64>(&row)).transpose().map_err(custom)?.unwrap_or(0) == 0 {
+        return Ok(Vec::new());
+    }
+    let rows = query(connection, "SELECT version FROM seaql_migrations ORDER BY version", Vec::new());
+    rows.await.map_err(custom)?.iter().map(single).collect::<Result<_, _>>().map_err(custom)
+}
+
+/// Writes a consistent copy to a new private file, as it is at one moment, while others read and write.
+pub(super) async fn copy_to<C: ConnectionTrait>(connection: &C, path: &Path) -> Result<(), DbErr> {
+    let there = |error: io::Error| DbErr::Custom(format!("{}: {error}", path.display()));
+    let text = path.to_str().ok_or_else(|| DbErr::Custom(format!("{} is not UTF-8", path.display())))?;
+    // VACUUM INTO fills an empty file, but would make one with the rights of any other.
+    File::options().write(true).create_new(true).mode(0o600).open(path).map_err(there)?;
+    let copy = sea_orm::Statement::from_sql_and_values(
+        connection.get_database_backend(),
+        "VACUUM INTO ?",
+        [Value::from(text)],
+    );
+    match connection.execute_raw(copy).await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let _ = fs::remove_file(path);
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The [`Outcomes`] role: results, every other step by the table, and what time alone will change.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use mainspring_engine::{
+    domain::{
+        attempt::AttemptKey,
+        ids::{JobUid, RunId, WorkerId},
+        instant::Instant,
+        transition::Event,
+    },
+    ports::store::{Applied, Apply, Moved, Outcomes, Report, ReportAnswer, StoreResult},
+};
+use uuid::Uuid;
+
+use super::{
+    Known, SqliteStore,
+    leases::owners,
+    rows::{maybe, time},
+    statement::{Cells, chunks, query, query_one, single, tuples},
+    steps::{Steps, columns},
+    writer::Tx,
+};
+
+#[async_trait]
+impl Outcomes for SqliteStore {
+    async fn report(&self, now: Instant, reports: Vec<Report>) -> StoreResult<Vec<ReportAnswer>> {
+        let known = Arc::clone(&self.known);
+        self.write(move |tx| Box::pin(async move { report(tx, &known, now, reports).await })).await
+    }
+
+    async fn apply(&self, now: Instant, steps: Vec<Apply>) -> StoreResult<Vec<Applied>> {
+        let known = Arc::clone(&self.known);
+        self.write(move |tx| Box::pin(async move { apply(tx, &known, now, steps).await })).await
+    }
+
+    async fn past_deadline(&self, now: Instant, limit: usize) -> StoreResult<Vec<RunId>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = query(&self.reads, PAST_DEADLINE, vec![time(now), limit.into()]).await?;
+        rows.iter().map(|row| single(row).map(RunId::from_uuid)).collect()
+    }
+
+    async fn next_deadline(&self) -> StoreResult<Option<Instant>> {
+        let sql = "SELECT min(deadline_time) FROM run WHERE deadline_time IS NOT NULL";
+        let row = query_one(&self.reads, sql, Vec::new()).await?;
+        Ok(maybe(row.map(|row| single(&row)).transpose()?.flatten()))
+    }
+
+    async fn cancel_waiting(&self, now: Instant, job: JobUid, limit: usize) -> StoreResult<(Vec<Moved>, bool)> {
+        let known = Arc::clone(&self.known);
+        self.write(move |tx| Box::pin(async move { cancel_waiting(tx, &known, now, job, limit).await })).await
+    }
+}
+
+/// Runs that time alone changes next.
+pub(super) const PAST_DEADLINE: &str = "SELECT id FROM run WHERE deadline_time IS NOT NULL AND deadline_time <= ? \
+     ORDER BY deadline_time LIMIT ?";
+
+async fn report(tx: &Tx, known: &Arc<Known>, now: Instant, reports: Vec<Report>) -> StoreResult<Vec<ReportAnswer>> {
+    let mut steps = Steps::begin(tx, known, now).await?;
+    steps.load(tx, reports.iter().map(|report| report.key.run)).await?;
+    let mut answers = Vec::with_capacity(reports.len());
+    // Refused reports by their place: whether one is a repeat is looked up for all of them at once.
+    let mut refused = Vec::new();
+    for Report { scope, key, outcome, output, start_time } in reports {
+        if steps.run(key.run).is_none_or(|run| run.lane.lane.namespace != scope.0) {
+            answers.push(ReportAnswer::Fenced);
+            continue;
+        }
+        let event = Event::Report { attempt: key.attempt, outcome, start_time };
+        match steps.apply(key.run, &event) {
+            Some(Ok(moved)) => {
+                if let Some(output) = output {
+                    steps.keep_output(key.run, output);
+                }
+                answers.push(ReportAnswer::Applied(Box::new(moved)));
+            }
+            Some(Err(_)) | None => {
+                let decided = steps.run(key.run).is_some_and(|run| run.life.decided == Some(key.attempt));
+                if decided || steps.reported_here(key) {
+                    answers.push(ReportAnswer::Duplicate);
+                } else {
+                    refused.push((answers.len(), key));
+                    answers.push(ReportAnswer::Fenced);
+                }
+            }
+        }
+    }
+    let keys: Vec<AttemptKey> = refused.iter().map(|(_, key)| *key).collect();
+    let repeated = reported(tx, &keys).await?;
+    for (place, key) in refused {
+        if repeated.contains(&key) {
+            answers[place] = ReportAnswer::Duplicate;
+        }
+    }
+    steps.save(tx).await?;
+    Ok(answers)
+}
+
+/// Which of these attempts ended by their worker's word, without success.
+async fn reported(tx: &Tx, keys: &[AttemptKey]) -> StoreResult<HashSet<AttemptKey>> {
+    let mut found = HashSet::new();
+    for piece in chunks(keys) {
+        let values = piece.iter().flat_map(|key| [key.run.uuid().into(), key.attempt.into()]).collect();
+        let sql = format!(
+            "WITH t(run_id, attempt) AS (VALUES {}) SELECT t.run_id, t.attempt FROM t CROSS JOIN attempt_end \
+             ON attempt_end.run_id = t.run_id AND attempt_end.attempt = t.attempt WHERE attempt_end.reported",
+            tuples(piece.len(), 2)
+        );
+        for row in query(tx, sql, values).await? {
+            let mut cells = Cells::of(&row);
+            found.insert(AttemptKey { run: RunId::from_uuid(cells.next()?), attempt: cells.next()? });
+        }
+    }
+    Ok(found)
+}
+
+async fn apply(tx: &Tx, known: &Arc<Known>, now: Instant, items: Vec<Apply>) -> StoreResult<Vec<Applied>> {
+    let workers: Vec<WorkerId> = items.iter().filter_map(|item| Some(item.owner?.worker)).collect();
+    let owners = if workers.is_empty() { HashMap::new() } else { owners(tx, &workers).await? };
+    let mut steps = Steps::begin(tx, known, now).await?;
+    steps.load(tx, items.iter().map(|item| item.run)).await?;
+    let mut answers = Vec::with_capacity(items.len());
+    for Apply { run, event, owner, scope } in items {
+        let owned = owner.is_none_or(|owner| owners.get(&owner.worker).is_some_and(|row| row.epoch == owner.epoch));
+        let here = steps.run(run).is_some_and(|run| scope.is_none_or(|scope| run.lane.lane.namespace == scope.0));
+        answers.push(match (owned, here) {
+            (false, _) => Applied::OwnerGone,
+            (true, false) => Applied::Missing,
+            (true, true) => match steps.apply(run, &event) {
+                Some(Ok(moved)) => Applied::Changed(Box::new(moved)),
+                Some(Err(refusal)) => Applied::Refused(refusal),
+                None => Applied::Missing,
+            },
+        });
+    }
+    steps.save(tx).await?;
+    Ok(answers)
+}
+
+async fn cancel_waiting(
+    tx: &Tx,
+    known: &Arc<Known>,
+    now: Instant,
+    job: JobUid,
+    limit: usize,
+) -> StoreResult<(Vec<Moved>, bool)> {
+    let sql = format!(
+        "SELECT {} FROM run WHERE job_uid = ? AND end_time IS NULL AND state IN (1, 2, 5) ORDER BY id LIMIT ?",
+        columns()
+    );
+    let asked = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
+    let rows = query(tx, sql, vec![job.uuid().into(), asked.into()]).await?;
+    let mut steps = Steps::begin(tx, known, now).await?;
+    steps.take(tx, &rows).await?;
+    let mut moved = Vec::new();
+    for row in rows.iter().take(limit) {
+        let run = RunId::from_uuid(Cells::of(row).next::<Uuid>()?);
+        moved.extend(steps.apply(run, &Event::JobDeleted).and_then(Result::ok));
+    }
+    steps.save(tx).await?;
+    Ok((moved, rows.len() > limit))
+}

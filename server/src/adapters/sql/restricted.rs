@@ -1,0 +1,70 @@
+//! Queues that are paused or limited, as a batch sees them while it leases and ends attempts.
+//!
+//! The counter of a limited queue changes in the same transaction as the run does, so a limit is never exceeded (I8).
+//! Unlimited queues have no counter: a limit that is set counts what is there once.
+
+use std::collections::HashMap;
+
+use mainspring_engine::{domain::run::RunState, ports::store::StoreResult};
+use sea_orm::ConnectionTrait;
+
+use super::{
+    statement::{Cells, exec, query},
+    writer::Tx,
+};
+
+#[derive(Debug)]
+struct Restriction {
+    paused: bool,
+    limit: i64,
+    in_flight: i64,
+    stored: i64,
+}
+
+/// The restricted queues, by number.
+#[derive(Debug, Default)]
+pub(super) struct Restricted {
+    queues: HashMap<i32, Restriction>,
+}
+
+impl Restricted {
+    /// Reads them; there are few.
+    pub(super) async fn load<C: ConnectionTrait>(connection: &C) -> StoreResult<Self> {
+        let sql = "SELECT id, paused, concurrency_limit, in_flight FROM queue WHERE paused OR concurrency_limit > 0";
+        let mut queues = HashMap::new();
+        for row in query(connection, sql, Vec::new()).await? {
+            let mut cells = Cells::of(&row);
+            let id = cells.next()?;
+            let (paused, limit, in_flight) = (cells.next()?, cells.next()?, cells.next()?);
+            queues.insert(id, Restriction { paused, limit, in_flight, stored: in_flight });
+        }
+        Ok(Self { queues })
+    }
+
+    /// Whether one more run of the queue may go to a worker.
+    pub(super) fn has_room(&self, queue: i32) -> bool {
+        self.queues.get(&queue).is_none_or(|queue| !queue.paused && (queue.limit == 0 || queue.in_flight < queue.limit))
+    }
+
+    /// Notes that a run of the queue has moved.
+    pub(super) fn moved(&mut self, queue: i32, from: RunState, to: RunState) {
+        if from.is_active() == to.is_active() {
+            return;
+        }
+        if let Some(queue) = self.queues.get_mut(&queue).filter(|queue| queue.limit > 0) {
+            queue.in_flight += if to.is_active() { 1 } else { -1 };
+        }
+    }
+
+    /// Writes the counters that changed.
+    pub(super) async fn save(&mut self, tx: &Tx) -> StoreResult<()> {
+        for (id, queue) in &mut self.queues {
+            if queue.in_flight != queue.stored {
+                let values = vec![queue.in_flight.into(), (*id).into()];
+                exec(tx, "UPDATE queue SET in_flight = ? WHERE id = ?", values).await?;
+                queue.stored = queue.in_flight;
+            }
+        }
+        Ok(())
+    }
+}

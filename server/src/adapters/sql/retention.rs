@@ -1,0 +1,189 @@
+//! The [`Retention`] role: what may go, a little at a time.
+//!
+//! Runs have no index by their end: it would cost every run two writes for the sake of the few that are old enough today.
+//! Ids sort by creation, so the sweep walks through the old end of the table, some rows a step, and begins anew when it
+//! reaches runs that are too young to be over long enough.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use mainspring_engine::{
+    domain::{
+        ids::{JobUid, RunId},
+        instant::Instant,
+        run::{RunOrigin, RunState},
+    },
+    ports::store::{Retention, RetentionPolicy, StoreError, StoreResult, Swept},
+};
+use sea_orm::{ConnectionTrait, QueryResult};
+use uuid::Uuid;
+
+use super::{
+    SqliteStore,
+    rows::{ID_SLACK, first_id, maybe, run_state, time},
+    statement::{Cells, chunks, exec, places, query, query_in},
+    writer::Tx,
+};
+
+/// Rows looked at for each that may be deleted in one step.
+const LOOK: usize = 8;
+
+/// Where the round through the runs stands.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    after: Option<RunId>,
+}
+
+#[async_trait]
+impl Retention for SqliteStore {
+    async fn sweep(&self, now: Instant, policy: RetentionPolicy, limit: usize) -> StoreResult<Swept> {
+        let (old, finished) = self.old_runs(now, policy, limit).await?;
+        let logs = sweep_logs(self, now.minus(policy.logs), limit).await?;
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
+        let swept = self.write(move |tx| Box::pin(async move { sweep(tx, now, policy, old, most).await })).await?;
+        Ok(Swept { rows: swept.rows + logs.rows, more: swept.more || logs.more || !finished })
+    }
+}
+
+/// A run as retention sees it.
+struct Old {
+    id: RunId,
+    gone: bool,
+    instant: Option<(JobUid, Instant)>,
+}
+
+impl SqliteStore {
+    /// Runs that may go, at most `limit`, and whether the round is finished with them.
+    async fn old_runs(&self, now: Instant, policy: RetentionPolicy, limit: usize) -> StoreResult<(Vec<Uuid>, bool)> {
+        let after = self.round.lock().after;
+        let look = limit.saturating_mul(LOOK);
+        let youngest = now.minus(policy.succeeded.min(policy.failed));
+        let sql = "SELECT id, state, end_time, origin, job_uid, nominal_time FROM run \
+             WHERE id > ? AND id < ? AND create_time < ? ORDER BY id LIMIT ?";
+        let values = vec![
+            after.map_or(Uuid::nil(), RunId::uuid).into(),
+            first_id(youngest.plus(ID_SLACK)).into(),
+            time(youngest),
+            i64::try_from(look).unwrap_or(i64::MAX).into(),
+        ];
+        let rows = query(&self.reads, sql, values).await?;
+        let seen = rows.iter().map(|row| old(row, now, policy)).collect::<StoreResult<Vec<_>>>()?;
+        let jobs = seen.iter().filter(|run| run.gone).filter_map(|run| Some(run.instant?.0));
+        let cursors = smallest_cursors(&self.reads, jobs).await?;
+        let mut found = Vec::new();
+        let mut last = None;
+        for run in &seen {
+            // Another schedule of the job may still name this instant, and must find that it has its run.
+            let named = run.instant.is_some_and(|(job, at)| cursors.get(&job).is_some_and(|cursor| at > *cursor));
+            if run.gone && !named {
+                if found.len() == limit {
+                    break;
+                }
+                found.push(run.id.uuid());
+            }
+            last = Some(run.id);
+        }
+        let finished = seen.len() < look && last == seen.last().map(|run| run.id);
+        self.round.lock().after = if finished { None } else { last };
+        Ok((found, finished))
+    }
+}
+
+fn old(row: &QueryResult, now: Instant, policy: RetentionPolicy) -> StoreResult<Old> {
+    let mut cells = Cells::of(row);
+    let id = RunId::from_uuid(cells.next()?);
+    let state = run_state(&mut cells)?;
+    let end = maybe(cells.next()?);
+    let origin = cells.parse("a run's origin", |code: &i32| RunOrigin::from_code(*code))?;
+    let (job, at) = (cells.next::<Option<Uuid>>()?.map(JobUid::from_uuid), maybe(cells.next()?));
+    let kept = match state {
+        RunState::Succeeded | RunState::Cancelled => Some(policy.succeeded),
+        RunState::Failed | RunState::TimedOut => Some(policy.failed),
+        RunState::Scheduled | RunState::Queued | RunState::Leased | RunState::Running | RunState::RetryWait => None,
+    };
+    let gone = kept.zip(end).is_some_and(|(kept, end)| end < now.minus(kept));
+    Ok(Old { id, gone, instant: job.zip(at).filter(|_| origin == RunOrigin::Schedule) })
+}
+
+async fn smallest_cursors<C: ConnectionTrait>(
+    connection: &C,
+    jobs: impl Iterator<Item = JobUid>,
+) -> StoreResult<HashMap<JobUid, Instant>> {
+    let mut uids: Vec<Uuid> = jobs.map(JobUid::uuid).collect();
+    uids.sort_unstable();
+    uids.dedup();
+    let mut found = HashMap::new();
+    let head = "SELECT job_uid, min(cursor_time) FROM schedule WHERE job_uid IN";
+    for row in query_in(connection, head, &uids, "GROUP BY job_uid").await? {
+        let mut cells = Cells::of(&row);
+        found.insert(JobUid::from_uuid(cells.next()?), Instant::from_micros(cells.next()?));
+    }
+    Ok(found)
+}
+
+async fn sweep(tx: &Tx, now: Instant, policy: RetentionPolicy, runs: Vec<Uuid>, limit: i64) -> StoreResult<Swept> {
+    let mut swept = Swept::default();
+    for piece in chunks(&runs) {
+        let sql = format!("DELETE FROM run WHERE end_time IS NOT NULL AND id IN ({})", places(piece.len()));
+        swept.rows += exec(tx, sql, piece.iter().map(|id| (*id).into()).collect()).await?;
+    }
+    let forgotten = now.minus(policy.failed.max(policy.succeeded).max(policy.ledger));
+    let kinds: [(&str, Instant); 5] = [
+        (
+            "DELETE FROM ledger WHERE (job_uid, schedule, first_time) IN (SELECT job_uid, schedule, first_time \
+             FROM ledger WHERE last_time < ? ORDER BY last_time LIMIT ?)",
+            now.minus(policy.ledger),
+        ),
+        (
+            "DELETE FROM request WHERE (namespace_id, call, id) IN (SELECT namespace_id, call, id FROM request \
+             WHERE create_time < ? ORDER BY create_time LIMIT ?)",
+            now.minus(policy.requests),
+        ),
+        (
+            "DELETE FROM worker WHERE id IN (SELECT id FROM worker WHERE status IN (4, 5) AND judged = 2 \
+             AND heartbeat_time < ? LIMIT ?)",
+            now.minus(policy.workers),
+        ),
+        // A refresh token of a session that ended long ago is as unknown as any other.
+        (
+            "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expire_time < ? LIMIT ?)",
+            now.minus(policy.workers),
+        ),
+        (
+            "DELETE FROM job WHERE uid IN (SELECT uid FROM job WHERE delete_time < ? AND NOT EXISTS (SELECT 1 FROM run \
+             WHERE run.job_uid = job.uid) AND NOT EXISTS (SELECT 1 FROM ledger WHERE ledger.job_uid = job.uid) LIMIT ?)",
+            forgotten,
+        ),
+    ];
+    for (sql, before) in kinds {
+        let rows = exec(tx, sql, vec![time(before), limit.into()]).await?;
+        swept.rows += rows;
+        swept.more |= i64::try_from(rows).is_ok_and(|rows| rows >= limit);
+    }
+    Ok(swept)
+}
+
+/// Deletes the logs of attempts that nothing was added to since `before`.
+async fn sweep_logs(store: &SqliteStore, before: Instant, limit: usize) -> StoreResult<Swept> {
+    store
+        .logs
+        .writer
+        .write(move |tx| {
+            Box::pin(async move {
+                let most = i64::try_from(limit).unwrap_or(i64::MAX);
+                let sql = "SELECT run_id, attempt FROM log_attempt WHERE update_time < ? ORDER BY update_time LIMIT ?";
+                let old = query(tx, sql, vec![time(before), most.into()]).await?;
+                let mut rows = 0;
+                for row in &old {
+                    let mut cells = Cells::of(row);
+                    let (run, attempt): (Uuid, i64) = (cells.next()?, cells.next()?);
+                    for table in ["log_batch", "log_attempt"] {
+                        let sql = format!("DELETE FROM {table} WHERE run_id = ? AND attempt = ?");
+                        rows += exec(tx, sql, vec![run.into(), attempt.into()]).await?;
+                    }
+                }
+                Ok(Swept { rows, more: old.len() == limit && limit > 0 })
+            })
+        })
+        .await
+}

@@ -1,0 +1,164 @@
+//! Running statements: text, values, and the few sizes in which batches are cut.
+
+use std::{future::Future, pin::Pin};
+
+use mainspring_engine::ports::store::{StoreError, StoreResult};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, RuntimeErr, Statement, TryGetable, Value};
+
+/// A future that borrows the transaction it works in.
+pub(super) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Few sizes, so that the texts are few and the statement cache holds. At most 64: with more tuples SQLite's planner takes
+/// a `VALUES` join for large, scans the table from end to end and looks the tuples up instead.
+const SIZES: [usize; 4] = [64, 16, 4, 1];
+
+/// Cuts a batch into pieces of the sizes above.
+pub(super) fn chunks<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = *SIZES.iter().find(|size| **size <= items.len())?;
+        let (head, rest) = items.split_at(size);
+        items = rest;
+        Some(head)
+    })
+}
+
+/// `(?,?),(?,?)`: anonymous places, since the driver looks the name of each numbered one up.
+pub(super) fn tuples(rows: usize, columns: usize) -> String {
+    let mut text = String::with_capacity(rows * (2 * columns + 2));
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ",(" });
+        text.push_str(&places(columns));
+        text.push(')');
+    }
+    text
+}
+
+/// `?,?,?`
+pub(super) fn places(count: usize) -> String {
+    let mut text = "?,".repeat(count);
+    text.pop();
+    text
+}
+
+/// All rows of a query.
+pub(super) async fn query<C: ConnectionTrait>(
+    connection: &C,
+    sql: impl Into<String> + Send,
+    values: Vec<Value>,
+) -> StoreResult<Vec<QueryResult>> {
+    let backend = connection.get_database_backend();
+    connection.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await.map_err(failed)
+}
+
+/// The first row of a query.
+pub(super) async fn query_one<C: ConnectionTrait>(
+    connection: &C,
+    sql: impl Into<String> + Send,
+    values: Vec<Value>,
+) -> StoreResult<Option<QueryResult>> {
+    let backend = connection.get_database_backend();
+    connection.query_one_raw(Statement::from_sql_and_values(backend, sql, values)).await.map_err(failed)
+}
+
+/// Runs a statement; how many rows it changed.
+pub(super) async fn exec<C: ConnectionTrait>(
+    connection: &C,
+    sql: impl Into<String> + Send,
+    values: Vec<Value>,
+) -> StoreResult<u64> {
+    let backend = connection.get_database_backend();
+    let done = connection.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await.map_err(failed)?;
+    Ok(done.rows_affected())
+}
+
+/// Inserts tuples of `columns` into `table`, in pieces.
+pub(super) async fn insert<C: ConnectionTrait, const N: usize>(
+    connection: &C,
+    into: &str,
+    rows: Vec<[Value; N]>,
+    on_conflict: &str,
+) -> StoreResult<u64> {
+    let mut inserted = 0;
+    let mut rows = rows.into_iter();
+    while rows.len() > 0 {
+        let size = SIZES.into_iter().find(|size| *size <= rows.len()).unwrap_or(1);
+        let values = rows.by_ref().take(size).flatten().collect();
+        let sql = format!("INSERT INTO {into} VALUES {} {on_conflict}", tuples(size, N));
+        inserted += exec(connection, sql, values).await?;
+    }
+    Ok(inserted)
+}
+
+/// Rows whose key is one of `keys`: `head` ends before the list, `tail` follows it.
+pub(super) async fn query_in<C: ConnectionTrait, K: Clone + Into<Value>>(
+    connection: &C,
+    head: &str,
+    keys: &[K],
+    tail: &str,
+) -> StoreResult<Vec<QueryResult>> {
+    let mut found = Vec::new();
+    for chunk in chunks(keys) {
+        let values = chunk.iter().map(|key| key.clone().into()).collect();
+        found.extend(query(connection, format!("{head} ({}) {tail}", places(chunk.len())), values).await?);
+    }
+    Ok(found)
+}
+
+/// Reads a row from left to right, so that a query's columns are named once.
+#[derive(Debug)]
+pub(super) struct Cells<'a> {
+    row: &'a QueryResult,
+    at: usize,
+}
+
+impl<'a> Cells<'a> {
+    /// From the first column.
+    pub(super) fn of(row: &'a QueryResult) -> Self {
+        Self { row, at: 0 }
+    }
+
+    /// From a later column.
+    pub(super) fn at(row: &'a QueryResult, at: usize) -> Self {
+        Self { row, at }
+    }
+
+    /// The next column.
+    pub(super) fn next<T: TryGetable>(&mut self) -> StoreResult<T> {
+        let value = self.row.try_get_by_index(self.at).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        self.at += 1;
+        Ok(value)
+    }
+
+    /// The next column, which the domain reads.
+    pub(super) fn parse<T: TryGetable, D>(&mut self, what: &str, read: impl FnOnce(&T) -> Option<D>) -> StoreResult<D>
+    where
+        T: std::fmt::Debug,
+    {
+        let value = self.next::<T>()?;
+        read(&value).ok_or_else(|| StoreError::Corrupt(format!("{what} cannot be {value:?}")))
+    }
+}
+
+/// The one value of a row.
+pub(super) fn single<T: TryGetable>(row: &QueryResult) -> StoreResult<T> {
+    Cells::of(row).next()
+}
+
+/// What a failed statement means for the caller.
+///
+/// A constraint that refuses a row is a bug or a damaged file: trying again cannot help. Everything else may pass.
+pub(super) fn failed(error: DbErr) -> StoreError {
+    let refused = match &error {
+        DbErr::Query(RuntimeErr::SqlxError(inner)) | DbErr::Exec(RuntimeErr::SqlxError(inner)) => match &**inner {
+            sqlx::Error::Database(database) => {
+                database.is_unique_violation()
+                    || database.is_check_violation()
+                    || database.is_foreign_key_violation()
+                    || database.message().contains("malformed")
+            }
+            _ => false,
+        },
+        _ => false,
+    };
+    if refused { StoreError::Corrupt(error.to_string()) } else { StoreError::Unavailable(error.to_string()) }
+}

@@ -1,0 +1,232 @@
+//! The [`Submit`] role.
+//!
+//! A batch reads what could be in the way (requests, jobs, unfinished runs, ids), decides in memory item by item, and
+//! inserts what is left in pieces.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use mainspring_engine::{
+    domain::{
+        ids::{JobUid, RunId},
+        instant::Instant,
+        names::NamespaceName,
+    },
+    ports::store::{NewRun, RequestKey, StoreError, StoreResult, Submit, Submitted},
+};
+use sea_orm::{ConnectionTrait, QueryResult, Value};
+use uuid::Uuid;
+
+use super::{
+    Known, SqliteStore,
+    insert::{Row, insert_runs},
+    rows::time,
+    statement::{Cells, chunks, insert, query, query_in, single, tuples},
+    writer::Tx,
+};
+
+#[async_trait]
+impl Submit for SqliteStore {
+    async fn submit(&self, now: Instant, runs: Vec<NewRun>) -> StoreResult<Vec<Submitted>> {
+        self.ensure_lanes(now, runs.iter().map(|run| &run.lane)).await?;
+        let known = Arc::clone(&self.known);
+        self.write(move |tx| Box::pin(async move { submit(tx, &known, now, runs).await })).await
+    }
+}
+
+/// What a request made before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Made {
+    /// Hash of its body.
+    pub(super) body: [u8; 32],
+    /// What it made.
+    pub(super) target: Uuid,
+}
+
+/// Whose request it is: ids of different namespaces and calls do not meet.
+type RequestId = (i32, &'static str, String);
+
+/// What is not in the batch but decides about it.
+struct Around {
+    requests: HashMap<RequestId, Made>,
+    jobs: HashSet<JobUid>,
+    unfinished: HashMap<JobUid, RunId>,
+    stored: HashSet<RunId>,
+}
+
+async fn submit(tx: &Tx, known: &Known, now: Instant, runs: Vec<NewRun>) -> StoreResult<Vec<Submitted>> {
+    let namespace = |name: &NamespaceName| {
+        known.lanes.namespace(name).ok_or_else(|| StoreError::Corrupt(format!("namespace {name} has no number")))
+    };
+    let mut around = Around::read(tx, &runs, &namespace).await?;
+    let mut answers = Vec::with_capacity(runs.len());
+    let mut stored = Vec::with_capacity(runs.len());
+    let mut requests = Vec::new();
+    for run in &runs {
+        let request = match &run.request {
+            Some(RequestKey { call, id, body }) => Some(((namespace(&run.lane.namespace)?, *call, id.clone()), *body)),
+            None => None,
+        };
+        if let Some(answer) = around.refuse(run, request.as_ref()) {
+            answers.push(Some(answer));
+            continue;
+        }
+        if let Some((key, body)) = request {
+            requests.push(request_cells(now, &key, body, run.id.uuid()));
+            around.requests.insert(key, Made { body, target: run.id.uuid() });
+        }
+        if let Some(job) = &run.job {
+            around.unfinished.entry(job.uid).or_insert(run.id);
+        }
+        around.stored.insert(run.id);
+        stored.push(run);
+        answers.push(None);
+    }
+    let lanes = stored
+        .iter()
+        .map(|run| {
+            known.lanes.find(&run.lane).ok_or_else(|| StoreError::Corrupt(format!("lane {} has no number", run.lane)))
+        })
+        .collect::<StoreResult<Vec<_>>>()?;
+    let rows = stored.iter().zip(&lanes).map(|(run, lane)| Row {
+        id: run.id,
+        lane,
+        job: run.job.as_ref().map(|job| (job.uid, &job.name, job.version)),
+        origin: run.origin,
+        instant: None,
+        late: false,
+        due: run.due,
+        priority: run.priority,
+        fairness_key: &run.fairness_key,
+        labels: &run.labels,
+        headers: &run.headers,
+        payload: &run.payload,
+        policy: &run.policy,
+        request: run.request.as_ref().map(|request| request.id.as_str()),
+        note: &run.note,
+        parent: run.parent,
+    });
+    let mut moved = insert_runs(tx, now, rows.collect()).await?.into_iter();
+    insert(tx, REQUESTS, requests, "").await?;
+    Ok(answers
+        .into_iter()
+        .filter_map(|answer| answer.or_else(|| moved.next().map(|moved| Submitted::Stored(Box::new(moved)))))
+        .collect())
+}
+
+/// The columns of [`request_cells`].
+pub(super) const REQUESTS: &str = "request (namespace_id, call, id, body, target, create_time)";
+
+/// A row of [`REQUESTS`].
+pub(super) fn request_cells(now: Instant, key: &RequestId, body: [u8; 32], target: Uuid) -> [Value; 6] {
+    let (namespace, call, id) = key;
+    [(*namespace).into(), (*call).into(), id.clone().into(), body.to_vec().into(), target.into(), time(now)]
+}
+
+/// What requests made before.
+pub(super) async fn made<C: ConnectionTrait>(
+    connection: &C,
+    keys: &[RequestId],
+) -> StoreResult<HashMap<RequestId, Made>> {
+    let mut found = HashMap::new();
+    for piece in chunks(keys) {
+        let values =
+            piece.iter().flat_map(|(namespace, call, id)| [(*namespace).into(), (*call).into(), id.clone().into()]);
+        let sql = format!(
+            "WITH t(namespace_id, call, id) AS (VALUES {}) SELECT t.namespace_id, t.call, t.id, request.body, \
+             request.target FROM t CROSS JOIN request ON request.namespace_id = t.namespace_id \
+             AND request.call = t.call AND request.id = t.id",
+            tuples(piece.len(), 3)
+        );
+        for row in query(connection, sql, values.collect()).await? {
+            let (key, request) = read_made(&row, piece)?;
+            found.insert(key, request);
+        }
+    }
+    Ok(found)
+}
+
+fn read_made(row: &QueryResult, asked: &[RequestId]) -> StoreResult<(RequestId, Made)> {
+    let mut cells = Cells::of(row);
+    let (namespace, call, id): (i32, String, String) = (cells.next()?, cells.next()?, cells.next()?);
+    let body = hash(cells.next()?)?;
+    let target = cells.next()?;
+    let key = asked.iter().find(|key| key.0 == namespace && key.1 == call && key.2 == id);
+    let key = key.cloned().ok_or_else(|| StoreError::Corrupt(format!("request {id} was not asked for")))?;
+    Ok((key, Made { body, target }))
+}
+
+/// Reads a hash.
+pub(super) fn hash(bytes: Vec<u8>) -> StoreResult<[u8; 32]> {
+    bytes.try_into().map_err(|bytes: Vec<u8>| StoreError::Corrupt(format!("a hash has {} bytes", bytes.len())))
+}
+
+impl Around {
+    async fn read(
+        tx: &Tx,
+        runs: &[NewRun],
+        namespace: &impl Fn(&NamespaceName) -> StoreResult<i32>,
+    ) -> StoreResult<Self> {
+        let mut keys = Vec::new();
+        for run in runs {
+            if let Some(request) = &run.request {
+                keys.push((namespace(&run.lane.namespace)?, request.call, request.id.clone()));
+            }
+        }
+        let requests = made(tx, &keys).await?;
+        let mut uids: Vec<Uuid> = runs.iter().filter_map(|run| Some(run.job.as_ref()?.uid.uuid())).collect();
+        uids.sort_unstable();
+        uids.dedup();
+        let mut jobs = HashSet::new();
+        for row in query_in(tx, "SELECT uid FROM job WHERE uid IN", &uids, "AND delete_time IS NULL").await? {
+            jobs.insert(JobUid::from_uuid(single(&row)?));
+        }
+        let only_idle = runs.iter().filter(|run| run.only_if_idle).filter_map(|run| Some(run.job.as_ref()?.uid));
+        let unfinished = unfinished(tx, only_idle).await?;
+        // A batch that is tried again after an unknown commit meets its own rows.
+        let ids: Vec<Uuid> = runs.iter().map(|run| run.id.uuid()).collect();
+        let mut stored = HashSet::new();
+        for row in query_in(tx, "SELECT id FROM run WHERE id IN", &ids, "").await? {
+            stored.insert(RunId::from_uuid(single(&row)?));
+        }
+        Ok(Self { requests, jobs, unfinished, stored })
+    }
+
+    /// The answer to a run that is not to be stored.
+    fn refuse(&self, run: &NewRun, request: Option<&(RequestId, [u8; 32])>) -> Option<Submitted> {
+        if let Some((key, body)) = request
+            && let Some(made) = self.requests.get(key)
+        {
+            return Some(match made.body == *body {
+                true => Submitted::Replayed(RunId::from_uuid(made.target)),
+                false => Submitted::RequestReused,
+            });
+        }
+        if self.stored.contains(&run.id) {
+            return Some(Submitted::Replayed(run.id));
+        }
+        let job = run.job.as_ref()?;
+        if !self.jobs.contains(&job.uid) {
+            return Some(Submitted::JobGone);
+        }
+        let busy = self.unfinished.get(&job.uid).filter(|_| run.only_if_idle)?;
+        Some(Submitted::NotIdle(*busy))
+    }
+}
+
+/// A run of each job that is not over.
+pub(super) async fn unfinished(tx: &Tx, jobs: impl IntoIterator<Item = JobUid>) -> StoreResult<HashMap<JobUid, RunId>> {
+    let mut uids: Vec<Uuid> = jobs.into_iter().map(JobUid::uuid).collect();
+    uids.sort_unstable();
+    uids.dedup();
+    let mut found = HashMap::new();
+    let head = "SELECT job_uid, min(id) FROM run WHERE end_time IS NULL AND job_uid IN";
+    for row in query_in(tx, head, &uids, "GROUP BY job_uid").await? {
+        let mut cells = Cells::of(&row);
+        found.insert(JobUid::from_uuid(cells.next()?), RunId::from_uuid(cells.next()?));
+    }
+    Ok(found)
+}

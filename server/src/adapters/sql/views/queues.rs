@@ -1,0 +1,91 @@
+//! Queues with what waits in them and what is at workers.
+
+use std::collections::HashMap;
+
+use mainspring_engine::{
+    domain::{
+        instant::Instant,
+        names::{QueueName, Scope},
+    },
+    ports::store::{Page, QueueView, StoreResult},
+};
+use sea_orm::{QueryResult, Value};
+
+use super::{
+    super::{
+        SqliteStore,
+        rows::{maybe, name},
+        statement::{Cells, query, query_in},
+    },
+    limit,
+};
+
+const COLUMNS: &str = "id, name, paused, note, concurrency_limit, revision";
+
+pub(super) async fn list(store: &SqliteStore, scope: &Scope, page: Page) -> StoreResult<Vec<QueueView>> {
+    let Some(namespace) = store.known.lanes.namespace(&scope.0) else { return Ok(Vec::new()) };
+    let sql = format!("SELECT {COLUMNS} FROM queue WHERE namespace_id = ? AND name > ? ORDER BY name LIMIT ?");
+    let values = vec![namespace.into(), page.after.unwrap_or_default().into(), limit(page.limit)];
+    views(store, scope, query(&store.reads, sql, values).await?).await
+}
+
+pub(super) async fn one(store: &SqliteStore, scope: &Scope, queue: &QueueName) -> StoreResult<Option<QueueView>> {
+    let Some(namespace) = store.known.lanes.namespace(&scope.0) else { return Ok(None) };
+    let sql = format!("SELECT {COLUMNS} FROM queue WHERE namespace_id = ? AND name = ?");
+    let rows = query(&store.reads, sql, vec![namespace.into(), queue.as_str().into()]).await?;
+    Ok(views(store, scope, rows).await?.pop())
+}
+
+/// What a lane holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    depth: u64,
+    oldest: Option<Instant>,
+    in_flight: u64,
+}
+
+async fn views(store: &SqliteStore, scope: &Scope, rows: Vec<QueryResult>) -> StoreResult<Vec<QueueView>> {
+    let mut views = Vec::with_capacity(rows.len());
+    let in_flight = in_flight(store).await?;
+    for row in rows {
+        let mut cells = Cells::of(&row);
+        let id: i32 = cells.next()?;
+        let held = held(store, &store.known.lanes.ids(|lane| lane.queue == id), &in_flight).await?;
+        views.push(QueueView {
+            namespace: scope.0.clone(),
+            queue: name(cells.next()?)?,
+            paused: cells.next()?,
+            pause_note: cells.next()?,
+            concurrency_limit: cells.parse("a limit", |limit: &i64| u32::try_from(*limit).ok())?,
+            depth: held.depth,
+            oldest_queue_time: held.oldest,
+            in_flight: held.in_flight,
+            revision: cells.next()?,
+        });
+    }
+    Ok(views)
+}
+
+/// What waits in lanes. All from the index of what waits; the oldest is told by its due time, which is in there.
+async fn held(store: &SqliteStore, lanes: &[i32], in_flight: &HashMap<i32, u64>) -> StoreResult<Held> {
+    let mut held = Held::default();
+    let head = "SELECT count(*), min(due_time) FROM run WHERE ready_lane IN";
+    for row in query_in(&store.reads, head, lanes, "").await? {
+        let mut cells = Cells::of(&row);
+        held.depth += cells.parse("a count", |count: &i64| u64::try_from(*count).ok())?;
+        held.oldest = [held.oldest, maybe(cells.next()?)].into_iter().flatten().min();
+    }
+    held.in_flight = lanes.iter().filter_map(|lane| in_flight.get(lane)).sum();
+    Ok(held)
+}
+
+/// Runs at workers, by lane.
+pub(super) async fn in_flight(store: &SqliteStore) -> StoreResult<HashMap<i32, u64>> {
+    let sql = "SELECT lane_id, count(*) FROM run WHERE open_token IS NOT NULL AND state IN (3, 4) GROUP BY lane_id";
+    let mut counts = HashMap::new();
+    for row in query(&store.reads, sql, Vec::<Value>::new()).await? {
+        let mut cells = Cells::of(&row);
+        counts.insert(cells.next()?, cells.parse("a count", |count: &i64| u64::try_from(*count).ok())?);
+    }
+    Ok(counts)
+}

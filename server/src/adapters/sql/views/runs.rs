@@ -1,0 +1,209 @@
+//! Runs as lists show them.
+
+use std::collections::HashMap;
+
+use mainspring_engine::{
+    domain::{
+        filter::{Filter, Op, Value as Wanted},
+        ids::{JobUid, RunId},
+        instant::Instant,
+        names::{JobName, ScheduleName, Scope},
+        payload::{Failure, Payload},
+        run::{RunOrigin, RunState},
+    },
+    ports::store::{Order, Page, RunDetail, RunView, StoreResult},
+};
+use sea_orm::{
+    Condition, ConnectionTrait, Order as Direction, QueryResult,
+    sea_query::{Alias, Expr, Query},
+};
+use uuid::Uuid;
+
+use super::super::{
+    SqliteStore, filter,
+    insert::{INPUT, OUTPUT},
+    rows::{LIFE, life, maybe, name, read_json, read_labels},
+    statement::{Cells, failed, query_in, query_one},
+};
+
+/// The columns of [`view`], in order; those of [`detail`] follow.
+fn columns(detail: bool) -> String {
+    let list = "run.id, run.lane_id, run.job_uid, run.job_version, run.schedule, run.origin, run.labels, run.priority, \
+         run.fairness_key, run.nominal_time, run.due_time, run.late, run.parent_id, run.request_id, run.note";
+    let more = ", payload_type, payload, spilled, output_type, output, policy";
+    format!("{list}, {LIFE}{}", if detail { more } else { "" })
+}
+
+pub(super) async fn one(store: &SqliteStore, scope: &Scope, run: RunId) -> StoreResult<Option<RunView>> {
+    let sql = format!("SELECT {} FROM run WHERE id = ?", columns(true));
+    let Some(row) = query_one(&store.reads, sql, vec![run.uuid().into()]).await? else { return Ok(None) };
+    let found = views(store, &[row], true).await?.pop();
+    Ok(found.filter(|run| run.namespace == scope.0))
+}
+
+pub(super) async fn list(
+    store: &SqliteStore,
+    scope: &Scope,
+    filter: &Filter,
+    order: Order,
+    page: Page,
+    detail: bool,
+) -> StoreResult<Vec<RunView>> {
+    let Page { after, limit } = page;
+    let Some(namespace) = store.known.lanes.namespace(&scope.0) else { return Ok(Vec::new()) };
+    let mut wanted = filter::runs(&store.reads, namespace, filter).await?;
+    if store.known.lanes.has_other_than(namespace) {
+        let sql = "run.lane_id IN (SELECT lane.id FROM lane WHERE lane.namespace_id = ?)";
+        wanted = Condition::all().add(wanted).add(Expr::cust_with_values(sql, [namespace]));
+    }
+    if let Some(hint) = narrow(filter) {
+        wanted = Condition::all().add(wanted).add(Expr::cust(hint));
+    }
+    let (direction, beyond) = match order {
+        Order::NewestFirst => (Direction::Desc, "run.id < ?"),
+        Order::OldestFirst => (Direction::Asc, "run.id > ?"),
+    };
+    if let Some(after) = after {
+        let Ok(after) = after.parse::<RunId>() else { return Ok(Vec::new()) };
+        wanted = Condition::all().add(wanted).add(Expr::cust_with_values(beyond, [after.uuid()]));
+    }
+    let select = Query::select()
+        .expr(Expr::cust(columns(detail)))
+        .from(Alias::new("run"))
+        .cond_where(wanted)
+        .order_by_expr(Expr::cust("run.id"), direction)
+        .limit(limit as u64)
+        .take();
+    let rows = store.reads.query_all(&select).await.map_err(failed)?;
+    views(store, &rows, detail).await
+}
+
+/// What a filter for one state says about columns that have an index of their own. Runs at workers and dead ones are few
+/// among many; without this a list of them reads everything.
+fn narrow(filter: &Filter) -> Option<&'static str> {
+    match filter {
+        Filter::And(parts) => parts.iter().find_map(narrow),
+        Filter::Test { field: "state", op: Op::Equal, value: Wanted::Number(code) } => {
+            match RunState::from_code(i32::try_from(*code).ok()?)? {
+                RunState::Leased | RunState::Running => Some("run.open_token IS NOT NULL"),
+                RunState::Failed | RunState::TimedOut => Some("run.dead_time IS NOT NULL"),
+                RunState::Scheduled
+                | RunState::Queued
+                | RunState::RetryWait
+                | RunState::Succeeded
+                | RunState::Cancelled => None,
+            }
+        }
+        Filter::All | Filter::Or(_) | Filter::Not(_) | Filter::Test { .. } => None,
+    }
+}
+
+async fn views(store: &SqliteStore, rows: &[QueryResult], detailed: bool) -> StoreResult<Vec<RunView>> {
+    let mut found = Vec::with_capacity(rows.len());
+    for row in rows {
+        found.push(view(store, &mut Cells::of(row), detailed)?);
+    }
+    let jobs = found.iter().filter_map(|(_, job, _)| *job);
+    let names = store.known.names.resolve(&store.reads, jobs).await?;
+    let mut runs: Vec<RunView> = Vec::with_capacity(found.len());
+    let mut spilled = Vec::new();
+    for (mut run, job, elsewhere) in found {
+        run.job = job.and_then(|job| names.get(&job).cloned());
+        if elsewhere != 0 {
+            spilled.push(run.run.uuid());
+        }
+        runs.push(run);
+    }
+    if detailed {
+        complete(store, &mut runs, &spilled).await?;
+    }
+    Ok(runs)
+}
+
+/// A run without its job's name, its job, and which of its bytes are elsewhere.
+type Found = (RunView, Option<JobUid>, i32);
+
+fn view(store: &SqliteStore, cells: &mut Cells<'_>, detailed: bool) -> StoreResult<Found> {
+    let run = RunId::from_uuid(cells.next()?);
+    let lane = store.known.lanes.of(cells.next()?)?.lane.clone();
+    let job = cells.next::<Option<Uuid>>()?.map(JobUid::from_uuid);
+    let job_version = cells.next::<Option<i64>>()?.unwrap_or_default();
+    let schedule = cells.next::<Option<String>>()?.map(name::<ScheduleName>).transpose()?;
+    let origin = cells.parse("a run's origin", |code: &i32| RunOrigin::from_code(*code))?;
+    let labels = read_labels(cells.next()?)?;
+    let priority = cells.parse("a priority", |number: &i32| u8::try_from(*number).ok())?;
+    let fairness_key = cells.next()?;
+    let nominal_time = maybe(cells.next()?);
+    let due_time = Instant::from_micros(cells.next()?);
+    let late = cells.next()?;
+    let parent = cells.next::<Option<Uuid>>()?.map(RunId::from_uuid);
+    let request_id = cells.next::<Option<String>>()?.unwrap_or_default();
+    let note = cells.next::<Option<String>>()?.unwrap_or_default();
+    let life = life(cells)?;
+    let (detail, spilled) =
+        if detailed { detail(store, cells).map(|(detail, bits)| (Some(detail), bits))? } else { (None, 0) };
+    let view = RunView {
+        run,
+        namespace: lane.namespace,
+        job: None::<JobName>,
+        job_version,
+        schedule,
+        job_type: lane.job_type,
+        queue: lane.queue,
+        origin,
+        life,
+        labels,
+        priority,
+        fairness_key,
+        nominal_time,
+        due_time,
+        late,
+        parent,
+        request_id,
+        note,
+        detail: detail.map(Box::new),
+    };
+    Ok((view, job, spilled))
+}
+
+fn detail(store: &SqliteStore, cells: &mut Cells<'_>) -> StoreResult<(RunDetail, i32)> {
+    let payload = Payload { content_type: cells.next()?, data: cells.next::<Option<_>>()?.unwrap_or_default() };
+    let spilled = cells.next()?;
+    let (content_type, data): (Option<String>, Option<Vec<u8>>) = (cells.next()?, cells.next()?);
+    let output = content_type.map(|content_type| Payload { content_type, data: data.unwrap_or_default() });
+    let policy = store.known.policies.read(cells.next()?)?;
+    Ok((RunDetail { payload, output, failure: None, policy: policy.as_ref().clone() }, spilled))
+}
+
+/// Reads what is kept beside the rows: large bytes, and why attempts failed.
+async fn complete(store: &SqliteStore, runs: &mut [RunView], spilled: &[Uuid]) -> StoreResult<()> {
+    let mut bytes = HashMap::new();
+    for row in query_in(&store.reads, "SELECT run_id, kind, data FROM run_data WHERE run_id IN", spilled, "").await? {
+        let mut cells = Cells::of(&row);
+        let key = (RunId::from_uuid(cells.next()?), cells.next::<i32>()?);
+        bytes.insert(key, cells.next::<Vec<u8>>()?);
+    }
+    let ids: Vec<Uuid> = runs.iter().map(|run| run.run.uuid()).collect();
+    let head = "SELECT run_id, failure FROM attempt_end WHERE run_id IN";
+    let rows = query_in(&store.reads, head, &ids, "AND failure IS NOT NULL ORDER BY run_id, attempt").await?;
+    let mut failures: HashMap<RunId, Failure> = HashMap::new();
+    for row in rows {
+        let mut cells = Cells::of(&row);
+        let run = RunId::from_uuid(cells.next()?);
+        failures.insert(run, read_json(&cells.next::<String>()?)?);
+    }
+    for run in runs {
+        let Some(detail) = &mut run.detail else { continue };
+        if let Some(data) = bytes.remove(&(run.run, INPUT)) {
+            detail.payload.data = data;
+        }
+        if let (Some(output), Some(data)) = (&mut detail.output, bytes.remove(&(run.run, OUTPUT))) {
+            output.data = data;
+        }
+        // What an earlier attempt failed with says nothing of a run that came to a good end.
+        if run.life.state != RunState::Succeeded {
+            detail.failure = failures.remove(&run.run);
+        }
+    }
+    Ok(())
+}
