@@ -1,1 +1,3 @@
-//! Placeholder.
+//! What tests share: the conformance suites that every family passes.
+
+pub mod manual_clock;

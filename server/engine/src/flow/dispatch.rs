@@ -122,6 +122,11 @@ impl Board {
         lanes.entry(lane.clone()).or_default().held_off.insert(run, until);
     }
 
+    /// Nobody serves a lane any more: what was released for it may be lost.
+    pub(crate) fn forget_lane(&self, lane: &Lane) {
+        self.lanes.lock().remove(lane);
+    }
+
     /// Slots may have become free.
     pub(crate) fn demand_changed(&self) {
         self.wake.notify_one();
@@ -193,7 +198,7 @@ impl Board {
 
     /// Lanes nobody has demand for are not remembered.
     fn keep_only(&self, lanes: &HashMap<Lane, usize>) {
-        self.lanes.lock().retain(|lane, board| lanes.contains_key(lane) || !board.out.is_empty());
+        self.lanes.lock().retain(|lane, _| lanes.contains_key(lane));
     }
 }
 

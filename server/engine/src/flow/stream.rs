@@ -21,7 +21,7 @@ pub mod messages;
 mod session;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc,
@@ -98,6 +98,8 @@ struct Inner {
 struct Sessions {
     by_worker: HashMap<WorkerId, Arc<Live>>,
     by_lane: HashMap<Lane, Vec<Arc<Live>>>,
+    /// Lanes the broker delivers. What is released for others would be lost.
+    subscribed: HashSet<Lane>,
 }
 
 impl Hub {
@@ -175,8 +177,6 @@ impl Hub {
             });
         }
         session::start(self, live);
-        self.0.slots.notify_one();
-        core.news.board.demand_changed();
         Ok(Session { inbox, outbox, welcome: Welcome { session: id, epoch: hello.epoch, directives } })
     }
 
@@ -188,7 +188,12 @@ impl Hub {
         let sessions = self.0.sessions.lock();
         let free =
             |lane: &Lane, sessions: &[Arc<Live>]| sessions.iter().map(|live| live.held().free(&lane.queue)).sum();
-        sessions.by_lane.iter().map(|(lane, sessions)| (lane.clone(), free(lane, sessions))).collect()
+        sessions
+            .by_lane
+            .iter()
+            .filter(|(lane, _)| sessions.subscribed.contains(*lane))
+            .map(|(lane, sessions)| (lane.clone(), free(lane, sessions)))
+            .collect()
     }
 
     /// What a running attempt last told.

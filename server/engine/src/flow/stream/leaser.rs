@@ -6,7 +6,7 @@
 //! not do, since the first try may still land (test `v12_…`).
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -80,10 +80,32 @@ impl Leaser {
         ready.extend(batch.pointers.into_iter().map(|pointer| (pointer, tag)));
     }
 
+    /// Tells the broker which lanes have sessions, and the dispatcher which of them are delivered.
     async fn subscribe(&mut self) {
-        let lanes: Vec<Lane> = self.hub.0.sessions.lock().by_lane.keys().cloned().collect();
-        if let Err(error) = self.broker.subscribe(lanes).await {
+        let lanes: HashSet<Lane> = self.hub.0.sessions.lock().by_lane.keys().cloned().collect();
+        if let Err(error) = self.broker.subscribe(lanes.iter().cloned().collect()).await {
             tracing::warn!(%error, "subscriptions could not be changed");
+            return;
+        }
+        let board = &self.hub.0.core.news.board;
+        let before = std::mem::replace(&mut self.hub.0.sessions.lock().subscribed, lanes.clone());
+        // What was on its way to a lane that nobody serves any more may be lost: it is released again, if ever.
+        let mut settled = Vec::new();
+        for lane in before.difference(&lanes) {
+            for (_, tag) in self.ready.remove(lane).unwrap_or_default() {
+                self.dealt_with(tag, &mut settled);
+            }
+            board.forget_lane(lane);
+        }
+        board.demand_changed();
+        self.settle(settled).await;
+    }
+
+    async fn settle(&self, deliveries: Vec<DeliveryTag>) {
+        if !deliveries.is_empty()
+            && let Err(error) = self.broker.settle(deliveries).await
+        {
+            tracing::debug!(%error, "deliveries were not settled; they come again and are stale");
         }
     }
 
@@ -120,11 +142,7 @@ impl Leaser {
                 LeaseAnswer::SessionGone => self.give_back(claim),
             }
         }
-        if !settled.is_empty()
-            && let Err(error) = self.broker.settle(settled).await
-        {
-            tracing::debug!(%error, "deliveries were not settled; they come again and are stale");
-        }
+        self.settle(settled).await;
         true
     }
 
