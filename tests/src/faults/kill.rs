@@ -1,0 +1,97 @@
+//! Case `kill`: the server and its workers die again and again, under load.
+
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use anyhow::Result;
+
+use super::{
+    Options,
+    load::{Counts, Load, Mix},
+    plan::{self, Hit},
+    rest,
+    scene::{REDISPATCH_GRACE, Scene},
+};
+use crate::harness::host;
+
+const WORKERS: usize = 3;
+const SLOTS: u32 = 8;
+const JOBS: usize = 5;
+/// How often the case says how far it is.
+const TELL_EVERY: u64 = 5_000_000_000;
+
+pub(super) async fn run(options: &Options) -> Result<u8> {
+    let Options { kills, seed, lease, rate } = options.clone();
+    println!(
+        "kill: {kills} SIGKILLs of the server and {kills} of workers, seed {seed}, lease {lease:?}, {rate} runs/s"
+    );
+    let mut scene = Scene::set(lease).await?;
+    let result = play(&mut scene, options).await;
+    let kept = |scene: &mut Scene| scene.keep().map(|path| format!("evidence: {}", path.display())).unwrap_or_default();
+    match result {
+        Ok(0) => Ok(0),
+        Ok(code) => {
+            println!("{}", kept(&mut scene));
+            Ok(code)
+        }
+        Err(error) => {
+            let tails = scene.server.process().map(|process| process.tails()).unwrap_or_default();
+            println!("{tails}{}", kept(&mut scene));
+            Err(error)
+        }
+    }
+}
+
+async fn play(scene: &mut Scene, options: &Options) -> Result<u8> {
+    let Options { kills, seed, lease, rate } = options.clone();
+    scene.add_workers(WORKERS, SLOTS, false).await?;
+    scene.add_jobs(JOBS).await?;
+    let load = Load::start(scene.client.clone(), scene.diary.clone(), rate, seed, Mix::Everything);
+    host::pass_time(Duration::from_secs(1), "the load is to be under way before anything breaks").await;
+    break_things(scene, &plan::kills(seed, kills, WORKERS, lease + REDISPATCH_GRACE), &load.counts).await?;
+    host::pass_time(lease + REDISPATCH_GRACE, "the last killed worker's runs may take this long").await;
+
+    let (backlog, allowed) = rest::allowed(scene, lease, rate).await?;
+    let healed = scene.heal(allowed).await?;
+    println!("healed: {backlog} runs unfinished, to be over within {allowed:?}");
+    let refused = load.counts.clone();
+    load.stop().await;
+    let rest = rest::come(scene, healed["wall"].as_i64().unwrap_or_default(), allowed).await;
+    let stopped = scene.stop().await;
+    let judgement = scene.judge(&[]).await?;
+    println!("\n{}", judgement.text);
+    rest?;
+    stopped?;
+    let refused = refused.refused.load(Relaxed);
+    if refused > 0 {
+        println!("{refused} submissions were refused, and none should be");
+    }
+    let code = u8::try_from(judgement.code).unwrap_or(1);
+    Ok(if refused > 0 { code.max(1) } else { code })
+}
+
+async fn break_things(scene: &mut Scene, plan: &[plan::Blow], counts: &Counts) -> Result<()> {
+    let (mut servers, mut workers, mut told) = (0, 0, host::monotonic());
+    for blow in plan {
+        host::pass_time(blow.after, "faults come at moments drawn from the seed").await;
+        match blow.hit {
+            Hit::Server { down } => {
+                scene.kill_server(down).await?;
+                servers += 1;
+            }
+            Hit::Worker { index } => {
+                scene.kill_worker(index).await?;
+                workers += 1;
+            }
+        }
+        let now = host::monotonic();
+        if now - told > TELL_EVERY || servers + workers == plan.len() {
+            told = now;
+            let [sent, acked, unknown] =
+                [&counts.sent, &counts.acked, &counts.unknown].map(|count| count.load(Relaxed));
+            println!(
+                "killed: server {servers}, workers {workers}   sent {sent}, acknowledged {acked}, unknown {unknown}"
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! The rows of a server's database, read while it runs: for waiting on everything that is not over, which no call of
+//! the API lists without pages.
+
+use std::path::Path;
+
+use anyhow::Result;
+use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use uuid::Uuid;
+
+/// The runs that are not over.
+pub async fn unfinished(database: &Path) -> Result<Vec<String>> {
+    let options = SqliteConnectOptions::new().filename(database).read_only(true);
+    let mut db = SqliteConnection::connect_with(&options).await?;
+    let rows = sqlx::query("SELECT id FROM run WHERE end_time IS NULL ORDER BY due_time").fetch_all(&mut db).await?;
+    let ids = rows.iter().map(|row| Ok(Uuid::from_slice(row.get(0))?.to_string())).collect();
+    db.close().await?;
+    ids
+}
