@@ -1,1 +1,101 @@
-//! Placeholder.
+//! The worker SDK of Mainspring: write handlers, run them as a worker.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use mainspring_worker::{Ctx, JobError, OrFatal, Payload, Worker};
+//!
+//! #[derive(serde::Deserialize)]
+//! struct SendEmail {
+//!     to: String,
+//!     #[serde(default)]
+//!     copies: u64,
+//! }
+//!
+//! #[derive(serde::Serialize)]
+//! struct Sent {
+//!     letters: u64,
+//! }
+//!
+//! async fn send_email(ctx: Ctx, Payload(job): Payload<SendEmail>) -> Result<Sent, JobError> {
+//!     let to: std::net::IpAddr = job.to.parse().or_fatal()?; // never retried, ends as a dead letter
+//!     ctx.info(format!("sending to {to}")); // the run's log, live in the dashboard
+//!     for copy in 0..job.copies {
+//!         ctx.progress(copy + 1, job.copies, "copies")?; // an error once the run was cancelled
+//!         deliver(to, ctx.idempotency_key()).await?; // any standard error: retried as the job's policy says
+//!     }
+//!     Ok(Sent { letters: job.copies })
+//! }
+//! # async fn deliver(_: std::net::IpAddr, _: &str) -> std::io::Result<()> { Ok(()) }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), mainspring_worker::Error> {
+//!     Worker::from_env()? // MAINSPRING_ADDRESS, MAINSPRING_API_KEY …, or the CLI's context
+//!         .handle("email.send", send_email)
+//!         .slots(8)
+//!         .drain_within(Duration::from_secs(30))
+//!         .run_until_signal() // SIGTERM: take no more work, finish, leave
+//!         .await
+//! }
+//! ```
+//!
+//! # What you can rely on
+//!
+//! **A run may be executed more than once.** Delivery is at least once: if a worker dies, or the server loses sight of
+//! it for longer than its lease, the run is handed to another. Exactly one result decides the run. Two values help a
+//! handler to be safe under that: [`Ctx::idempotency_key`] is the same for every attempt of a run, for systems that
+//! can recognise a repeated request; [`Ctx::attempt`] grows with every attempt, for systems that can refuse a writer
+//! whose number is lower than one they have seen (a *fencing token*). A job can ask for at most once instead; then a
+//! lost worker ends the run.
+//!
+//! **A busy handler does not lose its lease.** The stream and its heartbeats live on a thread of their own. Handlers
+//! run on your runtime; put long computations into [`Ctx::spawn_blocking`], or they hold up each other.
+//!
+//! **What a handler returns is what is reported.** A handler that was [told to stop](Ctx::cancelled) and finished
+//! anyway has succeeded. One that stopped returns [`JobError::Cancelled`], most simply by `?` on [`Ctx::progress`]. One
+//! that ignores it is dropped at its next `await` when its grace is over. A panic is a failure like any other, with the
+//! reason `PANIC`.
+//!
+//! **A lost connection is not your concern.** Handlers go on. Results are kept until the server has acknowledged them,
+//! log lines up to 4 MiB; both are sent again after a reconnect, and no line twice. Where a stream cannot be had but
+//! single calls can, results go that way.
+//!
+//! **Leaving costs nothing.** At SIGTERM the worker hands back what it has not started, lets handlers finish for
+//! [`drain_within`](Worker::drain_within), then cancels them; their runs go back to the queue without using up an
+//! attempt.
+//!
+//! # Errors in handlers
+//!
+//! | the handler returns | the run |
+//! |---|---|
+//! | any standard error by `?`, [`JobError::retryable`] | is tried again as the job's policy says |
+//! | [`JobError::fatal`], `.or_fatal()?`, a payload that does not match | ends FAILED, a dead letter |
+//! | [`JobError::retry_after`] | is tried again after that delay, if the policy allows another attempt |
+//! | [`JobError::Cancelled`] | ends CANCELLED if that was asked for; goes back to the queue at shutdown |
+
+#![warn(missing_docs)]
+
+mod clock;
+mod config;
+mod ctx;
+mod error;
+mod extract;
+mod handler;
+mod job_error;
+mod observe;
+mod panic;
+mod reconnect;
+mod session;
+mod signal;
+mod state;
+mod tasks;
+mod worker;
+
+pub use config::Backoff;
+pub use ctx::{CancelReason, Ctx, LogLevel};
+pub use error::{Error, Refusal};
+pub use extract::{FromRun, Payload, RawPayload, Run};
+pub use handler::Handler;
+pub use job_error::{Cancelled, JobError, JobFailure, OrFatal};
+pub use observe::{Disposition, Observed, Outcome};
+pub use worker::Worker;

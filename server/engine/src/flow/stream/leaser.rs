@@ -87,7 +87,7 @@ impl Leaser {
             tracing::warn!(%error, "subscriptions could not be changed");
             return;
         }
-        let board = &self.hub.0.core.news.board;
+        let core = self.hub.0.core.clone();
         let before = std::mem::replace(&mut self.hub.0.sessions.lock().subscribed, lanes.clone());
         // What was on its way to a lane that nobody serves any more may be lost: it is released again, if ever.
         let mut settled = Vec::new();
@@ -95,9 +95,9 @@ impl Leaser {
             for (_, tag) in self.ready.remove(lane).unwrap_or_default() {
                 self.dealt_with(tag, &mut settled);
             }
-            board.forget_lane(lane);
+            core.news.board.forget_lane(lane);
         }
-        board.demand_changed();
+        core.news.board.demand_changed();
         self.settle(settled).await;
     }
 

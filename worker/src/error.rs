@@ -1,0 +1,81 @@
+//! Why a worker could not start, or had to stop. What goes wrong inside a handler is a [`JobError`](crate::JobError).
+
+use std::path::PathBuf;
+
+/// Why a worker could not start, or had to stop.
+///
+/// A lost connection is not among these: it is mended in the background for as long as it takes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Two handlers have the same job type.
+    #[error("two handlers for the job type `{0}`: each type has one")]
+    DuplicateHandler(String),
+    /// There is nothing the worker could do.
+    #[error("the worker has no handler: call `.handle(\"type\", handler)`")]
+    NoHandler,
+    /// A setting does not make sense.
+    #[error("{name}: {problem}")]
+    Setting {
+        /// The setting, as its environment variable or builder method is called.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A configuration file cannot be read or understood.
+    #[error("{}: {problem}", path.display())]
+    ConfigFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The server does not let this worker in, and trying again would not change that.
+    #[error("the server refused this worker: {}{}", refusal.message, refusal.hint())]
+    Refused {
+        /// What the server said.
+        refusal: Box<Refusal>,
+    },
+    /// The worker is leaving, and the server could not be told how these runs ended. It will hand them out again.
+    #[error("left with {count} results the server never acknowledged: their runs will be executed again")]
+    ResultsUndelivered {
+        /// How many.
+        count: usize,
+    },
+    /// The worker was started outside a Tokio runtime.
+    #[error("a worker runs its handlers on a Tokio runtime, and there is none here")]
+    NoRuntime,
+    /// The thread that holds the session could not be started or broke down.
+    #[error("the session thread: {0}")]
+    SessionThread(String),
+}
+
+/// What a server said when it refused a worker.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The gRPC status code.
+    pub code: tonic::Code,
+    /// The machine-readable reason, such as `TOKEN_INVALID`; empty if the server gave none.
+    pub reason: String,
+    /// The server's sentence for people.
+    pub message: String,
+}
+
+impl Refusal {
+    fn hint(&self) -> String {
+        let reason = if self.reason.is_empty() { format!("{:?}", self.code) } else { self.reason.clone() };
+        match self.code {
+            tonic::Code::Unauthenticated => format!(" ({reason}; is MAINSPRING_API_KEY right?)"),
+            tonic::Code::PermissionDenied => format!(" ({reason}; the key needs the permission worker.serve)"),
+            tonic::Code::Unimplemented => format!(" ({reason}; is there a Mainspring server at this address?)"),
+            _ => format!(" ({reason})"),
+        }
+    }
+}
+
+impl Error {
+    pub(crate) fn setting(name: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Setting { name: name.into(), problem: problem.into() }
+    }
+}

@@ -1,0 +1,101 @@
+//! What a handler can take as arguments.
+
+use serde::de::DeserializeOwned;
+
+use crate::{ctx::Ctx, job_error::JobError};
+
+/// One attempt as it reaches a handler: its context and its payload. Extractors take what they need from it.
+pub struct Run {
+    pub(crate) ctx: Ctx,
+    pub(crate) content_type: String,
+    pub(crate) payload: Vec<u8>,
+    /// Why there is no payload to read, if the server sent one this SDK does not understand.
+    pub(crate) unreadable: Option<&'static str>,
+}
+
+impl Run {
+    /// The context.
+    pub fn ctx(&self) -> &Ctx {
+        &self.ctx
+    }
+
+    /// The payload's media type; empty means JSON.
+    pub fn content_type(&self) -> &str {
+        &self.content_type
+    }
+
+    /// The payload's bytes.
+    ///
+    /// # Errors
+    /// If it was sent in a form this SDK does not understand.
+    pub fn payload(&self) -> Result<&[u8], JobError> {
+        match self.unreadable {
+            None => Ok(&self.payload),
+            Some(why) => Err(mismatch(format!("the payload of `{}` cannot be read: {why}", self.ctx.job_type()))),
+        }
+    }
+}
+
+/// An argument of a handler. Implement it to add your own.
+pub trait FromRun: Sized + Send {
+    /// Takes the argument from the run.
+    ///
+    /// # Errors
+    /// Ends the attempt without calling the handler; use [`JobError::fatal`] where another attempt would not help.
+    fn from_run(run: &Run) -> Result<Self, JobError>;
+}
+
+impl FromRun for Ctx {
+    fn from_run(run: &Run) -> Result<Self, JobError> {
+        Ok(run.ctx.clone())
+    }
+}
+
+/// The run's payload, read from JSON.
+///
+/// One that does not match `T` ends the run without another attempt, with the reason `PAYLOAD_MISMATCH` and a message
+/// that names the type and the field. A run without a payload reads as `null`: take `Payload<()>` or
+/// `Payload<Option<T>>`.
+#[derive(Clone, Debug)]
+pub struct Payload<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRun for Payload<T> {
+    fn from_run(run: &Run) -> Result<Self, JobError> {
+        let job_type = run.ctx.job_type();
+        let media = run.content_type.split(';').next().unwrap_or_default().trim();
+        let is_json = matches!(media, "" | "application/json" | "text/json") || media.ends_with("+json");
+        if !is_json {
+            return Err(mismatch(format!("the payload of `{job_type}` is {media}, and the handler reads JSON")));
+        }
+        let bytes = run.payload()?;
+        let bytes = if bytes.is_empty() { b"null" } else { bytes };
+        let mut reader = serde_json::Deserializer::from_slice(bytes);
+        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            let path = error.path().to_string();
+            let field = if path == "." { String::new() } else { format!("field `{path}`: ") };
+            let wanted = std::any::type_name::<T>();
+            mismatch(format!("the payload of `{job_type}` does not match {wanted}: {field}{}", error.into_inner()))
+        })?;
+        reader.end().map_err(|error| mismatch(format!("the payload of `{job_type}` is not JSON: {error}")))?;
+        Ok(Self(value))
+    }
+}
+
+/// The run's payload as it is.
+#[derive(Clone, Debug)]
+pub struct RawPayload {
+    /// Its media type; empty means JSON.
+    pub content_type: String,
+    /// Its bytes; empty if the run has none.
+    pub bytes: Vec<u8>,
+}
+
+impl FromRun for RawPayload {
+    fn from_run(run: &Run) -> Result<Self, JobError> {
+        Ok(Self { content_type: run.content_type.clone(), bytes: run.payload()?.to_vec() })
+    }
+}
+
+fn mismatch(message: String) -> JobError {
+    JobError::failed("PAYLOAD_MISMATCH", message).do_not_retry()
+}

@@ -1,0 +1,95 @@
+//! The session with the server: a thread of its own that connects, talks, and connects again.
+//!
+//! What to say and what to do is decided by the [`Machine`](crate::state::Machine); the modules here move its bytes:
+//! [`transport`] opens connections, [`link`] is one stream, [`driver`] keeps one of them up, [`execute`] runs handlers
+//! on the caller's runtime, [`unary`] delivers results where no stream is to be had. [`shared`] is what they meet at.
+
+mod driver;
+mod execute;
+mod link;
+mod shared;
+mod transport;
+mod unary;
+
+use std::{collections::BTreeMap, sync::Arc, thread};
+
+use mainspring_proto::worker::v1::HandlerSpec;
+use tokio::{runtime::Handle, sync::oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+use self::{driver::Driver, shared::Shared, transport::Transport};
+use crate::{
+    config::Settings,
+    error::Error,
+    state::{Identity, Machine},
+    worker::{Observer, Registered},
+};
+
+/// Everything a session is made of.
+pub(crate) struct Setup {
+    pub(crate) id: Uuid,
+    pub(crate) settings: Settings,
+    pub(crate) types: BTreeMap<String, Registered>,
+    pub(crate) queues: BTreeMap<String, u32>,
+    pub(crate) observers: Vec<Observer>,
+}
+
+/// A session on its thread. Dropping it ends everything at once.
+pub(crate) struct Session {
+    drain: CancellationToken,
+    ended: oneshot::Receiver<Result<(), Error>>,
+    _quit: DropGuard,
+}
+
+impl Session {
+    /// Asks the worker to leave.
+    pub(crate) fn drain(&self) {
+        self.drain.cancel();
+    }
+
+    /// Waits until it has left.
+    pub(crate) async fn ended(&mut self) -> Result<(), Error> {
+        (&mut self.ended).await.unwrap_or_else(|_| Err(Error::SessionThread("it broke down".into())))
+    }
+}
+
+/// Starts the thread. Handlers will run on `runtime`.
+pub(crate) fn start(setup: Setup, runtime: Handle) -> Result<Session, Error> {
+    let Setup { id, settings, types, queues, observers } = setup;
+    let transport = Transport::new(&settings)?;
+    let handlers = types.values().map(|handler| HandlerSpec {
+        job_type: handler.job_type.clone(),
+        queue: handler.queue.clone(),
+        ..HandlerSpec::default()
+    });
+    let identity = Identity {
+        worker_id: id.to_string(),
+        name: settings.name,
+        namespace: settings.namespace.clone(),
+        labels: settings.labels,
+        build_id: settings.build_id,
+        handlers: handlers.collect(),
+    };
+    let machine = Machine::new(identity, queues, settings.drain_within, settings.stop_within, rand::random());
+    let handlers = types.into_iter().map(|(job_type, handler)| (job_type, handler.call)).collect();
+    let (orders, inbox) = tokio::sync::mpsc::unbounded_channel();
+    let shared = Arc::new(Shared::new(machine, handlers, observers, runtime, orders));
+
+    let drain = CancellationToken::new();
+    let quit = CancellationToken::new();
+    let (tell, ended) = oneshot::channel();
+    let driver = Driver::new(shared, transport, settings.namespace, settings.backoff, inbox);
+    let (leave, stop) = (drain.clone(), quit.clone());
+    let failed = |error: std::io::Error| Error::SessionThread(error.to_string());
+    let own_runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    thread::Builder::new()
+        .name("mainspring".into())
+        .spawn(move || {
+            let result = own_runtime.block_on(driver.run(leave, stop));
+            // Nobody waits for it any more if the caller dropped its future.
+            let _ = tell.send(result);
+        })
+        .map_err(failed)?;
+    Ok(Session { drain, ended, _quit: quit.drop_guard() })
+}

@@ -1,0 +1,134 @@
+//! Where the session's thread and the handlers' threads meet: the machine behind a lock, and what becomes of its
+//! effects.
+
+use std::{collections::BTreeMap, sync::Arc, task::Waker, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, mpsc},
+};
+
+use super::execute;
+use crate::{
+    clock::{self, Instant},
+    handler::Erased,
+    observe::Observed,
+    reconnect::Loss,
+    state::{Effect, Machine, Pull, StreamId},
+    tasks,
+    worker::Observer,
+};
+
+/// What the driver is told.
+pub(super) enum Order {
+    /// Tear this stream down.
+    Close(StreamId, &'static str),
+    /// Open another stream after this long.
+    Reconnect(Duration),
+    /// This stream has ended.
+    Ended(StreamId, Loss),
+}
+
+pub(super) struct Shared {
+    machine: Mutex<Machine>,
+    handlers: BTreeMap<String, Erased>,
+    observers: Vec<Observer>,
+    /// The caller's: handlers run there.
+    runtime: Handle,
+    orders: mpsc::UnboundedSender<Order>,
+    /// Streams whose transport waits for something to say.
+    listeners: Mutex<BTreeMap<StreamId, Waker>>,
+    /// Something changed that the driver may want to look at.
+    changed: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(
+        machine: Machine,
+        handlers: BTreeMap<String, Erased>,
+        observers: Vec<Observer>,
+        runtime: Handle,
+        orders: mpsc::UnboundedSender<Order>,
+    ) -> Self {
+        let (machine, listeners) = (Mutex::new(machine), Mutex::default());
+        Self { machine, handlers, observers, runtime, orders, listeners, changed: Notify::new() }
+    }
+
+    /// Tells the machine something, and does what follows from it.
+    pub(super) fn apply<T>(self: &Arc<Self>, tell: impl FnOnce(&mut Machine, Instant) -> T) -> T {
+        let answer = self.consult(tell);
+        self.changed.notify_one();
+        answer
+    }
+
+    /// The same for the driver, which need not be told of it.
+    pub(super) fn consult<T>(self: &Arc<Self>, tell: impl FnOnce(&mut Machine, Instant) -> T) -> T {
+        let (answer, effects, speak) = {
+            let mut machine = self.machine.lock();
+            let answer = tell(&mut machine, clock::now());
+            (answer, machine.take_effects(), machine.has_something_to_say())
+        };
+        for effect in effects {
+            self.perform(effect);
+        }
+        if speak {
+            let listeners = std::mem::take(&mut *self.listeners.lock());
+            listeners.into_values().for_each(Waker::wake);
+        }
+        answer
+    }
+
+    /// The next message of a stream; if there is none, `listener` is woken when there may be one.
+    pub(super) fn pull(&self, stream: StreamId, listener: &Waker) -> Pull {
+        // Before the question, so that no answer is missed.
+        self.listeners.lock().insert(stream, listener.clone());
+        let pull = self.machine.lock().pull(stream, clock::now());
+        // Only where something was said: the driver's look wakes this listener while there is something to say, and a
+        // stream that waits for its Welcome may say nothing yet.
+        if matches!(pull, Pull::Message(_)) {
+            self.changed.notify_one();
+        }
+        pull
+    }
+
+    /// Resolves when the machine was told something since the last time.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Tells the observers, now.
+    pub(super) fn observe(&self, observed: &Observed) {
+        for observer in &self.observers {
+            observer(observed);
+        }
+    }
+
+    pub(super) fn handler(&self, job_type: &str) -> Option<Erased> {
+        self.handlers.get(job_type).cloned()
+    }
+
+    /// A stream has ended.
+    pub(super) fn ended(&self, stream: StreamId, loss: Loss) {
+        self.order(Order::Ended(stream, loss));
+    }
+
+    fn perform(self: &Arc<Self>, effect: Effect) {
+        match effect {
+            Effect::Start(key) => {
+                // Its end is told to the machine by the task itself, whatever happens to it.
+                drop(tasks::spawn(&self.runtime, "attempt", execute::attempt(self.clone(), key)));
+            }
+            Effect::Ask(stop, reason) => stop.ask(reason),
+            Effect::Kill(stop, reason) => stop.kill(reason),
+            Effect::Observe(observed) => self.observe(&observed),
+            Effect::Close(stream, why) => self.order(Order::Close(stream, why)),
+            Effect::Reconnect(after) => self.order(Order::Reconnect(after)),
+        }
+    }
+
+    fn order(&self, order: Order) {
+        // The driver is gone when the worker has left; nobody needs to know.
+        let _ = self.orders.send(order);
+    }
+}

@@ -1,0 +1,15 @@
+//! The only place where tasks begin. Every task has a name, and whoever starts one keeps its handle.
+
+use std::future::Future;
+
+use tokio::{runtime::Handle, task::JoinHandle};
+use tracing::Instrument as _;
+
+/// Starts `work` on `runtime`, under a span that carries its name.
+pub(crate) fn spawn<T: Send + 'static>(
+    runtime: &Handle,
+    name: &'static str,
+    work: impl Future<Output = T> + Send + 'static,
+) -> JoinHandle<T> {
+    runtime.spawn(work.instrument(tracing::debug_span!("task", name)))
+}

@@ -1,0 +1,247 @@
+//! The builder: handlers and settings in, a running worker out.
+
+use std::{collections::BTreeMap, convert::Infallible, future::Future, pin::pin, sync::Arc, time::Duration};
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    config::{ApiKey, Backoff, Settings},
+    error::Error,
+    handler::{Erased, Handler, erase},
+    observe::Observed,
+    panic,
+    session::{self, Setup},
+    signal::Signals,
+};
+
+/// The queue of a handler that names none.
+const DEFAULT_QUEUE: &str = "default";
+/// The contract's bounds of one Hello.
+const MAX_HANDLERS: usize = 1_000;
+const MAX_IN_FLIGHT: u64 = 5_000;
+const MAX_LABELS: usize = 64;
+const MAX_NAME_CHARACTERS: usize = 128;
+
+/// Someone who wants to know what happens. See [`Worker::observe`].
+pub(crate) type Observer = Arc<dyn Fn(&Observed) + Send + Sync>;
+
+/// A worker in the making. See the [crate's first page](crate).
+#[must_use = "a worker does nothing until `run_until_signal` or `run_until` is awaited"]
+pub struct Worker {
+    id: Uuid,
+    settings: Settings,
+    handlers: Vec<Registered>,
+    observers: Vec<Observer>,
+}
+
+/// A handler under its names.
+pub(crate) struct Registered {
+    pub(crate) job_type: String,
+    pub(crate) queue: String,
+    pub(crate) call: Erased,
+}
+
+impl Worker {
+    /// A worker with the settings of its environment: `MAINSPRING_ADDRESS`, `MAINSPRING_API_KEY`,
+    /// `MAINSPRING_NAMESPACE`, `MAINSPRING_WORKER_NAME` and `MAINSPRING_SLOTS`.
+    ///
+    /// What is missing comes from the context that the CLI has selected (or `MAINSPRING_CONTEXT` names), in
+    /// `$XDG_CONFIG_HOME/mainspring/config.toml` and `credentials.toml`; so beside a `mainspring dev` nothing need be
+    /// set. The key of a context is sent to the address of that context only.
+    ///
+    /// # Errors
+    /// If no address is to be found, or a variable or file does not make sense.
+    pub fn from_env() -> Result<Self, Error> {
+        Settings::from_env().map(Self::new)
+    }
+
+    /// A worker for the server at `address`, for example `http://127.0.0.1:7420`. Reads no environment.
+    pub fn connect_to(address: impl Into<String>) -> Self {
+        Self::new(Settings::of(address.into()))
+    }
+
+    fn new(settings: Settings) -> Self {
+        Self { id: Uuid::now_v7(), settings, handlers: Vec::new(), observers: Vec::new() }
+    }
+
+    /// The id this worker has for the server; new in every process.
+    pub fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    /// Sets the API key.
+    pub fn api_key(mut self, key: impl Into<String>) -> Self {
+        self.settings.api_key = Some(ApiKey(key.into()));
+        self
+    }
+
+    /// Sets the name people see, at most 128 characters; it need not be unique. The default is the program's name.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.settings.name = name.into();
+        self
+    }
+
+    /// Sets the namespace whose queues the worker serves. The default is `default`.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.settings.namespace = namespace.into();
+        self
+    }
+
+    /// Sets how many runs of a queue are executed at once, for each queue without a [number of its own](Self::queue).
+    /// The default is 10.
+    pub fn slots(mut self, slots: u32) -> Self {
+        self.settings.slots = slots;
+        self
+    }
+
+    /// Sets how many runs of this queue are executed at once.
+    pub fn queue(mut self, queue: impl Into<String>, slots: u32) -> Self {
+        self.settings.queue_slots.insert(queue.into(), slots);
+        self
+    }
+
+    /// Adds a label for people; at most 64.
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.labels.insert(key.into(), value.into());
+        self
+    }
+
+    /// Sets the identity of your build, such as a commit; for people and for rollouts.
+    pub fn build_id(mut self, build_id: impl Into<String>) -> Self {
+        self.settings.build_id = build_id.into();
+        self
+    }
+
+    /// Handles the runs of a job type, from the queue `default`.
+    pub fn handle<Args: 'static>(self, job_type: impl Into<String>, handler: impl Handler<Args>) -> Self {
+        self.handle_in(DEFAULT_QUEUE, job_type, handler)
+    }
+
+    /// Handles the runs of a job type, from this queue.
+    pub fn handle_in<Args: 'static>(
+        mut self,
+        queue: impl Into<String>,
+        job_type: impl Into<String>,
+        handler: impl Handler<Args>,
+    ) -> Self {
+        self.handlers.push(Registered { job_type: job_type.into(), queue: queue.into(), call: erase(handler) });
+        self
+    }
+
+    /// Sets how long running handlers may go on after the worker was asked to leave. Those that have not finished by
+    /// then are [cancelled](crate::CancelReason::Shutdown), and their runs go back to the queue. The default is 30 s.
+    pub fn drain_within(mut self, limit: Duration) -> Self {
+        self.settings.drain_within = limit;
+        self
+    }
+
+    /// Sets how long a handler has between being cancelled by the worker's own shutdown and being dropped. The default
+    /// is 5 s.
+    pub fn stop_within(mut self, limit: Duration) -> Self {
+        self.settings.stop_within = limit;
+        self
+    }
+
+    /// Sets how long the worker waits before it connects again.
+    pub fn reconnect(mut self, backoff: Backoff) -> Self {
+        self.settings.backoff = backoff;
+        self
+    }
+
+    /// Calls `observer` with everything of note that happens, at the moment and on the thread where it happens. It must
+    /// not block.
+    pub fn observe(mut self, observer: impl Fn(&Observed) + Send + Sync + 'static) -> Self {
+        self.observers.push(Arc::new(observer));
+        self
+    }
+
+    /// Runs the worker until SIGTERM or SIGINT: then it takes no more work, lets its runs finish for as long as
+    /// [`drain_within`](Self::drain_within) says, cancels the rest, and leaves. A second signal ends the process at
+    /// once, with the exit code 128 plus the signal's number.
+    ///
+    /// # Errors
+    /// As [`run_until`](Self::run_until).
+    pub async fn run_until_signal(self) -> Result<(), Error> {
+        let mut signals = Signals::listen().map_err(|error| Error::setting("signals", error.to_string()))?;
+        let leave = CancellationToken::new();
+        let leaving = leave.clone().cancelled_owned();
+        let watch = async move {
+            let (name, _) = signals.next().await;
+            tracing::info!("{name}: draining; a second signal quits at once");
+            leave.cancel();
+            let (name, code) = signals.next().await;
+            tracing::warn!("{name} again: quitting at once; unfinished runs will be executed again");
+            quit(code)
+        };
+        tokio::select! {
+            result = self.run_until(leaving) => result,
+            never = watch => match never {},
+        }
+    }
+
+    /// Runs the worker until `shutdown` resolves, then drains it as [`run_until_signal`](Self::run_until_signal) does.
+    /// A `CancellationToken` fits in as `token.cancelled_owned()`.
+    ///
+    /// Handlers run on the Tokio runtime that this is awaited on. The session has a thread of its own, so a handler
+    /// that computes without a pause delays other handlers, but not the worker's heartbeats. If the returned future is
+    /// dropped, everything stops at once.
+    ///
+    /// # Errors
+    /// Before connecting, if the settings or handlers do not make sense. Later, if the server refuses this worker for
+    /// good, or if the worker had to leave with results nobody took.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let setup = self.check()?;
+        let runtime = Handle::try_current().map_err(|_| Error::NoRuntime)?;
+        panic::install_hook();
+        let mut session = session::start(setup, runtime)?;
+        let mut shutdown = pin!(shutdown);
+        tokio::select! {
+            result = session.ended() => return result,
+            () = &mut shutdown => session.drain(),
+        }
+        session.ended().await
+    }
+
+    /// Refuses what cannot work, before anything is connected.
+    fn check(self) -> Result<Setup, Error> {
+        let Self { id, settings, handlers, observers } = self;
+        if handlers.is_empty() {
+            return Err(Error::NoHandler);
+        }
+        at_most("handle", "job types", handlers.len(), MAX_HANDLERS)?;
+        at_most("label", "labels", settings.labels.len(), MAX_LABELS)?;
+        at_most("name", "characters", settings.name.chars().count(), MAX_NAME_CHARACTERS)?;
+        let mut types = BTreeMap::new();
+        let mut queues = BTreeMap::new();
+        for handler in handlers {
+            if handler.job_type.is_empty() {
+                return Err(Error::setting("handle", "a job type cannot be empty"));
+            }
+            let queue = if handler.queue.is_empty() { DEFAULT_QUEUE.to_owned() } else { handler.queue.clone() };
+            let slots = settings.queue_slots.get(&queue).copied().unwrap_or(settings.slots);
+            queues.insert(queue.clone(), slots);
+            let job_type = handler.job_type.clone();
+            if types.insert(job_type.clone(), Registered { queue, ..handler }).is_some() {
+                return Err(Error::DuplicateHandler(job_type));
+            }
+        }
+        if let Some(unused) = settings.queue_slots.keys().find(|queue| !queues.contains_key(*queue)) {
+            return Err(Error::setting("queue", format!("no handler takes runs from `{unused}`: see `handle_in`")));
+        }
+        let slots: u64 = queues.values().map(|slots| u64::from(*slots)).sum();
+        if slots == 0 || slots > MAX_IN_FLIGHT {
+            return Err(Error::setting("slots", format!("{slots} in all: one worker holds 1 to {MAX_IN_FLIGHT}")));
+        }
+        Ok(Setup { id, settings, types, queues, observers })
+    }
+}
+
+fn at_most(name: &str, what: &str, count: usize, limit: usize) -> Result<(), Error> {
+    if count <= limit { Ok(()) } else { Err(Error::setting(name, format!("{count} {what}: at most {limit}"))) }
+}
+
+fn quit(code: i32) -> Infallible {
+    std::process::exit(code)
+}

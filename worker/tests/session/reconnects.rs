@@ -1,0 +1,172 @@
+//! Streams that break, move or cannot be had.
+
+use std::{collections::HashMap, time::Duration};
+
+use mainspring_proto::worker::v1::{
+    AttemptPhase, ResultDisposition, ServerDrain, ServerDrainMode, attempt_result::Outcome as Ended,
+    worker_stream_request::Message as Said, worker_stream_response::Message as Heard,
+};
+use mainspring_worker::{Disposition, Error, JobError, Observed, Worker};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::{
+    server::{Rules, Server, attempt},
+    work::{nothing, run_of},
+    worker::{Gate, run, worker},
+};
+
+fn gated(worker: Worker, gate: &Gate) -> Worker {
+    let gate = gate.clone();
+    worker.handle("t", move || {
+        let gate = gate.clone();
+        async move {
+            gate.pass().await;
+            Ok::<_, JobError>(())
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_result_is_sent_again_when_the_stream_broke_before_its_acknowledgement() {
+    let mut server = Server::start().await;
+    let mut running = run(worker(&server).handle("t", nothing));
+    let (mut session, _) = server.session().await;
+    session.dispatch("r1", "t", "");
+    session.result().await;
+    session.fail(Status::internal("broken"));
+
+    let (mut session, hello) = server.session().await;
+    assert_eq!((hello.connect_sequence, hello.previous_session_id.as_str()), (2, "session-1"));
+    assert_eq!(hello.in_flight[0].attempt, attempt("r1"));
+    assert_eq!(hello.in_flight[0].phase(), AttemptPhase::ResultPending);
+    let result = session.result().await;
+    session.ack(&result, ResultDisposition::Duplicate);
+    loop {
+        if let Observed::Acked { disposition, .. } = running.event().await {
+            assert_eq!(disposition, Disposition::Duplicate);
+            break;
+        }
+    }
+    assert!(session.heartbeat().await.in_flight.is_empty());
+}
+
+#[tokio::test]
+async fn work_goes_on_while_there_is_no_server() {
+    let mut server = Server::start().await;
+    let gate = Gate::new();
+    let mut running = run(gated(worker(&server), &gate));
+    let (mut session, _) = server.session().await;
+    session.dispatch("r1", "t", "");
+    session.reply().await;
+    drop(session);
+    let (mut session, hello) = server.session().await;
+    assert_eq!(hello.in_flight[0].phase(), AttemptPhase::Running);
+    gate.open();
+    assert!(matches!(session.result().await.outcome, Some(Ended::Succeeded(_))));
+    assert!(matches!(running.event().await, Observed::Start { .. }));
+    assert!(matches!(running.event().await, Observed::End { .. }));
+}
+
+#[tokio::test]
+async fn results_go_by_calls_while_no_stream_is_to_be_had() {
+    let mut server = Server::start().await;
+    let gate = Gate::new();
+    let mut running = run(gated(worker(&server), &gate));
+    let (mut session, _) = server.session().await;
+    session.dispatch("r1", "t", "");
+    session.reply().await;
+    server.refuse(Some(Status::unavailable("no more streams"))).await;
+    session.fail(Status::unavailable("no more streams"));
+    gate.open();
+    assert_eq!(run_of(&server.report().await), "r1");
+    loop {
+        if let Observed::Acked { disposition, .. } = running.event().await {
+            assert_eq!(disposition, Disposition::Applied);
+            break;
+        }
+    }
+    server.refuse(None).await;
+    let (_, hello) = server.session().await;
+    assert!(hello.in_flight.is_empty());
+}
+
+#[tokio::test]
+async fn a_silent_server_is_left() {
+    let mut server = Server::start().await;
+    let _running = run(worker(&server).handle("t", nothing));
+    let mut silent = server.stream().await;
+    let hello = silent.hello().await;
+    silent.welcome(&hello, &Rules { silence: Duration::from_millis(200), ..Rules::default() });
+    let (_session, hello) = server.session().await;
+    assert_eq!(hello.connect_sequence, 2);
+}
+
+#[tokio::test]
+async fn a_drained_server_is_left_without_a_gap() {
+    let mut server = Server::start().await;
+    let gate = Gate::new();
+    let mut running = run(gated(worker(&server), &gate));
+    let (mut old, _) = server.session().await;
+    old.dispatch("kept", "t", "");
+    old.reply().await;
+    let drain = ServerDrain { mode: ServerDrainMode::Reconnect.into(), ..ServerDrain::default() };
+    old.say(Heard::Drain(drain));
+
+    let mut new = server.stream().await;
+    let hello = new.hello().await;
+    assert_eq!(hello.in_flight[0].phase(), AttemptPhase::Running);
+    // Both are open. The old one is still alive, and its dispatches no longer count.
+    old.dispatch("too late", "t", "");
+    let read_since = old.heartbeat().await.sequence;
+    while old.heartbeat().await.sequence < read_since + 3 {}
+    assert!(!old.has_skipped(|said| matches!(said, Said::DispatchReply(_))));
+    new.welcome(&hello, &Rules::default());
+    while old.next().await.is_some() {}
+    drop(old);
+    gate.open();
+    let result = new.result().await;
+    assert_eq!(run_of(&result), "kept");
+    new.ack(&result, ResultDisposition::Applied);
+    new.dispatch("next", "t", "");
+    gate.open();
+    assert_eq!(run_of(&new.result().await), "next");
+    let mut started = Vec::new();
+    while started.len() < 2 {
+        if let Observed::Start { run_id, .. } = running.event().await {
+            started.push(run_id);
+        }
+    }
+    assert_eq!(started, ["kept", "next"]);
+}
+
+#[tokio::test]
+async fn the_server_can_send_a_worker_home() {
+    let mut server = Server::start().await;
+    let running = run(worker(&server).handle("t", nothing));
+    let (mut session, _) = server.session().await;
+    session.say(Heard::Drain(ServerDrain { mode: ServerDrainMode::Terminate.into(), ..ServerDrain::default() }));
+    while session.next().await.is_some() {}
+    drop(session);
+    running.left().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_mended_ends_the_worker_with_the_reason() {
+    let server = Server::start().await;
+    for (code, reason) in [
+        (Code::PermissionDenied, "PERMISSION_MISSING"),
+        (Code::FailedPrecondition, "PROTOCOL_VERSION_UNSUPPORTED"),
+        (Code::Unauthenticated, "TOKEN_INVALID"),
+    ] {
+        let details = ErrorDetails::with_error_info(reason, "mainspring.dev", HashMap::new());
+        server.refuse(Some(Status::with_error_details(code, "go away", details))).await;
+        let running = run(worker(&server).handle("t", nothing));
+        match running.left().await {
+            Err(Error::Refused { refusal }) => {
+                assert_eq!((refusal.code, refusal.reason.as_str()), (code, reason));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
