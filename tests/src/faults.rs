@@ -10,8 +10,6 @@
 mod kill;
 mod load;
 mod plan;
-mod rest;
-mod scene;
 mod stream;
 
 use std::time::Duration;

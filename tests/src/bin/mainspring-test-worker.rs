@@ -3,7 +3,7 @@
 //! START is on disk before user code is called, and END before the result is sent, so what the file says holds whenever
 //! the process is killed. It ends when its stdin does: a test that dies leaves no worker behind.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{io::Read as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::Parser;
@@ -11,7 +11,6 @@ use mainspring_tests::harness::{host, journal::Journal};
 use mainspring_worker::{Backoff, Ctx, Disposition, JobError, Observed, Outcome, Payload, Worker};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::io::AsyncReadExt as _;
 
 #[derive(Parser)]
 struct Args {
@@ -40,7 +39,7 @@ async fn run(args: Args) -> Result<()> {
     let id = worker.id();
     journal.note(json!({"e": "UP", "worker": id, "slots": args.slots, "pid": std::process::id()}))?;
     println!("id {id}");
-    let _leash = host::spawn(leash());
+    std::thread::spawn(leash);
     worker
         .slots(args.slots)
         .reconnect(Backoff::between(Duration::from_millis(50), Duration::from_millis(500)))
@@ -57,8 +56,8 @@ async fn run(args: Args) -> Result<()> {
 }
 
 /// Ends the process with its parent, whose end of the pipe closes in any case.
-async fn leash() {
-    let _ = tokio::io::stdin().read_to_end(&mut Vec::new()).await;
+fn leash() {
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
     std::process::exit(3);
 }
 

@@ -8,10 +8,11 @@ use super::{
     Options,
     load::{Counts, Load, Mix},
     plan::{self, Hit},
-    rest,
+};
+use crate::harness::{
+    host,
     scene::{REDISPATCH_GRACE, Scene},
 };
-use crate::harness::host;
 
 const WORKERS: usize = 3;
 const SLOTS: u32 = 8;
@@ -50,12 +51,12 @@ async fn play(scene: &mut Scene, options: &Options) -> Result<u8> {
     break_things(scene, &plan::kills(seed, kills, WORKERS, lease + REDISPATCH_GRACE), &load.counts).await?;
     host::pass_time(lease + REDISPATCH_GRACE, "the last killed worker's runs may take this long").await;
 
-    let (backlog, allowed) = rest::allowed(scene, lease, rate).await?;
+    let (backlog, allowed) = scene.allowed(rate).await?;
     let healed = scene.heal(allowed).await?;
     println!("healed: {backlog} runs unfinished, to be over within {allowed:?}");
     let refused = load.counts.clone();
     load.stop().await;
-    let rest = rest::come(scene, healed["wall"].as_i64().unwrap_or_default(), allowed).await;
+    let rest = scene.rest(healed["wall"].as_i64().unwrap_or_default(), allowed).await;
     let stopped = scene.stop().await;
     let judgement = scene.judge(&[]).await?;
     println!("\n{}", judgement.text);

@@ -10,10 +10,8 @@ use serde_json::Value;
 use super::{
     Options,
     load::{Load, Mix},
-    rest,
-    scene::Scene,
 };
-use crate::harness::{host, journal::Evidence};
+use crate::harness::{host, journal::Evidence, scene::Scene};
 
 const WORKERS: usize = 3;
 const SLOTS: u32 = 8;
@@ -46,10 +44,10 @@ async fn play(scene: &mut Scene, options: &Options) -> Result<u8> {
         )
         .await?;
     }
-    let (_, allowed) = rest::allowed(scene, lease, RATE).await?;
+    let (_, allowed) = scene.allowed(RATE).await?;
     let healed = scene.heal(allowed).await?;
     load.stop().await;
-    let rest = rest::come(scene, healed["wall"].as_i64().unwrap_or_default(), allowed).await;
+    let rest = scene.rest(healed["wall"].as_i64().unwrap_or_default(), allowed).await;
     let stopped = scene.stop().await;
     let judgement = scene.judge(&["jobs"]).await?;
     println!("\n{}", judgement.text);

@@ -166,6 +166,12 @@ impl Watch {
         .await?
     }
 
+    /// Waits until any run is in a state.
+    pub async fn any_state(&mut self, state: RunState) -> Result<Event> {
+        let fits = |detail: &event::Detail| matches!(detail, event::Detail::Run(event) if event.state() == state);
+        self.run(fits).await.with_context(|| format!("a run: {}", state.as_str_name()))
+    }
+
     /// Waits until a run is in a state.
     pub async fn state(&mut self, run: &str, state: RunState) -> Result<Event> {
         let fits = |detail: &event::Detail| matches!(detail, event::Detail::Run(event) if event.run_id == run && event.state() == state);
@@ -213,7 +219,7 @@ pub fn every_second(name: &str, job_type: &str, input: &Value) -> Job {
 
 fn soon() -> RetryPolicy {
     RetryPolicy {
-        max_attempts: 3,
+        max_attempts: Some(3),
         initial_backoff: Some(prost_types::Duration { seconds: 0, nanos: 200_000_000 }),
         multiplier: 1.0,
         max_losses: Some(3),

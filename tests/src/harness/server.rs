@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::{client::Client, process::Process, programs};
+use super::{client::Client, host::PATIENCE, process::Process, programs};
 
 /// The setting that tells the lease; the other times follow from it.
 const LEASE_SETTING: &str = "MAINSPRING_LIMITS__LEASE_TTL";
@@ -150,10 +150,22 @@ impl Server {
         self.process.as_mut().context("the server is down")
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.as_ref().context("the server is down")?.signal(signal)
+    }
+
     /// SIGKILL.
     pub async fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::KILL)?;
+        self.died().await
+    }
+
+    /// Waits until it is gone.
+    pub async fn died(&mut self) -> Result<()> {
         let mut process = self.process.take().context("the server is down")?;
-        process.kill().await
+        process.exit(PATIENCE).await?;
+        Ok(())
     }
 
     /// SIGTERM; returns how it ended.
@@ -163,13 +175,13 @@ impl Server {
     }
 
     /// SIGSTOP: it is there and does nothing.
-    pub fn pause(&mut self) -> Result<()> {
-        self.process()?.signal(Signal::STOP)
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)
     }
 
     /// SIGCONT.
-    pub fn resume(&mut self) -> Result<()> {
-        self.process()?.signal(Signal::CONT)
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
     }
 
     /// Starts it again, in the same folder and on the same port.
@@ -181,9 +193,9 @@ impl Server {
     }
 
     /// Runs a command of the CLI against this server.
-    pub async fn cli(&self, line: &str) -> Result<std::process::Output> {
+    pub async fn cli(&self, args: &[&str]) -> Result<std::process::Output> {
         let mut command = Command::new(programs::path(programs::MAINSPRING)?);
-        command.args(line.split_whitespace()).env_clear();
+        command.args(args).env_clear();
         command.env("HOME", self.home.path());
         command.env("MAINSPRING_ADDRESS", &self.address).env("MAINSPRING_API_KEY", &self.key);
         Ok(command.kill_on_drop(true).output().await?)
