@@ -59,7 +59,7 @@ fn jobs() -> Result<Vec<Job>, Failure> {
         job("demo.sleep", "Sleeps, and wakes when it is cancelled", every(3600), &["seconds:=5"])?,
         Job {
             retry_policy: Some(RetryPolicy {
-                max_attempts: 5,
+                max_attempts: Some(5),
                 initial_backoff: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
                 ..RetryPolicy::default()
             }),

@@ -1,3 +1,5 @@
 //! What stands behind the engine's ports.
 
+pub mod host_clock;
+pub mod inproc;
 pub mod sql;

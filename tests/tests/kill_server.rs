@@ -19,10 +19,12 @@ async fn what_was_acknowledged_survives() {
     let mut scene = Scene::set(LEASE).await.unwrap();
     scene.add_workers(1, 8, false).await.unwrap();
     // Many callers at once, and the server dies while they wait for their answers.
-    let submission = |number: u32| RunSubmission { request_id: format!("call-{number}"), ..work("t.noop", &json!(null)) };
+    let submission =
+        |number: u32| RunSubmission { request_id: format!("call-{number}"), ..work("t.noop", &json!(null)) };
     let answers: Vec<_> = {
         let scene = &scene;
-        let mut calls = stream::iter(0..200).map(|n| async move { (n, scene.submit(submission(n)).await.ok()) }).buffered(32);
+        let mut calls =
+            stream::iter(0..200).map(|n| async move { (n, scene.submit(submission(n)).await.ok()) }).buffered(32);
         let mut answers: Vec<_> = calls.by_ref().take(60).collect().await;
         scene.strike_server().unwrap();
         answers.extend(calls.collect::<Vec<_>>().await);

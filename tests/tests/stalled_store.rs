@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use mainspring_proto::{
     scheduler::v1::RunState,
-    worker::v1::{
-        AttemptPhase, AttemptProgress, ResultDisposition, worker_stream_request::Message as Say,
-    },
+    worker::v1::{AttemptPhase, AttemptProgress, ResultDisposition, worker_stream_request::Message as Say},
 };
 use mainspring_tests::harness::{
     client::work,

@@ -39,7 +39,6 @@ pub(crate) struct Facts {
     pub(crate) idempotency_key: String,
     pub(crate) due_time: Option<SystemTime>,
     pub(crate) nominal_time: Option<SystemTime>,
-    pub(crate) previous_success_nominal_time: Option<SystemTime>,
     pub(crate) failures: i32,
     pub(crate) max_attempts: i32,
     pub(crate) execution_timeout: Option<Duration>,
@@ -189,10 +188,6 @@ impl Ctx {
         self.inner.facts.due_time
     }
 
-    /// The nominal time of the job's last success, if there was one: "everything since" starts here.
-    pub fn previous_success_nominal_time(&self) -> Option<SystemTime> {
-        self.inner.facts.previous_success_nominal_time
-    }
 
     /// The same for every attempt of the run: hand it to systems that can recognise a repeated request.
     pub fn idempotency_key(&self) -> &str {
@@ -333,7 +328,6 @@ impl Facts {
             idempotency_key: std::mem::take(&mut dispatch.idempotency_key),
             due_time: time(dispatch.due_time),
             nominal_time: time(dispatch.nominal_time),
-            previous_success_nominal_time: time(dispatch.previous_success_nominal_time),
             failures: dispatch.failures,
             max_attempts: dispatch.max_attempts,
             execution_timeout: dispatch.execution_timeout.and_then(|length| Duration::try_from(length).ok()),

@@ -7,9 +7,6 @@ use mainspring_proto::common::v1::{Payload, RetryPolicy, Timeouts};
 
 use crate::{failure::Failure, payload, times::Length};
 
-/// The contract refuses a policy without `max_attempts`, so `--backoff` alone must say the default aloud.
-const DEFAULT_ATTEMPTS: i32 = 3;
-
 /// Input of a run.
 #[derive(Args, Debug)]
 pub(crate) struct PayloadArgs {
@@ -44,7 +41,7 @@ pub(crate) struct PolicyArgs {
 impl PolicyArgs {
     pub(super) fn retry_policy(&self) -> Option<RetryPolicy> {
         (self.max_attempts.is_some() || self.backoff.is_some()).then(|| RetryPolicy {
-            max_attempts: self.max_attempts.unwrap_or(DEFAULT_ATTEMPTS),
+            max_attempts: self.max_attempts,
             initial_backoff: self.backoff.map(Length::to_proto),
             ..RetryPolicy::default()
         })
@@ -79,7 +76,7 @@ mod tests {
         args.backoff = Some("250ms".parse().unwrap());
         args.timeout = Some("0s".parse().unwrap());
         let policy = args.retry_policy().unwrap();
-        assert_eq!((policy.max_attempts, policy.initial_backoff.unwrap().nanos), (3, 250_000_000));
+        assert_eq!((policy.max_attempts, policy.initial_backoff.unwrap().nanos), (None, 250_000_000));
         assert_eq!(args.timeouts().unwrap().execution.unwrap().seconds, 0);
     }
 }

@@ -83,7 +83,7 @@ pub(crate) fn schedule_words(schedule: &Schedule) -> String {
 }
 
 fn retry(policy: &RetryPolicy) -> String {
-    format!("{} attempts, first backoff {}", policy.max_attempts, length(policy.initial_backoff.as_ref()))
+    format!("{} attempts, first backoff {}", policy.max_attempts.unwrap_or(3), length(policy.initial_backoff.as_ref()))
 }
 
 fn execution(timeouts: &Timeouts) -> String {

@@ -280,7 +280,7 @@ mod tests {
         assert_eq!((schedule.name.as_str(), schedule.time_zone.as_str()), ("", "Europe/Berlin"));
         assert_eq!(schedule.rule, Some(Rule::Cron("0 2 * * 1-5".into())));
         assert_eq!((made.overlap(), made.catch_up(), made.priority), (Overlap::Allow, CatchUp::None, 7));
-        assert_eq!(made.retry_policy.as_ref().map(|policy| policy.max_attempts), Some(4));
+        assert_eq!(made.retry_policy.as_ref().and_then(|policy| policy.max_attempts), Some(4));
         assert_eq!(made.timeouts.unwrap().execution.unwrap().seconds, 3600);
         assert_eq!(made.labels["team"], "ops");
         assert!(made.payload.is_some());

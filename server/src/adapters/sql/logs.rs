@@ -250,21 +250,18 @@ struct Reader<'a, C> {
 impl<C: ConnectionTrait> Reader<'_, C> {
     async fn read(&mut self, after: Option<Position>) -> StoreResult<()> {
         let markers = self.markers().await?;
-        let from = after.unwrap_or(Position { attempt: i64::MIN, offset: 0 });
         let wanted = move |at: Position| after.is_none_or(|after| at > after);
-        let mut place = (from.attempt, i64::try_from(from.offset).unwrap_or(i64::MAX));
-        // The batch that holds `after` begins before it; it holds fewer lines than an attempt may keep.
-        place.1 = place.1.saturating_sub(i64::try_from(MAX_ATTEMPT_LINES).unwrap_or(i64::MAX));
+        let mut place = after;
         loop {
             let rows = self.batches(place).await?;
             for row in &rows {
                 let (attempt, first, lines, dropped) = unpack(row)?;
-                place = (attempt, i64::try_from(first).unwrap_or(i64::MAX));
                 self.mark(&markers, Position { attempt, offset: first }, wanted);
                 let mut dropped_before = dropped;
                 for (line, offset) in lines.into_iter().zip(first..) {
                     let dropped_before = std::mem::take(&mut dropped_before);
                     let at = Position { attempt, offset };
+                    place = Some(at);
                     if wanted(at) && line.level >= self.level && self.lines.len() < self.limit {
                         self.lines.push(Stored { attempt, offset, line, dropped_before });
                     }
@@ -278,14 +275,18 @@ impl<C: ConnectionTrait> Reader<'_, C> {
         Ok(())
     }
 
-    async fn batches(&self, (attempt, offset): (i64, i64)) -> StoreResult<Vec<QueryResult>> {
+    /// Batches that reach beyond a place.
+    async fn batches(&self, beyond: Option<Position>) -> StoreResult<Vec<QueryResult>> {
         let one = if self.attempt.is_some() { "AND attempt = ?" } else { "" };
         let sql = format!(
             "SELECT attempt, first_offset, dropped, lines FROM log_batch WHERE run_id = ? \
-             AND (attempt, first_offset) > (?, ?) AND max_level >= ? {one} ORDER BY attempt, first_offset LIMIT ?"
+             AND (attempt, first_offset + count - 1) > (?, ?) AND max_level >= ? {one} \
+             ORDER BY attempt, first_offset LIMIT ?"
         );
-        // The first look is to include offset 0, later ones to exclude what was read.
-        let offset = if offset <= 0 && self.lines.is_empty() { -1 } else { offset };
+        let (attempt, offset) = match beyond {
+            Some(Position { attempt, offset }) => (attempt, i64::try_from(offset).unwrap_or(i64::MAX)),
+            None => (i64::MIN, 0),
+        };
         let mut values = vec![self.run.uuid().into(), attempt.into(), offset.into(), (self.level as i32).into()];
         values.extend(self.attempt.map(Value::from));
         values.push(STEP.into());

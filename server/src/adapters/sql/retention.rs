@@ -13,7 +13,7 @@ use mainspring_engine::{
         instant::Instant,
         run::{RunOrigin, RunState},
     },
-    ports::store::{Retention, RetentionPolicy, StoreError, StoreResult, Swept},
+    ports::store::{Retention, RetentionPolicy, StoreResult, Swept},
 };
 use sea_orm::{ConnectionTrait, QueryResult};
 use uuid::Uuid;

@@ -130,9 +130,9 @@ impl<'a> Cells<'a> {
     }
 
     /// The next column, which the domain reads.
-    pub(super) fn parse<T: TryGetable, D>(&mut self, what: &str, read: impl FnOnce(&T) -> Option<D>) -> StoreResult<D>
+    pub(super) fn parse<T, D>(&mut self, what: &str, read: impl FnOnce(&T) -> Option<D>) -> StoreResult<D>
     where
-        T: std::fmt::Debug,
+        T: TryGetable + std::fmt::Debug,
     {
         let value = self.next::<T>()?;
         read(&value).ok_or_else(|| StoreError::Corrupt(format!("{what} cannot be {value:?}")))

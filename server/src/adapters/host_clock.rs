@@ -1,0 +1,131 @@
+//! The host's clock, never backwards: time of the embedded family, and the one home of the operating system's clocks.
+//!
+//! Time is the wall clock's, since schedules are about walls. Where that is set back, engine time neither follows (leases
+//! and cursors would live twice) nor stands still until it is caught up (nothing would fire meanwhile): it goes on at half
+//! speed, on the monotonic clock, until the wall has caught up. Running late is the safe side: nobody is judged early.
+
+#![expect(clippy::disallowed_methods, reason = "this is the one home of the operating system's clocks")]
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant as Monotonic, SystemTime},
+};
+
+use async_trait::async_trait;
+use mainspring_engine::{
+    domain::instant::Instant,
+    ports::clock::{Clock, Timer},
+};
+use parking_lot::Mutex;
+
+/// A sleeper looks at the wall at least so often: a machine that slept, or was set forward, is not noticed by timers.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// The clock of this machine.
+#[derive(Debug)]
+pub struct HostClock {
+    last: Arc<Mutex<Reading>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    /// What was said.
+    at: Instant,
+    /// The monotonic clock when it was said.
+    seen: Monotonic,
+}
+
+impl Default for HostClock {
+    fn default() -> Self {
+        Self { last: Arc::new(Mutex::new(Reading { at: wall(), seen: Monotonic::now() })) }
+    }
+}
+
+fn wall() -> Instant {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Instant::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+impl Reading {
+    /// What to say now.
+    fn next(self, wall: Instant, seen: Monotonic) -> Self {
+        let at =
+            if wall >= self.at { wall } else { self.at.plus(seen.saturating_duration_since(self.seen) / 2).max(wall) };
+        Self { at, seen }
+    }
+}
+
+impl Clock for HostClock {
+    fn now(&self) -> Instant {
+        read(&self.last)
+    }
+
+    fn timer(&self, name: &'static str) -> Box<dyn Timer> {
+        Box::new(HostTimer { name, last: self.last.clone() })
+    }
+}
+
+fn read(last: &Mutex<Reading>) -> Instant {
+    let mut last = last.lock();
+    *last = last.next(wall(), Monotonic::now());
+    last.at
+}
+
+/// Sleeps on the runtime's timer, which never wakes early.
+#[derive(Debug)]
+struct HostTimer {
+    #[expect(dead_code, reason = "shown by whoever debugs a sleeper")]
+    name: &'static str,
+    last: Arc<Mutex<Reading>>,
+}
+
+#[async_trait]
+impl Timer for HostTimer {
+    async fn sleep_until(&mut self, until: Instant) {
+        loop {
+            let now = read(&self.last);
+            if now >= until {
+                return;
+            }
+            tokio::time::sleep(until.since(now).min(LOOK)).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wall_that_is_set_back_slows_time_down_until_it_has_caught_up() {
+        let start = Monotonic::now();
+        let after = |secs| start + Duration::from_secs(secs);
+        let at = |secs: i64| Instant::from_micros(secs * 1_000_000);
+        let mut reading = Reading { at: at(100), seen: start };
+        for (wall, seen, expected) in [(101, 1, 101), (61, 1, 101), (71, 11, 106), (141, 81, 141), (150, 90, 150)] {
+            reading = reading.next(at(wall), after(seen));
+            assert_eq!(reading.at, at(expected), "wall {wall}");
+        }
+    }
+
+    #[test]
+    fn time_is_the_walls_and_never_goes_back() {
+        let clock = HostClock::default();
+        let mut last = clock.now();
+        for _ in 0..1_000 {
+            let now = clock.now();
+            assert!(now >= last);
+            last = now;
+        }
+        assert!(wall().since(last) < Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn a_sleeper_wakes_when_its_time_has_come() {
+        let clock = HostClock::default();
+        let until = clock.now().plus(Duration::from_millis(5));
+        clock.timer("test").sleep_until(until).await;
+        assert!(clock.now() >= until);
+        clock.timer("test").sleep_until(Instant::EPOCH).await;
+    }
+}

@@ -1,0 +1,88 @@
+//! The first credentials: the user `root`, and the key of `mainspring dev`.
+
+use std::path::Path;
+
+use mainspring_engine::ports::store::{RootUser, StoreError};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{
+    Auth,
+    keys::{self, KeyError},
+    passwords::HashError,
+    roles,
+    secret::{self, SecretFileError},
+};
+
+/// Name of the key file of `mainspring dev` in the data directory.
+const DEV_KEY_FILE: &str = "dev-api-key";
+/// Name of that key for people.
+const DEV_KEY_NAME: &str = "dev";
+
+/// Why the first credentials could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    /// A file cannot be used.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
+    /// The password could not be hashed.
+    #[error("the root password could not be hashed")]
+    Hash,
+    /// The store is away.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<HashError> for BootstrapError {
+    fn from(_: HashError) -> Self {
+        Self::Hash
+    }
+}
+
+impl From<KeyError> for BootstrapError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Store(error) => Self::Store(error),
+            // Making a key never looks for one.
+            KeyError::Missing => Self::Store(StoreError::Corrupt("a key was missing while it was made".into())),
+        }
+    }
+}
+
+impl Auth {
+    /// Makes `root` where there is no user yet: with the password that was configured, or with a one-time one, which is
+    /// returned and known to nobody else.
+    pub(crate) async fn ensure_root(
+        &self,
+        configured: Option<&SecretString>,
+    ) -> Result<Option<SecretString>, BootstrapError> {
+        if self.0.store.has_users().await? {
+            return Ok(None);
+        }
+        let one_time = configured.is_none().then(|| SecretString::from(secret::one_time_password()));
+        let Some(password) = configured.or(one_time.as_ref()) else { return Ok(None) };
+        let password_hash = self.0.passwords.hash(password.expose_secret().to_owned()).await?;
+        let root = RootUser { password_hash, must_change_password: one_time.is_some() };
+        let made = self.0.store.create_root(self.now(), root).await?;
+        Ok(one_time.filter(|_| made))
+    }
+
+    /// The key of `mainspring dev`, which may do everything; the same one at every start, as long as it stands.
+    pub(crate) async fn ensure_dev_key(&self, data: &Path) -> Result<SecretString, BootstrapError> {
+        let path = data.join(DEV_KEY_FILE);
+        if let Some(bytes) = secret::read_file(&path)?
+            && let Ok(text) = String::from_utf8(bytes)
+            && keys::split(text.trim()).is_some()
+        {
+            let text = text.trim().to_owned();
+            match self.by_key(&text).await {
+                Ok(caller) if caller.may("worker.serve") => return Ok(text.into()),
+                Err(super::Denied::Store(error)) => return Err(error.into()),
+                // Revoked, or of another database: a new one takes its place.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        let key = self.create_key(DEV_KEY_NAME, roles::ADMIN, "mainspring dev".into(), None).await?;
+        secret::write_file(&path, key.text.as_bytes())?;
+        Ok(key.text.into())
+    }
+}

@@ -1,0 +1,313 @@
+//! What a server can be told, as types that cannot be wrong.
+//!
+//! Nested per component, with documented defaults; a binary fills a [`Config`] from its flags and from the environment
+//! ([`Config::from_env`], the only place that reads it), then [`Config::checked`] refuses what must not run. Layering of
+//! files comes later and changes nothing behind this module.
+
+mod env;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+use mainspring_engine::{domain::rules::LeaseRules, ports::store::RetentionPolicy};
+use secrecy::{ExposeSecret as _, SecretString};
+
+pub use env::EnvError;
+
+use crate::auth::{Passwords, PolicyError};
+
+/// The port people know.
+pub const DEFAULT_PORT: u16 = 7420;
+
+/// Everything a server can be told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `mainspring dev`: an admin key is kept in the data directory, reflection needs no credential.
+    pub dev: bool,
+    /// Where it listens.
+    pub listen: ListenConfig,
+    /// Where and how it stores.
+    pub database: DatabaseConfig,
+    /// Credentials.
+    pub auth: AuthConfig,
+    /// Sizes and times.
+    pub limits: LimitsConfig,
+    /// How long things are kept.
+    pub retention: RetentionPolicy,
+    /// How it tells what it does.
+    pub log: LogConfig,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenConfig {
+    /// Addresses. Port 0 is any free one, the same for all of them. Default 127.0.0.1:7420 and \[::1\]:7420.
+    pub addresses: Vec<SocketAddr>,
+    /// Where the port is taken, take the next free one.
+    pub next_free: bool,
+}
+
+/// Where and how a server stores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseConfig {
+    /// Directory of everything the server keeps. Default `mainspring-data`.
+    pub data: PathBuf,
+    /// What a commit waits for. Default full.
+    pub synchronous: Synchronous,
+}
+
+/// What a commit of the embedded database waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Synchronous {
+    /// The disk: what was answered survives a power cut.
+    #[default]
+    Full,
+    /// The operating system: what was answered survives a crash of the server, but the last of it not a power cut, after
+    /// which an attempt number may be given out twice.
+    Normal,
+}
+
+/// Credentials.
+#[derive(Clone, Debug)]
+pub struct AuthConfig {
+    /// Password of `root`, used only while there is no user. None makes a one-time one.
+    pub root_password: Option<SecretString>,
+    /// How long an access token is good. Default 15 min, at most 30.
+    pub access_ttl: Duration,
+    /// How long a session lasts, whatever is refreshed. Default 12 h.
+    pub session_ttl: Duration,
+    /// `iss` of access tokens. Default `mainspring`.
+    pub issuer: String,
+    /// `aud` of access tokens. Default `mainspring-clients`.
+    pub audience: String,
+}
+
+/// Sizes and times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// How long a worker's leases live after its last heartbeat; the other times of leases follow from it. Default 30 s.
+    pub lease_ttl: Duration,
+    /// How long a shutdown waits for workers to move away. Default 30 s.
+    pub drain_deadline: Duration,
+    /// Largest message. Default 4 MiB.
+    pub max_message_bytes: usize,
+    /// Largest inline payload. Default 1 MiB.
+    pub max_inline_payload_bytes: usize,
+}
+
+/// How a server tells what it does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Default text.
+    pub format: LogFormat,
+    /// What is told, as in `RUST_LOG`. Default `info`.
+    pub filter: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            dev: false,
+            listen: ListenConfig::default(),
+            database: DatabaseConfig::default(),
+            auth: AuthConfig::default(),
+            limits: LimitsConfig::default(),
+            retention: RetentionPolicy::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl ListenConfig {
+    /// Both loopback families on one port.
+    pub fn loopback(port: u16) -> Self {
+        let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        Self { addresses: addresses.map(|ip| SocketAddr::new(ip, port)).into(), next_free: false }
+    }
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        Self::loopback(DEFAULT_PORT)
+    }
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self { data: "mainspring-data".into(), synchronous: Synchronous::Full }
+    }
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            root_password: None,
+            access_ttl: Duration::from_secs(15 * 60),
+            session_ttl: Duration::from_secs(12 * 3600),
+            issuer: "mainspring".into(),
+            audience: "mainspring-clients".into(),
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            lease_ttl: Duration::from_secs(30),
+            drain_deadline: Duration::from_secs(30),
+            max_message_bytes: 4 << 20,
+            max_inline_payload_bytes: 1 << 20,
+        }
+    }
+}
+
+impl FromStr for Synchronous {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "full" => Ok(Self::Full),
+            "normal" => Ok(Self::Normal),
+            _ => Err("must be `full` or `normal`".into()),
+        }
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("must be `text` or `json`".into()),
+        }
+    }
+}
+
+/// Why a server must not run like that. The exit code for it is 78.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// It would listen in the clear where others can hear.
+    #[error(
+        "{0} is not a loopback address, and this version does not serve TLS: listen on 127.0.0.1 or [::1], and put a \
+         proxy that terminates TLS on the same machine in front (listen.addresses)"
+    )]
+    PlaintextOutside(SocketAddr),
+    /// It would listen nowhere.
+    #[error("name at least one address to listen on (listen.addresses)")]
+    NoAddress,
+    /// Leases could not work.
+    #[error("limits.lease_ttl must be 1 s to 1 h, not {0:?}")]
+    LeaseTtl(Duration),
+    /// Tokens would be good for too long or too short.
+    #[error("auth.access_ttl must be 1 s to 30 min and no longer than auth.session_ttl, not {0:?}")]
+    AccessTtl(Duration),
+    /// Tokens would be anybody's.
+    #[error("auth.issuer and auth.audience must not be empty")]
+    NoIssuer,
+    /// The password of `root` is no password.
+    #[error("the root password {0}")]
+    RootPassword(PolicyError),
+    /// Messages could not carry payloads.
+    #[error(
+        "limits.max_inline_payload_bytes must be at least 1 KiB, and limits.max_message_bytes at least twice as much \
+         and at most 64 MiB"
+    )]
+    Sizes,
+}
+
+impl Config {
+    /// The times leases live by.
+    pub fn lease_rules(&self) -> LeaseRules {
+        LeaseRules::for_lease(self.limits.lease_ttl)
+    }
+
+    /// Refuses what must not run.
+    pub fn checked(self) -> Result<Self, ConfigError> {
+        if self.listen.addresses.is_empty() {
+            return Err(ConfigError::NoAddress);
+        }
+        if let Some(outside) = self.listen.addresses.iter().find(|address| !address.ip().is_loopback()) {
+            return Err(ConfigError::PlaintextOutside(*outside));
+        }
+        let lease = self.limits.lease_ttl;
+        let sane = Duration::from_secs(1)..=Duration::from_secs(3600);
+        if !sane.contains(&lease) || self.lease_rules().checked().is_err() {
+            return Err(ConfigError::LeaseTtl(lease));
+        }
+        let access = self.auth.access_ttl;
+        let sane = Duration::from_secs(1)..=Duration::from_secs(30 * 60);
+        if !sane.contains(&access) || access > self.auth.session_ttl {
+            return Err(ConfigError::AccessTtl(access));
+        }
+        if self.auth.issuer.is_empty() || self.auth.audience.is_empty() {
+            return Err(ConfigError::NoIssuer);
+        }
+        if let Some(password) = &self.auth.root_password {
+            Passwords::check(password.expose_secret()).map_err(ConfigError::RootPassword)?;
+        }
+        let LimitsConfig { max_message_bytes: message, max_inline_payload_bytes: payload, .. } = self.limits;
+        if payload < 1 << 10 || message < payload.saturating_mul(2) || message > 64 << 20 {
+            return Err(ConfigError::Sizes);
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Config)) -> ConfigError {
+        let mut config = Config::default();
+        change(&mut config);
+        config.checked().unwrap_err()
+    }
+
+    #[test]
+    fn the_defaults_may_run() {
+        let config = Config::default().checked().unwrap();
+        let listens: Vec<_> = config.listen.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(listens, ["127.0.0.1:7420", "[::1]:7420"]);
+    }
+
+    #[test]
+    fn what_must_not_run_is_refused() {
+        for address in ["0.0.0.0:7420", "[::]:7420", "192.168.0.9:7420"] {
+            let address = address.parse().unwrap();
+            let error = refused(|config| config.listen.addresses.push(address));
+            assert_eq!(error, ConfigError::PlaintextOutside(address));
+        }
+        assert_eq!(refused(|config| config.listen.addresses.clear()), ConfigError::NoAddress);
+        let short = Some("short".to_owned().into());
+        let error = refused(|config| config.auth.root_password = short);
+        assert_eq!(error, ConfigError::RootPassword(PolicyError::TooShort));
+        let hour = Duration::from_secs(3600);
+        assert_eq!(refused(|config| config.auth.access_ttl = hour), ConfigError::AccessTtl(hour));
+        assert_eq!(refused(|config| config.limits.lease_ttl = Duration::ZERO), ConfigError::LeaseTtl(Duration::ZERO));
+        assert_eq!(refused(|config| config.limits.max_message_bytes = 1 << 20), ConfigError::Sizes);
+        assert_eq!(refused(|config| config.auth.issuer.clear()), ConfigError::NoIssuer);
+    }
+
+    #[test]
+    fn short_leases_may_run() {
+        let mut config = Config::default();
+        config.limits.lease_ttl = Duration::from_secs(1);
+        assert!(config.checked().is_ok());
+    }
+}

@@ -1,0 +1,138 @@
+//! The services: the contract over the engine.
+//!
+//! A call passes the [`layer`]s (id, deadline, form of errors; who calls and may they), is read by [`convert`], answered by
+//! the engine or the store, and written by [`convert`] again. One file per service; [`status`] holds every way to refuse.
+
+mod admin;
+mod auth;
+mod convert;
+pub(crate) mod layer;
+pub(crate) mod page;
+mod queue;
+mod request_id;
+mod scheduler;
+mod serve;
+pub mod status;
+mod user;
+mod worker;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use mainspring_engine::{
+    domain::{
+        filter::{self, Field, Filter},
+        instant::Instant,
+    },
+    flow::Engine,
+    ports::store::SharedStore,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+pub(crate) use serve::{Health, serve};
+
+use crate::{
+    auth::{Auth, Caller},
+    config::LimitsConfig,
+};
+use page::Pages;
+use request_id::CallContext;
+use status::{Reason, Refusal};
+
+/// What every service stands on. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Api(Arc<Parts>);
+
+/// The parts of [`Api`].
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// The stages.
+    pub(crate) engine: Engine,
+    /// Who calls.
+    pub(crate) auth: Auth,
+    /// Page tokens.
+    pub(crate) pages: Pages,
+    /// Sizes in force.
+    pub(crate) limits: LimitsConfig,
+    /// Set when the server goes away: streams end, nothing long begins.
+    pub(crate) draining: CancellationToken,
+}
+
+impl std::ops::Deref for Api {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl From<Parts> for Api {
+    fn from(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Api {
+    fn store(&self) -> &SharedStore {
+        self.engine.store()
+    }
+
+    fn now(&self) -> Instant {
+        self.engine.now()
+    }
+
+    /// Waits for an answer, but not beyond the server's life.
+    async fn unless_draining<T>(&self, answer: impl Future<Output = T>) -> Result<T, Refusal> {
+        tokio::select! {
+            answer = answer => Ok(answer),
+            () = self.draining.cancelled() => Err(draining()),
+        }
+    }
+}
+
+/// The server is going away.
+fn draining() -> Refusal {
+    Refusal::draining(Duration::from_secs(1))
+}
+
+/// Who calls, and what accompanies the call.
+#[derive(Clone, Debug)]
+struct Call {
+    caller: Option<Caller>,
+    context: Option<CallContext>,
+}
+
+impl Call {
+    /// Takes what the layers put beside the message.
+    fn split<T>(request: Request<T>) -> (Self, T) {
+        let (_, mut extensions, message) = request.into_parts();
+        (Self { caller: extensions.remove(), context: extensions.remove() }, message)
+    }
+
+    /// The caller of a call that is not public.
+    fn caller(&self) -> Result<&Caller, Refusal> {
+        self.caller.as_ref().ok_or_else(|| Refusal::bug("a call that is not public came without a caller"))
+    }
+
+    /// For the worker of the runs that the call makes.
+    fn headers(&self) -> std::collections::BTreeMap<String, String> {
+        self.context.as_ref().map(CallContext::headers).unwrap_or_default()
+    }
+}
+
+/// What a method of a service returns.
+type Answer<T> = Result<Response<T>, Status>;
+
+/// A method's result as a service returns it.
+async fn answer<T>(result: impl Future<Output = Result<T, Refusal>>) -> Answer<T> {
+    Ok(Response::new(result.await?))
+}
+
+/// Reads the filter of a list.
+fn filter(text: &str, fields: &[Field], now: Instant) -> Result<Filter, Refusal> {
+    filter::parse(text, fields, now).map_err(|error| {
+        let bad =
+            status::BadField { field: "filter".into(), description: error.to_string(), reason: Reason::FilterInvalid };
+        Refusal::fields(vec![bad], [("column".to_owned(), error.column.to_string())].into())
+    })
+}

@@ -1,0 +1,100 @@
+//! AdminService: the server itself.
+
+use std::{path::PathBuf, time::Duration};
+
+use mainspring_cron::Zone;
+use mainspring_proto::{
+    MAX_WORKER_PROTOCOL, MIN_WORKER_PROTOCOL,
+    scheduler::v1::{self as wire, admin_service_server::AdminService},
+};
+use tonic::Request;
+
+use super::{
+    Answer, Api, answer,
+    convert::{self, read, time},
+    page,
+    scheduler::MAX_BATCH,
+    status::{Reason, Refusal},
+};
+
+/// Statistics reach back so far where nothing is asked for.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+#[tonic::async_trait]
+impl AdminService for Api {
+    async fn get_server_info(
+        &self,
+        request: Request<wire::GetServerInfoRequest>,
+    ) -> Answer<wire::GetServerInfoResponse> {
+        let wire::GetServerInfoRequest {} = request.into_inner();
+        answer(async { Ok(info(self)) }).await
+    }
+
+    async fn get_stats(&self, request: Request<wire::GetStatsRequest>) -> Answer<wire::GetStatsResponse> {
+        answer(stats(self, request.into_inner())).await
+    }
+
+    async fn backup_database(
+        &self,
+        request: Request<wire::BackupDatabaseRequest>,
+    ) -> Answer<wire::BackupDatabaseResponse> {
+        answer(backup(self, request.into_inner())).await
+    }
+}
+
+fn info(api: &Api) -> wire::GetServerInfoResponse {
+    let bytes = |size: usize| i32::try_from(size).unwrap_or(i32::MAX);
+    wire::GetServerInfoResponse {
+        version: env!("CARGO_PKG_VERSION").into(),
+        mode: wire::ServerMode::Embedded.into(),
+        server_id: api.engine.server().to_string(),
+        start_time: Some(time::timestamp(api.engine.start_time())),
+        server_time: Some(time::timestamp(api.now())),
+        min_worker_protocol: MIN_WORKER_PROTOCOL,
+        max_worker_protocol: MAX_WORKER_PROTOCOL,
+        limits: Some(wire::ServerLimits {
+            max_message_bytes: bytes(api.limits.max_message_bytes),
+            max_inline_payload_bytes: bytes(api.limits.max_inline_payload_bytes),
+            max_batch_size: bytes(MAX_BATCH),
+            max_page_size: bytes(page::MAX_SIZE),
+        }),
+        zone_data_version: Zone::data_version().into(),
+        lease_ttl: Some(time::duration(api.engine.rules().lease_ttl)),
+    }
+}
+
+async fn stats(api: &Api, request: wire::GetStatsRequest) -> Result<wire::GetStatsResponse, Refusal> {
+    let wire::GetStatsRequest { namespace, from_time, to_time } = request;
+    let now = api.now();
+    let (scope, from, to) = read(|check| {
+        let scope = check.scope(&namespace);
+        let (from, to) = (check.instant("from_time", from_time), check.instant("to_time", to_time));
+        let to = to.unwrap_or(now);
+        let from = from.unwrap_or_else(|| now.minus(DAY));
+        if to < from {
+            check.refuse("to_time", "must not be earlier than from_time");
+        }
+        Some((scope, from, to))
+    })?;
+    Ok(convert::run::stats(api.store().stats(&scope, from, to).await?))
+}
+
+async fn backup(api: &Api, request: wire::BackupDatabaseRequest) -> Result<wire::BackupDatabaseResponse, Refusal> {
+    let wire::BackupDatabaseRequest { path } = request;
+    let file = read(|check| {
+        let file = PathBuf::from(&path);
+        if path.contains('\0') || !file.is_absolute() || file.file_name().is_none() {
+            check.refuse("path", "must be the absolute path of a file on the server's machine");
+        } else if !file.parent().is_some_and(std::path::Path::is_dir) {
+            check.refuse("path", "must be in a directory that exists");
+        }
+        Some(file)
+    })?;
+    if file.symlink_metadata().is_ok() {
+        return Err(Refusal::new(Reason::BackupFileExists, format!("{path} exists; a backup overwrites nothing")));
+    }
+    match api.store().backup(&file).await? {
+        Some(size) => Ok(wire::BackupDatabaseResponse { path, size_bytes: i64::try_from(size).unwrap_or(i64::MAX) }),
+        None => Err(Refusal::new(Reason::BackupUnsupported, "the database is not embedded; use its own tools")),
+    }
+}

@@ -1,0 +1,232 @@
+//! Between the wire and the domain: the only place where both are named.
+//!
+//! Reading collects every bad field before it refuses ([`Check`]); a message that was read is valid, so that nothing
+//! behind this module checks again. Writing never fails. Both destructure, so that a new field does not compile until it
+//! is placed.
+
+use std::{collections::BTreeMap, fmt::Display, str::FromStr};
+
+use mainspring_engine::domain::names::{NamespaceName, Scope};
+
+use super::status::{BadField, Reason, Refusal};
+
+pub(crate) mod event;
+pub(crate) mod failure;
+pub(crate) mod from_worker;
+pub(crate) mod job;
+pub(crate) mod payload;
+pub(crate) mod policy;
+pub(crate) mod queue;
+pub(crate) mod run;
+pub(crate) mod schedule;
+pub(crate) mod submission;
+pub(crate) mod time;
+pub(crate) mod to_worker;
+
+/// Labels of anything: at most so many.
+const MAX_LABELS: usize = 64;
+/// A label's value is at most so long.
+const MAX_LABEL_VALUE: usize = 256;
+/// Notes and reasons that callers give.
+pub(crate) const MAX_NOTE: usize = 1_024;
+/// Request ids.
+const MAX_REQUEST_ID: usize = 128;
+
+/// Collects what is wrong with a request while it is read.
+#[derive(Debug, Default)]
+pub(crate) struct Check {
+    path: String,
+    bad: Vec<BadField>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl Check {
+    /// Reads what lies below `field`.
+    pub(crate) fn under<T>(&mut self, field: &str, read: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = self.path.len();
+        if outer > 0 && !field.starts_with('[') {
+            self.path.push('.');
+        }
+        self.path.push_str(field);
+        let value = read(self);
+        self.path.truncate(outer);
+        value
+    }
+
+    /// Reads each item of a repeated field.
+    pub(crate) fn each<T, U>(
+        &mut self,
+        field: &str,
+        items: impl IntoIterator<Item = T>,
+        mut read: impl FnMut(&mut Self, T) -> Option<U>,
+    ) -> Vec<U> {
+        let mut values = Vec::new();
+        for (at, item) in items.into_iter().enumerate() {
+            values.extend(self.under(&format!("{field}[{at}]"), |check| read(check, item)));
+        }
+        values
+    }
+
+    /// The field cannot be what it is.
+    pub(crate) fn refuse(&mut self, field: &str, description: impl Into<String>) {
+        self.refuse_as(Reason::FieldInvalid, field, description);
+    }
+
+    /// The field cannot be what it is, for a reason that has a name.
+    pub(crate) fn refuse_as(&mut self, reason: Reason, field: &str, description: impl Into<String>) {
+        let field = match (self.path.as_str(), field) {
+            (path, "") => path.to_owned(),
+            ("", field) => field.to_owned(),
+            (path, field) => format!("{path}.{field}"),
+        };
+        self.bad.push(BadField { field, description: description.into(), reason });
+    }
+
+    /// More about a refusal that has a name.
+    pub(crate) fn detail(&mut self, key: &str, value: impl Display) {
+        self.metadata.entry(key.into()).or_insert_with(|| value.to_string());
+    }
+
+    /// Whether nothing was refused so far.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.bad.is_empty()
+    }
+
+    /// A text that must be there and be a `T`.
+    pub(crate) fn required<T: FromStr<Err: Display>>(&mut self, field: &str, text: &str) -> Option<T> {
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(_) if text.is_empty() => {
+                self.refuse(field, "is required");
+                None
+            }
+            Err(error) => {
+                self.refuse(field, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// A text that is a `T`, or nothing.
+    pub(crate) fn optional<T: FromStr<Err: Display>>(&mut self, field: &str, text: &str) -> Option<T> {
+        if text.is_empty() { None } else { self.required(field, text) }
+    }
+
+    /// A name, or the one that stands for none.
+    pub(crate) fn or_default<T: FromStr<Err: Display> + Default>(&mut self, field: &str, text: &str) -> T {
+        self.optional(field, text).unwrap_or_default()
+    }
+
+    /// The namespace of a request.
+    pub(crate) fn scope(&mut self, namespace: &str) -> Scope {
+        Scope(self.or_default::<NamespaceName>("namespace", namespace))
+    }
+
+    /// A text of bounded length.
+    pub(crate) fn text(&mut self, field: &str, text: String, max: usize) -> String {
+        if text.chars().nth(max).is_some() {
+            self.refuse(field, format!("must be at most {max} characters"));
+        } else if text.contains('\0') {
+            self.refuse(field, "must not contain NUL");
+        }
+        text
+    }
+
+    /// A request id; none where it is empty.
+    pub(crate) fn request_id(&mut self, id: String) -> Option<String> {
+        let id = self.text("request_id", id, MAX_REQUEST_ID);
+        (!id.is_empty()).then_some(id)
+    }
+
+    /// Labels: keys like job names, bounded.
+    pub(crate) fn labels(&mut self, field: &str, labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        if labels.len() > MAX_LABELS {
+            self.refuse(field, format!("must be at most {MAX_LABELS}"));
+        }
+        for (key, value) in labels.iter().take(MAX_LABELS) {
+            // A label's key has the shape of a job's name.
+            if let Err(error) = key.parse::<mainspring_engine::domain::names::JobName>() {
+                let shown: String = key.chars().take(64).collect();
+                self.refuse(field, format!("key {shown:?} {error}"));
+            }
+            if value.chars().nth(MAX_LABEL_VALUE).is_some() {
+                self.refuse(field, format!("the value of `{key}` must be at most {MAX_LABEL_VALUE} characters"));
+            }
+        }
+        labels
+    }
+
+    /// A number within bounds.
+    pub(crate) fn within(&mut self, field: &str, number: i32, bounds: std::ops::RangeInclusive<i32>) -> i32 {
+        if !bounds.contains(&number) {
+            self.refuse(field, format!("must be {} to {}, not {number}", bounds.start(), bounds.end()));
+        }
+        number
+    }
+
+    /// An enum's value. A number that the contract does not have is refused; zero stands for `default`.
+    pub(crate) fn choice<P, D>(&mut self, field: &str, number: i32, read: impl FnOnce(P) -> Option<D>) -> Option<D>
+    where
+        P: TryFrom<i32>,
+    {
+        match P::try_from(number) {
+            Ok(value) => read(value),
+            Err(_) => {
+                self.refuse(
+                    field,
+                    format!("{number} is not a value of this enum; the client may be newer than the server"),
+                );
+                None
+            }
+        }
+    }
+
+    /// The value that was read, or everything that was wrong.
+    pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, Refusal> {
+        match value {
+            Some(value) if self.bad.is_empty() => Ok(value),
+            None if self.bad.is_empty() => Err(Refusal::bug("a request was refused without saying why")),
+            _ => Err(Refusal::fields(self.bad, self.metadata)),
+        }
+    }
+}
+
+/// Reads a request, all of it before anything is refused.
+pub(crate) fn read<T>(read: impl FnOnce(&mut Check) -> Option<T>) -> Result<T, Refusal> {
+    let mut check = Check::default();
+    let value = read(&mut check);
+    check.finish(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bad_field_is_listed_with_its_path() {
+        let refusal = read(|check| {
+            check.scope("Not A Name");
+            check.under("job", |check| {
+                check.text("display_name", "x".repeat(129), 128);
+                check.each("schedules", ["", "B"], |check, name| check.required::<NamespaceName>("name", name));
+            });
+            Some(())
+        })
+        .unwrap_err();
+        let status = tonic::Status::from(refusal);
+        let details = tonic_types::StatusExt::get_error_details(&status);
+        let fields: Vec<_> =
+            details.bad_request().unwrap().field_violations.iter().map(|bad| bad.field.as_str()).collect();
+        assert_eq!(fields, ["namespace", "job.display_name", "job.schedules[0].name", "job.schedules[1].name"]);
+    }
+
+    #[test]
+    fn labels_are_bounded() {
+        let many = (0..65).map(|n| (format!("k{n}"), String::new())).collect();
+        assert!(read(|check| Some(check.labels("labels", many))).is_err());
+        let bad_key = [("Not ok".to_owned(), String::new())].into();
+        assert!(read(|check| Some(check.labels("labels", bad_key))).is_err());
+        let fine = [("team".to_owned(), "Ops & more".to_owned())].into();
+        assert!(read(|check| Some(check.labels("labels", fine))).is_ok());
+    }
+}

@@ -1,0 +1,379 @@
+//! Jobs: definitions that people write and read back.
+
+use mainspring_engine::domain::{
+    ids::JobUid,
+    instant::Instant,
+    job::{CatchUp, Job, JobSpec, JobState, Overlap, Pause, ScheduleSpec},
+    names::{JobName, ScheduleName},
+};
+use mainspring_proto::scheduler::v1 as wire;
+
+use super::{Check, payload, policy, policy::Policies, schedule, schedule::Reading, time};
+
+const MAX_DISPLAY_NAME: usize = 128;
+const MAX_DESCRIPTION: usize = 4_096;
+const MAX_OWNER: usize = 256;
+const MAX_SCHEDULES: usize = 32;
+
+/// The fields of a job that an update may name.
+pub(crate) const MUTABLE: &[&str] = &[
+    "display_name",
+    "description",
+    "owner",
+    "labels",
+    "job_type",
+    "queue",
+    "payload",
+    "schedules",
+    "overlap",
+    "catch_up",
+    "retry_policy",
+    "timeouts",
+    "delivery",
+    "lease_loss_policy",
+    "priority",
+];
+
+/// What a definition is read against.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context<'a> {
+    /// Now.
+    pub(crate) now: Instant,
+    /// The job's identity.
+    pub(crate) uid: JobUid,
+    /// Its schedules as they are stored.
+    pub(crate) stored: &'a [ScheduleSpec],
+    /// The largest payload.
+    pub(crate) max_payload: usize,
+    /// The namespace of the request, which the job must not contradict.
+    pub(crate) namespace: &'a str,
+}
+
+impl Check {
+    /// A job's name and definition; output fields are not looked at.
+    pub(crate) fn job(&mut self, job: wire::Job, context: Context<'_>) -> Option<(JobName, JobSpec)> {
+        let wire::Job {
+            namespace,
+            job,
+            uid: _,
+            version: _,
+            etag: _,
+            display_name,
+            description,
+            owner,
+            labels,
+            job_type,
+            queue,
+            payload,
+            schedules,
+            overlap,
+            catch_up,
+            retry_policy,
+            timeouts,
+            delivery,
+            lease_loss_policy,
+            priority,
+            state: _,
+            pause: _,
+            next_fire_time: _,
+            create_time: _,
+            update_time: _,
+        } = job;
+        if !namespace.is_empty() && namespace != context.namespace {
+            self.refuse("namespace", format!("must be empty or `{}`, the request's", context.namespace));
+        }
+        let name = self.required::<JobName>("job", &job);
+        let job_type = self.required("job_type", &job_type);
+        let overlap = self.choice("overlap", overlap, |value| {
+            Some(match value {
+                wire::Overlap::Unspecified | wire::Overlap::Skip => Overlap::Skip,
+                wire::Overlap::Allow => Overlap::Allow,
+            })
+        });
+        let catch_up = self.choice("catch_up", catch_up, |value| {
+            Some(match value {
+                wire::CatchUp::Unspecified | wire::CatchUp::Latest => CatchUp::Latest,
+                wire::CatchUp::None => CatchUp::None,
+            })
+        });
+        let spec = JobSpec {
+            display_name: self.text("display_name", display_name, MAX_DISPLAY_NAME),
+            description: self.text("description", description, MAX_DESCRIPTION),
+            owner: self.text("owner", owner, MAX_OWNER),
+            labels: self.labels("labels", labels),
+            queue: self.or_default("queue", &queue),
+            payload: self.payload("payload", payload, context.max_payload).unwrap_or_default(),
+            schedules: self.schedules(schedules, context),
+            overlap: overlap.unwrap_or_default(),
+            catch_up: catch_up.unwrap_or_default(),
+            policy: self.policy(Policies { retry_policy, timeouts, delivery, lease_loss_policy }),
+            priority: self.priority("priority", priority),
+            fairness_key: String::new(),
+            job_type: job_type?,
+        };
+        Some((name?, spec))
+    }
+
+    /// 0 to 9.
+    pub(crate) fn priority(&mut self, field: &str, priority: i32) -> u8 {
+        u8::try_from(self.within(field, priority, 0..=9)).unwrap_or(0)
+    }
+
+    fn schedules(&mut self, schedules: Vec<wire::Schedule>, context: Context<'_>) -> Vec<ScheduleSpec> {
+        if schedules.len() > MAX_SCHEDULES {
+            self.refuse("schedules", format!("must be at most {MAX_SCHEDULES}"));
+            return Vec::new();
+        }
+        let Context { now, uid, stored, max_payload: _, namespace: _ } = context;
+        let uid = uid.uuid();
+        let reading = Reading { now, seed: uid.as_bytes(), stored };
+        let mut names: Vec<ScheduleName> = Vec::new();
+        self.each("schedules", schedules, |check, schedule| {
+            let spec = check.schedule(schedule, reading)?;
+            if names.contains(&spec.name) {
+                check.refuse("name", format!("`{}` is the name of another schedule of this job", spec.name));
+            }
+            names.push(spec.name.clone());
+            Some(spec)
+        })
+    }
+}
+
+/// Replaces the fields of `job` that `mask` names by those of `new`; all that can be changed where it names none.
+pub(crate) fn overlay(job: &mut wire::Job, new: wire::Job, mask: &[String]) {
+    let named = |field: &str| mask.is_empty() || mask.iter().any(|path| path == field);
+    macro_rules! take {
+        ($($field:ident),* $(,)?) => {$(
+            if named(stringify!($field)) {
+                job.$field = new.$field;
+            }
+        )*};
+    }
+    take!(
+        display_name,
+        description,
+        owner,
+        labels,
+        job_type,
+        queue,
+        payload,
+        schedules,
+        overlap,
+        catch_up,
+        retry_policy,
+        timeouts,
+        delivery,
+        lease_loss_policy,
+        priority,
+    );
+}
+
+/// A job for people; lists leave the payload out.
+pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
+    let next_fire_time = job.next_fire_time();
+    let etag = job.etag();
+    let Job { uid, namespace, name, version, revision: _, spec, state, pause, next_times, create_time, update_time } =
+        job;
+    let JobSpec {
+        display_name,
+        description,
+        owner,
+        labels,
+        job_type,
+        queue,
+        payload,
+        schedules,
+        overlap,
+        catch_up,
+        policy,
+        priority,
+        fairness_key: _,
+    } = spec;
+    let next_times = next_times.into_iter().chain(std::iter::repeat(None));
+    wire::Job {
+        namespace: namespace.into(),
+        job: name.into(),
+        uid: uid.to_string(),
+        version,
+        etag,
+        display_name,
+        description,
+        owner,
+        labels,
+        job_type: job_type.into(),
+        queue: queue.into(),
+        payload: with_payload.then(|| payload::to_caller(payload)).flatten(),
+        schedules: schedules.into_iter().zip(next_times).map(|(spec, next)| schedule::schedule(spec, next)).collect(),
+        overlap: match overlap {
+            Overlap::Skip => wire::Overlap::Skip,
+            Overlap::Allow => wire::Overlap::Allow,
+        }
+        .into(),
+        catch_up: match catch_up {
+            CatchUp::Latest => wire::CatchUp::Latest,
+            CatchUp::None => wire::CatchUp::None,
+        }
+        .into(),
+        retry_policy: Some(policy::retry(policy.retry)),
+        timeouts: Some(policy::timeouts(policy.timeouts)),
+        delivery: policy::delivery(policy.delivery),
+        lease_loss_policy: policy::lease_loss(policy.lease_loss),
+        priority: priority.into(),
+        state: job_state(state),
+        pause: pause.map(|Pause { note, actor, time }| wire::Pause {
+            note,
+            actor,
+            pause_time: Some(time::timestamp(time)),
+        }),
+        next_fire_time: next_fire_time.map(time::timestamp),
+        create_time: Some(time::timestamp(create_time)),
+        update_time: Some(time::timestamp(update_time)),
+    }
+}
+
+/// The codes are those of the contract; a test holds them together.
+pub(crate) fn job_state(state: JobState) -> i32 {
+    state.code()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grpc::{convert::read, status::Refusal};
+
+    fn context(stored: &[ScheduleSpec]) -> Context<'_> {
+        let now = "2026-11-21T12:00:00Z".parse().unwrap();
+        Context { now, uid: JobUid::new(now), stored, max_payload: 1 << 20, namespace: "default" }
+    }
+
+    fn sent() -> wire::Job {
+        let schedule = |name: &str| wire::Schedule {
+            name: name.into(),
+            rule: Some(wire::schedule::Rule::Cron("0 2 * * *".into())),
+            ..wire::Schedule::default()
+        };
+        wire::Job {
+            job: "nightly".into(),
+            job_type: "report.build".into(),
+            display_name: "Nightly".into(),
+            labels: [("team".to_owned(), "ops".to_owned())].into(),
+            payload: Some(mainspring_proto::common::v1::Payload {
+                content_type: String::new(),
+                data: Some(mainspring_proto::common::v1::payload::Data::Inline(b"x".to_vec())),
+            }),
+            schedules: vec![schedule(""), schedule("second")],
+            overlap: wire::Overlap::Allow.into(),
+            priority: 7,
+            ..wire::Job::default()
+        }
+    }
+
+    fn stored(spec: JobSpec, name: JobName) -> Job {
+        let now = context(&[]).now;
+        Job {
+            uid: JobUid::new(now),
+            namespace: "default".parse().unwrap(),
+            name,
+            version: 3,
+            revision: 5,
+            next_times: spec.schedules.iter().map(|spec| spec.next_after(now)).collect(),
+            spec,
+            state: JobState::Active,
+            pause: None,
+            create_time: now,
+            update_time: now,
+        }
+    }
+
+    fn parsed(job: wire::Job) -> Result<(JobName, JobSpec), Refusal> {
+        read(|check| check.job(job, context(&[])))
+    }
+
+    #[test]
+    fn jobs_come_back() {
+        let (name, spec) = parsed(sent()).unwrap();
+        let shown = job(stored(spec.clone(), name.clone()), true);
+        assert_eq!(shown.etag, "3-5");
+        assert_eq!(shown.next_fire_time, shown.schedules[0].next_time);
+        assert_eq!(parsed(shown).unwrap(), (name, spec));
+    }
+
+    #[test]
+    fn everything_wrong_is_told_at_once() {
+        let bad = wire::Job {
+            job: "Not A Slug".into(),
+            job_type: String::new(),
+            display_name: "x".repeat(129),
+            overlap: 9,
+            priority: 10,
+            namespace: "other".into(),
+            schedules: vec![sent().schedules.remove(0), sent().schedules.remove(0)],
+            ..sent()
+        };
+        let status = tonic::Status::from(parsed(bad).unwrap_err());
+        let details = tonic_types::StatusExt::get_error_details(&status);
+        let mut fields: Vec<_> =
+            details.bad_request().unwrap().field_violations.iter().map(|bad| bad.field.clone()).collect();
+        fields.sort();
+        assert_eq!(
+            fields,
+            ["display_name", "job", "job_type", "namespace", "overlap", "priority", "schedules[1].name"]
+        );
+    }
+
+    #[test]
+    fn an_update_changes_what_its_mask_names() {
+        let (name, spec) = parsed(sent()).unwrap();
+        let mut shown = job(stored(spec, name), true);
+        let before = shown.clone();
+        let new = wire::Job { owner: "ada".into(), priority: 1, ..wire::Job::default() };
+        overlay(&mut shown, new.clone(), &["owner".into()]);
+        assert_eq!(shown, wire::Job { owner: "ada".into(), ..before });
+        overlay(&mut shown, new, &[]);
+        assert_eq!((shown.priority, shown.schedules.len(), shown.job.as_str()), (1, 0, "nightly"));
+    }
+
+    #[test]
+    fn the_mask_names_every_field_that_is_not_output() {
+        let pool = prost_reflect_fields("mainspring.scheduler.v1.Job");
+        let fixed = [
+            "namespace",
+            "job",
+            "uid",
+            "version",
+            "etag",
+            "state",
+            "pause",
+            "next_fire_time",
+            "create_time",
+            "update_time",
+        ];
+        let mutable: Vec<_> = pool.iter().filter(|field| !fixed.contains(&field.as_str())).collect();
+        assert_eq!(mutable, MUTABLE.iter().collect::<Vec<_>>());
+    }
+
+    /// The field names of a message, from the descriptor set.
+    fn prost_reflect_fields(message: &str) -> Vec<String> {
+        use prost::Message as _;
+        let set = prost_types::FileDescriptorSet::decode(mainspring_proto::DESCRIPTOR_SET).unwrap();
+        let (package, name) = message.rsplit_once('.').unwrap();
+        set.file
+            .iter()
+            .filter(|file| file.package() == package)
+            .flat_map(|file| &file.message_type)
+            .find(|found| found.name() == name)
+            .unwrap()
+            .field
+            .iter()
+            .map(|field| field.name().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn states_have_the_codes_of_the_contract() {
+        for state in JobState::ALL {
+            let name = wire::JobState::try_from(job_state(state)).unwrap().as_str_name();
+            assert_eq!(name, format!("JOB_STATE_{}", state.name()));
+        }
+    }
+}

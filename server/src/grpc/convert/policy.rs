@@ -1,0 +1,280 @@
+//! What a run is promised: retries, timeouts, delivery, lease loss.
+
+use std::time::Duration;
+
+use mainspring_engine::domain::policy::{Delivery, LeaseLossPolicy, RetryPolicy, RunPolicy, Timeouts};
+use mainspring_proto::common::v1 as wire;
+
+use super::{Check, time};
+
+const MAX_REASONS: usize = 64;
+const MAX_REASON: usize = 128;
+
+/// The policy fields of a job, a submission or a trigger, as the wire groups them.
+#[derive(Debug, Default)]
+pub(crate) struct Policies {
+    pub(crate) retry_policy: Option<wire::RetryPolicy>,
+    pub(crate) timeouts: Option<wire::Timeouts>,
+    pub(crate) delivery: i32,
+    pub(crate) lease_loss_policy: i32,
+}
+
+impl Check {
+    /// The policy of a job or a submission.
+    pub(crate) fn policy(&mut self, policies: Policies) -> RunPolicy {
+        let Policies { retry_policy, timeouts, delivery, lease_loss_policy } = policies;
+        let delivery = self
+            .choice("delivery", delivery, |value| {
+                Some(match value {
+                    wire::Delivery::Unspecified | wire::Delivery::AtLeastOnce => Delivery::AtLeastOnce,
+                    wire::Delivery::AtMostOnce => Delivery::AtMostOnce,
+                })
+            })
+            .unwrap_or_default();
+        let lease_loss = self
+            .choice("lease_loss_policy", lease_loss_policy, |value| {
+                Some(match value {
+                    wire::LeaseLossPolicy::Unspecified => None,
+                    wire::LeaseLossPolicy::Continue => Some(LeaseLossPolicy::Continue),
+                    wire::LeaseLossPolicy::Stop => Some(LeaseLossPolicy::Stop),
+                })
+            })
+            .flatten();
+        let at_most_once = delivery == Delivery::AtMostOnce;
+        if at_most_once && lease_loss == Some(LeaseLossPolicy::Continue) {
+            self.refuse("lease_loss_policy", "must be STOP, or be left out, where delivery is AT_MOST_ONCE");
+        }
+        let lease_loss =
+            lease_loss.unwrap_or(if at_most_once { LeaseLossPolicy::Stop } else { LeaseLossPolicy::Continue });
+        let retry = match retry_policy {
+            Some(retry) => self.under("retry_policy", |check| check.retry(retry)),
+            None => RetryPolicy { max_attempts: if at_most_once { 1 } else { 3 }, ..RetryPolicy::default() },
+        };
+        if at_most_once && retry.max_attempts > 1 {
+            self.refuse("retry_policy.max_attempts", "must be 1 where delivery is AT_MOST_ONCE");
+        }
+        let timeouts = timeouts
+            .map_or_else(Timeouts::default, |timeouts| self.under("timeouts", |check| check.timeouts(timeouts)));
+        RunPolicy { retry, timeouts, delivery, lease_loss }
+    }
+
+    /// A trigger may replace retries and timeouts of its job.
+    pub(crate) fn policy_over(
+        &mut self,
+        policy: RunPolicy,
+        retry: Option<wire::RetryPolicy>,
+        timeouts: Option<wire::Timeouts>,
+    ) -> RunPolicy {
+        let RunPolicy { retry: job_retry, timeouts: job_timeouts, delivery, lease_loss } = policy;
+        let retry = retry.map_or(job_retry, |retry| self.under("retry_policy", |check| check.retry(retry)));
+        if delivery == Delivery::AtMostOnce && retry.max_attempts > 1 {
+            self.refuse("retry_policy.max_attempts", "must be 1: the job's delivery is AT_MOST_ONCE");
+        }
+        let timeouts =
+            timeouts.map_or(job_timeouts, |timeouts| self.under("timeouts", |check| check.timeouts(timeouts)));
+        RunPolicy { retry, timeouts, delivery, lease_loss }
+    }
+
+    fn retry(&mut self, retry: wire::RetryPolicy) -> RetryPolicy {
+        let wire::RetryPolicy {
+            max_attempts,
+            initial_backoff,
+            multiplier,
+            max_backoff,
+            jitter,
+            max_elapsed,
+            non_retryable_reasons,
+            retry_timeouts,
+            max_losses,
+        } = retry;
+        let default = RetryPolicy::default();
+        if max_attempts < 1 {
+            self.refuse("max_attempts", "must be at least 1; 1 means no retry");
+        }
+        if multiplier != 0.0 && !(1.0..=1e6).contains(&multiplier) {
+            self.refuse("multiplier", "must be at least 1");
+        }
+        if jitter.is_some_and(|jitter| !(0.0..=1.0).contains(&jitter)) {
+            self.refuse("jitter", "must be 0 to 1");
+        }
+        if max_losses.is_some_and(|losses| losses < 1) {
+            self.refuse("max_losses", "must be at least 1");
+        }
+        if non_retryable_reasons.len() > MAX_REASONS {
+            self.refuse("non_retryable_reasons", format!("must be at most {MAX_REASONS}"));
+        }
+        for reason in non_retryable_reasons.iter().take(MAX_REASONS) {
+            if reason.is_empty() || reason.len() > MAX_REASON {
+                self.refuse("non_retryable_reasons", format!("each must be 1 to {MAX_REASON} characters"));
+            }
+        }
+        RetryPolicy {
+            max_attempts: u32::try_from(max_attempts).unwrap_or(1),
+            initial_backoff: self.length("initial_backoff", initial_backoff).unwrap_or(default.initial_backoff),
+            multiplier: if multiplier == 0.0 { default.multiplier } else { multiplier },
+            max_backoff: self.length("max_backoff", max_backoff).unwrap_or(default.max_backoff),
+            jitter: jitter.unwrap_or(default.jitter),
+            max_elapsed: self.length("max_elapsed", max_elapsed),
+            non_retryable_reasons,
+            retry_timeouts: retry_timeouts.unwrap_or(default.retry_timeouts),
+            max_losses: max_losses.and_then(|losses| u32::try_from(losses).ok()).unwrap_or(default.max_losses),
+        }
+    }
+
+    /// Absent is the default, zero is none.
+    fn timeouts(&mut self, timeouts: wire::Timeouts) -> Timeouts {
+        let wire::Timeouts { queue, execution, total, stop_grace } = timeouts;
+        let default = Timeouts::default();
+        let mut limit = |field, length: Option<prost_types::Duration>, default| {
+            if length.is_none() { default } else { self.length(field, length).filter(|length| !length.is_zero()) }
+        };
+        Timeouts {
+            queue: limit("queue", queue, default.queue),
+            execution: limit("execution", execution, default.execution),
+            total: limit("total", total, default.total),
+            // Zero is a grace too: the shortest there is, which is the lease.
+            stop_grace: self.length("stop_grace", stop_grace),
+        }
+    }
+}
+
+/// A retry policy for people, in full.
+pub(crate) fn retry(retry: RetryPolicy) -> wire::RetryPolicy {
+    let RetryPolicy {
+        max_attempts,
+        initial_backoff,
+        multiplier,
+        max_backoff,
+        jitter,
+        max_elapsed,
+        non_retryable_reasons,
+        retry_timeouts,
+        max_losses,
+    } = retry;
+    wire::RetryPolicy {
+        max_attempts: i32::try_from(max_attempts).unwrap_or(i32::MAX),
+        initial_backoff: Some(time::duration(initial_backoff)),
+        multiplier,
+        max_backoff: Some(time::duration(max_backoff)),
+        jitter: Some(jitter),
+        max_elapsed: max_elapsed.map(time::duration),
+        non_retryable_reasons,
+        retry_timeouts: Some(retry_timeouts),
+        max_losses: Some(i32::try_from(max_losses).unwrap_or(i32::MAX)),
+    }
+}
+
+/// Timeouts for people: zero where there is none, so that they read back the same.
+pub(crate) fn timeouts(timeouts: Timeouts) -> wire::Timeouts {
+    let Timeouts { queue, execution, total, stop_grace } = timeouts;
+    let limit = |length: Option<Duration>| Some(time::duration(length.unwrap_or_default()));
+    wire::Timeouts {
+        queue: limit(queue),
+        execution: limit(execution),
+        total: limit(total),
+        stop_grace: stop_grace.map(time::duration),
+    }
+}
+
+pub(crate) fn delivery(delivery: Delivery) -> i32 {
+    match delivery {
+        Delivery::AtLeastOnce => wire::Delivery::AtLeastOnce,
+        Delivery::AtMostOnce => wire::Delivery::AtMostOnce,
+    }
+    .into()
+}
+
+pub(crate) fn lease_loss(policy: LeaseLossPolicy) -> i32 {
+    match policy {
+        LeaseLossPolicy::Continue => wire::LeaseLossPolicy::Continue,
+        LeaseLossPolicy::Stop => wire::LeaseLossPolicy::Stop,
+    }
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::grpc::convert::read;
+
+    pub(crate) fn any_policy() -> impl Strategy<Value = RunPolicy> {
+        let secs = || (0..100_000_u64).prop_map(Duration::from_millis);
+        let limit = || prop::option::of((1..100_000_u64).prop_map(Duration::from_millis));
+        let retry = (
+            (1..100_u32, secs(), 1.0..9.0_f64, secs(), 0.0..=1.0_f64),
+            (limit(), prop::collection::vec("[A-Z]{1,5}", 0..3), any::<bool>(), 1..9_u32),
+        )
+            .prop_map(|((max_attempts, initial_backoff, multiplier, max_backoff, jitter), rest)| RetryPolicy {
+                max_attempts,
+                initial_backoff,
+                multiplier,
+                max_backoff,
+                jitter,
+                max_elapsed: rest.0,
+                non_retryable_reasons: rest.1,
+                retry_timeouts: rest.2,
+                max_losses: rest.3,
+            });
+        let timeouts = (limit(), limit(), limit(), prop::option::of(secs()))
+            .prop_map(|(queue, execution, total, grace)| Timeouts { queue, execution, total, stop_grace: grace });
+        (retry, timeouts, any::<bool>(), any::<bool>()).prop_map(|(mut retry, timeouts, once, stop)| {
+            let (delivery, lease_loss) = match (once, stop) {
+                (true, _) => (Delivery::AtMostOnce, LeaseLossPolicy::Stop),
+                (false, true) => (Delivery::AtLeastOnce, LeaseLossPolicy::Stop),
+                (false, false) => (Delivery::AtLeastOnce, LeaseLossPolicy::Continue),
+            };
+            if once {
+                retry.max_attempts = 1;
+            }
+            RunPolicy { retry, timeouts, delivery, lease_loss }
+        })
+    }
+
+    fn written(policy: RunPolicy) -> Policies {
+        Policies {
+            retry_policy: Some(retry(policy.retry)),
+            timeouts: Some(timeouts(policy.timeouts)),
+            delivery: delivery(policy.delivery),
+            lease_loss_policy: lease_loss(policy.lease_loss),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn policies_come_back(policy in any_policy()) {
+            let sent = written(policy.clone());
+            prop_assert_eq!(read(|check| Some(check.policy(sent))).unwrap(), policy);
+        }
+    }
+
+    #[test]
+    fn nothing_said_is_the_defaults() {
+        assert_eq!(read(|check| Some(check.policy(Policies::default()))).unwrap(), RunPolicy::default());
+    }
+
+    #[test]
+    fn at_most_once_means_one_attempt() {
+        let once = wire::Delivery::AtMostOnce.into();
+        let implied = read(|check| Some(check.policy(Policies { delivery: once, ..Policies::default() }))).unwrap();
+        assert_eq!((implied.retry.max_attempts, implied.lease_loss), (1, LeaseLossPolicy::Stop));
+        let retry_policy = Some(wire::RetryPolicy { max_attempts: 2, ..wire::RetryPolicy::default() });
+        let sent = Policies { delivery: once, retry_policy, ..Policies::default() };
+        let refusal = read(|check| Some(check.policy(sent))).unwrap_err();
+        assert_eq!(refusal.first_field(), Some("retry_policy.max_attempts"));
+    }
+
+    #[test]
+    fn zero_is_none_and_unknown_numbers_are_refused() {
+        let zero = Some(prost_types::Duration::default());
+        let sent = wire::Timeouts { execution: zero, ..wire::Timeouts::default() };
+        let policies = Policies { timeouts: Some(sent), ..Policies::default() };
+        assert_eq!(read(|check| Some(check.policy(policies))).unwrap().timeouts.execution, None);
+        let unknown = Policies { delivery: 77, ..Policies::default() };
+        assert!(read(|check| Some(check.policy(unknown))).is_err());
+        let none = wire::RetryPolicy { max_attempts: 0, multiplier: 0.5, ..wire::RetryPolicy::default() };
+        let sent = Policies { retry_policy: Some(none), ..Policies::default() };
+        assert!(read(|check| Some(check.policy(sent))).is_err());
+    }
+}

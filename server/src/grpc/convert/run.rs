@@ -1,0 +1,289 @@
+//! Runs, their attempts and log lines, for people.
+
+use mainspring_engine::{
+    domain::{
+        event::Progress,
+        ids::RunId,
+        log::Stored,
+        run::{Lifecycle, RunState},
+    },
+    flow::instants::InstantView,
+    ports::store::{AttemptView, RunDetail, RunView, StatsView, WaitFacts},
+};
+use mainspring_proto::scheduler::v1 as wire;
+
+use super::{failure, payload, policy, time};
+
+/// A run, with as much of it as the view carries.
+pub(crate) fn run(view: RunView) -> wire::Run {
+    let RunView {
+        run,
+        namespace,
+        job,
+        job_version,
+        schedule,
+        job_type,
+        queue,
+        origin,
+        life,
+        labels,
+        priority,
+        fairness_key: _,
+        nominal_time,
+        due_time,
+        late,
+        parent,
+        request_id,
+        note,
+        detail,
+    } = view;
+    let cancellation = cancellation(&life);
+    let Lifecycle {
+        state,
+        attempt,
+        open: _,
+        decided: _,
+        worker,
+        generation: _,
+        cancel_requested: _,
+        stop_timeout: _,
+        stop_deadline: _,
+        failures,
+        losses,
+        returns,
+        reason,
+        create_time,
+        queue_time,
+        lease_time: _,
+        start_time,
+        end_time,
+        wake_time,
+        cancel_time: _,
+        cancel_reason: _,
+    } = life;
+    let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    let mut shown = wire::Run {
+        namespace: namespace.into(),
+        run_id: run.to_string(),
+        job: job.map(String::from).unwrap_or_default(),
+        job_version,
+        schedule: schedule.map(String::from).unwrap_or_default(),
+        job_type: job_type.into(),
+        queue: queue.into(),
+        origin: origin.code(),
+        state: run_state(state),
+        reason: reason.unwrap_or_default(),
+        payload: None,
+        output: None,
+        failure: None,
+        labels,
+        priority: priority.into(),
+        nominal_time: nominal_time.map(time::timestamp),
+        due_time: Some(time::timestamp(due_time)),
+        queue_time: queue_time.map(time::timestamp),
+        start_time: start_time.map(time::timestamp),
+        end_time: end_time.map(time::timestamp),
+        create_time: Some(time::timestamp(create_time)),
+        next_attempt_time: wake_time.filter(|_| state == RunState::RetryWait).map(time::timestamp),
+        attempt,
+        failures: count(failures),
+        losses: count(losses),
+        returns: count(returns),
+        worker_id: worker.map(|worker| worker.to_string()).unwrap_or_default(),
+        progress: None,
+        cancellation,
+        wait_reason: String::new(),
+        idempotency_key: idempotency_key(run),
+        parent_run_id: parent.map(|parent| parent.to_string()).unwrap_or_default(),
+        request_id,
+        retry_policy: None,
+        timeouts: None,
+        delivery: 0,
+        late,
+        note,
+    };
+    if let Some(detail) = detail {
+        let RunDetail { payload, output, failure, policy } = *detail;
+        shown.payload = payload::to_caller(payload);
+        shown.output = output.and_then(payload::to_caller);
+        shown.failure = failure.map(failure::to_caller);
+        shown.retry_policy = Some(policy::retry(policy.retry));
+        shown.timeouts = Some(policy::timeouts(policy.timeouts));
+        shown.delivery = policy::delivery(policy.delivery);
+    }
+    shown
+}
+
+/// Stable across attempts.
+pub(crate) fn idempotency_key(run: RunId) -> String {
+    run.to_string()
+}
+
+fn cancellation(life: &Lifecycle) -> Option<wire::Cancellation> {
+    let request_time = life.cancel_time?;
+    // A run that was at a worker when it was cancelled, and ended without a word of that worker.
+    let over =
+        life.state.is_terminal() && life.end_time.zip(life.stop_deadline).is_some_and(|(end, limit)| end >= limit);
+    Some(wire::Cancellation {
+        request_time: Some(time::timestamp(request_time)),
+        reason: life.cancel_reason.clone().unwrap_or_default(),
+        deadline: life.stop_deadline.map(time::timestamp),
+        worker_unresponsive: life.cancel_requested && over && life.state == RunState::Cancelled,
+    })
+}
+
+/// What a running attempt last told.
+pub(crate) fn progress(progress: Progress) -> wire::Progress {
+    let Progress { fraction, message, time } = progress;
+    wire::Progress { fraction, message, update_time: Some(time::timestamp(time)) }
+}
+
+/// Why a QUEUED run waits, as one sentence.
+pub(crate) fn wait_reason(facts: &WaitFacts, run: &wire::Run) -> String {
+    let WaitFacts { queue_paused, limit_reached, handlers, draining } = facts;
+    let wire::Run { queue, job_type, .. } = run;
+    if *queue_paused {
+        format!("Waiting: queue `{queue}` is paused")
+    } else if *handlers == 0 {
+        format!("Waiting: no connected worker handles `{job_type}` from queue `{queue}`")
+    } else if handlers <= draining {
+        format!("Waiting: every connected worker that handles `{job_type}` is draining")
+    } else if let Some(limit) = limit_reached {
+        format!("Waiting: queue `{queue}` has reached its limit of {limit} runs at workers")
+    } else {
+        format!("Waiting: for a free slot at a worker that handles `{job_type}` ({handlers} connected)")
+    }
+}
+
+/// An attempt.
+pub(crate) fn attempt(run: RunId, view: AttemptView) -> wire::Attempt {
+    let AttemptView { attempt, state, worker, worker_name, lease_time, start_time, end_time, failure, cause } = view;
+    wire::Attempt {
+        run_id: run.to_string(),
+        attempt,
+        state: state.code(),
+        worker_id: worker.map(|worker| worker.to_string()).unwrap_or_default(),
+        worker_name,
+        lease_time: lease_time.map(time::timestamp),
+        start_time: start_time.map(time::timestamp),
+        end_time: end_time.map(time::timestamp),
+        failure: failure.map(failure::to_caller),
+        loss_reason: cause,
+    }
+}
+
+/// A stored log line.
+pub(crate) fn log_entry(stored: Stored) -> wire::StoredLogEntry {
+    let Stored { attempt, offset, line, dropped_before } = stored;
+    let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    wire::StoredLogEntry {
+        attempt,
+        offset: whole(offset),
+        log_time: Some(time::timestamp(line.time)),
+        level: line.level.name().into(),
+        message: line.message,
+        fields: line.fields,
+        dropped_before: whole(dropped_before),
+    }
+}
+
+/// An entry of the ledger.
+pub(crate) fn instant(view: InstantView) -> wire::Instant {
+    let InstantView { schedule, nominal, fate, reason, run } = view;
+    wire::Instant {
+        schedule: schedule.into(),
+        nominal_time: Some(time::timestamp(nominal)),
+        fate: fate.code(),
+        reason,
+        run_id: run.map(|(run, _)| run.to_string()).unwrap_or_default(),
+        run_state: run.map_or(0, |(_, state)| run_state(state)),
+    }
+}
+
+/// Counts.
+pub(crate) fn stats(view: StatsView) -> wire::GetStatsResponse {
+    let StatsView { runs, jobs, connected_workers, queued, in_flight } = view;
+    let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    wire::GetStatsResponse {
+        runs: runs
+            .into_iter()
+            .map(|(state, count)| wire::StateCount { state: run_state(state), count: whole(count) })
+            .collect(),
+        jobs: whole(jobs),
+        connected_workers: whole(connected_workers),
+        queued: whole(queued),
+        in_flight: whole(in_flight),
+    }
+}
+
+/// The codes are those of the contract; a test holds them together.
+pub(crate) fn run_state(state: RunState) -> i32 {
+    state.code()
+}
+
+#[cfg(test)]
+mod tests {
+    use mainspring_engine::domain::{attempt::AttemptState, instant::Instant, ledger::Fate, run::RunOrigin};
+
+    use super::*;
+
+    #[test]
+    fn codes_are_those_of_the_contract() {
+        for state in RunState::ALL {
+            let name = wire::RunState::try_from(run_state(state)).unwrap().as_str_name();
+            assert_eq!(name, format!("RUN_STATE_{}", state.name()));
+        }
+        let shouted = |debug: String| {
+            debug.char_indices().fold(String::new(), |name, (at, c)| match c {
+                c if c.is_ascii_uppercase() && at > 0 => name + "_" + &c.to_string(),
+                c => name + &c.to_ascii_uppercase().to_string(),
+            })
+        };
+        for origin in RunOrigin::ALL {
+            let name = wire::RunOrigin::try_from(origin.code()).unwrap().as_str_name();
+            assert_eq!(name, format!("RUN_ORIGIN_{}", shouted(format!("{origin:?}"))));
+        }
+        for state in AttemptState::ALL {
+            let name = wire::AttemptState::try_from(state.code()).unwrap().as_str_name();
+            assert_eq!(name, format!("ATTEMPT_STATE_{}", shouted(format!("{state:?}"))));
+        }
+        for fate in Fate::ALL {
+            let name = wire::Fate::try_from(fate.code()).unwrap().as_str_name();
+            assert_eq!(name, format!("FATE_{}", shouted(format!("{fate:?}"))));
+        }
+    }
+
+    #[test]
+    fn a_worker_that_did_not_stop_in_time_is_told_apart() {
+        let at = Instant::from_micros;
+        let asked = Lifecycle {
+            state: RunState::Cancelled,
+            cancel_requested: true,
+            cancel_time: Some(at(10)),
+            stop_deadline: Some(at(20)),
+            ..Lifecycle::new(at(0), at(0))
+        };
+        let unresponsive = |end| {
+            let life = Lifecycle { end_time: Some(at(end)), ..asked.clone() };
+            cancellation(&life).unwrap().worker_unresponsive
+        };
+        assert!(!unresponsive(15));
+        assert!(unresponsive(20));
+        assert_eq!(cancellation(&Lifecycle::new(at(0), at(0))), None);
+    }
+
+    #[test]
+    fn a_waiting_run_says_why() {
+        let run = wire::Run { queue: "q".into(), job_type: "t".into(), ..wire::Run::default() };
+        let busy = WaitFacts { handlers: 2, ..WaitFacts::default() };
+        for (facts, part) in [
+            (WaitFacts::default(), "no connected worker handles `t`"),
+            (WaitFacts { queue_paused: true, ..busy.clone() }, "is paused"),
+            (WaitFacts { draining: 2, ..busy.clone() }, "is draining"),
+            (WaitFacts { limit_reached: Some(5), ..busy.clone() }, "limit of 5"),
+            (busy, "free slot"),
+        ] {
+            assert!(wait_reason(&facts, &run).contains(part), "{facts:?}");
+        }
+    }
+}

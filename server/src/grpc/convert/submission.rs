@@ -1,0 +1,263 @@
+//! Requests that make runs.
+
+use std::collections::BTreeMap;
+
+use mainspring_engine::{
+    domain::{
+        ids::RunId,
+        instant::Instant,
+        job::{Job, Overlap},
+        names::{Lane, Scope},
+        policy::RunPolicy,
+        run::RunOrigin,
+    },
+    ports::store::{JobRef, NewRun, RequestKey, RunView},
+};
+use mainspring_proto::scheduler::v1 as wire;
+use prost::Message;
+use sha2::{Digest as _, Sha256};
+
+use super::{Check, MAX_NOTE, policy::Policies};
+
+/// The call under which the request ids of single and of batched submissions meet.
+pub(crate) const SUBMIT: &str = "SubmitRun";
+/// The call under which the request ids of triggers meet.
+pub(crate) const TRIGGER: &str = "TriggerJob";
+/// The call under which the request ids of retries meet.
+pub(crate) const RETRY: &str = "RetryRun";
+/// The call under which the request ids of job creations meet.
+pub(crate) const CREATE_JOB: &str = "CreateJob";
+
+/// What every run that is made now has in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    /// Where.
+    pub(crate) scope: Scope,
+    /// Now.
+    pub(crate) now: Instant,
+    /// The largest payload.
+    pub(crate) max_payload: usize,
+    /// Trace context and the like, for the worker.
+    pub(crate) headers: BTreeMap<String, String>,
+}
+
+/// SHA-256 of a request as it is encoded, its request id cleared by the caller. Maps are sorted, so that the order a
+/// client wrote them in does not count.
+pub(crate) fn body_hash(request: &impl Message) -> [u8; 32] {
+    Sha256::digest(request.encode_to_vec()).into()
+}
+
+impl Check {
+    /// Takes the request id out of a request and pairs it with the hash of the rest.
+    pub(crate) fn request_key<M: Message>(
+        &mut self,
+        call: &'static str,
+        request: &mut M,
+        id: impl FnOnce(&mut M) -> &mut String,
+    ) -> Option<RequestKey> {
+        let id = std::mem::take(id(request));
+        let id = self.request_id(id)?;
+        Some(RequestKey { call, id, body: body_hash(request) })
+    }
+
+    /// A run without a job.
+    pub(crate) fn submission(&mut self, mut run: wire::RunSubmission, context: &Context) -> Option<NewRun> {
+        let request = self.request_key(SUBMIT, &mut run, |run| &mut run.request_id);
+        let wire::RunSubmission {
+            job_type,
+            queue,
+            payload,
+            labels,
+            priority,
+            due_time,
+            retry_policy,
+            timeouts,
+            delivery,
+            lease_loss_policy,
+            request_id: _,
+            note,
+        } = run;
+        let job_type = self.required("job_type", &job_type);
+        let queue = self.or_default("queue", &queue);
+        let new = Parts {
+            due: self.instant("due_time", due_time),
+            priority: self.priority("priority", priority),
+            labels: self.labels("labels", labels),
+            payload: self.payload("payload", payload, context.max_payload).unwrap_or_default(),
+            policy: self.policy(Policies { retry_policy, timeouts, delivery, lease_loss_policy }),
+            note: self.text("note", note, MAX_NOTE),
+            request,
+        };
+        let lane = Lane { namespace: context.scope.0.clone(), queue, job_type: job_type? };
+        Some(new.run(lane, RunOrigin::Submit, context))
+    }
+
+    /// A run of a job, now or later.
+    pub(crate) fn trigger(&mut self, mut request: wire::TriggerJobRequest, job: &Job, context: &Context) -> NewRun {
+        let key = self.request_key(TRIGGER, &mut request, |request| &mut request.request_id);
+        let wire::TriggerJobRequest {
+            namespace: _,
+            job: _,
+            payload,
+            note,
+            due_time,
+            force,
+            request_id: _,
+            priority,
+            retry_policy,
+            timeouts,
+        } = request;
+        let payload = match payload {
+            None => job.spec.payload.clone(),
+            replaced => self.payload("payload", replaced, context.max_payload).unwrap_or_default(),
+        };
+        let new = Parts {
+            due: self.instant("due_time", due_time),
+            priority: priority.map_or(job.spec.priority, |priority| self.priority("priority", priority)),
+            labels: job.spec.labels.clone(),
+            payload,
+            policy: self.policy_over(job.spec.policy.clone(), retry_policy, timeouts),
+            note: self.text("note", note, MAX_NOTE),
+            request: key,
+        };
+        let lane = Lane {
+            namespace: context.scope.0.clone(),
+            queue: job.spec.queue.clone(),
+            job_type: job.spec.job_type.clone(),
+        };
+        NewRun {
+            job: Some(job_ref(job)),
+            fairness_key: job.spec.fairness_key.clone(),
+            only_if_idle: job.spec.overlap == Overlap::Skip && !force,
+            ..new.run(lane, RunOrigin::Trigger, context)
+        }
+    }
+}
+
+/// The job, as a run names it.
+pub(crate) fn job_ref(job: &Job) -> JobRef {
+    JobRef { uid: job.uid, name: job.name.clone(), version: job.version }
+}
+
+/// A run like one that is over. Its view must have come with everything.
+pub(crate) fn again(
+    old: RunView,
+    job: Option<JobRef>,
+    note: String,
+    request: Option<RequestKey>,
+    context: &Context,
+) -> Option<NewRun> {
+    let detail = old.detail?;
+    let new = Parts {
+        due: None,
+        priority: old.priority,
+        labels: old.labels,
+        payload: detail.payload,
+        policy: detail.policy,
+        note,
+        request,
+    };
+    let lane = Lane { namespace: old.namespace, queue: old.queue, job_type: old.job_type };
+    Some(NewRun {
+        job,
+        parent: Some(old.run),
+        fairness_key: old.fairness_key,
+        ..new.run(lane, RunOrigin::Retry, context)
+    })
+}
+
+/// What differs between runs, whoever asks for them.
+struct Parts {
+    due: Option<Instant>,
+    priority: u8,
+    labels: BTreeMap<String, String>,
+    payload: mainspring_engine::domain::payload::Payload,
+    policy: RunPolicy,
+    note: String,
+    request: Option<RequestKey>,
+}
+
+impl Parts {
+    fn run(self, lane: Lane, origin: RunOrigin, context: &Context) -> NewRun {
+        let Self { due, priority, labels, payload, policy, note, request } = self;
+        NewRun {
+            id: RunId::new(context.now),
+            lane,
+            job: None,
+            origin,
+            // The past means now.
+            due: due.map_or(context.now, |due| due.max(context.now)),
+            priority,
+            fairness_key: String::new(),
+            labels,
+            payload,
+            policy,
+            request,
+            note,
+            parent: None,
+            headers: context.headers.clone(),
+            only_if_idle: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grpc::convert::read;
+
+    fn context() -> Context {
+        Context {
+            scope: Scope::default(),
+            now: Instant::from_micros(1_000_000),
+            max_payload: 16,
+            headers: [("traceparent".to_owned(), "00-1".to_owned())].into(),
+        }
+    }
+
+    fn sent() -> wire::RunSubmission {
+        wire::RunSubmission { job_type: "a".into(), request_id: "r1".into(), ..wire::RunSubmission::default() }
+    }
+
+    #[test]
+    fn a_submission_is_due_now_unless_it_says_later() {
+        let run = read(|check| check.submission(sent(), &context())).unwrap();
+        assert_eq!((run.due, run.origin, run.lane.queue.as_str()), (context().now, RunOrigin::Submit, "default"));
+        assert_eq!(run.headers["traceparent"], "00-1");
+        let past = Some(prost_types::Timestamp { seconds: 0, nanos: 0 });
+        let run = read(|check| check.submission(wire::RunSubmission { due_time: past, ..sent() }, &context())).unwrap();
+        assert_eq!(run.due, context().now);
+        let later = Some(prost_types::Timestamp { seconds: 9, nanos: 0 });
+        let run =
+            read(|check| check.submission(wire::RunSubmission { due_time: later, ..sent() }, &context())).unwrap();
+        assert_eq!(run.due, Instant::from_micros(9_000_000));
+    }
+
+    #[test]
+    fn the_body_behind_a_request_id_is_all_but_the_id() {
+        let key = |run| read(|check| check.submission(run, &context())).unwrap().request.unwrap();
+        let first = key(sent());
+        assert_eq!((first.id.as_str(), first.call), ("r1", SUBMIT));
+        assert_eq!(first.body, key(wire::RunSubmission { request_id: "r2".into(), ..sent() }).body);
+        assert_ne!(first.body, key(wire::RunSubmission { priority: 1, ..sent() }).body);
+        let labels = |pairs: [(&str, &str); 2]| pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let one = key(wire::RunSubmission { labels: labels([("a", "1"), ("b", "2")]), ..sent() });
+        let other = key(wire::RunSubmission { labels: labels([("b", "2"), ("a", "1")]), ..sent() });
+        assert_eq!(one, other);
+        let none = wire::RunSubmission { request_id: String::new(), ..sent() };
+        assert!(read(|check| check.submission(none, &context())).unwrap().request.is_none());
+    }
+
+    #[test]
+    fn limits_hold() {
+        let bad = wire::RunSubmission {
+            note: "x".repeat(1_025),
+            priority: -1,
+            request_id: "r".repeat(129),
+            queue: "No".into(),
+            ..sent()
+        };
+        let refusal = read(|check| check.submission(bad, &context())).unwrap_err();
+        assert!(refusal.message().contains("and 3 more"), "{}", refusal.message());
+    }
+}

@@ -1,0 +1,9 @@
+//! What every call passes before its service and after it: the layers, from the outside in.
+//!
+//! 1. [`errors`]: gives the call its id, keeps the caller's deadline, and brings every status into one form;
+//! 2. [`access`]: who calls, and may they.
+//!
+//! gRPC-Web is outside of both, so that a browser sees the same statuses.
+
+pub(crate) mod access;
+pub(crate) mod errors;

@@ -1,0 +1,310 @@
+//! The outermost layer: whatever ends a call, its status has one form.
+//!
+//! tonic ends calls by itself, without details and under codes that blame the server: a body that is not the message is
+//! INTERNAL, one that is too long OUT_OF_RANGE, a deadline CANCELLED. Every status that carries no `ErrorInfo` is brought
+//! into the contract's form here, whether it comes in headers or in trailers. What then is still INTERNAL is a bug, and
+//! says the request id under which the log tells more.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::{Frame, SizeHint};
+use tonic::{Code, Status, body::Body};
+use tonic_types::{ErrorDetails, StatusExt as _};
+use tower::{Layer, Service};
+
+use crate::grpc::{
+    request_id::CallContext,
+    status::{DOMAIN, INTERNAL_MESSAGE, Reason, Refusal},
+};
+
+const STATUS: &str = "grpc-status";
+const DETAILS: &str = "grpc-status-details-bin";
+const TIMEOUT: &str = "grpc-timeout";
+
+/// Puts [`Errors`] in front of services.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ErrorsLayer;
+
+impl<S> Layer<S> for ErrorsLayer {
+    type Service = Errors<S>;
+
+    fn layer(&self, inner: S) -> Errors<S> {
+        Errors { inner }
+    }
+}
+
+/// Rewrites statuses, keeps deadlines, names calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Errors<S> {
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Errors<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let context = CallContext::of(request.headers());
+        request.extensions_mut().insert(context.clone());
+        let deadline = request.headers().get(TIMEOUT).and_then(|value| timeout(value.to_str().ok()?));
+        let answer = self.inner.call(request);
+        // Made before tonic makes its own for the same deadline, and so done before it.
+        let answer: Pin<Box<dyn Future<Output = _> + Send>> = match deadline {
+            Some(deadline) => {
+                let bounded = tokio::time::timeout(deadline, answer);
+                Box::pin(async move {
+                    bounded.await.unwrap_or_else(|_| {
+                        let late = Refusal::new(Reason::DeadlineExceeded, "the deadline passed before the answer");
+                        Ok(Status::from(late).into_http())
+                    })
+                })
+            }
+            None => Box::pin(answer),
+        };
+        Box::pin(async move {
+            let Ok(response) = answer.await;
+            let (mut parts, body) = response.into_parts();
+            rewrite(&mut parts.headers, &context);
+            context.echo(&mut parts.headers);
+            Ok(Response::from_parts(parts, Body::new(Rewritten { body, context })))
+        })
+    }
+}
+
+/// A body whose trailers are brought into form.
+struct Rewritten {
+    body: Body,
+    context: CallContext,
+}
+
+impl http_body::Body for Rewritten {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        frame.map(|next| {
+            next.map(|frame| {
+                frame.map(|mut frame| {
+                    if let Some(trailers) = frame.trailers_mut() {
+                        rewrite(trailers, &self.context);
+                    }
+                    frame
+                })
+            })
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Brings a status without details into form.
+fn rewrite(headers: &mut HeaderMap, context: &CallContext) {
+    let fails = headers.get(STATUS).is_some_and(|code| code.as_bytes() != b"0");
+    if !fails || headers.contains_key(DETAILS) {
+        return;
+    }
+    let Some(status) = Status::from_header_map(headers) else { return };
+    let rewritten = reworded(&status, context);
+    for name in [STATUS, "grpc-message"] {
+        headers.remove(name);
+    }
+    if rewritten.add_header(headers).is_err() {
+        tracing::error!(message = status.message(), "a status could not be written");
+    }
+}
+
+/// What the contract says in place of what tonic, or a bug, said.
+fn reworded(status: &Status, context: &CallContext) -> Status {
+    let said = status.message();
+    let refuse = |reason, message: String| Status::from(Refusal::new(reason, message));
+    match status.code() {
+        Code::Internal if is_malformed(said) => {
+            let deep = if said.contains("recursion limit") { " (it is nested too deeply)" } else { "" };
+            refuse(Reason::MessageMalformed, format!("the bytes are not the message this method takes{deep}: {said}"))
+        }
+        Code::OutOfRange if said.contains("decoded message length too large") => {
+            refuse(Reason::PayloadTooLarge, format!("the message is larger than this server reads: {said}"))
+        }
+        Code::ResourceExhausted if said.contains("exceeded while decompressing") => {
+            refuse(Reason::PayloadTooLarge, format!("the message is larger than this server reads: {said}"))
+        }
+        Code::Unimplemented if said.contains("compressed") => refuse(Reason::CompressionUnsupported, said.into()),
+        Code::Unimplemented => refuse(Reason::MethodUnknown, "this server has no such method".into()),
+        Code::DeadlineExceeded => refuse(Reason::DeadlineExceeded, "the deadline passed before the answer".into()),
+        Code::Cancelled if said.contains("Timeout expired") => {
+            refuse(Reason::DeadlineExceeded, "the deadline passed before the answer".into())
+        }
+        Code::Cancelled => refuse(Reason::Cancelled, "the caller gave up before the answer".into()),
+        // The services of health and reflection speak for themselves.
+        code @ (Code::NotFound | Code::InvalidArgument) => {
+            let reason = if code == Code::NotFound { "NOT_FOUND" } else { "INVALID_ARGUMENT" };
+            let details = ErrorDetails::with_error_info(reason, DOMAIN, std::collections::HashMap::new());
+            Status::with_error_details(code, said, details)
+        }
+        code => {
+            let id = context.id();
+            if said != INTERNAL_MESSAGE {
+                tracing::error!(?code, said, request_id = id, "a call ended with a status that is none of ours");
+            } else {
+                tracing::error!(request_id = id, "a call ended with a bug");
+            }
+            let metadata = std::collections::HashMap::from([("request_id".to_owned(), id.to_owned())]);
+            let mut details = ErrorDetails::with_error_info(Reason::Internal.name(), DOMAIN, metadata);
+            details.set_request_info(id, "");
+            Status::with_error_details(Code::Internal, format!("{INTERNAL_MESSAGE} (request {id})"), details)
+        }
+    }
+}
+
+/// The words that tonic, prost and tonic-web have for bytes that are not the message.
+fn is_malformed(said: &str) -> bool {
+    const WORDS: [&str; 7] = [
+        "failed to decode Protobuf message",
+        "Missing request message",
+        "Unexpected EOF decoding stream",
+        "protocol error: ",
+        "Error decompressing",
+        "tonic-web: ",
+        "invalid compression flag",
+    ];
+    WORDS.iter().any(|word| said.contains(word))
+}
+
+/// A `grpc-timeout`: at most eight digits and a unit.
+fn timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3_600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+    use prost::Message as _;
+
+    use super::*;
+
+    fn context() -> CallContext {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-request-id", http::HeaderValue::from_static("r-1"));
+        CallContext::of(&headers)
+    }
+
+    fn reason_of(status: &Status) -> (Code, String) {
+        let details = status.get_error_details();
+        let info = details.error_info().unwrap();
+        assert_eq!(info.domain, DOMAIN);
+        (status.code(), info.reason.clone())
+    }
+
+    #[test]
+    fn what_tonic_says_is_said_in_the_words_of_the_contract() {
+        let garbage = mainspring_proto::scheduler::v1::GetJobRequest::decode(&b"\xff\xff"[..]).unwrap_err();
+        for (said, code, reason) in [
+            (Status::internal(garbage.to_string()), Code::InvalidArgument, "MESSAGE_MALFORMED"),
+            (Status::internal("Missing request message."), Code::InvalidArgument, "MESSAGE_MALFORMED"),
+            (Status::internal("Unexpected EOF decoding stream."), Code::InvalidArgument, "MESSAGE_MALFORMED"),
+            (
+                Status::out_of_range("Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes"),
+                Code::InvalidArgument,
+                "PAYLOAD_TOO_LARGE",
+            ),
+            (Status::cancelled("Timeout expired"), Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+            (Status::unimplemented(""), Code::Unimplemented, "METHOD_UNKNOWN"),
+            (
+                Status::unimplemented("Content is compressed with `br` which isn't supported"),
+                Code::Unimplemented,
+                "COMPRESSION_UNSUPPORTED",
+            ),
+            (Status::unknown("whatever"), Code::Internal, "INTERNAL"),
+            (Status::from(Refusal::bug("secret")), Code::Internal, "INTERNAL"),
+            (Status::not_found("service not registered"), Code::NotFound, "NOT_FOUND"),
+        ] {
+            assert_eq!(reason_of(&reworded(&said, &context())), (code, reason.to_owned()), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_bug_names_its_request() {
+        let status = reworded(&Status::from(Refusal::bug("row 7")), &context());
+        assert!(status.message().contains("r-1") && !status.message().contains("row 7"));
+        assert_eq!(status.get_error_details().request_info().unwrap().request_id, "r-1");
+    }
+
+    #[tokio::test]
+    async fn headers_and_trailers_are_both_brought_into_form() {
+        let mut trailers = HeaderMap::new();
+        Status::internal("Missing request message.").add_header(&mut trailers).unwrap();
+        let late =
+            http_body_util::Full::new(Bytes::from_static(b"x")).with_trailers(std::future::ready(Some(Ok(trailers))));
+        let answers = [Status::internal("Missing request message.").into_http(), Response::new(Body::new(late))];
+        for (at, answer) in answers.into_iter().enumerate() {
+            let answer = std::sync::Mutex::new(Some(answer));
+            let mut service = ErrorsLayer.layer(tower::service_fn(move |_: Request<Body>| {
+                let answer = answer.lock().unwrap().take().unwrap();
+                async move { Ok::<_, Infallible>(answer) }
+            }));
+            let response = service.call(Request::new(Body::empty())).await.unwrap();
+            assert!(response.headers().contains_key("x-request-id"));
+            let (parts, body) = response.into_parts();
+            let collected = body.collect().await.unwrap();
+            let headers = if at == 0 { &parts.headers } else { collected.trailers().unwrap() };
+            let status = Status::from_header_map(headers).unwrap();
+            assert_eq!(reason_of(&status), (Code::InvalidArgument, "MESSAGE_MALFORMED".into()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_deadline_that_passes_says_so() {
+        let mut service = ErrorsLayer
+            .layer(tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>()));
+        let request = Request::builder().header(TIMEOUT, "1m").body(Body::empty()).unwrap();
+        let response = service.call(request).await.unwrap();
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(reason_of(&status), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()));
+    }
+
+    #[test]
+    fn timeouts_are_read_as_the_wire_writes_them() {
+        assert_eq!(timeout("1S"), Some(Duration::from_secs(1)));
+        assert_eq!(timeout("20m"), Some(Duration::from_millis(20)));
+        for bad in ["", "S", "1", "1x", "123456789S", "-1S", "1ä"] {
+            assert_eq!(timeout(bad), None, "{bad}");
+        }
+    }
+}

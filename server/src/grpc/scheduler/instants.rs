@@ -1,0 +1,92 @@
+//! What rules mean and what became of their instants: previews and the ledger.
+
+use mainspring_engine::domain::{instant::Instant, names::ScheduleName};
+use mainspring_proto::scheduler::v1 as wire;
+
+use super::jobs::find;
+use crate::grpc::{
+    Api,
+    convert::{
+        self, read,
+        schedule::{Reading, preview as shown},
+    },
+    status::{Reason, Refusal},
+};
+
+const DEFAULT_COUNT: usize = 5;
+const MAX_COUNT: i32 = 100;
+
+pub(super) async fn preview(
+    api: &Api,
+    request: wire::PreviewScheduleRequest,
+) -> Result<wire::PreviewScheduleResponse, Refusal> {
+    let wire::PreviewScheduleRequest { namespace, job, schedule, range } = request;
+    let now = api.now();
+    let wire::PreviewRange { after_time, count, within } = range.unwrap_or_default();
+    let (after, count, within, unsaved) = read(|check| {
+        check.scope(&namespace);
+        let (after, count, within) = check.under("range", |check| {
+            let after = check.instant("after_time", after_time).unwrap_or(now);
+            let count = check.within("count", count, 0..=MAX_COUNT);
+            (after, count, check.length("within", within))
+        });
+        let unsaved = match (schedule, job.is_empty()) {
+            (Some(schedule), true) => {
+                // What `H` stands for is decided when the schedule is saved.
+                let reading = Reading { now: after, seed: &[], stored: &[] };
+                Some(check.under("schedule", |check| check.schedule(schedule, reading))?)
+            }
+            (None, false) => None,
+            (Some(_), false) | (None, true) => {
+                check.refuse("schedule", "give either `job` or `schedule`");
+                None
+            }
+        };
+        Some((after, usize::try_from(count).unwrap_or(0), within, unsaved))
+    })?;
+    let count = if count == 0 { DEFAULT_COUNT } else { count };
+    let until = within.map(|within| after.plus(within));
+    let rules = match unsaved {
+        Some(rule) => vec![rule],
+        None => find(api, &namespace, &job).await?.1.spec.schedules,
+    };
+    Ok(wire::PreviewScheduleResponse { schedules: rules.iter().map(|rule| shown(rule, after, until, count)).collect() })
+}
+
+pub(super) async fn list(
+    api: &Api,
+    mut request: wire::ListInstantsRequest,
+) -> Result<wire::ListInstantsResponse, Refusal> {
+    let (size, token) = (std::mem::take(&mut request.page_size), std::mem::take(&mut request.page_token));
+    let turn = api.pages.turn("ListInstants", &request, size, &token, api.now())?;
+    let wire::ListInstantsRequest { namespace, job, from_time, to_time, page_size: _, page_token: _ } = request;
+    let (from, to) = read(|check| {
+        let (from, to) = (check.instant("from_time", from_time), check.instant("to_time", to_time));
+        if from.zip(to).is_some_and(|(from, to)| to < from) {
+            check.refuse("to_time", "must not be earlier than from_time");
+        }
+        Some((from, to))
+    })?;
+    let after = match &turn.after {
+        None => None,
+        Some(key) => Some(place(key).ok_or_else(|| {
+            Refusal::new(Reason::PageTokenInvalid, "page_token is not from this list; begin again without one")
+        })?),
+    };
+    let (_, job) = find(api, &namespace, &job).await?;
+    let from = from.unwrap_or(job.create_time);
+    let to = to.unwrap_or(turn.asked);
+    let found = api.engine.ledger().list(&job, from, to, after, turn.page().limit).await?;
+    let entries = found.into_iter().map(|view| {
+        let key = format!("{}/{}", view.nominal.as_micros(), view.schedule);
+        (key, convert::run::instant(view))
+    });
+    let (instants, next_page_token) = turn.cut(entries);
+    Ok(wire::ListInstantsResponse { instants, next_page_token })
+}
+
+/// Where a page of the ledger ended.
+fn place(key: &str) -> Option<(Instant, ScheduleName)> {
+    let (nominal, schedule) = key.split_once('/')?;
+    Some((Instant::from_micros(nominal.parse().ok()?), schedule.parse().ok()?))
+}

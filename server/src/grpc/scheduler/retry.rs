@@ -1,0 +1,50 @@
+//! RetryRun: a new run like one that is over.
+
+use mainspring_proto::scheduler::v1 as wire;
+
+use super::runs::{context, look, make};
+use crate::grpc::{
+    Api, Call,
+    convert::{
+        MAX_NOTE, read,
+        submission::{RETRY, again, job_ref},
+    },
+    status::{Reason, Refusal},
+};
+
+pub(super) async fn retry(
+    api: &Api,
+    call: &Call,
+    mut request: wire::RetryRunRequest,
+) -> Result<wire::RetryRunResponse, Refusal> {
+    let (scope, run, note, key) = read(|check| {
+        let key = check.request_key(RETRY, &mut request, |request| &mut request.request_id);
+        let wire::RetryRunRequest { namespace, run_id, note, request_id: _ } = request;
+        let scope = check.scope(&namespace);
+        let run = check.required("run_id", &run_id);
+        let note = check.text("note", note, MAX_NOTE);
+        Some((scope, run?, note, key))
+    })?;
+    let old = look(api, &scope, run).await?;
+    if !old.life.state.is_terminal() {
+        let message = format!("run {run} is {}; only a run that is over can be made again", old.life.state.name());
+        return Err(Refusal::new(Reason::RunNotRetryable, message)
+            .with("state", old.life.state.name())
+            .because_of("RUN_STATE", format!("run/{run}")));
+    }
+    // The new run belongs to the job as long as there is one of that name; its version is the one that made the old run.
+    let job = match &old.job {
+        Some(name) => api.store().job(&scope, name).await?,
+        None => None,
+    };
+    let job = job.map(|job| {
+        let mut made_by = job_ref(&job);
+        made_by.version = old.job_version.clamp(1, job.version);
+        made_by
+    });
+    let name = old.job.clone();
+    let context = context(api, call, scope.clone());
+    let new = again(old, job, note, key, &context).ok_or_else(|| Refusal::bug("a run came without its detail"))?;
+    let run = make(api, &scope, new, name.as_ref()).await?;
+    Ok(wire::RetryRunResponse { run: Some(run) })
+}

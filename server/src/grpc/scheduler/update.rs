@@ -1,0 +1,127 @@
+//! UpdateJob: the masked fields of a job, replaced; or the job, created where there is none.
+
+use mainspring_engine::{
+    domain::{
+        ids::JobUid,
+        instant::Instant,
+        job::{Job, JobSpec},
+        names::{JobName, Scope},
+    },
+    ports::store::{CreateJob, JobChange, NewJob, UpdateJob},
+};
+use mainspring_proto::scheduler::v1 as wire;
+
+use super::jobs::{changed, missing, taken, unsaved};
+use crate::grpc::{
+    Api,
+    convert::{
+        self,
+        job::{Context, MUTABLE, overlay},
+        read,
+    },
+    status::Refusal,
+};
+
+/// A change without an etag is made again where somebody else was faster.
+const TRIES: usize = 20;
+
+/// A change, read.
+struct Change {
+    scope: Scope,
+    name: JobName,
+    new: wire::Job,
+    mask: Vec<String>,
+}
+
+pub(super) async fn update(api: &Api, request: wire::UpdateJobRequest) -> Result<wire::UpdateJobResponse, Refusal> {
+    let wire::UpdateJobRequest { namespace, job, update_mask, allow_missing, validate_only } = request;
+    let mask = update_mask.unwrap_or_default().paths;
+    let change = read(|check| {
+        let scope = check.scope(&namespace);
+        for path in mask.iter().filter(|path| !MUTABLE.contains(&path.as_str())) {
+            let shown: String = path.chars().take(64).collect();
+            check.refuse("update_mask", format!("`{shown}` cannot be changed; what can is {}", MUTABLE.join(", ")));
+        }
+        let Some(new) = job else {
+            check.refuse("job", "is required");
+            return None;
+        };
+        let name = check.under("job", |check| check.required("job", &new.job));
+        Some(Change { scope, name: name?, new, mask })
+    })?;
+    let etag = change.new.etag.clone();
+    for _ in 0..TRIES {
+        let job = match api.store().job(&change.scope, &change.name).await? {
+            Some(stored) if !etag.is_empty() && stored.etag() != etag => return Err(changed(&change.name)),
+            Some(stored) => replace(api, &change, stored, validate_only).await?,
+            None if !allow_missing => return Err(missing(&change.name, &change.scope)),
+            None if !etag.is_empty() => return Err(changed(&change.name)),
+            None => create(api, &change, validate_only).await?,
+        };
+        match job {
+            Some(job) => return Ok(wire::UpdateJobResponse { job: Some(job) }),
+            None if !etag.is_empty() => return Err(changed(&change.name)),
+            None => {}
+        }
+    }
+    Err(changed(&change.name))
+}
+
+/// The job afterwards; none where somebody else was faster.
+async fn replace(api: &Api, change: &Change, stored: Job, validate_only: bool) -> Result<Option<wire::Job>, Refusal> {
+    let now = api.now();
+    let mut merged = convert::job::job(stored.clone(), true);
+    overlay(&mut merged, change.new.clone(), &change.mask);
+    let merged = wire::Job { namespace: change.new.namespace.clone(), ..merged };
+    let spec = definition(api, change, merged, stored.uid, &stored, now)?;
+    if validate_only {
+        let next_times = spec.schedules.iter().map(|schedule| schedule.next_after(now)).collect();
+        return Ok(Some(convert::job::job(Job { spec, next_times, ..stored }, true)));
+    }
+    let update = UpdateJob { scope: change.scope.clone(), name: change.name.clone(), revision: stored.revision, spec };
+    Ok(match api.engine.jobs().update(update).await? {
+        JobChange::Done(job) | JobChange::Unchanged(job) => Some(convert::job::job(job, true)),
+        JobChange::Missing | JobChange::RevisionMismatch => None,
+        JobChange::Unsettled => return Err(Refusal::bug("the engine left a job unsettled")),
+    })
+}
+
+/// The new job; none where somebody else was faster. All fields count, whatever the mask names.
+async fn create(api: &Api, change: &Change, validate_only: bool) -> Result<Option<wire::Job>, Refusal> {
+    let now = api.now();
+    let uid = JobUid::new(now);
+    let Change { scope, name, new, mask: _ } = change;
+    let spec = read(|check| {
+        let max_payload = api.limits.max_inline_payload_bytes;
+        let context = Context { now, uid, stored: &[], max_payload, namespace: scope.0.as_str() };
+        Some(check.under("job", |check| check.job(new.clone(), context))?.1)
+    })?;
+    if validate_only {
+        let job = convert::job::job(unsaved(scope.clone(), name.clone(), spec, now), true);
+        return Ok(Some(wire::Job { uid: String::new(), ..job }));
+    }
+    let new = NewJob { scope: scope.clone(), uid, name: name.clone(), spec, request: None };
+    match api.engine.jobs().create(new).await? {
+        CreateJob::Created(job) | CreateJob::Replayed(job) => Ok(Some(convert::job::job(job, true))),
+        CreateJob::NameTaken => Ok(None),
+        CreateJob::RequestReused => Err(taken(name, scope)),
+    }
+}
+
+fn definition(
+    api: &Api,
+    change: &Change,
+    merged: wire::Job,
+    uid: JobUid,
+    stored: &Job,
+    now: Instant,
+) -> Result<JobSpec, Refusal> {
+    let context = Context {
+        now,
+        uid,
+        stored: &stored.spec.schedules,
+        max_payload: api.limits.max_inline_payload_bytes,
+        namespace: change.scope.0.as_str(),
+    };
+    read(|check| Some(check.under("job", |check| check.job(merged, context))?.1))
+}

@@ -1,0 +1,402 @@
+//! Every way a call is refused: one enum of reasons, one translation to a gRPC status.
+//!
+//! A [`Refusal`] says what to do next, in a message for people and as details for programs: `ErrorInfo` always, the others
+//! where they fit. `docs/errors.md` is written from [`Reason::ALL`]. Statuses that tonic makes by itself are brought into
+//! this form by [`super::layer::errors`].
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use mainspring_engine::{flow::stream::messages::SessionEnd, ports::store::StoreError};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
+
+/// Who gives the reasons of [`Reason`].
+pub(crate) const DOMAIN: &str = "mainspring.dev";
+
+/// What a status says that stands for a bug of ours; the request id is added on the way out.
+pub(crate) const INTERNAL_MESSAGE: &str = "the server has a bug or a broken row here; its log tells more";
+
+macro_rules! reasons {
+    ($($variant:ident $name:literal $code:ident $about:literal;)*) => {
+        /// Why a call was refused. The names are part of the contract.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $(#[doc = $about] $variant,)*
+        }
+
+        impl Reason {
+            /// All of them, by code.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The name that `ErrorInfo.reason` carries.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+
+            /// The canonical code that goes with it.
+            pub const fn code(self) -> Code {
+                match self {
+                    $(Self::$variant => Code::$code,)*
+                }
+            }
+
+            /// What it means and what to do, for the documentation.
+            pub const fn about(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $about,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    TokenMissing "TOKEN_MISSING" Unauthenticated
+        "No credential was sent. Send `authorization: Bearer …` with an access token or an API key.";
+    TokenInvalid "TOKEN_INVALID" Unauthenticated
+        "The credential is not one of this server's. Sign in again, or use another API key.";
+    TokenExpired "TOKEN_EXPIRED" Unauthenticated
+        "The credential was good and has ended (`expired_at`). Call RefreshToken once, or sign in again.";
+    TokenRevoked "TOKEN_REVOKED" Unauthenticated
+        "The credential was good and was taken back: a logout, a changed password, a revoked API key.";
+    CredentialsInvalid "CREDENTIALS_INVALID" Unauthenticated
+        "The name and the password do not go together.";
+    PermissionMissing "PERMISSION_MISSING" PermissionDenied
+        "The caller's roles do not hold `required_permission`.";
+    PasswordChangeRequired "PASSWORD_CHANGE_REQUIRED" PermissionDenied
+        "The caller's password is a one-time one. Call ChangePassword first.";
+    FieldInvalid "FIELD_INVALID" InvalidArgument
+        "Fields of the request cannot be what they are; BadRequest lists every one of them.";
+    CronInvalid "CRON_INVALID" InvalidArgument
+        "A cron expression cannot be read: `field` and `column` say where, `suggestion` what was probably meant.";
+    ScheduleNeverFires "SCHEDULE_NEVER_FIRES" InvalidArgument
+        "A time rule names no instant that is still to come.";
+    PayloadTooLarge "PAYLOAD_TOO_LARGE" InvalidArgument
+        "A payload or a whole message is over the limit that GetServerInfo tells.";
+    MessageMalformed "MESSAGE_MALFORMED" InvalidArgument
+        "The bytes are not the message that the method takes.";
+    PageTokenInvalid "PAGE_TOKEN_INVALID" InvalidArgument
+        "The page token is not from the same list with the same arguments. Begin again without one.";
+    FilterInvalid "FILTER_INVALID" InvalidArgument
+        "The filter cannot be read; `column` says where.";
+    HelloRequired "HELLO_REQUIRED" InvalidArgument
+        "The first message of a worker stream is Hello, exactly once.";
+    JobNotFound "JOB_NOT_FOUND" NotFound
+        "There is no such job in the namespace.";
+    RunNotFound "RUN_NOT_FOUND" NotFound
+        "There is no such run in the namespace; retention may have deleted it.";
+    QueueNotFound "QUEUE_NOT_FOUND" NotFound
+        "Nothing ever used such a queue in the namespace.";
+    WorkerNotFound "WORKER_NOT_FOUND" NotFound
+        "There is no such worker in the namespace.";
+    KeyNotFound "KEY_NOT_FOUND" NotFound
+        "There is no such API key.";
+    JobAlreadyExists "JOB_ALREADY_EXISTS" AlreadyExists
+        "The namespace has a job of this name. Update it, or choose another name.";
+    RequestIdReused "REQUEST_ID_REUSED" AlreadyExists
+        "The request id was used for another request in the last 24 h. Use a new one for a new request.";
+    BackupFileExists "BACKUP_FILE_EXISTS" AlreadyExists
+        "A backup never overwrites a file. Name one that does not exist.";
+    OverlapNotAllowed "OVERLAP_NOT_ALLOWED" FailedPrecondition
+        "A run of the job is not over (`run_id`) and its overlap policy is SKIP. Wait for it, or set `force`.";
+    RunNotRetryable "RUN_NOT_RETRYABLE" FailedPrecondition
+        "Only a run that is over can be made again.";
+    ProtocolVersionUnsupported "PROTOCOL_VERSION_UNSUPPORTED" FailedPrecondition
+        "Worker and server have no protocol version in common; upgrade the older one.";
+    PasswordNotHeld "PASSWORD_NOT_HELD" FailedPrecondition
+        "The caller came with an API key, which has no password.";
+    BackupUnsupported "BACKUP_UNSUPPORTED" FailedPrecondition
+        "The database is not embedded; use its own tools.";
+    CursorExpired "CURSOR_EXPIRED" OutOfRange
+        "The server no longer remembers events back to the cursor. List again, then watch from now on.";
+    DeadlineExceeded "DEADLINE_EXCEEDED" DeadlineExceeded
+        "The caller's deadline passed before the answer.";
+    HelloTimeout "HELLO_TIMEOUT" DeadlineExceeded
+        "A worker stream was opened and no Hello came.";
+    SilenceTimeout "SILENCE_TIMEOUT" DeadlineExceeded
+        "Nothing was heard from the worker for the silence timeout of its Welcome. Reconnect; leases live on for a while.";
+    MethodUnknown "METHOD_UNKNOWN" Unimplemented
+        "This server has no such method; it may be older than the client.";
+    CompressionUnsupported "COMPRESSION_UNSUPPORTED" Unimplemented
+        "The message is compressed in a way that the server does not read. Send it uncompressed.";
+    EtagMismatch "ETAG_MISMATCH" Aborted
+        "It has changed since it was read. Read it again, then repeat the change.";
+    SessionSuperseded "SESSION_SUPERSEDED" Aborted
+        "A newer stream of the same worker process took over.";
+    RateLimited "RATE_LIMITED" ResourceExhausted
+        "Too many calls of this kind wait already. Try again after RetryInfo.";
+    SlowConsumer "SLOW_CONSUMER" ResourceExhausted
+        "The client does not read what the server sends. Reconnect, and read faster.";
+    Cancelled "CANCELLED" Cancelled
+        "The caller gave up before the answer.";
+    ServerDraining "SERVER_DRAINING" Unavailable
+        "The server is shutting down. Try again after RetryInfo; another one, or the restarted one, will answer.";
+    StoreUnavailable "STORE_UNAVAILABLE" Unavailable
+        "The database does not answer. Whether the call did anything is unknown: repeat it after RetryInfo, with the same request_id.";
+    Internal "INTERNAL" Internal
+        "A bug. Please report it with the request id.";
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One bad field of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadField {
+    /// Path in the request, as in `job.schedules[0].cron`.
+    pub(crate) field: String,
+    /// What is wrong with it, and what to write instead.
+    pub(crate) description: String,
+    /// FIELD_INVALID, or something more telling.
+    pub(crate) reason: Reason,
+}
+
+/// A call that is refused, and everything the caller is told about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal(Box<Inner>);
+
+#[derive(Clone, Debug)]
+struct Inner {
+    reason: Reason,
+    message: String,
+    metadata: BTreeMap<String, String>,
+    fields: Vec<BadField>,
+    retry_after: Option<Duration>,
+    resource: Option<(&'static str, String)>,
+    precondition: Option<(&'static str, String)>,
+}
+
+impl Refusal {
+    /// A refusal with a message that says what to do next.
+    pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            reason,
+            message: message.into(),
+            metadata: BTreeMap::new(),
+            fields: Vec::new(),
+            retry_after: None,
+            resource: None,
+            precondition: None,
+        }))
+    }
+
+    /// One bad field.
+    pub(crate) fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
+        let bad = BadField { field: field.into(), description: description.into(), reason: Reason::FieldInvalid };
+        Self::fields(vec![bad], BTreeMap::new())
+    }
+
+    /// Bad fields. Where all of them have one reason it is the refusal's; FIELD_INVALID otherwise.
+    pub(crate) fn fields(fields: Vec<BadField>, metadata: BTreeMap<String, String>) -> Self {
+        let first = fields.first().map_or(Reason::FieldInvalid, |bad| bad.reason);
+        let reason = if fields.iter().all(|bad| bad.reason == first) { first } else { Reason::FieldInvalid };
+        let message = match fields.as_slice() {
+            [only] => format!("{}: {}", only.field, only.description),
+            [first, rest @ ..] => format!("{}: {} (and {} more)", first.field, first.description, rest.len()),
+            [] => "the request cannot be understood".into(),
+        };
+        let mut refusal = Self::new(reason, message);
+        if reason != Reason::FieldInvalid {
+            refusal.0.metadata = metadata;
+        }
+        refusal.0.fields = fields;
+        refusal
+    }
+
+    /// Something is not there.
+    pub(crate) fn missing(
+        reason: Reason,
+        kind: &'static str,
+        name: impl fmt::Display,
+        place: impl fmt::Display,
+    ) -> Self {
+        let mut refusal = Self::new(reason, format!("there is no {kind} `{name}` in namespace `{place}`"));
+        refusal.0.resource = Some((kind, name.to_string()));
+        refusal
+    }
+
+    /// A bug of ours. What happened goes to the log, not to the caller.
+    pub(crate) fn bug(what: impl fmt::Display) -> Self {
+        tracing::error!(%what, "a call could not be answered");
+        Self::new(Reason::Internal, INTERNAL_MESSAGE)
+    }
+
+    /// The server is going away.
+    pub(crate) fn draining(retry_after: Duration) -> Self {
+        Self::new(Reason::ServerDraining, "the server is shutting down; try again").retry_after(retry_after)
+    }
+
+    /// More for programs.
+    #[must_use]
+    pub(crate) fn with(mut self, key: &str, value: impl fmt::Display) -> Self {
+        self.0.metadata.insert(key.into(), value.to_string());
+        self
+    }
+
+    /// When to try again.
+    #[must_use]
+    pub(crate) fn retry_after(mut self, delay: Duration) -> Self {
+        self.0.retry_after = Some(delay);
+        self
+    }
+
+    /// What it is about.
+    #[must_use]
+    pub(crate) fn about(mut self, kind: &'static str, name: impl fmt::Display) -> Self {
+        self.0.resource = Some((kind, name.to_string()));
+        self
+    }
+
+    /// What stands in the way.
+    #[must_use]
+    pub(crate) fn because_of(mut self, kind: &'static str, subject: impl fmt::Display) -> Self {
+        self.0.precondition = Some((kind, subject.to_string()));
+        self
+    }
+
+    /// Why.
+    pub(crate) fn reason(&self) -> Reason {
+        self.0.reason
+    }
+
+    /// What people read.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// More for programs.
+    pub(crate) fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.0.metadata
+    }
+
+    /// The first bad field, if fields are what is bad.
+    pub(crate) fn first_field(&self) -> Option<&str> {
+        self.0.fields.first().map(|bad| bad.field.as_str())
+    }
+
+    /// The details, as tonic wants them.
+    fn details(&self) -> ErrorDetails {
+        let Inner { reason, message, metadata, fields, retry_after, resource, precondition } = &*self.0;
+        let mut details = ErrorDetails::with_error_info(
+            reason.name(),
+            DOMAIN,
+            metadata.clone().into_iter().collect::<std::collections::HashMap<_, _>>(),
+        );
+        if !fields.is_empty() {
+            let violations = fields.iter().map(|bad| FieldViolation {
+                field: bad.field.clone(),
+                description: bad.description.clone(),
+                reason: bad.reason.name().into(),
+                localized_message: None,
+            });
+            details.set_bad_request(violations.collect::<Vec<_>>());
+        }
+        if let Some(delay) = retry_after {
+            details.set_retry_info(Some(*delay));
+        }
+        if let Some((kind, name)) = resource {
+            details.set_resource_info(*kind, name.as_str(), "", message.as_str());
+        }
+        if let Some((kind, subject)) = precondition {
+            details.set_precondition_failure(vec![PreconditionViolation {
+                r#type: (*kind).into(),
+                subject: subject.clone(),
+                description: message.clone(),
+            }]);
+        }
+        details
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        match refusal.reason() {
+            // Without details: the outermost layer adds them with the request id, which only it knows.
+            Reason::Internal => Self::internal(refusal.message()),
+            reason => Self::with_error_details(reason.code(), refusal.message(), refusal.details()),
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(why) | StoreError::Conflict(why) => {
+                tracing::warn!(why, "the store did not answer a call");
+                Self::new(Reason::StoreUnavailable, "the database does not answer; try again")
+                    .retry_after(Duration::from_secs(1))
+            }
+            StoreError::Corrupt(why) => Self::bug(why),
+        }
+    }
+}
+
+/// Why a worker's stream ends; `None` is in order.
+pub(crate) fn session_end(end: &SessionEnd) -> Option<Refusal> {
+    let refuse = |reason| Refusal::new(reason, end.to_string());
+    Some(match end {
+        SessionEnd::Left => return None,
+        SessionEnd::Superseded => refuse(Reason::SessionSuperseded),
+        SessionEnd::Silent(_) => refuse(Reason::SilenceTimeout),
+        SessionEnd::SlowConsumer(_) => refuse(Reason::SlowConsumer).retry_after(Duration::from_secs(1)),
+        SessionEnd::Draining(delay) => Refusal::draining(*delay),
+        SessionEnd::StoreAway => refuse(Reason::StoreUnavailable).retry_after(Duration::from_secs(1)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn reasons_are_told_apart_and_documented() {
+        let names: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            assert!(reason.about().ends_with('.'), "{reason}");
+            assert!(reason.name().chars().all(|c| c.is_ascii_uppercase() || c == '_'), "{reason}");
+            assert!(reason.code() != Code::Ok && reason.code() != Code::Unknown, "{reason}");
+        }
+    }
+
+    #[test]
+    fn every_status_names_its_reason() {
+        for reason in Reason::ALL.iter().filter(|reason| **reason != Reason::Internal) {
+            let status = Status::from(Refusal::new(*reason, "why").with("key", 1));
+            let details = status.get_error_details();
+            let info = details.error_info().unwrap();
+            assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason.name(), DOMAIN));
+            assert_eq!((status.code(), info.metadata["key"].as_str()), (reason.code(), "1"));
+        }
+    }
+
+    #[test]
+    fn one_special_reason_speaks_for_all_fields_only_if_it_is_theirs() {
+        let bad = |reason| BadField { field: "f".into(), description: "d".into(), reason };
+        let refusal = Refusal::fields(vec![bad(Reason::CronInvalid)], [("column".into(), "3".into())].into());
+        assert_eq!((refusal.reason(), refusal.metadata().len()), (Reason::CronInvalid, 1));
+        let mixed = vec![bad(Reason::CronInvalid), bad(Reason::FieldInvalid)];
+        let status = Status::from(Refusal::fields(mixed, BTreeMap::new()));
+        let details = status.get_error_details();
+        assert_eq!(details.error_info().unwrap().reason, "FIELD_INVALID");
+        let reasons: Vec<_> =
+            details.bad_request().unwrap().field_violations.iter().map(|v| v.reason.as_str()).collect();
+        assert_eq!(reasons, ["CRON_INVALID", "FIELD_INVALID"]);
+    }
+
+    #[test]
+    fn a_store_that_is_away_is_told_apart_from_a_broken_one() {
+        let away = Refusal::from(StoreError::Unavailable("disk".into()));
+        assert_eq!(away.reason(), Reason::StoreUnavailable);
+        assert!(Status::from(away).get_error_details().retry_info().is_some());
+        let broken = Status::from(Refusal::from(StoreError::Corrupt("row 7 of secret table".into())));
+        assert_eq!((broken.code(), broken.message()), (Code::Internal, INTERNAL_MESSAGE));
+    }
+}

@@ -1,0 +1,76 @@
+//! WorkerService: the stream of a worker, and results that come by themselves.
+//!
+//! The answer to a stream is given at once, and the handshake made inside it: clients do not see the stream before the
+//! response's headers arrive, and some send Hello only then. After Welcome two halves run apart: `reading` turns what
+//! the worker says into the engine's words and never waits for anything; `session` turns what the engine says into
+//! messages, and at the end says why it ended.
+
+mod reading;
+mod session;
+
+use mainspring_engine::domain::names::Scope;
+use mainspring_engine::ports::store::ReportAnswer;
+use mainspring_proto::worker::v1::{self as wire, worker_service_server::WorkerService};
+use tonic::{Request, Status, Streaming};
+
+use super::{
+    Answer, Api, Call, answer,
+    convert::{
+        from_worker::{self, Heard},
+        read, to_worker,
+    },
+    draining,
+    status::Refusal,
+};
+use mainspring_engine::flow::stream::messages::Disposition;
+
+#[tonic::async_trait]
+impl WorkerService for Api {
+    type WorkerStreamStream = session::Stream;
+
+    async fn worker_stream(
+        &self,
+        request: Request<Streaming<wire::WorkerStreamRequest>>,
+    ) -> Answer<Self::WorkerStreamStream> {
+        let (call, requests) = Call::split(request);
+        answer(async {
+            if self.draining.is_cancelled() {
+                return Err(draining());
+            }
+            Ok(session::open(self.clone(), call.caller()?.clone(), requests))
+        })
+        .await
+    }
+
+    async fn report_attempt_result(
+        &self,
+        request: Request<wire::ReportAttemptResultRequest>,
+    ) -> Answer<wire::ReportAttemptResultResponse> {
+        answer(report(self, request.into_inner())).await
+    }
+}
+
+async fn report(
+    api: &Api,
+    request: wire::ReportAttemptResultRequest,
+) -> Result<wire::ReportAttemptResultResponse, Refusal> {
+    let wire::ReportAttemptResultRequest { namespace, result } = request;
+    let scope: Scope = read(|check| Some(check.scope(&namespace)))?;
+    let result = result.ok_or_else(|| Refusal::field("result", "is required"))?;
+    let Heard { report, invalid } = from_worker::result(result, &scope, api.limits.max_inline_payload_bytes)?;
+    let key = report.key;
+    let disposition = match api.engine.report(report).await? {
+        ReportAnswer::Applied(_) => Disposition::Applied,
+        ReportAnswer::Duplicate => Disposition::Duplicate,
+        ReportAnswer::Fenced => Disposition::Fenced,
+    };
+    let mut ack = to_worker::result_ack(key, disposition);
+    if let Some(why) = invalid {
+        ack.disposition = wire::ResultDisposition::Invalid.into();
+        ack.message = why;
+    }
+    Ok(wire::ReportAttemptResultResponse { ack: Some(ack) })
+}
+
+/// What a worker stream says.
+type Said = Result<wire::WorkerStreamResponse, Status>;

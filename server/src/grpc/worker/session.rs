@@ -1,0 +1,293 @@
+//! The half of a worker's stream that speaks: handshake, then what the engine says, then why it ended.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use futures::stream;
+use mainspring_engine::{
+    domain::names::Scope,
+    flow::stream::{
+        Inbox, Session,
+        messages::{Directive, FromWorker, RejectReason, Reply, SessionEnd, ToWorker},
+    },
+};
+use mainspring_proto::{MAX_WORKER_PROTOCOL, MIN_WORKER_PROTOCOL, worker::v1 as wire};
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tonic::Streaming;
+use wire::{Capability, worker_stream_request::Message as Request, worker_stream_response::Message};
+
+use super::{
+    Said,
+    reading::{Reader, Shared, malformed},
+};
+use crate::{
+    auth::{Caller, Standing},
+    grpc::{
+        Api,
+        convert::{
+            from_worker::{self, Greeting},
+            to_worker,
+        },
+        draining,
+        status::{Reason, Refusal, session_end},
+    },
+};
+
+/// How long a worker may take to say Hello.
+const HELLO: Duration = Duration::from_secs(10);
+/// Notices that may wait for a worker.
+const ASIDES: usize = 64;
+/// A dispatch that a worker cannot read is offered to others meanwhile.
+const UNREADABLE_DELAY: Duration = Duration::from_secs(5);
+/// Optional parts of the protocol that this server can do.
+const CAPABILITIES: [Capability; 3] = [Capability::Cancellation, Capability::Logs, Capability::ServerDrain];
+
+/// A worker stream's answers.
+pub(super) type Stream = Pin<Box<dyn futures::Stream<Item = Said> + Send>>;
+
+/// The answers to a stream of requests. Nothing happens before the first one is asked for.
+pub(super) fn open(api: Api, caller: Caller, requests: Streaming<wire::WorkerStreamRequest>) -> Stream {
+    let start = State::Greeting(Box::new((api, caller, requests)));
+    Box::pin(stream::unfold(start, |state| async move {
+        match state {
+            State::Greeting(parts) => {
+                let (api, caller, requests) = *parts;
+                match greet(api, caller, requests).await {
+                    Ok((speaker, welcome)) => {
+                        Some((said(Message::Welcome(welcome)), State::Speaking(Box::new(speaker))))
+                    }
+                    Err(Some(refusal)) => Some((Err(refusal.into()), State::Over)),
+                    Err(None) => None,
+                }
+            }
+            State::Speaking(mut speaker) => match speaker.next().await {
+                Ok(message) => Some((said(message), State::Speaking(speaker))),
+                Err(Some(refusal)) => Some((Err(refusal.into()), State::Over)),
+                Err(None) => None,
+            },
+            State::Over => None,
+        }
+    }))
+}
+
+enum State {
+    Greeting(Box<(Api, Caller, Streaming<wire::WorkerStreamRequest>)>),
+    Speaking(Box<Speaker>),
+    Over,
+}
+
+fn said(message: Message) -> Said {
+    Ok(wire::WorkerStreamResponse { message: Some(message) })
+}
+
+/// Why a stream ends; none is in order.
+type End = Option<Refusal>;
+
+/// Hello and Welcome.
+async fn greet(
+    api: Api,
+    caller: Caller,
+    mut requests: Streaming<wire::WorkerStreamRequest>,
+) -> Result<(Speaker, wire::Welcome), End> {
+    let hello = hello(&api, &mut requests).await?;
+    let Greeting { hello, versions, capabilities } = from_worker::hello(hello, caller.subject())?;
+    let version = negotiated(versions)?;
+    let capabilities: Vec<_> = CAPABILITIES.into_iter().filter(|ours| capabilities.contains(ours)).collect();
+    let scope = Scope(hello.namespace.clone());
+    let max_message = hello.max_message.min(api.limits.max_message_bytes);
+    let opened = api.unless_draining(api.engine.open_session(hello)).await?;
+    let Session { inbox, outbox, mut welcome } = opened.map_err(|end| session_end(&end))?;
+    if !capabilities.contains(&Capability::Cancellation) {
+        welcome.directives.retain(|directive| !matches!(directive, Directive::Cancel(..)));
+    }
+    let limits = from_worker::limits(api.limits.max_message_bytes, api.limits.max_inline_payload_bytes);
+    let welcome = to_worker::welcome(welcome, api.engine.rules(), version, &capabilities, limits, api.now());
+    let shared = Arc::new(Shared::default());
+    let (aside, asides) = mpsc::channel(ASIDES);
+    let reader = Reader {
+        api: api.clone(),
+        requests,
+        inbox: inbox.clone(),
+        scope: scope.clone(),
+        shared: shared.clone(),
+        aside: aside.clone(),
+    };
+    let standing = api.auth.stand(&caller);
+    api.engine.tasks().spawn("worker-reader", reader.listen());
+    let speaker = Speaker {
+        namespace: scope.0.to_string(),
+        cancels: capabilities.contains(&Capability::Cancellation),
+        drains: capabilities.contains(&Capability::ServerDrain),
+        max_message,
+        inbox,
+        outbox,
+        asides,
+        aside,
+        standing,
+        shared,
+    };
+    Ok((speaker, welcome))
+}
+
+/// The first message, in time.
+async fn hello(api: &Api, requests: &mut Streaming<wire::WorkerStreamRequest>) -> Result<wire::Hello, End> {
+    let mut timer = api.engine.clock().timer("hello");
+    let until = api.now().plus(HELLO);
+    let first = tokio::select! {
+        first = requests.message() => first,
+        () = timer.sleep_until(until) => {
+            return Err(Some(Refusal::new(Reason::HelloTimeout, format!("no Hello came within {} s", HELLO.as_secs()))));
+        }
+        () = api.draining.cancelled() => return Err(Some(draining())),
+    };
+    match first {
+        Ok(Some(wire::WorkerStreamRequest { message: Some(Request::Hello(hello)) })) => Ok(hello),
+        Ok(_) => Err(Some(Refusal::new(Reason::HelloRequired, "the first message of a worker stream is Hello"))),
+        // A stream that broke has nobody left to hear why.
+        Err(status) => Err(malformed(&status)),
+    }
+}
+
+/// The newest version that both speak.
+fn negotiated((min, max): (i32, i32)) -> Result<i32, Refusal> {
+    let version = max.min(MAX_WORKER_PROTOCOL);
+    if version >= min.max(MIN_WORKER_PROTOCOL) {
+        return Ok(version);
+    }
+    let message = format!(
+        "the worker speaks protocol {min} to {max}, this server {MIN_WORKER_PROTOCOL} to {MAX_WORKER_PROTOCOL}; upgrade \
+         the older one"
+    );
+    Err(Refusal::new(Reason::ProtocolVersionUnsupported, message)
+        .with("min_protocol_version", MIN_WORKER_PROTOCOL)
+        .with("max_protocol_version", MAX_WORKER_PROTOCOL)
+        .because_of("PROTOCOL_VERSION", "mainspring.worker.v1"))
+}
+
+/// The half that speaks.
+struct Speaker {
+    namespace: String,
+    /// The worker understands being told to stop an attempt.
+    cancels: bool,
+    /// The worker understands being told to reconnect.
+    drains: bool,
+    /// The largest message the worker reads, and this server sends.
+    max_message: usize,
+    inbox: Inbox,
+    outbox: mpsc::Receiver<ToWorker>,
+    asides: mpsc::Receiver<Message>,
+    aside: mpsc::Sender<Message>,
+    standing: Standing,
+    shared: Arc<Shared>,
+}
+
+impl Speaker {
+    /// The next message, or why there is none.
+    async fn next(&mut self) -> Result<Message, End> {
+        loop {
+            let message = tokio::select! {
+                biased;
+                next = self.outbox.recv() => match next {
+                    Some(next) => self.message(next),
+                    None => return Err(self.end().await),
+                },
+                Some(aside) = self.asides.recv() => Some(aside),
+                denied = self.standing.ended() => return Err(Some(denied.into())),
+                end = self.inbox.ended() => {
+                    // What the engine said before it ended the session still goes out, the drain above all.
+                    self.outbox.close();
+                    match self.outbox.try_recv() {
+                        Ok(last) => self.message(last),
+                        Err(_) => return Err(self.why(&end)),
+                    }
+                }
+            };
+            if let Some(message) = message {
+                return Ok(message);
+            }
+        }
+    }
+
+    async fn end(&mut self) -> End {
+        let end = self.inbox.ended().await;
+        self.why(&end)
+    }
+
+    /// What the listening half found is more telling than that it stopped listening.
+    fn why(&self, end: &SessionEnd) -> End {
+        self.shared.verdict().or_else(|| session_end(end))
+    }
+
+    /// The message, where this worker understands it.
+    fn message(&self, next: ToWorker) -> Option<Message> {
+        match next {
+            ToWorker::Cancel(..) if !self.cancels => return None,
+            ToWorker::Drain { .. } if !self.drains => return None,
+            ToWorker::HeartbeatAck { sequence, lease_ttl, mut directives } if !self.cancels => {
+                directives.retain(|directive| !matches!(directive, Directive::Cancel(..)));
+                return Some(to_worker::message(
+                    ToWorker::HeartbeatAck { sequence, lease_ttl, directives },
+                    &self.namespace,
+                ));
+            }
+            ToWorker::ResultAck(key, disposition) => {
+                let mut ack = to_worker::result_ack(key, disposition);
+                if let Some(why) = self.shared.invalid(key) {
+                    ack.disposition = wire::ResultDisposition::Invalid.into();
+                    ack.message = why;
+                }
+                return Some(Message::ResultAck(ack));
+            }
+            ToWorker::Dispatch { attempt, basis_sequence, reply_timeout } => {
+                let key = attempt.key;
+                let dispatch = ToWorker::Dispatch { attempt, basis_sequence, reply_timeout };
+                let message = to_worker::message(dispatch, &self.namespace);
+                return self.readable(message, key);
+            }
+            ToWorker::HeartbeatAck { .. }
+            | ToWorker::Cancel(..)
+            | ToWorker::LogAck(..)
+            | ToWorker::Drain { .. }
+            | ToWorker::Revoke(..)
+            | ToWorker::Notice { .. } => {}
+        }
+        Some(to_worker::message(next, &self.namespace))
+    }
+
+    /// A dispatch that the worker could not decode would end its stream, and the next one's: it is handed back in the
+    /// worker's stead.
+    fn readable(&self, message: Message, key: mainspring_engine::domain::attempt::AttemptKey) -> Option<Message> {
+        let response = wire::WorkerStreamResponse { message: Some(message) };
+        let bytes = response.encoded_len();
+        if bytes <= self.max_message {
+            return response.message;
+        }
+        let reply = Reply::Rejected(RejectReason::UnreadablePayload, Some(UNREADABLE_DELAY));
+        // Where the session is over, the attempt goes back with it.
+        let _ = self.inbox.push(FromWorker::Reply(key, reply));
+        let why = format!("a dispatch of {bytes} bytes was held back; this worker reads {}", self.max_message);
+        let _ = self.aside.try_send(Message::Notice(to_worker::notice("DISPATCH_TOO_LARGE", why, Some(key))));
+        None
+    }
+}
+
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        // Nobody reads any more. Where the stream ended in order this changes nothing.
+        self.inbox.close(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_common_version_is_spoken() {
+        assert_eq!(negotiated((1, 1)).ok(), Some(1));
+        assert_eq!(negotiated((1, 9)).ok(), Some(MAX_WORKER_PROTOCOL));
+        let refusal = negotiated((MAX_WORKER_PROTOCOL + 1, MAX_WORKER_PROTOCOL + 2)).unwrap_err();
+        assert_eq!(refusal.reason(), Reason::ProtocolVersionUnsupported);
+        assert!(refusal.metadata().contains_key("max_protocol_version"));
+    }
+}

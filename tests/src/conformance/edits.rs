@@ -1,0 +1,168 @@
+//! Editing, pausing and deleting jobs.
+
+use mainspring_engine::{
+    domain::{
+        instant::Instant,
+        job::{Job, JobSpec, JobState, Pause},
+        ledger::Fate,
+        run::{RunState, reason},
+    },
+    ports::store::{JobChange, NewRun, UpdateJob},
+};
+
+use super::world::{World, every, fired, job_name, secs, spec};
+
+async fn update(w: &World, job: &Job, spec: JobSpec) -> JobChange {
+    let update = UpdateJob { scope: w.scope.clone(), name: job.name.clone(), revision: job.revision, spec };
+    w.store.update_job(w.now, update).await.unwrap()
+}
+
+fn done(change: JobChange) -> Job {
+    match change {
+        JobChange::Done(job) => job,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn pause(w: &World, note: &str) -> Pause {
+    Pause { note: note.into(), actor: "ops".into(), time: w.now }
+}
+
+pub async fn an_edit_makes_a_version(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 60)])).await;
+    w.pass(secs(5));
+    let changed = done(update(&w, &job, spec(vec![every("main", 90)])).await);
+    assert_eq!((changed.version, changed.revision), (2, 2));
+    assert_eq!(changed.next_times, vec![every("main", 90).next_after(w.now)]);
+    assert_eq!(changed.update_time, w.now);
+    assert_eq!(w.job("report").await, Some(changed));
+}
+
+pub async fn an_equal_definition_changes_nothing(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 60)])).await;
+    w.pass(secs(5));
+    let same = update(&w, &job, job.spec.clone()).await;
+    assert!(matches!(same, JobChange::Unchanged(ref same) if *same == job), "{same:?}");
+}
+
+pub async fn a_stale_revision_is_refused(w: World) {
+    let job = w.create("report", spec(vec![])).await;
+    done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "x")).await.unwrap());
+    assert!(matches!(update(&w, &job, spec(vec![every("main", 60)])).await, JobChange::RevisionMismatch));
+    let deleted = w.store.delete_job(w.now, &w.scope, &job.name, Some(job.revision)).await.unwrap();
+    assert!(matches!(deleted, JobChange::RevisionMismatch));
+    assert!(matches!(w.store.resume_job(w.now, &w.scope, &job_name("nobody")).await.unwrap(), JobChange::Missing));
+}
+
+pub async fn an_unsettled_job_is_not_changed(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 60)])).await;
+    let shard = w.own().await;
+    w.pass(secs(61));
+    assert!(matches!(update(&w, &job, spec(vec![every("main", 90)])).await, JobChange::Unsettled));
+    let paused = w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "x")).await.unwrap();
+    assert!(matches!(paused, JobChange::Unsettled));
+    let deleted = w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap();
+    assert!(matches!(deleted, JobChange::Unsettled));
+    w.fire_due(shard).await;
+    done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "x")).await.unwrap());
+}
+
+pub async fn an_edit_keeps_cursor_and_open_range(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 60)])).await;
+    let shard = w.own().await;
+    w.pass(secs(60));
+    w.fire_due(shard).await;
+    w.pass(secs(40));
+    done(update(&w, &job, spec(vec![every("main", 45)])).await);
+    // Instants of the new rule before the edit are nobody's.
+    let next = every("main", 45).next_after(w.now).unwrap();
+    w.now = next;
+    let answers = w.fire_due(shard).await;
+    assert_eq!(answers.iter().flat_map(|answer| fired(answer)).count(), 1);
+    let ranges = w.store.ledger(job.uid, Instant::MIN, Instant::MAX).await.unwrap();
+    let told: Vec<_> = ranges.iter().map(|range| (range.range.version, range.range.fate, range.range.count)).collect();
+    assert_eq!(told, [(1, Fate::Fired, 1), (2, Fate::Fired, 1)]);
+}
+
+pub async fn a_schedule_that_is_gone_keeps_its_ledger(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 60), every("gone", 45)])).await;
+    let shard = w.own().await;
+    for _ in 0..4 {
+        w.pass(secs(45));
+        w.fire_due(shard).await;
+    }
+    let job = w.job(job.name.as_str()).await.unwrap();
+    let before = w.store.ledger(job.uid, Instant::MIN, Instant::MAX).await.unwrap().len();
+    done(update(&w, &job, spec(vec![every("main", 60)])).await);
+    let after = w.store.ledger(job.uid, Instant::MIN, Instant::MAX).await.unwrap();
+    assert_eq!(after.len(), before);
+    assert!(after.iter().any(|range| range.schedule.as_str() == "gone"));
+    assert!(
+        w.store.due(Instant::MAX, Some(job.uid), 10).await.unwrap().iter().all(|due| due.schedule.as_str() == "main")
+    );
+}
+
+pub async fn a_pause_shows_and_lifts(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 60)])).await;
+    let unpaused = w.store.resume_job(w.now, &w.scope, &job.name).await.unwrap();
+    assert!(matches!(unpaused, JobChange::Unchanged(_)));
+    let paused = done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "broken")).await.unwrap());
+    assert_eq!((paused.state, paused.revision, paused.version), (JobState::Paused, 2, 1));
+    assert_eq!(paused.pause, Some(pause(&w, "broken")));
+    w.pass(secs(1));
+    let again = done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "still")).await.unwrap());
+    assert_eq!((again.revision, again.pause.unwrap().note.as_str()), (3, "still"));
+    let resumed = done(w.store.resume_job(w.now, &w.scope, &job.name).await.unwrap());
+    assert_eq!((resumed.state, resumed.pause, resumed.revision), (JobState::Active, None, 4));
+    // An edit of a paused job leaves the pause.
+    done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "x")).await.unwrap());
+    let job = w.job("report").await.unwrap();
+    let edited = done(update(&w, &job, spec(vec![every("main", 90)])).await);
+    assert_eq!(edited.state, JobState::Paused);
+    assert!(w.store.due(Instant::MAX, None, 1).await.unwrap()[0].position.paused);
+}
+
+pub async fn a_paused_job_in_error_resumes_in_error(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 60)])).await;
+    w.pass(secs(60));
+    let due = w.store.due(w.now, None, 1).await.unwrap().remove(0);
+    w.store.fail_schedule(w.now, &due, "broken").await.unwrap();
+    assert_eq!(w.job("report").await.unwrap().state, JobState::Error);
+    done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "x")).await.unwrap());
+    let resumed = done(w.store.resume_job(w.now, &w.scope, &job.name).await.unwrap());
+    assert_eq!(resumed.state, JobState::Error);
+    let edited = done(update(&w, &resumed, spec(vec![every("main", 90)])).await);
+    assert_eq!(edited.state, JobState::Active);
+    assert!(edited.next_times[0].is_some());
+}
+
+pub async fn a_deleted_name_is_free(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 60)])).await;
+    let run = w.submit(vec![w.run_of(&job)]).await.remove(0);
+    let deleted = done(w.store.delete_job(w.now, &w.scope, &job.name, Some(job.revision)).await.unwrap());
+    assert_eq!(deleted.uid, job.uid);
+    assert_eq!(w.job("report").await, None);
+    let again = w.create("report", spec(vec![])).await;
+    assert_ne!(again.uid, job.uid);
+    w.pass(secs(600));
+    assert!(w.store.due(w.now, None, 10).await.unwrap().is_empty());
+    let view = w.store.run(&w.scope, run.run).await.unwrap().unwrap();
+    assert_eq!(view.job, Some(job.name));
+}
+
+pub async fn waiting_runs_of_a_deleted_job_end(w: World) {
+    let job = w.create("report", spec(vec![])).await;
+    let owner = w.connect().await;
+    let later = NewRun { due: w.now.plus(secs(60)), ..w.run_of(&job) };
+    let runs = w.submit(vec![w.run_of(&job), w.run_of(&job), later]).await;
+    let held = w.lease(owner, super::world::pointer(&runs[0])).await.key;
+    done(w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap());
+    let (first, more) = w.store.cancel_waiting(w.now, job.uid, 1).await.unwrap();
+    assert_eq!((first.len(), more), (1, true));
+    let (rest, more) = w.store.cancel_waiting(w.now, job.uid, 10).await.unwrap();
+    assert_eq!((rest.len(), more), (1, false));
+    assert!(
+        first.iter().chain(&rest).all(|moved| moved.to == RunState::Cancelled && moved.reason == reason::JOB_DELETED)
+    );
+    assert_eq!(w.state(held.run).await, RunState::Leased);
+}

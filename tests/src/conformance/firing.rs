@@ -1,0 +1,281 @@
+//! Firing: one fate per instant, one run per instant, whoever evaluates it and how often.
+
+use mainspring_engine::{
+    domain::{
+        attempt::Outcome,
+        instant::Instant,
+        job::{JobSpec, JobState, Overlap, Pause, ScheduleSpec},
+        ledger::Fate,
+        run::{RunOrigin, RunState},
+    },
+    ports::store::{Fired, JobChange, NewRun, RetentionPolicy, UpdateJob},
+};
+
+use super::world::{World, every, fired, lane, pointer, secs, spec};
+
+/// Fates of a job's instants, in order: (fate, count).
+async fn fates(w: &World, job: mainspring_engine::domain::ids::JobUid) -> Vec<(Fate, u64)> {
+    let ranges = w.store.ledger(job, Instant::MIN, Instant::MAX).await.unwrap();
+    ranges.into_iter().map(|range| (range.range.fate, range.range.count)).collect()
+}
+
+fn skipping(schedules: Vec<ScheduleSpec>) -> JobSpec {
+    JobSpec { overlap: Overlap::Skip, ..spec(schedules) }
+}
+
+pub async fn a_firing_makes_a_queued_run(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 60)])).await;
+    let shard = w.own().await;
+    w.pass(secs(60));
+    let answers = w.fire_due(shard).await;
+    let run = &fired(&answers[0])[0];
+    assert_eq!((run.from, run.to, &run.lane), (None, RunState::Queued, &lane()));
+    let view = w.store.run(&w.scope, run.run).await.unwrap().unwrap();
+    assert_eq!((view.origin, view.nominal_time, view.due_time), (RunOrigin::Schedule, Some(w.now), w.now));
+    assert_eq!((view.schedule.unwrap().as_str(), view.late), ("main", false));
+    assert_eq!((view.job, view.labels, view.priority), (Some(job.name), job.spec.labels, job.spec.priority));
+    assert_eq!(view.detail.unwrap().payload, job.spec.payload);
+    assert_eq!(fates(&w, job.uid).await, [(Fate::Fired, 1)]);
+    let runs = w.store.scheduled_runs(job.uid, w.now, w.now, 10).await.unwrap();
+    assert_eq!(runs, [(w.now, run.run, RunState::Queued)]);
+}
+
+pub async fn firing_twice_fires_once(mut w: World) {
+    w.create("report", spec(vec![every("main", 60)])).await;
+    let shard = w.own().await;
+    w.pass(secs(60));
+    let firings = w.evaluate(shard).await;
+    let answers = w.store.fire(w.now, shard, [firings.clone(), firings.clone()].concat()).await.unwrap();
+    assert_eq!(fired(&answers[0]).len(), 1);
+    assert!(matches!(answers[1], Fired::Overtaken));
+    let again = w.store.fire(w.now, shard, firings).await.unwrap();
+    assert!(matches!(again[0], Fired::Overtaken));
+    assert_eq!(w.queued(&lane()).await.len(), 1);
+}
+
+pub async fn f01_an_old_owner_commits_nothing(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 60)])).await;
+    let old = w.own().await;
+    w.pass(secs(60));
+    let firings = w.evaluate(old).await;
+    let new = w.own().await;
+    assert_eq!(new.epoch, old.epoch + 1);
+    let answers = w.store.fire(w.now, old, firings.clone()).await.unwrap();
+    assert!(matches!(answers[0], Fired::NotOwner));
+    assert!(w.queued(&lane()).await.is_empty());
+    assert!(fates(&w, job.uid).await.is_empty());
+    assert_eq!(fired(&w.store.fire(w.now, new, firings).await.unwrap()[0]).len(), 1);
+}
+
+pub async fn f01_a_cursor_never_goes_back(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 60)])).await;
+    let shard = w.own().await;
+    w.pass(secs(60));
+    let early = w.evaluate(shard).await;
+    w.pass(secs(60));
+    w.fire_due(shard).await;
+    // An evaluation from before, by whoever, finds the cursor elsewhere.
+    let answers = w.store.fire(w.now, shard, early).await.unwrap();
+    assert!(matches!(answers[0], Fired::Overtaken));
+    assert!(w.store.due(w.now, None, 10).await.unwrap().is_empty());
+    let total: u64 = fates(&w, job.uid).await.iter().map(|(_, count)| count).sum();
+    assert_eq!(total, 2);
+}
+
+pub async fn f02_retention_keeps_a_named_instant(mut w: World) {
+    w.create("report", spec(vec![every("a", 60), every("b", 120)])).await;
+    let shard = w.own().await;
+    let owner = w.connect().await;
+    w.pass(secs(120));
+    // Only schedule a is evaluated; b is late.
+    let firings = w.evaluate(shard).await;
+    let of_a: Vec<_> = firings.iter().filter(|firing| firing.due.schedule.as_str() == "a").cloned().collect();
+    let of_b: Vec<_> = firings.into_iter().filter(|firing| firing.due.schedule.as_str() == "b").collect();
+    let runs = fired(&w.store.fire(w.now, shard, of_a).await.unwrap()[0]).to_vec();
+    for run in &runs {
+        let key = w.lease(owner, pointer(run)).await.key;
+        w.report(key, Outcome::Succeeded).await;
+    }
+    w.pass(secs(3_600));
+    let policy = RetentionPolicy { succeeded: secs(1), failed: secs(1), ..RetentionPolicy::default() };
+    w.store.sweep(w.now, policy, 100).await.unwrap();
+    let shared = runs.last().unwrap().run;
+    assert!(w.store.run(&w.scope, shared).await.unwrap().is_some(), "b still names this instant");
+    let answers = w.store.fire(w.now, shard, of_b).await.unwrap();
+    assert!(fired(&answers[0]).is_empty(), "it had its run");
+    w.store.sweep(w.now, policy, 100).await.unwrap();
+    assert!(w.store.run(&w.scope, shared).await.unwrap().is_none());
+}
+
+pub async fn f03_a_second_schedule_is_united(mut w: World) {
+    let job = w.create("report", spec(vec![every("a", 60), every("b", 60)])).await;
+    let shard = w.own().await;
+    w.pass(secs(60));
+    let answers = w.fire_due(shard).await;
+    assert_eq!(answers.iter().flat_map(|answer| fired(answer)).count(), 1);
+    let mut told = fates(&w, job.uid).await;
+    told.sort_unstable();
+    assert_eq!(told, [(Fate::Fired, 1), (Fate::United, 1)]);
+    // The same where the other schedule came in a transaction before.
+    w.pass(secs(60));
+    for firing in w.evaluate(shard).await {
+        w.store.fire(w.now, shard, vec![firing]).await.unwrap();
+    }
+    assert_eq!(w.queued(&lane()).await.len(), 2);
+    let mut told = fates(&w, job.uid).await;
+    told.sort_unstable();
+    assert_eq!(told, [(Fate::Fired, 2), (Fate::United, 2)]);
+}
+
+pub async fn f04_an_edit_stops_the_old_rule(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 60)])).await;
+    let shard = w.own().await;
+    let due = w.store.due(Instant::MAX, Some(job.uid), 1).await.unwrap().remove(0);
+    let update = UpdateJob {
+        scope: w.scope.clone(),
+        name: job.name.clone(),
+        revision: job.revision,
+        spec: spec(vec![every("main", 3_600)]),
+    };
+    assert!(matches!(w.store.update_job(w.now, update).await.unwrap(), JobChange::Done(_)));
+    w.pass(secs(60));
+    let stale = w.firing(due, shard);
+    assert!(!stale.evaluation.entries.is_empty());
+    let answers = w.store.fire(w.now, shard, vec![stale]).await.unwrap();
+    assert!(matches!(answers[0], Fired::Overtaken));
+    assert!(w.queued(&lane()).await.is_empty());
+}
+
+pub async fn f04_a_pause_stops_a_firing(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 60)])).await;
+    let shard = w.own().await;
+    let due = w.store.due(Instant::MAX, Some(job.uid), 1).await.unwrap().remove(0);
+    let pause = Pause { note: "x".into(), actor: "ops".into(), time: w.now };
+    w.store.pause_job(w.now, &w.scope, &job.name, pause).await.unwrap();
+    w.pass(secs(60));
+    let answers = w.store.fire(w.now, shard, vec![w.firing(due, shard)]).await.unwrap();
+    assert!(matches!(answers[0], Fired::Overtaken));
+}
+
+pub async fn f05_a_refused_owner_fires_again_under_its_new_epoch(mut w: World) {
+    w.create("report", spec(vec![every("main", 60)])).await;
+    let old = w.own().await;
+    w.pass(secs(60));
+    let firings = w.evaluate(old).await;
+    let new = w.own().await;
+    assert!(matches!(w.store.fire(w.now, old, firings.clone()).await.unwrap()[0], Fired::NotOwner));
+    // The refusal took nothing from the new epoch.
+    assert_eq!(fired(&w.store.fire(w.now, new, firings).await.unwrap()[0]).len(), 1);
+}
+
+pub async fn overlap_skips_while_a_run_is_not_over(mut w: World) {
+    let job = w.create("report", skipping(vec![every("main", 60)])).await;
+    let shard = w.own().await;
+    let owner = w.connect().await;
+    w.pass(secs(60));
+    let run = fired(&w.fire_due(shard).await[0])[0].clone();
+    for _ in 0..2 {
+        w.pass(secs(60));
+        assert!(fired(&w.fire_due(shard).await[0]).is_empty());
+    }
+    let key = w.lease(owner, pointer(&run)).await.key;
+    w.report(key, Outcome::Succeeded).await;
+    w.pass(secs(60));
+    assert_eq!(fired(&w.fire_due(shard).await[0]).len(), 1);
+    assert_eq!(fates(&w, job.uid).await, [(Fate::Fired, 1), (Fate::SkippedOverlap, 2), (Fate::Fired, 1)]);
+    // A run that somebody triggered counts as well.
+    let by_hand = w.submit(vec![NewRun { due: w.now.plus(secs(900)), ..w.run_of(&job) }]).await;
+    assert_eq!(by_hand[0].to, RunState::Scheduled);
+    w.pass(secs(60));
+    assert!(fired(&w.fire_due(shard).await[0]).is_empty());
+}
+
+pub async fn overlap_counts_the_same_firing(mut w: World) {
+    let job = w.create("report", skipping(vec![every("main", 10)])).await;
+    let shard = w.own().await;
+    w.pass(secs(30));
+    let made: Vec<_> = w.fire_due(shard).await.iter().flat_map(|answer| fired(answer).to_vec()).collect();
+    assert_eq!(made.len(), 1, "three instants, one run");
+    let total: u64 = fates(&w, job.uid).await.iter().map(|(_, count)| count).sum();
+    assert_eq!(total, 3);
+}
+
+pub async fn paused_instants_get_their_fate(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 60)])).await;
+    let shard = w.own().await;
+    let pause = Pause { note: "x".into(), actor: "ops".into(), time: w.now };
+    w.store.pause_job(w.now, &w.scope, &job.name, pause).await.unwrap();
+    w.pass(secs(120));
+    assert!(fired(&w.fire_due(shard).await[0]).is_empty());
+    assert_eq!(fates(&w, job.uid).await, [(Fate::Paused, 2)]);
+    w.store.resume_job(w.now, &w.scope, &job.name).await.unwrap();
+    w.pass(secs(60));
+    w.fire_due(shard).await;
+    assert_eq!(fates(&w, job.uid).await, [(Fate::Paused, 2), (Fate::Fired, 1)]);
+}
+
+pub async fn ledger_ranges_join_and_close(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 60)])).await;
+    let shard = w.own().await;
+    for _ in 0..5 {
+        w.pass(secs(60));
+        w.fire_due(shard).await;
+    }
+    let ranges = w.store.ledger(job.uid, Instant::MIN, Instant::MAX).await.unwrap();
+    assert_eq!(ranges.len(), 1);
+    assert_eq!((ranges[0].range.count, ranges[0].range.last), (5, w.now));
+    assert_eq!(ranges[0].range.first, w.now.minus(secs(240)));
+    // An outage: the older instants are coalesced into the newest, which closes the range twice.
+    let shard = {
+        w.pass(secs(600));
+        w.own().await
+    };
+    w.fire_due(shard).await;
+    assert_eq!(fates(&w, job.uid).await, [(Fate::Fired, 5), (Fate::Coalesced, 9), (Fate::Fired, 1)]);
+    let part = w.store.ledger(job.uid, w.now, w.now.plus(secs(1))).await.unwrap();
+    assert_eq!(part.len(), 1);
+    let late = w.store.scheduled_runs(job.uid, w.now, w.now, 10).await.unwrap();
+    assert!(w.store.run(&w.scope, late[0].1).await.unwrap().unwrap().late);
+}
+
+pub async fn a_last_instant_completes_the_job(mut w: World) {
+    let ending = ScheduleSpec { end: Some(w.now.plus(secs(70))), ..every("main", 60) };
+    let job = w.create("report", spec(vec![ending])).await;
+    let shard = w.own().await;
+    w.pass(secs(60));
+    let answers = w.fire_due(shard).await;
+    assert!(matches!(answers[0], Fired::Done { completed: true, .. }), "{answers:?}");
+    let job = (w.job("report").await.unwrap(), job);
+    assert_eq!(job.0.state, JobState::Completed);
+    assert_eq!(job.0.revision, job.1.revision + 1);
+    assert_eq!(w.store.next_due().await.unwrap(), None);
+}
+
+pub async fn a_schedule_that_fails_harms_no_other(mut w: World) {
+    let job = w.create("report", spec(vec![every("bad", 60), every("good", 60)])).await;
+    let shard = w.own().await;
+    w.pass(secs(60));
+    let due = w.store.due(w.now, None, 10).await.unwrap();
+    let bad = due.into_iter().find(|due| due.schedule.as_str() == "bad").unwrap();
+    w.store.fail_schedule(w.now, &bad, "no such zone").await.unwrap();
+    assert_eq!(w.job("report").await.unwrap().state, JobState::Error);
+    let answers = w.fire_due(shard).await;
+    assert_eq!(answers.len(), 1);
+    assert_eq!(fired(&answers[0]).len(), 1);
+    let mut told = fates(&w, job.uid).await;
+    told.sort_unstable();
+    assert_eq!(told, [(Fate::Fired, 1), (Fate::Error, 1)]);
+    // Noted once: what was evaluated before is overtaken.
+    w.store.fail_schedule(w.now, &bad, "no such zone").await.unwrap();
+    assert_eq!(fates(&w, job.uid).await.len(), 2);
+}
+
+pub async fn next_due_is_the_earliest(w: World) {
+    assert_eq!(w.store.next_due().await.unwrap(), None);
+    w.create("report", spec(vec![every("main", 600)])).await;
+    let by_rule = every("main", 600).next_after(w.now);
+    assert_eq!(w.store.next_due().await.unwrap(), by_rule);
+    let due = w.now.plus(secs(1));
+    w.submit(vec![NewRun { due, ..w.new_run() }]).await;
+    assert_eq!(w.store.next_due().await.unwrap(), Some(due));
+}

@@ -1,0 +1,142 @@
+//! Users, sessions, keys.
+
+use mainspring_engine::ports::store::{ApiKeyRecord, NewSession, Page, RefreshAnswer, RefreshUse, RootUser};
+
+use super::world::{World, secs};
+
+async fn root(w: &World) {
+    let root = RootUser { password_hash: "$argon2id$1".into(), must_change_password: true };
+    assert!(w.store.create_root(w.now, root).await.unwrap());
+}
+
+async fn open(w: &World, id: &str, token: u8) {
+    let session = NewSession {
+        id: id.into(),
+        user: "root".into(),
+        client: "cli".into(),
+        refresh_hash: [token; 32],
+        expire_time: w.now.plus(secs(1_000)),
+    };
+    w.store.open_session(w.now, session).await.unwrap();
+}
+
+async fn refresh(w: &World, shown: u8, next: u8) -> RefreshAnswer {
+    w.store.refresh(w.now, RefreshUse { shown: [shown; 32], next: [next; 32] }).await.unwrap()
+}
+
+fn key(w: &World, id: &str) -> ApiKeyRecord {
+    ApiKeyRecord {
+        id: id.into(),
+        name: "ci".into(),
+        role: "operator".into(),
+        secret_hash: [7; 32],
+        creator: "root".into(),
+        create_time: w.now,
+        expire_time: Some(w.now.plus(secs(60))),
+        revoke_time: None,
+        last_use_time: None,
+    }
+}
+
+pub async fn root_is_made_once(w: World) {
+    assert!(!w.store.has_users().await.unwrap());
+    assert_eq!(w.store.user("root").await.unwrap(), None);
+    root(&w).await;
+    assert!(w.store.has_users().await.unwrap());
+    let again = RootUser { password_hash: "$argon2id$2".into(), must_change_password: false };
+    assert!(!w.store.create_root(w.now, again).await.unwrap());
+    let user = w.store.user("root").await.unwrap().unwrap();
+    assert_eq!((user.password_hash.as_str(), user.must_change_password), ("$argon2id$1", true));
+    assert_eq!(user.roles, ["admin"]);
+}
+
+pub async fn passwords_replace_and_end_sessions(w: World) {
+    root(&w).await;
+    open(&w, "keep", 1).await;
+    open(&w, "other", 2).await;
+    w.store.set_password(w.now, "root", "$argon2id$3", Some("keep")).await.unwrap();
+    let user = w.store.user("root").await.unwrap().unwrap();
+    assert_eq!((user.password_hash.as_str(), user.must_change_password), ("$argon2id$3", false));
+    assert!(!w.store.session("keep").await.unwrap().unwrap().revoked);
+    assert!(w.store.session("other").await.unwrap().unwrap().revoked);
+    w.store.set_password(w.now, "root", "$argon2id$4", None).await.unwrap();
+    assert!(w.store.session("keep").await.unwrap().unwrap().revoked);
+}
+
+pub async fn refresh_replaces_the_token(w: World) {
+    root(&w).await;
+    open(&w, "s", 1).await;
+    let answer = refresh(&w, 1, 2).await;
+    let RefreshAnswer::Refreshed(session) = answer else { panic!("{answer:?}") };
+    assert_eq!((session.id.as_str(), session.user.as_str(), session.revoked), ("s", "root", false));
+    assert!(session.must_change_password);
+    assert!(matches!(refresh(&w, 2, 3).await, RefreshAnswer::Refreshed(_)));
+}
+
+pub async fn a_reused_token_ends_the_session(w: World) {
+    root(&w).await;
+    open(&w, "s", 1).await;
+    refresh(&w, 1, 2).await;
+    refresh(&w, 2, 3).await;
+    assert_eq!(refresh(&w, 1, 9).await, RefreshAnswer::Reused);
+    assert!(w.store.session("s").await.unwrap().unwrap().revoked);
+    assert_eq!(refresh(&w, 3, 4).await, RefreshAnswer::Over { revoked: true }, "the thief and the owner alike");
+}
+
+pub async fn unknown_and_ended_sessions_are_told_apart(mut w: World) {
+    root(&w).await;
+    assert_eq!(refresh(&w, 1, 2).await, RefreshAnswer::Unknown);
+    open(&w, "ended", 3).await;
+    w.store.end_session(w.now, "ended").await.unwrap();
+    w.store.end_session(w.now, "ended").await.unwrap();
+    w.store.end_session(w.now, "never").await.unwrap();
+    assert_eq!(refresh(&w, 3, 4).await, RefreshAnswer::Over { revoked: true });
+    open(&w, "old", 5).await;
+    w.pass(secs(1_000));
+    assert_eq!(refresh(&w, 5, 6).await, RefreshAnswer::Over { revoked: false });
+    assert_eq!(w.store.session("nobody").await.unwrap(), None);
+}
+
+pub async fn keys_live_and_die(mut w: World) {
+    let made = key(&w, "k1");
+    w.store.create_key(made.clone()).await.unwrap();
+    assert_eq!(w.store.key("k1").await.unwrap(), Some(made.clone()));
+    assert_eq!(w.store.key("k2").await.unwrap(), None);
+    w.pass(secs(1));
+    let revoked = w.store.revoke_key(w.now, "k1").await.unwrap().unwrap();
+    assert_eq!(revoked, ApiKeyRecord { revoke_time: Some(w.now), ..made });
+    w.pass(secs(1));
+    assert_eq!(w.store.revoke_key(w.now, "k1").await.unwrap(), Some(revoked), "the first time stays");
+    assert_eq!(w.store.revoke_key(w.now, "nobody").await.unwrap(), None);
+}
+
+pub async fn keys_page_newest_first(mut w: World) {
+    for id in ["a", "b", "c", "d"] {
+        w.store.create_key(key(&w, id)).await.unwrap();
+        // Two of one instant are told apart by their ids.
+        if id != "b" {
+            w.pass(secs(1));
+        }
+    }
+    let mut got: Vec<String> = Vec::new();
+    while got.len() < 4 {
+        let page = Page { after: got.last().cloned(), limit: 1 };
+        got.push(w.store.keys(page).await.unwrap().remove(0).id);
+    }
+    assert_eq!(got, ["d", "c", "b", "a"]);
+    assert!(w.store.keys(Page { after: got.pop(), limit: 1 }).await.unwrap().is_empty());
+}
+
+pub async fn touching_a_key_is_cheap(mut w: World) {
+    w.store.create_key(key(&w, "k")).await.unwrap();
+    let touch = async |w: &World| {
+        w.store.touch_keys(w.now, vec!["k".into(), "nobody".into()]).await.unwrap();
+        w.store.key("k").await.unwrap().unwrap().last_use_time
+    };
+    let first = w.now;
+    assert_eq!(touch(&w).await, Some(first));
+    w.pass(secs(59));
+    assert_eq!(touch(&w).await, Some(first), "to the minute");
+    w.pass(secs(1));
+    assert_eq!(touch(&w).await, Some(w.now));
+}

@@ -1,0 +1,148 @@
+//! Queues: pauses and limits hold in the transaction of the lease (I8).
+
+use mainspring_engine::{
+    domain::{attempt::Outcome, run::RunState, transition::Event},
+    ports::store::{LeaseAnswer, LeaseBatch, LeaseResult, NewRun, QueueChange, QueueSettings},
+};
+
+use super::world::{World, failure, lane, lane_of, pointer, secs};
+
+async fn set(w: &World, settings: QueueSettings) -> QueueChange {
+    w.store.update_queue(w.now, &w.scope, &lane().queue, settings).await.unwrap()
+}
+
+async fn limit(w: &World, limit: u32) {
+    let settings = QueueSettings { concurrency_limit: Some(limit), ..QueueSettings::default() };
+    assert_eq!(set(w, settings).await, QueueChange::Done);
+}
+
+async fn in_flight(w: &World) -> u64 {
+    w.store.queue(&w.scope, &lane().queue).await.unwrap().unwrap().in_flight
+}
+
+fn granted(results: &[LeaseResult]) -> usize {
+    results.iter().filter(|result| matches!(result, LeaseResult::Leased(_))).count()
+}
+
+pub async fn a_limit_is_never_exceeded(w: World) {
+    limit(&w, 3).await;
+    let (one, other) = (w.connect().await, w.connect().await);
+    let pointers: Vec<_> = w.submit((0..10).map(|_| w.new_run()).collect()).await.iter().map(pointer).collect();
+    let batches = vec![
+        LeaseBatch { owner: one, pointers: pointers[..2].to_vec() },
+        LeaseBatch { owner: other, pointers: pointers[2..].to_vec() },
+    ];
+    let answers = w.store.lease(w.now, batches).await.unwrap();
+    let results: Vec<_> = answers
+        .into_iter()
+        .flat_map(|answer| match answer {
+            LeaseAnswer::Results(results) => results,
+            LeaseAnswer::SessionGone => panic!("gone"),
+        })
+        .collect();
+    assert_eq!(granted(&results), 3);
+    assert!(results[3..].iter().all(|result| matches!(result, LeaseResult::NoRoom)), "the others wait on");
+    assert_eq!((in_flight(&w).await, w.queued(&lane()).await.len()), (3, 7));
+    // A repeat of what is leased is answered, full or not.
+    assert_eq!(granted(&w.lease_all(one, vec![pointers[0]]).await), 1);
+    // Other queues are open.
+    let there = w.submit(vec![NewRun { lane: lane_of("default", "q", "test.job"), ..w.new_run() }]).await;
+    assert_eq!(granted(&w.lease_all(one, vec![pointer(&there[0])]).await), 1);
+}
+
+pub async fn a_limit_counts_what_was_there(w: World) {
+    let owner = w.connect().await;
+    let held = w.leased(owner).await;
+    limit(&w, 2).await;
+    let (second, third) = (w.submit_one().await, w.submit_one().await);
+    assert_eq!(granted(&w.lease_all(owner, vec![second, third]).await), 1);
+    w.report(held, Outcome::Succeeded).await;
+    assert_eq!(granted(&w.lease_all(owner, vec![third]).await), 1);
+}
+
+pub async fn every_end_makes_room(mut w: World) {
+    limit(&w, 1).await;
+    let owner = w.connect().await;
+    for way in 0..6 {
+        let key = w.leased(owner).await;
+        let blocked = w.submit_one().await;
+        assert!(matches!(w.lease_all(owner, vec![blocked]).await[0], LeaseResult::NoRoom), "{way}");
+        match way {
+            0 => drop(w.report(key, Outcome::Succeeded).await),
+            1 => drop(w.report(key, Outcome::Failed(failure("X"))).await),
+            2 => drop(w.apply(key.run, Event::Rejected { attempt: 1 }).await),
+            3 => {
+                w.apply(key.run, Event::Cancel { reason: String::new() }).await;
+                assert_eq!(in_flight(&w).await, 1, "it still runs");
+                w.report(key, Outcome::Cancelled).await;
+            }
+            4 => {
+                w.pass(secs(60));
+                w.store.expire(w.now, w.now, 10).await.unwrap();
+            }
+            _ => drop(w.report(key, Outcome::Interrupted).await),
+        }
+        assert_eq!(in_flight(&w).await, 0, "{way}");
+        let key = w.lease(owner, blocked).await.key;
+        w.report(key, Outcome::Succeeded).await;
+        for left in w.queued(&lane()).await {
+            w.apply(left.run, Event::Cancel { reason: String::new() }).await;
+        }
+    }
+    // An adoption takes room again, since the attempt does run.
+    let key = w.leased(owner).await;
+    w.pass(secs(60));
+    w.store.expire(w.now, w.now, 10).await.unwrap();
+    w.store.reconcile(w.now, owner, vec![key]).await.unwrap();
+    assert_eq!((in_flight(&w).await, w.state(key.run).await), (1, RunState::Running));
+}
+
+pub async fn a_paused_queue_leases_nothing(w: World) {
+    let owner = w.connect().await;
+    let pointer = w.submit_one().await;
+    set(&w, QueueSettings { paused: Some((true, "deploy".into())), ..QueueSettings::default() }).await;
+    assert!(matches!(w.lease_all(owner, vec![pointer]).await[0], LeaseResult::NoRoom));
+    let view = w.store.queue(&w.scope, &lane().queue).await.unwrap().unwrap();
+    assert_eq!((view.paused, view.pause_note.as_str(), view.depth), (true, "deploy", 1));
+    set(&w, QueueSettings { paused: Some((false, String::new())), ..QueueSettings::default() }).await;
+    w.lease(owner, pointer).await;
+}
+
+pub async fn settings_need_the_revision(w: World) {
+    let at = |revision| QueueSettings { concurrency_limit: Some(5), revision, ..QueueSettings::default() };
+    assert_eq!(set(&w, at(Some(1))).await, QueueChange::RevisionMismatch, "it does not exist");
+    assert_eq!(set(&w, at(None)).await, QueueChange::Done);
+    let view = w.store.queue(&w.scope, &lane().queue).await.unwrap().unwrap();
+    assert_eq!(view.concurrency_limit, 5);
+    assert_eq!(set(&w, at(Some(view.revision))).await, QueueChange::Done);
+    assert_eq!(set(&w, at(Some(view.revision))).await, QueueChange::RevisionMismatch);
+}
+
+pub async fn restricted_queues_are_listed(w: World) {
+    w.submit_one().await;
+    assert!(w.store.restricted_queues().await.unwrap().is_empty());
+    limit(&w, 2).await;
+    let owner = w.connect().await;
+    w.leased(owner).await;
+    let listed = w.store.restricted_queues().await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!((&listed[0].scope, &listed[0].queue), (&w.scope, &lane().queue));
+    assert_eq!((listed[0].paused, listed[0].room), (false, Some(1)));
+    set(&w, QueueSettings { paused: Some((true, String::new())), concurrency_limit: Some(0), revision: None }).await;
+    let listed = w.store.restricted_queues().await.unwrap();
+    assert_eq!((listed[0].paused, listed[0].room), (true, None));
+}
+
+pub async fn lifting_a_limit_opens_the_queue(w: World) {
+    limit(&w, 1).await;
+    let owner = w.connect().await;
+    let first = w.leased(owner).await;
+    let second = w.submit_one().await;
+    limit(&w, 0).await;
+    assert_eq!(granted(&w.lease_all(owner, vec![second]).await), 1);
+    w.report(first, Outcome::Succeeded).await;
+    limit(&w, 1).await;
+    assert_eq!(in_flight(&w).await, 1);
+    let third = w.submit_one().await;
+    assert!(matches!(w.lease_all(owner, vec![third]).await[0], LeaseResult::NoRoom));
+}

@@ -1,0 +1,177 @@
+//! New runs: stored once, answered after they are durable.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use mainspring_engine::{
+    domain::{
+        ids::RunId,
+        payload::Payload,
+        run::{Lifecycle, RunOrigin, RunState},
+    },
+    ports::store::{JobChange, NewRun, RequestKey, Submitted},
+};
+
+use super::world::{World, at_most_once, lane, lane_of, secs, spec};
+
+fn request(call: &'static str, body: u8) -> Option<RequestKey> {
+    Some(RequestKey { call, id: "r1".into(), body: [body; 32] })
+}
+
+fn stored(answer: &Submitted) -> RunId {
+    match answer {
+        Submitted::Stored(moved) => moved.run,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub async fn a_run_reads_back(w: World) {
+    let job = w.create("report", spec(vec![])).await;
+    let parent = RunId::new(w.now);
+    let run = NewRun {
+        priority: 9,
+        fairness_key: "tenant".into(),
+        labels: BTreeMap::from([("a".into(), "b".into())]),
+        payload: Payload { content_type: "text/plain".into(), data: b"hi".to_vec() },
+        policy: at_most_once(),
+        request: request("SubmitRun", 1),
+        note: "by hand".into(),
+        parent: Some(parent),
+        headers: BTreeMap::from([("traceparent".into(), "00-1".into())]),
+        ..w.run_of(&job)
+    };
+    let moved = w.submit(vec![run.clone()]).await.remove(0);
+    assert_eq!((moved.run, moved.from, moved.to, moved.generation), (run.id, None, RunState::Queued, 1));
+    assert_eq!((&moved.lane, &moved.job), (&run.lane, &Some(job.name.clone())));
+    let view = w.store.run(&w.scope, run.id).await.unwrap().unwrap();
+    assert_eq!(view.life, Lifecycle::new(w.now, w.now));
+    assert_eq!((view.job, view.job_version), (Some(job.name), 1));
+    assert_eq!((view.job_type, view.queue), (lane().job_type, lane().queue));
+    assert_eq!((view.origin, view.priority, view.due_time), (RunOrigin::Trigger, 9, w.now));
+    assert_eq!((view.fairness_key, view.labels), (run.fairness_key, run.labels));
+    assert_eq!((view.parent, view.note, view.request_id), (Some(parent), run.note, "r1".into()));
+    let detail = view.detail.unwrap();
+    assert_eq!((detail.payload, detail.policy, detail.output), (run.payload, run.policy, None));
+}
+
+pub async fn later_runs_are_scheduled(w: World) {
+    let due = w.now.plus(secs(60));
+    let moved = w.submit(vec![NewRun { due, ..w.new_run() }]).await.remove(0);
+    assert_eq!((moved.to, moved.wake_time, moved.generation), (RunState::Scheduled, Some(due), 0));
+    assert!(w.queued(&lane()).await.is_empty());
+    assert_eq!(w.store.next_due().await.unwrap(), Some(due));
+}
+
+pub async fn an_answer_means_committed(w: World) {
+    // What was answered is there for whoever looks next, over whatever connection.
+    for _ in 0..20 {
+        let run = w.submit_one().await.run;
+        assert!(w.store.run(&w.scope, run).await.unwrap().is_some());
+    }
+}
+
+pub async fn repeats_are_replayed(mut w: World) {
+    let run = NewRun { request: request("SubmitRun", 1), ..w.new_run() };
+    let first = stored(&w.store.submit(w.now, vec![run.clone()]).await.unwrap()[0]);
+    w.pass(secs(5));
+    let again = NewRun { id: RunId::new(w.now), ..run };
+    let answer = w.store.submit(w.now, vec![again]).await.unwrap().remove(0);
+    assert!(matches!(answer, Submitted::Replayed(run) if run == first), "{answer:?}");
+    assert_eq!(w.queued(&lane()).await.len(), 1);
+}
+
+pub async fn other_bodies_are_refused(w: World) {
+    let run = |body| NewRun { request: request("SubmitRun", body), ..w.new_run() };
+    stored(&w.store.submit(w.now, vec![run(1)]).await.unwrap()[0]);
+    let answer = w.store.submit(w.now, vec![run(2)]).await.unwrap().remove(0);
+    assert!(matches!(answer, Submitted::RequestReused), "{answer:?}");
+    assert_eq!(w.queued(&lane()).await.len(), 1);
+}
+
+pub async fn repeats_in_one_batch_meet(w: World) {
+    let run = |body| NewRun { request: request("SubmitRun", body), ..w.new_run() };
+    let answers = w.store.submit(w.now, vec![run(1), run(1), run(2), w.new_run()]).await.unwrap();
+    let first = stored(&answers[0]);
+    assert!(matches!(answers[1], Submitted::Replayed(run) if run == first), "{answers:?}");
+    assert!(matches!(answers[2], Submitted::RequestReused), "{answers:?}");
+    stored(&answers[3]);
+    assert_eq!(w.queued(&lane()).await.len(), 2);
+}
+
+pub async fn ids_of_calls_and_namespaces_do_not_meet(w: World) {
+    let run = |call| NewRun { request: request(call, 1), ..w.new_run() };
+    let there = NewRun { lane: lane_of("other", "default", "test.job"), ..run("SubmitRun") };
+    let answers = w.store.submit(w.now, vec![run("SubmitRun"), run("TriggerJob"), there]).await.unwrap();
+    assert_eq!(answers.iter().map(stored).count(), 3);
+}
+
+pub async fn a_batch_tried_again_stores_once(w: World) {
+    let runs = vec![w.new_run(), w.new_run()];
+    w.submit(runs.clone()).await;
+    let again = w.store.submit(w.now, runs.clone()).await.unwrap();
+    for (answer, run) in again.iter().zip(&runs) {
+        assert!(matches!(answer, Submitted::Replayed(id) if *id == run.id), "{answer:?}");
+    }
+    assert_eq!(w.queued(&lane()).await.len(), 2);
+}
+
+pub async fn a_deleted_job_makes_no_runs(w: World) {
+    let job = w.create("report", spec(vec![])).await;
+    let deleted = w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap();
+    assert!(matches!(deleted, JobChange::Done(_)));
+    let answers = w.store.submit(w.now, vec![w.run_of(&job), w.new_run()]).await.unwrap();
+    assert!(matches!(answers[0], Submitted::JobGone), "{answers:?}");
+    stored(&answers[1]);
+}
+
+pub async fn only_if_idle_finds_the_run(w: World) {
+    let job = w.create("report", spec(vec![])).await;
+    let careful = || NewRun { only_if_idle: true, ..w.run_of(&job) };
+    let first = stored(&w.store.submit(w.now, vec![careful()]).await.unwrap()[0]);
+    let answer = w.store.submit(w.now, vec![careful()]).await.unwrap().remove(0);
+    assert!(matches!(answer, Submitted::NotIdle(run) if run == first), "{answer:?}");
+    stored(&w.store.submit(w.now, vec![w.run_of(&job)]).await.unwrap()[0]);
+    for pointer in w.queued(&lane()).await {
+        let owner = w.connect().await;
+        let key = w.lease(owner, pointer).await.key;
+        w.report(key, mainspring_engine::domain::attempt::Outcome::Succeeded).await;
+    }
+    stored(&w.store.submit(w.now, vec![careful()]).await.unwrap()[0]);
+}
+
+pub async fn only_if_idle_counts_the_same_batch(w: World) {
+    let job = w.create("report", spec(vec![])).await;
+    let careful = || NewRun { only_if_idle: true, ..w.run_of(&job) };
+    let answers = w.store.submit(w.now, vec![careful(), careful()]).await.unwrap();
+    let first = stored(&answers[0]);
+    assert!(matches!(answers[1], Submitted::NotIdle(run) if run == first), "{answers:?}");
+}
+
+pub async fn large_payloads_read_back(w: World) {
+    let payload = Payload { content_type: "application/octet-stream".into(), data: vec![7; 300_000] };
+    let run = NewRun { payload: payload.clone(), ..w.new_run() };
+    let moved = w.submit(vec![run]).await.remove(0);
+    let view = w.store.run(&w.scope, moved.run).await.unwrap().unwrap();
+    assert_eq!(view.detail.unwrap().payload, payload);
+    let owner = w.connect().await;
+    assert_eq!(w.lease(owner, super::world::pointer(&moved)).await.payload, payload);
+}
+
+pub async fn many_runs_in_one_batch(w: World) {
+    let runs: Vec<_> = (0..1_000).map(|_| w.new_run()).collect();
+    let moved = w.submit(runs.clone()).await;
+    assert!(moved.iter().zip(&runs).all(|(moved, run)| moved.run == run.id));
+    assert_eq!(w.queued(&lane()).await.len(), 1_000);
+}
+
+pub async fn concurrent_callers_all_get_their_own(w: World) {
+    let w = Arc::new(w);
+    let calls = (0..200).map(|_| {
+        let w = Arc::clone(&w);
+        async move {
+            let run = w.new_run();
+            assert_eq!(w.submit(vec![run.clone()]).await[0].run, run.id);
+        }
+    });
+    futures::future::join_all(calls).await;
+    assert_eq!(w.queued(&lane()).await.len(), 200);
+}
