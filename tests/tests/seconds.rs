@@ -1,5 +1,7 @@
 //! `* * * * * *`, as a person sees it: one run for every second, and one fate where the server was away.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};

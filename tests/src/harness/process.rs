@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     sync::mpsc,
 };
 
@@ -29,6 +29,8 @@ pub struct Process {
     /// Lines of stdout, as they come. Everything also goes to the file.
     lines: mpsc::UnboundedReceiver<String>,
     logs: [PathBuf; 2],
+    /// Open for as long as this lives: to some children its end is a leash.
+    _stdin: Option<ChildStdin>,
     _reader: Task<()>,
 }
 
@@ -44,7 +46,9 @@ impl Process {
         let stdout = child.stdout.take().context("stdout is a pipe")?;
         let (sender, lines) = mpsc::unbounded_channel();
         let reader = host::spawn(read(BufReader::new(stdout), out, sender));
-        Ok(Self { name: name.into(), child, lines, logs, _reader: reader })
+        // Taken out, because waiting for a child closes what is left in it.
+        let stdin = child.stdin.take();
+        Ok(Self { name: name.into(), child, lines, logs, _stdin: stdin, _reader: reader })
     }
 
     /// The name the test gave it.
@@ -144,5 +148,48 @@ async fn read(mut from: impl AsyncBufReadExt + Unpin, to: File, lines: mpsc::Unb
         let _ = (&to).write_all(line.as_bytes());
         let _ = lines.send(line.trim_end().to_owned());
         line.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustix::process::{Pid, Signal, test_kill_process};
+    use tempfile::TempDir;
+    use tokio::process::Command;
+
+    use super::Process;
+    use crate::harness::host::PATIENCE;
+
+    fn shell(folder: &TempDir, script: &str) -> Process {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        Process::start("child", folder.path(), command).unwrap()
+    }
+
+    #[tokio::test]
+    async fn it_is_heard_and_ends_as_it_is_told() {
+        let folder = TempDir::new().unwrap();
+        let mut child =
+            shell(&folder, "trap 'exit 7' TERM; echo noise; echo ready 5; echo oops >&2; while :; do read _; done");
+        assert_eq!(child.line_after("ready ").await.unwrap(), "5");
+        let status = child.terminate(PATIENCE).await.unwrap();
+        assert_eq!(status.code(), Some(7));
+        let tails = child.tails();
+        assert!(tails.contains("noise") && tails.contains("oops"), "{tails}");
+        assert!(child.line().await.is_err(), "it says no more");
+        assert!(child.signal(Signal::KILL).is_err(), "it has ended");
+    }
+
+    #[tokio::test]
+    async fn it_does_not_outlive_its_handle() {
+        let folder = TempDir::new().unwrap();
+        let mut child = shell(&folder, "echo up; exec cat");
+        child.line().await.unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.pid().unwrap()).unwrap()).unwrap();
+        assert!(child.exit(Duration::from_millis(50)).await.is_err(), "it lives");
+        child.kill().await.unwrap();
+        assert!(test_kill_process(pid).is_err());
     }
 }

@@ -181,3 +181,85 @@ async fn pump(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, time::Duration};
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::{Direction, Flow, Proxy};
+    use crate::harness::host::{self, PATIENCE, Task};
+
+    const MOMENT: Duration = Duration::from_millis(300);
+
+    /// A server that says everything again, behind a proxy.
+    async fn echo() -> (Proxy, Task<()>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = host::spawn(async move {
+            let mut connections = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                connections.push(host::spawn(async move {
+                    let (mut from, mut to) = stream.split();
+                    let _ = tokio::io::copy(&mut from, &mut to).await;
+                }));
+            }
+        });
+        (Proxy::start(&address).await.unwrap(), server)
+    }
+
+    async fn hears(stream: &mut TcpStream, word: &[u8; 4]) {
+        let mut heard = [0; 4];
+        host::within(PATIENCE, "an echo", stream.read_exact(&mut heard)).await.unwrap().unwrap();
+        assert_eq!(&heard, word);
+    }
+
+    #[tokio::test]
+    async fn what_was_held_comes_later_and_nothing_is_missing() {
+        let (proxy, _server) = echo().await;
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        stream.write_all(b"ping").await.unwrap();
+        hears(&mut stream, b"ping").await;
+        for direction in [Direction::Up, Direction::Down] {
+            proxy.flow(direction, Flow::Hold);
+            stream.write_all(b"held").await.unwrap();
+            assert!(host::within(MOMENT, "nothing", stream.peek(&mut [0])).await.is_err(), "{direction:?}");
+            proxy.heal();
+            hears(&mut stream, b"held").await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_severed_proxy_ends_connections_and_lets_none_in() {
+        let (proxy, _server) = echo().await;
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        stream.write_all(b"ping").await.unwrap();
+        hears(&mut stream, b"ping").await;
+        proxy.sever();
+        let end = host::within(PATIENCE, "the end", stream.read_u8()).await.unwrap();
+        assert!(end.is_err());
+        let mut refused = TcpStream::connect(proxy.address()).await.unwrap();
+        assert!(host::within(PATIENCE, "the end", refused.read_u8()).await.unwrap().is_err());
+        proxy.heal();
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        stream.write_all(b"ping").await.unwrap();
+        hears(&mut stream, b"ping").await;
+        proxy.cut();
+        assert!(host::within(PATIENCE, "the end", stream.read_u8()).await.unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_slow_network_is_slow() {
+        let (proxy, _server) = echo().await;
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        proxy.flow(Direction::Up, Flow::Delay(MOMENT));
+        let begin = host::monotonic();
+        stream.write_all(b"slow").await.unwrap();
+        hears(&mut stream, b"slow").await;
+        assert!(host::monotonic() - begin >= MOMENT.as_nanos() as u64);
+    }
+}
