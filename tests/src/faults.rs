@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::harness::scene::Scene;
+
 /// What can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Case {
@@ -36,12 +38,33 @@ pub struct Options {
     pub lease: Duration,
     /// Submissions a second.
     pub rate: u32,
+    /// Keep the evidence in any case.
+    pub keep: bool,
 }
 
 /// Runs one case; the answer is the judge's exit code: 0 all held, 1 something did not, 2 nothing can be said.
 pub async fn run(case: Case, options: &Options) -> Result<u8> {
-    match case {
-        Case::Kill => kill::run(options).await,
-        Case::Stream => stream::run(options).await,
+    let mut scene = Scene::set(options.lease).await?;
+    let result = match case {
+        Case::Kill => kill::play(&mut scene, options).await,
+        Case::Stream => stream::play(&mut scene, options).await,
+    };
+    if let Err(error) = &result {
+        println!("\nthe case could not be played to its end: {error:#}\n{}", scene.server.tails());
     }
+    if (options.keep || !matches!(result, Ok(0)))
+        && let Some(folder) = scene.keep()
+    {
+        println!("evidence: {}", folder.display());
+    }
+    result
+}
+
+/// Stops everything and lets the judge speak; then whatever went wrong before, or while it stopped, counts too.
+async fn conclude(scene: &mut Scene, rest: Result<()>, without: &[&str]) -> Result<u8> {
+    let stopped = scene.stop().await;
+    let judgement = scene.judge(without).await?;
+    println!("\n{}", judgement.text);
+    rest.and(stopped)?;
+    Ok(u8::try_from(judgement.code).unwrap_or(1))
 }

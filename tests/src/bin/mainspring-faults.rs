@@ -27,6 +27,9 @@ struct Args {
     /// Submissions a second
     #[arg(long, value_name = "N", default_value_t = 50)]
     rate: u32,
+    /// Keep the evidence even if everything held
+    #[arg(long)]
+    keep: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -39,19 +42,16 @@ enum Case {
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
-    let args = Args::parse();
-    let Args { kills, seed, lease, rate, .. } = args;
-    let options = Options { kills, seed, lease, rate };
+    let Args { cases, kills, seed, lease, rate, keep } = Args::parse();
+    let options = Options { kills, seed, lease, rate, keep };
     let mut worst = 0;
-    for case in args.cases {
+    for case in cases {
         let (name, case) = match case {
             Case::Kill => ("kill", faults::Case::Kill),
             Case::Stream => ("stream", faults::Case::Stream),
         };
-        let code = faults::run(case, &options).await.unwrap_or_else(|error| {
-            eprintln!("error: {error:#}");
-            2
-        });
+        // What went wrong has been told already.
+        let code = faults::run(case, &options).await.unwrap_or(2);
         if code != 0 {
             let lease = lease.as_millis();
             println!(

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use anyhow::Result;
 
 use super::{
-    Options,
+    Options, conclude,
     load::{Counts, Load, Mix},
     plan::{self, Hit},
 };
@@ -20,30 +20,11 @@ const JOBS: usize = 5;
 /// How often the case says how far it is.
 const TELL_EVERY: u64 = 5_000_000_000;
 
-pub(super) async fn run(options: &Options) -> Result<u8> {
-    let Options { kills, seed, lease, rate } = options.clone();
+pub(super) async fn play(scene: &mut Scene, options: &Options) -> Result<u8> {
+    let Options { kills, seed, lease, rate, keep: _ } = options.clone();
     println!(
         "kill: {kills} SIGKILLs of the server and {kills} of workers, seed {seed}, lease {lease:?}, {rate} runs/s"
     );
-    let mut scene = Scene::set(lease).await?;
-    let result = play(&mut scene, options).await;
-    let kept = |scene: &mut Scene| scene.keep().map(|path| format!("evidence: {}", path.display())).unwrap_or_default();
-    match result {
-        Ok(0) => Ok(0),
-        Ok(code) => {
-            println!("{}", kept(&mut scene));
-            Ok(code)
-        }
-        Err(error) => {
-            let tails = scene.server.process().map(|process| process.tails()).unwrap_or_default();
-            println!("{tails}{}", kept(&mut scene));
-            Err(error)
-        }
-    }
-}
-
-async fn play(scene: &mut Scene, options: &Options) -> Result<u8> {
-    let Options { kills, seed, lease, rate } = options.clone();
     scene.add_workers(WORKERS, SLOTS, false).await?;
     scene.add_jobs(JOBS).await?;
     let load = Load::start(scene.client.clone(), scene.diary.clone(), rate, seed, Mix::Everything);
@@ -54,20 +35,17 @@ async fn play(scene: &mut Scene, options: &Options) -> Result<u8> {
     let (backlog, allowed) = scene.allowed(rate).await?;
     let healed = scene.heal(allowed).await?;
     println!("healed: {backlog} runs unfinished, to be over within {allowed:?}");
-    let refused = load.counts.clone();
+    let counts = load.counts.clone();
     load.stop().await;
     let rest = scene.rest(healed["wall"].as_i64().unwrap_or_default(), allowed).await;
-    let stopped = scene.stop().await;
-    let judgement = scene.judge(&[]).await?;
-    println!("\n{}", judgement.text);
-    rest?;
-    stopped?;
-    let refused = refused.refused.load(Relaxed);
-    if refused > 0 {
-        println!("{refused} submissions were refused, and none should be");
+    let code = conclude(scene, rest, &[]).await?;
+    match counts.refused.load(Relaxed) {
+        0 => Ok(code),
+        refused => {
+            println!("{refused} submissions were refused, and none should be");
+            Ok(code.max(1))
+        }
     }
-    let code = u8::try_from(judgement.code).unwrap_or(1);
-    Ok(if refused > 0 { code.max(1) } else { code })
 }
 
 async fn break_things(scene: &mut Scene, plan: &[plan::Blow], counts: &Counts) -> Result<()> {

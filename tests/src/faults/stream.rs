@@ -8,7 +8,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 
 use super::{
-    Options,
+    Options, conclude,
     load::{Load, Mix},
 };
 use crate::harness::{host, journal::Evidence, scene::Scene};
@@ -18,19 +18,9 @@ const SLOTS: u32 = 8;
 /// Long runs: more would only wait.
 const RATE: u32 = 8;
 
-pub(super) async fn run(options: &Options) -> Result<u8> {
+pub(super) async fn play(scene: &mut Scene, options: &Options) -> Result<u8> {
     let Options { kills, seed, lease, .. } = options.clone();
     println!("stream: {kills} breaks of workers' streams, each shorter than the lease of {lease:?}, seed {seed}");
-    let mut scene = Scene::set(lease).await?;
-    let result = play(&mut scene, options).await;
-    if !matches!(result, Ok(0)) {
-        println!("evidence: {:?}", scene.keep());
-    }
-    result
-}
-
-async fn play(scene: &mut Scene, options: &Options) -> Result<u8> {
-    let Options { kills, seed, lease, .. } = options.clone();
     scene.add_workers(WORKERS, SLOTS, true).await?;
     let load = Load::start(scene.client.clone(), scene.diary.clone(), RATE, seed, Mix::Long);
     let mut rng = StdRng::seed_from_u64(seed);
@@ -48,15 +38,9 @@ async fn play(scene: &mut Scene, options: &Options) -> Result<u8> {
     let healed = scene.heal(allowed).await?;
     load.stop().await;
     let rest = scene.rest(healed["wall"].as_i64().unwrap_or_default(), allowed).await;
-    let stopped = scene.stop().await;
-    let judgement = scene.judge(&["jobs"]).await?;
-    println!("\n{}", judgement.text);
-    rest?;
-    stopped?;
-    let found = adopted(&scene.evidence)?;
-    let Adopted { under_way, repeated } = found;
+    let code = conclude(scene, rest, &["jobs"]).await?;
+    let Adopted { under_way, repeated } = adopted(&scene.evidence)?;
     println!("{under_way} attempts were under way when their stream broke, {repeated} were repeated");
-    let code = u8::try_from(judgement.code).unwrap_or(1);
     Ok(match (repeated, under_way) {
         (1.., _) => 1,
         (0, 0) => code.max(2),

@@ -201,6 +201,11 @@ impl Server {
         Ok(command.kill_on_drop(true).output().await?)
     }
 
+    /// The ends of its logs.
+    pub fn tails(&self) -> String {
+        self.process.as_ref().map(Process::tails).unwrap_or_default()
+    }
+
     /// Keeps the folder when the test is over, and says where it is.
     pub fn keep(&mut self) -> Option<PathBuf> {
         self.process = None;

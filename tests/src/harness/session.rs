@@ -1,7 +1,7 @@
 //! A worker made of bare stubs, driven message by message: for tests of the protocol itself, and of workers that do
 //! what no SDK does.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use mainspring_proto::{
@@ -94,6 +94,8 @@ pub struct Session {
     sequence: i64,
     say: Option<mpsc::Sender<WorkerStreamRequest>>,
     hear: Streaming<WorkerStreamResponse>,
+    /// What was heard while something else was waited for.
+    passed_over: VecDeque<Heard>,
 }
 
 impl Session {
@@ -104,7 +106,8 @@ impl Session {
         say.send(WorkerStreamRequest { message: Some(first) }).await?;
         let call = async { client.worker().worker_stream(ReceiverStream::new(messages)).await };
         let hear = host::within(PATIENCE, "the stream to open", call).await??.into_inner();
-        Ok(Self { welcome: Welcome::default(), capacity: Vec::new(), sequence: 0, say: Some(say), hear })
+        let (welcome, capacity, passed_over) = (Welcome::default(), Vec::new(), VecDeque::new());
+        Ok(Self { welcome, capacity, sequence: 0, say: Some(say), hear, passed_over })
     }
 
     /// Says something.
@@ -144,12 +147,19 @@ impl Session {
         .await
     }
 
-    /// The next message that is of interest; others are passed over.
-    pub async fn until<T>(&mut self, what: &str, mut find: impl FnMut(Heard) -> Option<T>) -> Result<T> {
+    /// The first message that is of interest. Others are kept for whoever asks for them.
+    pub async fn until<T>(&mut self, what: &str, find: impl Fn(&Heard) -> Option<T>) -> Result<T> {
+        let known = self.passed_over.iter().enumerate().find_map(|(at, heard)| Some((at, find(heard)?)));
+        if let Some((at, found)) = known {
+            self.passed_over.remove(at);
+            return Ok(found);
+        }
         host::within(PATIENCE, what, async {
             loop {
-                if let Some(found) = find(self.next().await?) {
-                    return Ok(found);
+                let heard = self.next().await?;
+                match find(&heard) {
+                    Some(found) => return Ok(found),
+                    None => self.passed_over.push_back(heard),
                 }
             }
         })
@@ -158,14 +168,17 @@ impl Session {
 
     /// The next attempt.
     pub async fn dispatch(&mut self) -> Result<Dispatch> {
-        let find = |heard| if let Heard::Dispatch(dispatch) = heard { Some(dispatch) } else { None };
+        let find = |heard: &Heard| if let Heard::Dispatch(dispatch) = heard { Some(dispatch.clone()) } else { None };
         self.until("a Dispatch", find).await
     }
 
     /// The answer to a result.
     pub async fn result_ack(&mut self, attempt: &AttemptRef) -> Result<ResultAck> {
-        let find = |heard| if let Heard::ResultAck(ack) = heard { Some(ack) } else { None };
-        self.until("a ResultAck", |heard| find(heard).filter(|ack| ack.attempt.as_ref() == Some(attempt))).await
+        let find = |heard: &Heard| match heard {
+            Heard::ResultAck(ack) if ack.attempt.as_ref() == Some(attempt) => Some(ack.clone()),
+            _ => None,
+        };
+        self.until("a ResultAck", find).await
     }
 
     /// Says that it lives and holds this; returns the number of the heartbeat.
@@ -180,8 +193,11 @@ impl Session {
     /// A heartbeat and its answer.
     pub async fn renew(&mut self, in_flight: Vec<AttemptStatus>) -> Result<HeartbeatAck> {
         let sequence = self.heartbeat(in_flight).await?;
-        let find = |heard| if let Heard::HeartbeatAck(ack) = heard { Some(ack) } else { None };
-        self.until("a HeartbeatAck", |heard| find(heard).filter(|ack| ack.sequence >= sequence)).await
+        let find = |heard: &Heard| match heard {
+            Heard::HeartbeatAck(ack) if ack.sequence >= sequence => Some(ack.clone()),
+            _ => None,
+        };
+        self.until("a HeartbeatAck", find).await
     }
 
     /// Takes an attempt.
