@@ -2,8 +2,6 @@
 //!
 //! They are an ordinary client and an ordinary worker, over the loopback like everybody else's.
 
-// CONNECT: the SDK; then take the gate off here and in `Demo::start` and `Demo::stop`.
-#[cfg(any())]
 mod handlers;
 
 use std::time::Duration;
@@ -22,7 +20,6 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// The built-in worker, and the jobs it serves.
 #[derive(Debug)]
 pub(crate) struct Demo {
-    #[cfg(any())]
     worker: handlers::BuiltIn,
 }
 
@@ -33,18 +30,13 @@ impl Demo {
         for job in jobs()? {
             create(&server, job).await?;
         }
-        let demo = Self {
-            #[cfg(any())]
-            worker: handlers::BuiltIn::start(address, api_key),
-        };
+        let demo = Self { worker: handlers::BuiltIn::start(address, api_key) };
         greet(&server).await;
         Ok(demo)
     }
 
     /// Lets the worker finish what it has, and leave.
-    #[cfg_attr(not(any()), expect(clippy::unused_async, reason = "CONNECT: awaits the worker"))]
     pub(crate) async fn stop(self) {
-        #[cfg(any())]
         self.worker.stop().await;
     }
 }

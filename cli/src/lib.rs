@@ -23,7 +23,6 @@ mod server;
 mod session;
 mod settings;
 mod signals;
-#[expect(dead_code, reason = "CONNECT: it spawns the built-in worker of demo/handlers.rs")]
 mod tasks;
 mod times;
 

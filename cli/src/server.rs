@@ -1,41 +1,41 @@
 //! The seam between the command line and `mainspring-server`: all that `dev` and `serve` know of the server.
-//!
-//! CONNECT: the bodies of [`start`] and of [`Running`]'s methods, each to the function of the same name in
-//! `mainspring_server`; nothing else in this crate names it. What the types here promise is what `dev` and `serve`
-//! rely on.
 
 use std::{fs, io, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
+use mainspring_server::{
+    config,
+    wiring::{self, OpenError, StartError},
+};
 use secrecy::SecretString;
 
 use crate::{exit::Exit, failure::Failure};
 
-/// What a server is started with.
+/// What a server is started with. What is not said here is taken from the environment, then from the defaults.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     /// Folder of the database; made where it is missing.
-    pub(crate) data: PathBuf,
-    /// What to listen on. Empty means what the file or the default says: loopback, port 7420.
+    pub(crate) data: Option<PathBuf>,
+    /// What to listen on. Empty means what the environment or the default says: loopback, port 7420.
     pub(crate) listen: Vec<SocketAddr>,
-    /// The server's configuration file; never looked for, only named.
-    pub(crate) file: Option<PathBuf>,
-    /// Safe local defaults: public reflection, an administrator's key of its own for every start.
+    /// Safe local defaults: public reflection, an administrator's key of its own.
     pub(crate) dev: bool,
 }
 
 /// Why a server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
-#[expect(dead_code, reason = "CONNECT: made by `start` from mainspring_server::StartError")]
 pub(crate) enum ServerError {
-    /// Its configuration is refused; every finding.
-    #[error("the configuration is refused: {}", .0.join("; "))]
-    Configuration(Vec<String>),
+    /// Its configuration is refused; what to change.
+    #[error("the configuration is refused: {0}")]
+    Configuration(String),
     /// Somebody else listens there.
     #[error("{0} is taken by another program")]
     AddressInUse(SocketAddr),
     /// Another server works in the folder.
     #[error("another server works in {}", .0.display())]
     DataInUse(PathBuf),
+    /// A part of it broke while it ran.
+    #[error("a part of the server broke; its log says which")]
+    Broken,
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -50,60 +50,92 @@ impl From<ServerError> for Failure {
             ServerError::DataInUse(_) => {
                 Self::new(Exit::Conflict, "DATA_IN_USE", &error).hint("stop the other server, or choose another --data")
             }
-            ServerError::Other(_) => Self::new(Exit::Failed, "SERVER_FAILED", &error),
+            ServerError::Broken | ServerError::Other(_) => Self::new(Exit::Failed, "SERVER_FAILED", &error),
         }
     }
+}
+
+impl From<StartError> for ServerError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Config(error) => Self::Configuration(error.to_string()),
+            StartError::Listen { address, source } if source.kind() == io::ErrorKind::AddrInUse => {
+                Self::AddressInUse(address)
+            }
+            StartError::Store(OpenError::Locked { path }) => Self::DataInUse(path),
+            error @ (StartError::Store(_)
+            | StartError::Secret(_)
+            | StartError::Bootstrap(_)
+            | StartError::Listen { .. }
+            | StartError::Reflection(_)) => Self::Other(with_causes(&error)),
+        }
+    }
+}
+
+/// An error and what led to it, as one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        line = format!("{line}: {next}");
+        cause = next.source();
+    }
+    line
 }
 
 /// A server that listens.
 #[derive(Debug)]
 pub(crate) struct Running {
-    addresses: Vec<SocketAddr>,
-    dev_api_key: Option<SecretString>,
-    root_password: Option<SecretString>,
+    server: wiring::Running,
+    drain: Duration,
 }
 
 /// Starts a server in this process; it answers when this returns.
-#[expect(clippy::unused_async, reason = "CONNECT: mainspring_server::start(config).await")]
 pub(crate) async fn start(config: Config) -> Result<Running, ServerError> {
-    let Config { data, listen, file, dev } = config;
-    tracing::debug!(?data, ?listen, ?file, dev, "a server was asked for");
-    Err(ServerError::Other("this build has no server yet".into()))
+    let Config { data, listen, dev } = config;
+    let mut settings =
+        config::Config::default().from_env().map_err(|error| ServerError::Configuration(error.to_string()))?;
+    settings.dev = dev;
+    if let Some(data) = data {
+        settings.database.data = data;
+    }
+    if !listen.is_empty() {
+        settings.listen.addresses = listen;
+    }
+    let drain = settings.limits.drain_deadline;
+    Ok(Running { server: wiring::start(settings).await?, drain })
 }
 
 impl Running {
     /// What it listens on.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        self.server.addresses()
     }
 
     /// An administrator's key, where it was started for `dev`.
     pub(crate) fn dev_api_key(&self) -> Option<&SecretString> {
-        self.dev_api_key.as_ref()
+        self.server.dev_api_key()
     }
 
     /// The password of root, where this start has just made it. It is shown once and stored nowhere.
     pub(crate) fn root_password(&self) -> Option<&SecretString> {
-        self.root_password.as_ref()
+        self.server.one_time_root_password()
     }
 
     /// Waits until it stops by itself, which it does only when it cannot go on. May be dropped and called again.
-    pub(crate) async fn stopped(&mut self) -> ServerError {
-        std::future::pending().await
+    pub(crate) async fn stopped(&self) -> ServerError {
+        self.server.stopped().await;
+        ServerError::Broken
     }
 
-    /// Takes no more work, lets what is under way finish until the deadline, closes the database.
-    #[expect(clippy::unused_async, reason = "CONNECT: running.shutdown(deadline).await")]
-    pub(crate) async fn shutdown(self, deadline: Duration) -> Result<(), ServerError> {
-        tracing::debug!(?deadline, "the server stops");
-        Ok(())
+    /// Takes no more work, lets what is under way finish within the drain deadline, closes the database.
+    pub(crate) async fn shutdown(self) {
+        self.server.shutdown(self.drain).await;
     }
 }
 
 /// The files a server keeps in its data folder, by the beginnings of their names.
-///
-/// CONNECT: keep in step with what `mainspring_server` writes there.
-const FILES: &[&str] = &["mainspring.db", "logs.db", "mainspring.lock"];
+const FILES: &[&str] = &["mainspring.db", "logs.db", "mainspring.lock", "dev-api-key", "page-key", "signing-key"];
 
 /// Deletes what a server stored in a folder, and nothing else that may lie there.
 pub(crate) fn forget(data: &Path) -> Result<(), Failure> {

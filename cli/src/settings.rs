@@ -85,8 +85,6 @@ pub struct Environment {
     dumb_terminal: bool,
     /// What `serve` and `dev` log, in the words of tracing's filters.
     pub(crate) log_filter: Option<String>,
-    /// The server's configuration file.
-    pub(crate) server_config: Option<PathBuf>,
 }
 
 impl Environment {
@@ -109,7 +107,6 @@ impl Environment {
             force_color: raw("CLICOLOR_FORCE").is_some_and(|value| value != OsStr::new("0")),
             dumb_terminal: raw("TERM").is_some_and(|value| value == OsStr::new("dumb")),
             log_filter: text("RUST_LOG"),
-            server_config: path("MAINSPRING_SERVER_CONFIG"),
         }
     }
 

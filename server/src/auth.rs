@@ -145,7 +145,7 @@ impl Auth {
         data: &Path,
         config: AuthConfig,
     ) -> Result<Self, SecretFileError> {
-        let seed = secret::from_file(&data.join("signing-key"), || secret::random::<32>())?;
+        let seed = secret::from_file(&data.join("signing-key"), secret::random::<32>)?;
         let tokens =
             Tokens::new(&seed, config.issuer.clone(), config.audience.clone()).map_err(SecretFileError::Key)?;
         Ok(Self(Arc::new(Inner {

@@ -24,7 +24,7 @@ use crate::auth::{Passwords, PolicyError};
 pub const DEFAULT_PORT: u16 = 7420;
 
 /// Everything a server can be told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     /// `mainspring dev`: an admin key is kept in the data directory, reflection needs no credential.
     pub dev: bool,
@@ -45,7 +45,7 @@ pub struct Config {
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenConfig {
-    /// Addresses. Port 0 is any free one, the same for all of them. Default 127.0.0.1:7420 and \[::1\]:7420.
+    /// Addresses. Port 0 is any free one, the same for all of them. Default 127.0.0.1:7420 and \[`::1`\]:7420.
     pub addresses: Vec<SocketAddr>,
     /// Where the port is taken, take the next free one.
     pub next_free: bool,
@@ -116,20 +116,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            dev: false,
-            listen: ListenConfig::default(),
-            database: DatabaseConfig::default(),
-            auth: AuthConfig::default(),
-            limits: LimitsConfig::default(),
-            retention: RetentionPolicy::default(),
-            log: LogConfig::default(),
-        }
-    }
 }
 
 impl ListenConfig {

@@ -188,7 +188,6 @@ impl Ctx {
         self.inner.facts.due_time
     }
 
-
     /// The same for every attempt of the run: hand it to systems that can recognise a repeated request.
     pub fn idempotency_key(&self) -> &str {
         &self.inner.facts.idempotency_key

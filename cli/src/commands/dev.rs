@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::select;
 
 use self::{banner::Banner, port::Ports};
-use super::{examples, serve::DRAIN_WITHIN};
+use super::examples;
 use crate::{
     address::Address,
     context::Saved,
@@ -71,7 +71,7 @@ pub(super) async fn run(args: DevArgs, session: &Session) -> Result<Exit, Failur
     logging::start(session, "warn");
     let mut signals = Signals::listen()?;
     let data = Data::prepare(&args)?;
-    let mut running = start(args.port, data.path(), session).await?;
+    let running = start(args.port, data.path(), session).await?;
     let address = address(&running)?;
     let key = running.dev_api_key().cloned().ok_or_else(|| failed("the server made no key for dev"))?;
 
@@ -98,10 +98,10 @@ pub(super) async fn run(args: DevArgs, session: &Session) -> Result<Exit, Failur
         if let Some(demo) = demo {
             demo.stop().await;
         }
-        running.shutdown(DRAIN_WITHIN).await
+        running.shutdown().await;
     };
     select! {
-        result = stop => result?,
+        () = stop => {}
         () = signals.next() => signals::quit(),
     }
     Ok(Exit::Done)
@@ -143,7 +143,7 @@ async fn start(asked: Option<u16>, data: &Path, session: &Session) -> Result<Run
     let mut ports = Ports::new(asked);
     loop {
         let listen = ports.next_free()?;
-        let config = Config { data: data.into(), listen: listen.clone(), file: None, dev: true };
+        let config = Config { data: Some(data.into()), listen: listen.clone(), dev: true };
         match server::start(config).await {
             Err(ServerError::AddressInUse(_)) if ports.may_move() => {}
             Err(error) => return Err(error.into()),

@@ -88,3 +88,6 @@ impl SqliteStore {
         let _ = self.reads.clone().close().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

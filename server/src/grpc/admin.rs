@@ -1,4 +1,4 @@
-//! AdminService: the server itself.
+//! `AdminService`: the server itself.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -1,4 +1,4 @@
-//! AuthService: signing in and out.
+//! `AuthService`: signing in and out.
 
 use mainspring_proto::auth::v1::{self as wire, auth_service_server::AuthService};
 use tonic::Request;

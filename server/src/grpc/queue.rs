@@ -1,4 +1,4 @@
-//! QueueService: queues, workers and the job types they announce.
+//! `QueueService`: queues, workers and the job types they announce.
 
 use mainspring_engine::{
     domain::{

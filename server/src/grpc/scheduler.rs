@@ -1,4 +1,4 @@
-//! SchedulerService: jobs, their runs, logs and events. The methods are in the files below; this one only names them.
+//! `SchedulerService`: jobs, their runs, logs and events. The methods are in the files below; this one only names them.
 
 mod events;
 mod instants;

@@ -19,6 +19,7 @@ pub(crate) const INTERNAL_MESSAGE: &str = "the server has a bug or a broken row 
 macro_rules! reasons {
     ($($variant:ident $name:literal $code:ident $about:literal;)*) => {
         /// Why a call was refused. The names are part of the contract.
+        #[expect(clippy::doc_markdown, reason = "the texts go into the documentation of errors as they are")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Reason {
             $(#[doc = $about] $variant,)*
@@ -152,7 +153,7 @@ pub(crate) struct BadField {
     pub(crate) field: String,
     /// What is wrong with it, and what to write instead.
     pub(crate) description: String,
-    /// FIELD_INVALID, or something more telling.
+    /// `FIELD_INVALID`, or something more telling.
     pub(crate) reason: Reason,
 }
 
@@ -191,7 +192,7 @@ impl Refusal {
         Self::fields(vec![bad], BTreeMap::new())
     }
 
-    /// Bad fields. Where all of them have one reason it is the refusal's; FIELD_INVALID otherwise.
+    /// Bad fields. Where all of them have one reason it is the refusal's; `FIELD_INVALID` otherwise.
     pub(crate) fn fields(fields: Vec<BadField>, metadata: BTreeMap<String, String>) -> Self {
         let first = fields.first().map_or(Reason::FieldInvalid, |bad| bad.reason);
         let reason = if fields.iter().all(|bad| bad.reason == first) { first } else { Reason::FieldInvalid };
@@ -270,6 +271,7 @@ impl Refusal {
     }
 
     /// More for programs.
+    #[cfg(test)]
     pub(crate) fn metadata(&self) -> &BTreeMap<String, String> {
         &self.0.metadata
     }

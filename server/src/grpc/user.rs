@@ -1,4 +1,4 @@
-//! UserService: the credentials that scripts and workers hold.
+//! `UserService`: the credentials that scripts and workers hold.
 
 use mainspring_engine::ports::store::ApiKeyRecord;
 use mainspring_proto::auth::v1::{self as wire, user_service_server::UserService};

@@ -1,4 +1,4 @@
-//! WorkerService: the stream of a worker, and results that come by themselves.
+//! `WorkerService`: the stream of a worker, and results that come by themselves.
 //!
 //! The answer to a stream is given at once, and the handshake made inside it: clients do not see the stream before the
 //! response's headers arrive, and some send Hello only then. After Welcome two halves run apart: `reading` turns what

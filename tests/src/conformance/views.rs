@@ -70,6 +70,7 @@ pub async fn filters_narrow_runs(mut w: World) {
     let owner = w.connect().await;
     w.pass(secs(60));
     let scheduled = fired(&w.fire_due(shard).await[0])[0].run;
+    w.pass(secs(1));
     let by_hand = w.submit(vec![NewRun { priority: 9, ..w.run_of(&other) }]).await[0].run;
     w.pass(secs(1));
     let there = NewRun { lane: lane_of("default", "q", "Mail.Send"), ..w.new_run() };

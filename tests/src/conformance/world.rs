@@ -118,8 +118,12 @@ impl World {
     pub async fn new(family: &dyn Family) -> Self {
         let rules = LeaseRules::default();
         let Opened { store, home } = family.fresh(rules).await;
-        let now = Instant::from_micros(1_800_000_000_000_000);
-        Self { store, now, scope: Scope::default(), rules, _home: home }
+        Self::over(store, Instant::from_micros(1_800_000_000_000_000), home)
+    }
+
+    /// Over a store that is open already, with the default rules.
+    pub fn over(store: SharedStore, now: Instant, home: Box<dyn Debug + Send + Sync>) -> Self {
+        Self { store, now, scope: Scope::default(), rules: LeaseRules::default(), _home: home }
     }
 
     /// Lets time pass.

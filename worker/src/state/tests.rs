@@ -5,6 +5,7 @@ mod leaving;
 mod results;
 mod starting;
 mod talking;
+mod walking;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -234,14 +234,13 @@ impl Lifecycle {
     pub fn deadline(&self, policy: &RunPolicy) -> Option<Instant> {
         let total = policy.timeouts.total.map(|length| self.create_time.plus(length));
         match self.state {
-            RunState::Scheduled | RunState::RetryWait => total,
             RunState::Queued => {
                 let queue = policy.timeouts.queue.and_then(|length| Some(self.queue_time?.plus(length)));
                 earliest(queue, total)
             }
             RunState::Leased | RunState::Running if self.cancel_requested || self.stop_timeout => self.stop_deadline,
             // An attempt that has not started is bounded by the reply timeout and the lease, not by its execution.
-            RunState::Leased => total,
+            RunState::Leased | RunState::Scheduled | RunState::RetryWait => total,
             RunState::Running => {
                 let execution = policy.timeouts.execution.and_then(|length| Some(self.start_time?.plus(length)));
                 earliest(execution, total)

@@ -138,7 +138,7 @@ mod tests {
             publishing.publish(vec![batch("a", 1)]).await
         });
         assert!(published.is_ok());
-        assert_eq!(delivery.unwrap().batch, batch("a", 1));
+        assert_eq!(delivery.unwrap().batch.pointers.len(), 1);
     }
 
     #[tokio::test]

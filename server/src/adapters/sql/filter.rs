@@ -98,11 +98,10 @@ fn op_key(op: Op) -> u8 {
 /// Comparisons with the name of a run's job.
 fn job_tests(filter: &Filter) -> Vec<(Op, &str)> {
     match filter {
-        Filter::All => Vec::new(),
         Filter::And(parts) | Filter::Or(parts) => parts.iter().flat_map(job_tests).collect(),
         Filter::Not(part) => job_tests(part),
         Filter::Test { field: "job", op, value: Value::Text(name) } => vec![(*op, name)],
-        Filter::Test { .. } => Vec::new(),
+        Filter::All | Filter::Test { .. } => Vec::new(),
     }
 }
 

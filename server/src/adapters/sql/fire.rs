@@ -66,6 +66,9 @@ pub(super) async fn fire(
     if epoch.map(|row| single::<i64>(&row)).transpose()? != Some(shard.epoch) {
         return Ok(firings.iter().map(|_| Fired::NotOwner).collect());
     }
+    if firings.iter().any(|firing| runs_named(firing).count() > firing.run_ids.len()) {
+        return Err(StoreError::Corrupt("a firing has fewer ids than runs".into()));
+    }
     let mut around = Firings::read(tx, firings).await?;
     // Per firing: how many runs it made and whether its job is over; nothing where it was overtaken.
     let mut decided = Vec::with_capacity(firings.len());
@@ -110,6 +113,14 @@ pub(super) async fn fire(
     Ok(answers.collect())
 }
 
+/// The instants of a firing that may become runs.
+fn runs_named(firing: &Firing) -> impl Iterator<Item = (JobUid, Instant)> {
+    firing.evaluation.entries.iter().filter_map(|entry| match entry {
+        Entry::Run { nominal, late: _ } => Some((firing.due.job, *nominal)),
+        Entry::Fate(_) => None,
+    })
+}
+
 impl Firings {
     async fn read(tx: &Tx, firings: &[Firing]) -> StoreResult<Self> {
         let mut jobs: Vec<Uuid> = firings.iter().map(|firing| firing.due.job.uuid()).collect();
@@ -123,14 +134,7 @@ impl Firings {
         }
         let skipping = firings.iter().filter(|firing| firing.due.spec.overlap == Overlap::Skip);
         let unfinished = unfinished(tx, skipping.map(|firing| firing.due.job)).await?;
-        let mut named = Vec::new();
-        for firing in firings {
-            for entry in &firing.evaluation.entries {
-                if let Entry::Run { nominal, .. } = entry {
-                    named.push((firing.due.job, *nominal));
-                }
-            }
-        }
+        let named: Vec<_> = firings.iter().flat_map(runs_named).collect();
         Ok(Self {
             schedules: rows.into_iter().map(|row| ((row.job, row.name.clone()), (row.clone(), row.cursor))).collect(),
             states,

@@ -189,9 +189,9 @@ pub(super) fn private(path: &Path) -> io::Result<File> {
 }
 
 /// One database file.
-struct Files {
-    path: PathBuf,
-    synchronous: Synchronous,
+pub(super) struct Files {
+    pub(super) path: PathBuf,
+    pub(super) synchronous: Synchronous,
 }
 
 impl Files {
@@ -215,7 +215,7 @@ impl Files {
     }
 
     /// The one writing connection, over a schema that is up to date.
-    async fn open<M: MigratorTrait>(&self) -> Result<DatabaseConnection, OpenError> {
+    pub(super) async fn open<M: MigratorTrait>(&self) -> Result<DatabaseConnection, OpenError> {
         private(&self.path).map_err(|source| OpenError::Files { path: self.path.clone(), source })?;
         let options = self
             .options()

@@ -78,7 +78,7 @@ pub(crate) fn to_caller(payload: Payload) -> Option<wire::Payload> {
 pub(crate) fn to_worker(payload: Payload) -> Option<wire::Payload> {
     let Payload { content_type, data } = payload;
     (!content_type.is_empty() || !data.is_empty())
-        .then(|| wire::Payload { content_type, data: Some(wire::payload::Data::Inline(data)) })
+        .then_some(wire::Payload { content_type, data: Some(wire::payload::Data::Inline(data)) })
 }
 
 /// The JSON text of a value, or why it has none.
@@ -182,7 +182,7 @@ mod tests {
             (1.5, "1.5"),
             (MAX_WHOLE, "9007199254740992"),
             (-MAX_WHOLE, "-9007199254740992"),
-            (1e300, "1e300"),
+            (1e300, "1e+300"),
         ] {
             assert_eq!(text_of(Kind::NumberValue(number)), text);
         }

@@ -47,7 +47,12 @@ impl Check {
         let lease_loss =
             lease_loss.unwrap_or(if at_most_once { LeaseLossPolicy::Stop } else { LeaseLossPolicy::Continue });
         let retry = match retry_policy {
-            Some(retry) => self.under("retry_policy", |check| check.retry(retry)),
+            Some(mut retry) => {
+                if at_most_once {
+                    retry.max_attempts.get_or_insert(1);
+                }
+                self.under("retry_policy", |check| check.retry(retry))
+            }
             None => RetryPolicy { max_attempts: if at_most_once { 1 } else { 3 }, ..RetryPolicy::default() },
         };
         if at_most_once && retry.max_attempts > 1 {
@@ -66,7 +71,12 @@ impl Check {
         timeouts: Option<wire::Timeouts>,
     ) -> RunPolicy {
         let RunPolicy { retry: job_retry, timeouts: job_timeouts, delivery, lease_loss } = policy;
-        let retry = retry.map_or(job_retry, |retry| self.under("retry_policy", |check| check.retry(retry)));
+        let retry = retry.map_or(job_retry, |mut retry| {
+            if delivery == Delivery::AtMostOnce {
+                retry.max_attempts.get_or_insert(1);
+            }
+            self.under("retry_policy", |check| check.retry(retry))
+        });
         if delivery == Delivery::AtMostOnce && retry.max_attempts > 1 {
             self.refuse("retry_policy.max_attempts", "must be 1: the job's delivery is AT_MOST_ONCE");
         }
@@ -88,7 +98,7 @@ impl Check {
             max_losses,
         } = retry;
         let default = RetryPolicy::default();
-        if max_attempts < 1 {
+        if max_attempts.is_some_and(|attempts| attempts < 1) {
             self.refuse("max_attempts", "must be at least 1; 1 means no retry");
         }
         if multiplier != 0.0 && !(1.0..=1e6).contains(&multiplier) {
@@ -109,7 +119,7 @@ impl Check {
             }
         }
         RetryPolicy {
-            max_attempts: u32::try_from(max_attempts).unwrap_or(1),
+            max_attempts: max_attempts.and_then(|max| u32::try_from(max).ok()).unwrap_or(default.max_attempts),
             initial_backoff: self.length("initial_backoff", initial_backoff).unwrap_or(default.initial_backoff),
             multiplier: if multiplier == 0.0 { default.multiplier } else { multiplier },
             max_backoff: self.length("max_backoff", max_backoff).unwrap_or(default.max_backoff),
@@ -152,7 +162,7 @@ pub(crate) fn retry(retry: RetryPolicy) -> wire::RetryPolicy {
         max_losses,
     } = retry;
     wire::RetryPolicy {
-        max_attempts: i32::try_from(max_attempts).unwrap_or(i32::MAX),
+        max_attempts: Some(i32::try_from(max_attempts).unwrap_or(i32::MAX)),
         initial_backoff: Some(time::duration(initial_backoff)),
         multiplier,
         max_backoff: Some(time::duration(max_backoff)),
@@ -259,10 +269,13 @@ mod tests {
         let once = wire::Delivery::AtMostOnce.into();
         let implied = read(|check| Some(check.policy(Policies { delivery: once, ..Policies::default() }))).unwrap();
         assert_eq!((implied.retry.max_attempts, implied.lease_loss), (1, LeaseLossPolicy::Stop));
-        let retry_policy = Some(wire::RetryPolicy { max_attempts: 2, ..wire::RetryPolicy::default() });
+        let retry_policy = Some(wire::RetryPolicy { max_attempts: Some(2), ..wire::RetryPolicy::default() });
         let sent = Policies { delivery: once, retry_policy, ..Policies::default() };
         let refusal = read(|check| Some(check.policy(sent))).unwrap_err();
         assert_eq!(refusal.first_field(), Some("retry_policy.max_attempts"));
+        let left_out = Some(wire::RetryPolicy { multiplier: 3.0, ..wire::RetryPolicy::default() });
+        let sent = Policies { delivery: once, retry_policy: left_out, ..Policies::default() };
+        assert_eq!(read(|check| Some(check.policy(sent))).unwrap().retry.max_attempts, 1);
     }
 
     #[test]
@@ -273,7 +286,7 @@ mod tests {
         assert_eq!(read(|check| Some(check.policy(policies))).unwrap().timeouts.execution, None);
         let unknown = Policies { delivery: 77, ..Policies::default() };
         assert!(read(|check| Some(check.policy(unknown))).is_err());
-        let none = wire::RetryPolicy { max_attempts: 0, multiplier: 0.5, ..wire::RetryPolicy::default() };
+        let none = wire::RetryPolicy { max_attempts: Some(0), multiplier: 0.5, ..wire::RetryPolicy::default() };
         let sent = Policies { retry_policy: Some(none), ..Policies::default() };
         assert!(read(|check| Some(check.policy(sent))).is_err());
     }

@@ -1,7 +1,7 @@
 //! The outermost layer: whatever ends a call, its status has one form.
 //!
 //! tonic ends calls by itself, without details and under codes that blame the server: a body that is not the message is
-//! INTERNAL, one that is too long OUT_OF_RANGE, a deadline CANCELLED. Every status that carries no `ErrorInfo` is brought
+//! INTERNAL, one that is too long `OUT_OF_RANGE`, a deadline CANCELLED. Every status that carries no `ErrorInfo` is brought
 //! into the contract's form here, whether it comes in headers or in trailers. What then is still INTERNAL is a bug, and
 //! says the request id under which the log tells more.
 

@@ -1,4 +1,4 @@
-//! WatchEvents: hints from the server's ring, filtered, with a bookmark every 15 s.
+//! `WatchEvents`: hints from the server's ring, filtered, with a bookmark every 15 s.
 
 use std::{collections::BTreeSet, time::Duration};
 

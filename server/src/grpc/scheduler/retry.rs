@@ -1,4 +1,4 @@
-//! RetryRun: a new run like one that is over.
+//! `RetryRun`: a new run like one that is over.
 
 use mainspring_proto::scheduler::v1 as wire;
 

@@ -1,4 +1,4 @@
-//! UpdateJob: the masked fields of a job, replaced; or the job, created where there is none.
+//! `UpdateJob`: the masked fields of a job, replaced; or the job, created where there is none.
 
 use mainspring_engine::{
     domain::{

@@ -62,7 +62,7 @@ enum Meaning {
     /// Nothing.
     Nothing,
     /// The worker is told that it was not understood.
-    Aside(Response),
+    Aside(Box<Response>),
 }
 
 impl Reader {
@@ -79,7 +79,7 @@ impl Reader {
                     }
                     Ok(Meaning::Nothing) => {}
                     Ok(Meaning::Aside(aside)) => {
-                        let _ = self.aside.try_send(aside);
+                        let _ = self.aside.try_send(*aside);
                     }
                     Err(refusal) => {
                         *self.shared.verdict.lock() = Some(refusal);
@@ -100,7 +100,7 @@ impl Reader {
         let now = self.api.now();
         let Some(message) = request.message else {
             let why = "this server does not know the message; it may be older than the worker".to_owned();
-            return Ok(Meaning::Aside(Response::Notice(notice("UNSUPPORTED_MESSAGE", why, None))));
+            return Ok(aside(Response::Notice(notice("UNSUPPORTED_MESSAGE", why, None))));
         };
         Ok(match message {
             Message::Hello(_) => {
@@ -133,7 +133,7 @@ impl Reader {
                 }
                 Meaning::Said(FromWorker::Result(Box::new(report)))
             }
-            Err(refusal) => Meaning::Aside(Response::ResultAck(wire::ResultAck {
+            Err(refusal) => aside(Response::ResultAck(wire::ResultAck {
                 attempt,
                 disposition: wire::ResultDisposition::Invalid.into(),
                 message: refusal.message().into(),
@@ -149,9 +149,13 @@ fn hint(attempt: Option<wire::AttemptRef>, read: Result<FromWorker, Refusal>) ->
     }
 }
 
+fn aside(response: Response) -> Meaning {
+    Meaning::Aside(Box::new(response))
+}
+
 fn not_understood(attempt: Option<&wire::AttemptRef>, refusal: &Refusal) -> Meaning {
     let key = from_worker::attempt(attempt).ok();
-    Meaning::Aside(Response::Notice(notice(refusal.reason().name(), refusal.message().into(), key)))
+    aside(Response::Notice(notice(refusal.reason().name(), refusal.message().into(), key)))
 }
 
 /// Why the stream could not be read on; none where it simply broke.

@@ -37,9 +37,7 @@ use crate::{
         worker::{AbandonReason, Held as Listed, Hello, WorkerStatus},
     },
     flow::Core,
-    ports::store::{
-        Apply, Moved, Owner, Renewal, RenewalAnswer, Report, ReportAnswer, StoreError, StoreResult, Verdict,
-    },
+    ports::store::{Apply, Owner, Renewal, RenewalAnswer, Report, ReportAnswer, StoreError, StoreResult, Verdict},
 };
 
 /// Between two tries while the store is away.
@@ -263,12 +261,13 @@ impl Task {
                     self.live.held().reporting(report.key);
                     reports.push(*report);
                 }
-                FromWorker::CancelReply(_, _) => {}
                 FromWorker::Drain(_) => {
                     self.live.leaving.store(true, Ordering::Release);
                     self.live.held().take_no_more();
                 }
-                FromWorker::Progress(..) | FromWorker::Logs(_) => {}
+                // What a worker does about a stop shows in its heartbeats and in its result, which may be on the way.
+                // Progress and logs wait elsewhere.
+                FromWorker::CancelReply(..) | FromWorker::Progress(..) | FromWorker::Logs(_) => {}
             }
         }
         if !reports.is_empty() {
@@ -411,9 +410,7 @@ impl Task {
             if compare.is_empty() {
                 return Answer::Renewed(beat, answer, Some(Vec::new()));
             }
-            let compared: StoreResult<Option<(Vec<(AttemptKey, Verdict)>, Vec<Moved>)>> =
-                core.store.reconcile(core.now(), owner, compare).await;
-            match compared {
+            match core.store.reconcile(core.now(), owner, compare).await {
                 Ok(Some((verdicts, moved))) => {
                     core.news.moved(core.now(), &moved);
                     Answer::Renewed(beat, answer, Some(verdicts))

@@ -1,0 +1,126 @@
+//! The data directory of the embedded family: rights, the lock, crashes, backups.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+
+use mainspring_engine::{domain::instant::Instant, ports::store::Views};
+use mainspring_server::adapters::sql::{OpenError, OpenOptions, SqliteStore, open};
+use mainspring_tests::conformance::world::World;
+
+async fn at(path: &Path) -> Arc<SqliteStore> {
+    open(OpenOptions::new(path)).await.unwrap()
+}
+
+fn world(store: &Arc<SqliteStore>) -> World {
+    World::over(Arc::clone(store) as _, Instant::from_micros(1_800_000_000_000_000), Box::new(()))
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn only_the_owner_may_read_the_files() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("deep/data");
+    let store = at(&data).await;
+    world(&store).submit_one().await;
+    assert_eq!(mode(&data), 0o700);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&data).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+        names.push(path.file_name().unwrap().to_string_lossy().into_owned());
+    }
+    names.sort();
+    for name in ["logs.db", "mainspring.db", "mainspring.db-shm", "mainspring.db-wal", "mainspring.lock"] {
+        assert!(names.iter().any(|there| there == name), "{name} among {names:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_server_is_refused_until_the_first_is_gone() {
+    let home = tempfile::tempdir().unwrap();
+    let store = at(home.path()).await;
+    let refused = open(OpenOptions::new(home.path())).await.unwrap_err();
+    assert!(matches!(refused, OpenError::Locked { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("another server uses"), "{refused}");
+    store.close().await;
+    drop(store);
+    at(home.path()).await;
+}
+
+#[tokio::test]
+async fn a_path_that_cannot_be_a_directory_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let refused = open(OpenOptions::new(file.join("data"))).await.unwrap_err();
+    assert!(matches!(refused, OpenError::Files { .. }), "{refused:?}");
+    let refused = open(OpenOptions::new(&file)).await.unwrap_err();
+    assert!(refused.to_string().contains("choose another data directory"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("mainspring.db"), "this is no database, but it is long enough to be read as one")
+        .unwrap();
+    let refused = open(OpenOptions::new(home.path())).await.unwrap_err();
+    assert!(matches!(refused, OpenError::Database { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("restore a backup"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_the_end_of_the_process() {
+    let home = tempfile::tempdir().unwrap();
+    let store = at(&home.path().join("data")).await;
+    let w = world(&store);
+    let owner = w.connect().await;
+    let key = w.leased(owner).await;
+    // What the disk holds now is what a process that is killed now leaves behind.
+    let left = home.path().join("left");
+    fs::create_dir(&left).unwrap();
+    for name in ["mainspring.db", "mainspring.db-wal"] {
+        fs::copy(home.path().join("data").join(name), left.join(name)).unwrap();
+    }
+    let found = at(&left).await;
+    let run = found.run(&w.scope, key.run).await.unwrap().unwrap();
+    assert_eq!((run.life.open, run.life.worker), (Some(1), Some(owner.worker)));
+}
+
+#[tokio::test]
+async fn a_store_opens_again_where_it_was() {
+    let home = tempfile::tempdir().unwrap();
+    let store = at(home.path()).await;
+    let run = world(&store).submit_one().await.run;
+    store.close().await;
+    drop(store);
+    let again = at(home.path()).await;
+    let w = world(&again);
+    assert!(again.run(&w.scope, run).await.unwrap().is_some());
+    // Numbers of lanes are read, not given out again.
+    let owner = w.connect().await;
+    w.leased(owner).await;
+}
+
+#[tokio::test]
+async fn a_backup_is_a_database_of_one_moment() {
+    let home = tempfile::tempdir().unwrap();
+    let store = at(&home.path().join("data")).await;
+    let w = world(&store);
+    let run = w.submit_one().await.run;
+    let copy = home.path().join("restored");
+    fs::create_dir(&copy).unwrap();
+    let path = copy.join("mainspring.db");
+    let size = store.backup(&path).await.unwrap().unwrap();
+    assert_eq!((size, mode(&path)), (fs::metadata(&path).unwrap().len(), 0o600));
+    let later = w.submit_one().await.run;
+    let restored = at(&copy).await;
+    assert!(restored.run(&w.scope, run).await.unwrap().is_some());
+    assert!(restored.run(&w.scope, later).await.unwrap().is_none());
+    let before = fs::read(&path).unwrap().len();
+    assert!(store.backup(&path).await.is_err(), "an existing file is never written over");
+    assert_eq!(fs::read(&path).unwrap().len(), before);
+    let nowhere = home.path().join("no/such/directory.db");
+    assert!(store.backup(&nowhere).await.is_err());
+}
