@@ -1,5 +1,7 @@
 //! The services over a real socket: what a client sees of the whole way, layers, engine and store included.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
+
 #[path = "socket/server.rs"]
 mod server;
 
