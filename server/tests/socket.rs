@@ -1,6 +1,6 @@
 //! The services over a real socket: what a client sees of the whole way, layers, engine and store included.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
 
 #[path = "socket/server.rs"]
 mod server;

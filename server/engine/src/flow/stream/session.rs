@@ -37,9 +37,7 @@ use crate::{
         worker::{AbandonReason, Held as Listed, Hello, WorkerStatus},
     },
     flow::Core,
-    ports::store::{
-        Apply, Moved, Owner, Renewal, RenewalAnswer, Report, ReportAnswer, StoreError, StoreResult, Verdict,
-    },
+    ports::store::{Apply, Owner, Renewal, RenewalAnswer, Report, ReportAnswer, StoreError, StoreResult, Verdict},
 };
 
 /// Between two tries while the store is away.

@@ -1,0 +1,278 @@
+//! What can go wrong, one thing at a time, each with the rule that must find it.
+
+use std::{future::Future, pin::Pin};
+
+use serde_json::json;
+
+use crate::world::{
+    BEGIN, FAILED_ONCE, HEALED, LOST_ONCE, SECONDS, SUBMISSIONS, World, at, blob, fired, id, submission, worker,
+};
+
+type Applied<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+pub(crate) struct Corruption {
+    pub(crate) name: &'static str,
+    /// The rule that is there for it.
+    pub(crate) rule: &'static str,
+    /// The word of the promise.
+    pub(crate) word: &'static str,
+    pub(crate) apply: for<'a> fn(&'a mut World, u64) -> Applied<'a>,
+}
+
+/// One entry of the list; `$n` is a number drawn from the seed.
+macro_rules! corruption {
+    ($name:literal, $word:literal, $rule:literal, |$world:ident, $n:ident| $body:expr) => {
+        Corruption { name: $name, rule: $rule, word: $word, apply: |$world, $n| Box::pin(async move { $body }) }
+    };
+}
+
+/// A submission without a story of its own.
+fn plain(seed: u64) -> String {
+    let others: Vec<_> = (0..SUBMISSIONS).filter(|number| ![FAILED_ONCE, LOST_ONCE].contains(number)).collect();
+    submission(others[draw(seed, others.len())])
+}
+
+/// A second at which both jobs fired, in the first range of their ledgers.
+fn second(seed: u64) -> i64 {
+    [5, 10][draw(seed, 2)]
+}
+
+fn draw(seed: u64, below: usize) -> usize {
+    (seed.wrapping_mul(6_364_136_223_846_793_005).rotate_left(17) % below as u64) as usize
+}
+
+fn instant(second: i64) -> i64 {
+    BEGIN + second * 1_000_000
+}
+
+/// A copy of a run under another id.
+fn copy_of(run: &str) -> String {
+    let (run, copy) = (blob(run), blob(&id(7, 1)));
+    format!(
+        "CREATE TEMP TABLE copy AS SELECT * FROM run WHERE id = {run}; UPDATE copy SET id = {copy}; \
+         INSERT INTO run SELECT * FROM copy"
+    )
+}
+
+pub(crate) const CORRUPTIONS: &[Corruption] = &[
+    corruption!(
+        "the row of an acknowledged submission is gone",
+        "lost",
+        "an acknowledged submission has its row",
+        |w, n| {
+            w.sql_unseen(&format!("DELETE FROM run WHERE id = {}", blob(&plain(n)))).await;
+        }
+    ),
+    corruption!("it has another request's row", "lost", "an acknowledged submission has its row", |w, n| {
+        w.sql_unseen(&format!("UPDATE run SET request_id = 'another' WHERE id = {}", blob(&plain(n)))).await;
+    }),
+    corruption!(
+        "a request that was never stored was acknowledged",
+        "lost",
+        "an acknowledged submission has its row",
+        |w, n| {
+            w.note(
+                "client.jsonl",
+                json!({"e": "ACKED", "t": at(9, n), "request": format!("ghost-{n}"), "run": id(8, 1)}),
+            );
+        }
+    ),
+    corruption!("a row is deleted", "lost", "no row was deleted", |w, n| {
+        w.sql(&format!("DELETE FROM run WHERE id = {}", blob(&plain(n)))).await;
+    }),
+    corruption!("a job is gone", "lost", "an acknowledged job has its row and its schedule", |w, n| {
+        let job = blob(&id(5, i64::from(n % 2 == 0)));
+        w.sql(&format!("DELETE FROM schedule WHERE job_uid = {job}; DELETE FROM job WHERE uid = {job}")).await;
+    }),
+    corruption!("a range of the ledger is gone", "lost", "a due instant has a fate", |w, n| {
+        let job = blob(&id(5, i64::from(n % 2 == 0)));
+        w.sql(&format!("DELETE FROM ledger WHERE job_uid = {job} AND fate = 4")).await;
+    }),
+    corruption!("a range begins too late", "lost", "a due instant has a fate", |w, n| {
+        let from = instant(1 + second(n));
+        w.sql(&format!("UPDATE ledger SET first_time = {from} WHERE first_time = {}", instant(1))).await;
+    }),
+    corruption!("a range holds fewer fates than instants", "lost", "a due instant has a fate", |w, n| {
+        w.sql(&format!("UPDATE schedule SET open_count = open_count - {n} WHERE open_count > 5")).await;
+    }),
+    corruption!("the cursor runs ahead of the fates", "lost", "a due instant has a fate", |w, n| {
+        w.sql(&format!("UPDATE schedule SET cursor_time = cursor_time + {}", (4 + n) * 1_000_000)).await;
+    }),
+    corruption!("the run of an instant is gone", "lost", "an instant that fired has its run", |w, n| {
+        w.sql_unseen(&format!("DELETE FROM run WHERE id = {}", blob(&fired(0, second(n))))).await;
+    }),
+    corruption!("an instant has two runs", "doubled", "an instant became one run", |w, n| {
+        w.sql(&format!("DROP INDEX run_instant; {}", copy_of(&fired(1, second(n))))).await;
+    }),
+    corruption!("a request has two runs", "doubled", "a request became one run", |w, n| {
+        w.sql(&copy_of(&plain(n))).await;
+    }),
+    corruption!(
+        "a request is answered twice, differently",
+        "doubled",
+        "a request was answered with one run",
+        |w, n| {
+            let run = plain(n);
+            let request = w.line("ACKED", &run)["request"].clone();
+            w.note(
+                "client.jsonl",
+                json!({"e": "ACKED", "t": at(9, 0), "request": request, "run": submission(LOST_ONCE)}),
+            );
+        }
+    ),
+    corruption!("two ranges overlap", "doubled", "an instant has one fate", |w, n| {
+        let to = instant(20 + i64::from(n as u32));
+        w.sql(&format!(
+            "UPDATE ledger SET last_time = {to}, count = count + {n} WHERE last_time = {} AND fate = 1",
+            instant(20)
+        ))
+        .await;
+    }),
+    corruption!("a range holds more fates than instants", "doubled", "an instant has one fate", |w, n| {
+        w.sql(&format!("UPDATE ledger SET count = count + {n} WHERE fate = 4")).await;
+    }),
+    corruption!(
+        "an instant that was passed over has a run",
+        "doubled",
+        "a run of a schedule has an instant that fired",
+        |w, n| {
+            let fate = [4, 5, 6][draw(n, 3)];
+            w.sql(&format!("UPDATE ledger SET fate = {fate} WHERE first_time = {}", instant(1))).await;
+        }
+    ),
+    corruption!(
+        "a run has an instant between two seconds",
+        "doubled",
+        "a run of a schedule has an instant that fired",
+        |w, n| {
+            let run = blob(&fired(0, second(n)));
+            w.sql_unseen(&format!("UPDATE run SET nominal_time = nominal_time + 500000 WHERE id = {run}")).await;
+        }
+    ),
+    corruption!("a terminal row changes", "doubled", "a terminal row never changed", |w, n| {
+        let state = [7, 8, 9][draw(n, 3)];
+        w.sql(&format!("UPDATE run SET state = {state} WHERE id = {}", blob(&fired(0, second(n))))).await;
+    }),
+    corruption!("a terminal row changes and changes back", "doubled", "a terminal row never changed", |w, n| {
+        let run = blob(&plain(n));
+        w.sql(&format!("UPDATE run SET reason = 'X' WHERE id = {run}; UPDATE run SET reason = NULL WHERE id = {run}"))
+            .await;
+    }),
+    corruption!(
+        "an acknowledged success became a failure",
+        "doubled",
+        "an acknowledged success is the end of its run",
+        |w, n| {
+            w.sql_unseen(&format!("UPDATE run SET state = 7 WHERE id = {}", blob(&plain(n)))).await;
+        }
+    ),
+    corruption!("another attempt decided", "doubled", "an acknowledged success is the end of its run", |w, _n| {
+        w.sql_unseen(&format!("UPDATE run SET decided_token = 1 WHERE id = {}", blob(&submission(LOST_ONCE)))).await;
+    }),
+    corruption!(
+        "a start after the acknowledged end",
+        "after_ack",
+        "no start after the acknowledged end of the run",
+        |w, n| {
+            let run = plain(n);
+            let ack = w.line("ACK", &run)["t"].as_u64().unwrap();
+            w.line("START", &run)["t"] = json!(ack + n);
+        }
+    ),
+    corruption!(
+        "a start of an attempt after the one that decided",
+        "after_ack",
+        "no start with a later number than the deciding attempt's",
+        |w, n| {
+            let run = plain(n);
+            w.note_of("a", json!({"e": "START", "t": at(0, n), "worker": worker("a"), "run": run, "attempt": 2}));
+        }
+    ),
+    corruption!("a run still waits", "stuck", "every run is over", |w, n| {
+        let run = blob(&plain(n));
+        w.sql_unseen(&format!("UPDATE run SET state = 2, end_time = NULL, ready_lane = 1 WHERE id = {run}")).await;
+    }),
+    corruption!("a run still runs", "stuck", "every run is over", |w, n| {
+        let run = blob(&fired(1, second(n)));
+        let set = "state = 4, end_time = NULL, open_token = attempt, worker_id = x'00'";
+        w.sql_unseen(&format!("UPDATE run SET {set} WHERE id = {run}")).await;
+    }),
+    corruption!("a run was over late", "stuck", "every run was over in time after the last fault", |w, n| {
+        let end = instant(HEALED + 6) + i64::from(n as u32);
+        w.sql_unseen(&format!("UPDATE run SET end_time = {end} WHERE id = {}", blob(&plain(n)))).await;
+    }),
+    corruption!("a schedule fell behind", "stuck", "every schedule was evaluated past the last fault", |w, n| {
+        let cursor = instant(HEALED - 1 - i64::from(n as u32));
+        w.sql(&format!("UPDATE schedule SET cursor_time = {cursor}")).await;
+    }),
+    corruption!("a token leaps", "broken", "a token grew by one or not at all", |w, n| {
+        let run = blob(&plain(n));
+        w.sql(&format!("UPDATE run SET attempt = attempt + 2 WHERE id = {run}; UPDATE run SET attempt = attempt - 2 WHERE id = {run}")).await;
+    }),
+    corruption!(
+        "a token is lower than what was started",
+        "broken",
+        "a started or ended attempt has a number its row has reached",
+        |w, n| {
+            let run = blob(&submission([FAILED_ONCE, LOST_ONCE][draw(n, 2)]));
+            w.sql_unseen(&format!("UPDATE run SET attempt = 1, decided_token = 1 WHERE id = {run}")).await;
+        }
+    ),
+    corruption!("one attempt starts at two workers", "broken", "an attempt started once, at one worker", |w, n| {
+        let (run, t) = (plain(n), at(0, 1));
+        w.note_of("a", json!({"e": "START", "t": t, "worker": worker("a"), "run": run, "attempt": 1}));
+    }),
+    corruption!(
+        "the end of an attempt was not kept",
+        "broken",
+        "the ends of attempts add up to the counters of their run",
+        |w, n| {
+            let run = blob(&submission([FAILED_ONCE, LOST_ONCE][draw(n, 2)]));
+            w.sql(&format!("DELETE FROM attempt_end WHERE run_id = {run}")).await;
+        }
+    ),
+    corruption!(
+        "a loss is charged as a failure",
+        "broken",
+        "the ends of attempts add up to the counters of their run",
+        |w, _n| {
+            w.sql("UPDATE attempt_end SET state = 4 WHERE state = 7").await;
+        }
+    ),
+    corruption!(
+        "more failures than the policy allows",
+        "broken",
+        "a submission's failures and losses are within its policy",
+        |w, n| {
+            let column = ["failures", "losses"][draw(n, 2)];
+            w.sql_unseen(&format!("UPDATE run SET {column} = 4 WHERE id = {}", blob(&plain(n)))).await;
+        }
+    ),
+    corruption!(
+        "a worker runs more than it has slots",
+        "broken",
+        "a worker ran no more at once than it has slots",
+        |w, n| {
+            for number in 0..9 {
+                let run = id(6, number);
+                w.note_of(
+                    "a",
+                    json!({"e": "START", "t": at(SECONDS, n), "worker": worker("a"), "run": run, "attempt": 1}),
+                );
+            }
+        }
+    ),
+    corruption!(
+        "a killed worker's run waits too long",
+        "broken",
+        "a killed worker's run started elsewhere within a lease and the grace",
+        |w, n| {
+            let run = submission(LOST_ONCE);
+            for (_, line) in &mut w.lines {
+                if line["run"] == run.as_str() && line["attempt"] == 2 {
+                    line["t"] = json!(line["t"].as_u64().unwrap() + (2 + n) * 1_000_000_000);
+                }
+            }
+        }
+    ),
+];
