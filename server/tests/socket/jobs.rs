@@ -174,3 +174,54 @@ async fn queues_are_paused_with_a_note() {
     let resume = wire::ResumeQueueRequest { queue: "slow".into(), ..Default::default() };
     assert!(!client.resume_queue(resume).await.unwrap().into_inner().queue.unwrap().paused);
 }
+
+#[tokio::test]
+async fn the_ledger_tells_every_instant() {
+    let server = Server::start().await;
+    let every = wire::Interval { every: Some(prost_types::Duration { seconds: 1, nanos: 0 }), phase: None };
+    let rule = Some(wire::schedule::Rule::Interval(every));
+    let ticking = wire::Job {
+        schedules: vec![wire::Schedule { rule, ..wire::Schedule::default() }],
+        overlap: wire::Overlap::Allow.into(),
+        ..job("ticking")
+    };
+    let create = wire::CreateJobRequest { job: Some(ticking), ..wire::CreateJobRequest::default() };
+    let mut client = server.scheduler();
+    client.create_job(create).await.unwrap();
+    let mut watcher = client
+        .watch_events(wire::WatchEventsRequest { job: "ticking".into(), ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
+    for _ in 0..2 {
+        let event = watcher.message().await.unwrap().unwrap().event.unwrap();
+        assert_eq!(event.topic(), wire::EventTopic::Runs, "{event:?}");
+    }
+    let mut request = wire::ListInstantsRequest { job: "ticking".into(), page_size: 1, ..Default::default() };
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let page = client.list_instants(request.clone()).await.unwrap().into_inner();
+        seen.extend(page.instants);
+        request.page_token = page.next_page_token;
+    }
+    assert!(seen.iter().all(|instant| instant.fate() == wire::Fate::Fired && !instant.run_id.is_empty()), "{seen:?}");
+    assert_eq!(seen[1].nominal_time.unwrap().seconds - seen[0].nominal_time.unwrap().seconds, 1);
+}
+
+#[tokio::test]
+async fn the_server_tells_of_itself_and_copies_its_database() {
+    let server = Server::start().await;
+    server.scheduler().create_job(create("nightly")).await.unwrap();
+    let mut admin = wire::admin_service_client::AdminServiceClient::new(server.as_caller(Some(server.key())));
+    let info = admin.get_server_info(wire::GetServerInfoRequest {}).await.unwrap().into_inner();
+    assert_eq!((info.mode(), info.limits.unwrap().max_page_size), (wire::ServerMode::Embedded, 1_000));
+    let stats = admin.get_stats(wire::GetStatsRequest::default()).await.unwrap().into_inner();
+    assert_eq!((stats.jobs, stats.queued), (1, 0));
+    let copies = tempfile::tempdir().unwrap();
+    let path = copies.path().join("copy.db").to_str().unwrap().to_owned();
+    let backup = wire::BackupDatabaseRequest { path };
+    assert!(admin.backup_database(backup.clone()).await.unwrap().into_inner().size_bytes > 0);
+    assert_eq!(reason(&admin.backup_database(backup).await.unwrap_err()), "BACKUP_FILE_EXISTS");
+    let relative = wire::BackupDatabaseRequest { path: "copy.db".into() };
+    assert_eq!(reason(&admin.backup_database(relative).await.unwrap_err()), "FIELD_INVALID");
+}

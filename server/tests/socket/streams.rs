@@ -245,6 +245,56 @@ async fn a_revoked_key_ends_its_streams() {
 }
 
 #[tokio::test]
+async fn what_a_worker_is_and_did_is_listed() {
+    let server = Server::start().await;
+    let mut worker = welcomed(&server).await;
+    let run_id = submit(&server, b"x").await;
+    let dispatch = dispatched(&mut worker).await;
+    worker.say(result(&dispatch, None)).await;
+    acked(&mut worker).await;
+
+    let attempts = api::ListAttemptsRequest { run_id, ..Default::default() };
+    let attempts = server.scheduler().list_attempts(attempts).await.unwrap().into_inner().attempts;
+    assert_eq!((attempts.len(), attempts[0].state()), (1, api::AttemptState::Succeeded));
+    let mut queues = server.queues();
+    let types = queues.list_job_types(api::ListJobTypesRequest::default()).await.unwrap().into_inner().job_types;
+    assert_eq!((types.len(), types[0].job_type.as_str(), types[0].connected_workers), (1, "echo", 1));
+    let workers = queues.list_workers(api::ListWorkersRequest::default()).await.unwrap().into_inner().workers;
+    assert_eq!((workers[0].name.as_str(), workers[0].capacity[0].max_in_flight), ("by hand", 4));
+    let worker_id = workers[0].worker_id.clone();
+    let drain = api::DrainWorkerRequest { worker_id: worker_id.clone(), terminate: true, ..Default::default() };
+    let drained = queues.drain_worker(drain).await.unwrap().into_inner().worker.unwrap();
+    assert_eq!((drained.worker_id, drained.state), (worker_id, api::WorkerStatus::Draining.into()));
+    let Hear::Drain(drain) = worker.heard().await else { panic!("no drain") };
+    assert_eq!(drain.mode(), wire::ServerDrainMode::Terminate);
+    let nobody = api::GetWorkerRequest { worker_id: uuid::Uuid::now_v7().to_string(), ..Default::default() };
+    assert_eq!(reason(&queues.get_worker(nobody).await.unwrap_err()), "WORKER_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_result_may_come_by_itself() {
+    let server = Server::start().await;
+    let mut worker = welcomed(&server).await;
+    let run_id = submit(&server, b"x").await;
+    let dispatch = dispatched(&mut worker).await;
+    let Say::Result(result) = result(&dispatch, None) else { panic!("not a result") };
+    let report = wire::ReportAttemptResultRequest { namespace: String::new(), result: Some(result) };
+    let mut unary = server.worker(Some(server.key()));
+    let other = wire::ReportAttemptResultRequest { namespace: "other".into(), ..report.clone() };
+    for (report, expected) in [
+        (other, wire::ResultDisposition::Fenced),
+        (report.clone(), wire::ResultDisposition::Applied),
+        (report, wire::ResultDisposition::Duplicate),
+    ] {
+        let ack = unary.report_attempt_result(report).await.unwrap().into_inner().ack.unwrap();
+        assert_eq!(ack.disposition(), expected);
+    }
+    assert_eq!(waited(&server, &run_id).await.state(), RunState::Succeeded);
+    let empty = unary.report_attempt_result(wire::ReportAttemptResultRequest::default()).await.unwrap_err();
+    assert_eq!(reason(&empty), "FIELD_INVALID");
+}
+
+#[tokio::test]
 async fn watchers_hear_what_they_asked_for() {
     let server = Server::start().await;
     let mut watcher = server
