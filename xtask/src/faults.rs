@@ -1,7 +1,7 @@
 //! `cargo xtask faults`: builds the fault suite and hands it the arguments.
 //!
 //! The suite starts real servers and workers, kills them by a seed and lets `mainspring-check` judge what is left. It
-//! finds both programs beside itself, so both are built with it.
+//! finds these programs beside itself, so all are built with it.
 
 use std::process::ExitCode;
 
@@ -56,7 +56,7 @@ fn suite(args: &[&str]) -> Result<Option<u8>> {
     if !exists()? {
         return Ok(None);
     }
-    if !build(&[SUITE, "mainspring", "mainspring-check"]).status()?.success() {
+    if !build(&[SUITE, "mainspring", "mainspring-check", "mainspring-test-worker"]).status()?.success() {
         bail!("{SUITE} does not compile");
     }
     let status = command(shell::built(SUITE)?, args).status().with_context(|| format!("cannot run {SUITE}"))?;

@@ -30,7 +30,6 @@ pub(super) async fn play(scene: &mut Scene, options: &Options) -> Result<u8> {
     let load = Load::start(scene.client.clone(), scene.diary.clone(), rate, seed, Mix::Everything);
     host::pass_time(Duration::from_secs(1), "the load is to be under way before anything breaks").await;
     break_things(scene, &plan::kills(seed, kills, WORKERS, lease + REDISPATCH_GRACE), &load.counts).await?;
-    host::pass_time(lease + REDISPATCH_GRACE, "the last killed worker's runs may take this long").await;
 
     let (backlog, allowed) = scene.allowed(rate).await?;
     let healed = scene.heal(allowed).await?;
