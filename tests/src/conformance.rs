@@ -1,12 +1,15 @@
-//! The contract of the store, one test per sentence that can break.
+//! The contracts of the ports, one test per sentence that can break.
 //!
-//! The traits in `mainspring_engine::ports::store` say what a store promises; these functions hold every family to it.
+//! [`broker`], [`signals`] and [`clock`] are called by name. The rest is the store's: the traits in
+//! `mainspring_engine::ports::store` say what a store promises; these functions hold every family to it.
 //! Each takes a [`World`](world::World) with an empty store and a time that passes only when the test says so, and knows
 //! nothing of the family behind it. A family runs all of them with [`conformance!`](crate::conformance).
 //!
 //! Names that begin with `v01_` or `f01_` are the traces of the verified rules (`docs/architecture.md`, "Leases").
 
+pub mod broker;
 pub mod catalog;
+pub mod clock;
 pub mod edits;
 pub mod expiry;
 pub mod firing;
@@ -19,6 +22,7 @@ pub mod property;
 pub mod queues;
 pub mod release;
 pub mod retention;
+pub mod signals;
 pub mod submit;
 pub mod timers;
 pub mod views;

@@ -1,5 +1,6 @@
 //! `permissions.md`: what each permission allows, and who may call each rpc.
 
+use mainspring_server::auth::roles::ROLES;
 use std::fmt::Write as _;
 
 use mainspring_proto::permissions::{PERMISSIONS, Rule, rule};
@@ -8,10 +9,6 @@ use crate::{
     contract::{Contract, Rpc},
     markdown::{head, table},
 };
-
-/// The roles that exist from the start, with their permissions. **The one place to fill in**: becomes the server's own
-/// table of roles as soon as there is one, and each role becomes a column of both tables below.
-const ROLES: &[(&str, &[&str])] = &[];
 
 const LEAD: &str = "\
 Everything is refused unless it is allowed here. Each rpc names its rule in the contract, in its `permission` option; an
