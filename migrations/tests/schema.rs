@@ -3,6 +3,8 @@
 //! A migration that was released is never edited; after adding one, look at the difference and accept it with
 //! `INSTA_UPDATE=always cargo test -p mainspring-migrations`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
+
 use mainspring_migrations::{LogsMigrator, Migrator, known};
 use sea_orm_migration::{
     MigratorTrait,

@@ -118,8 +118,8 @@ pub(crate) enum Denied {
     #[error("the credential is not one of this server's")]
     Invalid,
     /// It was good, and has ended.
-    #[error("the credential ended at {0}")]
-    Expired(Instant),
+    #[error("the credential has ended; sign in again")]
+    Expired(Option<Instant>),
     /// It was good, and was taken back.
     #[error("the credential was revoked")]
     Revoked,
@@ -132,7 +132,7 @@ impl From<TokenError> for Denied {
     fn from(error: TokenError) -> Self {
         match error {
             TokenError::Invalid => Self::Invalid,
-            TokenError::Expired(at) => Self::Expired(at),
+            TokenError::Expired(at) => Self::Expired(Some(at)),
         }
     }
 }
@@ -196,7 +196,7 @@ impl Auth {
             return Err(Denied::Revoked);
         }
         if session.expire_time <= self.now() {
-            return Err(Denied::Expired(session.expire_time));
+            return Err(Denied::Expired(Some(session.expire_time)));
         }
         Ok(())
     }

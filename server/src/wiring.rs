@@ -17,6 +17,7 @@ use mainspring_engine::{
     ports::{clock::SharedClock, store::SharedStore},
     tasks::Tasks,
 };
+use parking_lot::Mutex;
 use secrecy::SecretString;
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -88,7 +89,9 @@ pub struct Running {
     one_time_root_password: Option<SecretString>,
     dev_api_key: Option<SecretString>,
     store: Arc<SqliteStore>,
-    api: Api,
+    tasks: Tasks,
+    /// Let go of at the end: what the engine was given before is finished once nobody can give it more.
+    api: Mutex<Option<Api>>,
     health: Health,
     /// Connections close.
     close: CancellationToken,
@@ -125,12 +128,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         one_time_root_password,
         dev_api_key,
         store,
-        api,
+        tasks,
+        api: Mutex::new(None),
         health: Health::new(),
         close: CancellationToken::new(),
         over: CancellationToken::new(),
     };
-    running.serve(listeners, config.dev).await?;
+    running.serve(api, listeners, config.dev).await?;
     Ok(running)
 }
 
@@ -161,13 +165,18 @@ fn parts(config: &Config, store: SharedStore, clock: SharedClock, tasks: Tasks) 
 }
 
 impl Running {
-    async fn serve(&self, listeners: Vec<(TcpListener, SocketAddr)>, open_reflection: bool) -> Result<(), StartError> {
+    async fn serve(
+        &self,
+        api: Api,
+        listeners: Vec<(TcpListener, SocketAddr)>,
+        open_reflection: bool,
+    ) -> Result<(), StartError> {
         for (listener, address) in listeners {
-            let serving = grpc::serve(listener, &self.api, &self.health, open_reflection, self.close.clone())
+            let serving = grpc::serve(listener, &api, &self.health, open_reflection, self.close.clone())
                 .await
                 .map_err(|error| StartError::Reflection(error.to_string()))?;
             let hard = self.over.clone();
-            self.api.engine.tasks().spawn("serve", async move {
+            self.tasks.spawn("serve", async move {
                 tokio::select! {
                     end = serving => if let Err(error) = end {
                         tracing::error!(%error, %address, "serving ended");
@@ -177,6 +186,7 @@ impl Running {
             });
             tracing::info!(%address, "listening");
         }
+        *self.api.lock() = Some(api);
         self.health.serving().await;
         Ok(())
     }
@@ -205,23 +215,24 @@ impl Running {
     pub async fn stopped(&self) {
         tokio::select! {
             () = self.over.cancelled() => {}
-            () = self.api.engine.tasks().broken() => {}
+            () = self.tasks.broken() => {}
         }
     }
 
     /// Ends the server: it is reported as not serving, workers are asked to leave and get until `deadline`, streams end,
-    /// connections close, everything that was begun is finished.
+    /// connections close, everything that was begun is finished. Calling it again does nothing.
     pub async fn shutdown(&self, deadline: Duration) {
-        let tasks = self.api.engine.tasks();
+        let Some(api) = self.api.lock().take() else { return };
         self.health.draining().await;
-        self.api.draining.cancel();
+        api.draining.cancel();
         // The engine ends the sessions itself; the bound is for a broken one.
-        if timeout(deadline + CLOSE, self.api.engine.drain(deadline)).await.is_err() {
+        if timeout(deadline + CLOSE, api.engine.drain(deadline)).await.is_err() {
             tracing::warn!("sessions did not end in time");
         }
         self.close.cancel();
-        tasks.stop();
-        if timeout(CLOSE, tasks.ended()).await.is_err() {
+        self.tasks.stop();
+        drop(api);
+        if timeout(CLOSE, self.tasks.ended()).await.is_err() {
             tracing::warn!("connections or tasks did not end in time");
         }
         self.over.cancel();

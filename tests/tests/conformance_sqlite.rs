@@ -1,5 +1,7 @@
 //! The store's contract on a real SQLite in a directory of its own.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
+
 use async_trait::async_trait;
 use mainspring_engine::domain::rules::LeaseRules;
 use mainspring_server::adapters::sql::{OpenOptions, open};

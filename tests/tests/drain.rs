@@ -1,5 +1,7 @@
 //! SIGTERM: a server with streams ends within its deadline, and neither its going nor a worker's costs anything.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
+
 use std::time::Duration;
 
 use mainspring_proto::scheduler::v1::{EventTopic, RunState};

@@ -1,5 +1,7 @@
 //! SIGKILL of the server: what it acknowledged is there, what ran goes on, nothing fires twice.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
+
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};

@@ -1,5 +1,7 @@
 //! SIGKILL of a worker: its runs start elsewhere within one lease and two seconds, and it costs them no retry.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
+
 use std::time::Duration;
 
 use mainspring_proto::{

@@ -3,6 +3,8 @@
 //! The trap is in HTTP/2, not in SQL: a reader that stops reading small frames has its connection killed after about two
 //! thousand of them. So the reader of a stream must never wait for the database.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
+
 use std::time::Duration;
 
 use mainspring_proto::{

@@ -1,5 +1,7 @@
 //! The data directory of the embedded family: rights, the lock, crashes, backups.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
+
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use mainspring_engine::{domain::instant::Instant, ports::store::Views};

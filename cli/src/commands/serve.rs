@@ -21,7 +21,6 @@ use crate::{
 #[command(before_help = examples![
     "mainspring serve",
     "mainspring serve --data /var/lib/mainspring --listen 127.0.0.1:7420",
-    "MAINSPRING_DATABASE__SYNCHRONOUS=normal mainspring serve",
 ])]
 pub(crate) struct ServeArgs {
     /// Folder of the database [env: MAINSPRING_DATABASE__DATA] [default: mainspring-data]

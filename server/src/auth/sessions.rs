@@ -116,7 +116,7 @@ impl Auth {
             }
             RefreshAnswer::Unknown => return Err(Denied::Invalid.into()),
             RefreshAnswer::Over { revoked: true } => return Err(Denied::Revoked.into()),
-            RefreshAnswer::Over { revoked: false } => return Err(Denied::Expired(now).into()),
+            RefreshAnswer::Over { revoked: false } => return Err(Denied::Expired(None).into()),
         };
         let (access_token, lifetime) =
             self.access_token(&session.user, &session.id, session.expire_time).map_err(RefreshError::Bug)?;

@@ -140,6 +140,39 @@ reasons! {
         "A bug. Please report it with the request id.";
 }
 
+impl Reason {
+    /// `docs/reference/errors.md`, in full. A test holds the page to it.
+    pub fn page() -> String {
+        let mut page = String::from(
+            "<!-- @generated from `Reason` in server/src/grpc/status.rs by its test: edits here are overwritten. -->\n\n\
+             # Errors\n\n\
+             A call that is refused ends with a canonical gRPC code and, as its first detail, `google.rpc.ErrorInfo` with the\n\
+             domain `mainspring.dev` and one of these reasons. `BadRequest` lists every bad field, `RetryInfo` says when to try\n\
+             again, `ResourceInfo` and `PreconditionFailure` what it is about. Programs decide by the reason, never by the\n\
+             message. Every answer carries `x-request-id`: the caller's own, or one that the server made.\n\n\
+             Failures of user code are data (`Run.failure`), not errors of a call.\n\n\
+             | reason | code | what it means and what to do |\n| --- | --- | --- |\n",
+        );
+        for reason in Self::ALL {
+            let code = shouted(reason.code());
+            page.push_str(&format!("| `{reason}` | `{code}` | {} |\n", reason.about()));
+        }
+        page
+    }
+}
+
+/// `INVALID_ARGUMENT` for [`Code::InvalidArgument`].
+fn shouted(code: Code) -> String {
+    let mut name = String::new();
+    for c in format!("{code:?}").chars() {
+        if c.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_uppercase());
+    }
+    name
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -365,6 +398,16 @@ mod tests {
             assert!(reason.about().ends_with('.'), "{reason}");
             assert!(reason.name().chars().all(|c| c.is_ascii_uppercase() || c == '_'), "{reason}");
             assert!(reason.code() != Code::Ok && reason.code() != Code::Unknown, "{reason}");
+        }
+    }
+
+    #[test]
+    fn the_page_of_errors_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/errors.md");
+        let page = Reason::page();
+        if std::fs::read_to_string(path).unwrap_or_default() != page {
+            std::fs::write(path, page).unwrap();
+            panic!("docs/reference/errors.md was out of date and is written anew: commit it");
         }
     }
 

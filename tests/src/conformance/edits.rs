@@ -78,7 +78,7 @@ pub async fn an_edit_keeps_cursor_and_open_range(mut w: World) {
     let next = every("main", 45).next_after(w.now).unwrap();
     w.now = next;
     let answers = w.fire_due(shard).await;
-    assert_eq!(answers.iter().flat_map(|answer| fired(answer)).count(), 1);
+    assert_eq!(answers.iter().flat_map(fired).count(), 1);
     let ranges = w.store.ledger(job.uid, Instant::MIN, Instant::MAX).await.unwrap();
     let told: Vec<_> = ranges.iter().map(|range| (range.range.version, range.range.fate, range.range.count)).collect();
     assert_eq!(told, [(1, Fate::Fired, 1), (2, Fate::Fired, 1)]);

@@ -112,7 +112,7 @@ pub async fn f03_a_second_schedule_is_united(mut w: World) {
     let shard = w.own().await;
     w.pass(secs(60));
     let answers = w.fire_due(shard).await;
-    assert_eq!(answers.iter().flat_map(|answer| fired(answer)).count(), 1);
+    assert_eq!(answers.iter().flat_map(fired).count(), 1);
     let mut told = fates(&w, job.uid).await;
     told.sort_unstable();
     assert_eq!(told, [(Fate::Fired, 1), (Fate::United, 1)]);

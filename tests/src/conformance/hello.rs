@@ -7,9 +7,9 @@ use mainspring_engine::{
         policy::RunPolicy,
         run::RunState,
         transition::Event,
-        worker::AbandonReason,
+        worker::{AbandonReason, Hello},
     },
-    ports::store::{HelloAnswer, NewRun, Owner, Verdict},
+    ports::store::{HelloAnswer, LeaseResult, NewRun, Owner, Verdict},
 };
 
 use super::world::{World, failure, lane_of, pointer, secs};
@@ -55,7 +55,7 @@ pub async fn expired_attempts_are_adopted(mut w: World) {
     // The pointer of the stay in the queue it was adopted out of is dead.
     let other = w.connect().await;
     let stale = pointer(&moved[0]);
-    assert!(matches!(w.lease_all(other, vec![stale]).await[0], mainspring_engine::ports::store::LeaseResult::Stale));
+    assert!(matches!(w.lease_all(other, vec![stale]).await[0], LeaseResult::Stale));
 }
 
 pub async fn moved_on_attempts_are_abandoned(mut w: World) {
@@ -160,10 +160,17 @@ pub async fn reconcile_takes_nothing_back(mut w: World) {
 }
 
 pub async fn another_namespaces_attempts_are_unknown(w: World) {
-    let owner = w.connect().await;
     let there = NewRun { lane: lane_of("other", "default", "test.job"), ..w.new_run() };
     let moved = w.submit(vec![there]).await.remove(0);
-    let key = w.lease(owner, pointer(&moved)).await.key;
+    let owner = w.connect().await;
+    let foreign = w.lease_all(owner, vec![pointer(&moved)]).await.remove(0);
+    assert!(matches!(foreign, LeaseResult::Stale), "a worker leases nothing of another namespace");
+    let theirs = Hello { namespace: "other".parse().unwrap(), ..w.hello(WorkerId::new(w.now), 1, &[]) };
+    w.say_hello(&theirs).await;
+    let key = w.lease(Owner { worker: theirs.worker, epoch: 1 }, pointer(&moved)).await.key;
     let (verdicts, _) = w.store.reconcile(w.now, owner, vec![key]).await.unwrap().unwrap();
     assert_eq!(abandoned(&verdicts[0].1), AbandonReason::UnknownAttempt);
+    // Nor does a worker move from one namespace to another.
+    let moved_over = Hello { namespace: w.scope.0.clone(), epoch: 2, ..theirs };
+    assert!(matches!(w.say_hello(&moved_over).await, HelloAnswer::Superseded));
 }

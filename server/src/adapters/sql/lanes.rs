@@ -4,10 +4,7 @@
 //! Numbers are given out in a batch of their own *before* the batch that needs them: a number that a savepoint takes back
 //! must not have been remembered.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use mainspring_engine::{
     domain::{
@@ -44,7 +41,6 @@ struct Maps {
     by_id: HashMap<i32, Arc<KnownLane>>,
     by_lane: HashMap<Lane, Arc<KnownLane>>,
     namespaces: HashMap<NamespaceName, i32>,
-    queues: HashSet<(NamespaceName, QueueName)>,
 }
 
 /// Every lane there is.
@@ -73,11 +69,6 @@ impl Lanes {
             let id = cells.next()?;
             lanes.maps.write().namespaces.insert(name(cells.next()?)?, id);
         }
-        let queues = "SELECT namespace.name, queue.name FROM queue JOIN namespace ON namespace.id = queue.namespace_id";
-        for row in query(connection, queues, Vec::new()).await? {
-            let mut cells = Cells::of(&row);
-            lanes.maps.write().queues.insert((name(cells.next()?)?, name(cells.next()?)?));
-        }
         for row in query(connection, LANES, Vec::new()).await? {
             lanes.remember(lane(&row)?);
         }
@@ -88,7 +79,6 @@ impl Lanes {
         let lane = Arc::new(lane);
         let mut maps = self.maps.write();
         maps.namespaces.insert(lane.lane.namespace.clone(), lane.namespace);
-        maps.queues.insert((lane.lane.namespace.clone(), lane.lane.queue.clone()));
         maps.by_lane.insert(lane.lane.clone(), Arc::clone(&lane));
         maps.by_id.insert(lane.id, lane);
     }

@@ -182,12 +182,18 @@ async fn lease(tx: &Tx, known: &Arc<Known>, now: Instant, batches: Vec<LeaseBatc
     let mut extras = Extras::read(tx, steps.load_with(tx, runs, EXTRAS).await?).await?;
     let mut answers = Vec::with_capacity(batches.len());
     for LeaseBatch { owner, pointers } in batches {
-        if !owned(&owner) {
+        let Some(row) = owners.get(&owner.worker).filter(|_| owned(&owner)) else {
             answers.push(LeaseAnswer::SessionGone);
             continue;
-        }
-        let results = pointers.into_iter().map(|pointer| lease_one(&mut steps, &mut extras, owner.worker, pointer));
-        answers.push(LeaseAnswer::Results(results.collect()));
+        };
+        let lease = |pointer: Pointer| match steps.run(pointer.run) {
+            Some(run) if run.lane.namespace == row.namespace => {
+                lease_one(&mut steps, &mut extras, owner.worker, pointer)
+            }
+            // Another namespace's run does not exist for this worker.
+            Some(_) | None => LeaseResult::Stale,
+        };
+        answers.push(LeaseAnswer::Results(pointers.into_iter().map(lease).collect()));
     }
     // A worker whose leases were judged over may still be alive, and this one must be judged again if it is not.
     let judged: Vec<Uuid> = owners.iter().filter(|(_, row)| row.judged == 2).map(|(id, _)| id.uuid()).collect();

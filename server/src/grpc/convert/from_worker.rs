@@ -37,6 +37,8 @@ pub(crate) const MAX_LOG_BATCH: usize = 64 * 1024;
 pub(crate) const MAX_LOG_LINE: usize = 16 * 1024;
 /// A message is at most so large where Hello does not say.
 pub(crate) const DEFAULT_MESSAGE: usize = 4 << 20;
+/// A worker that reads less could not be sent a dispatch with an empty payload.
+const SMALLEST_MESSAGE: usize = 128 << 10;
 
 /// What a Hello says to the service rather than to the engine.
 #[derive(Debug)]
@@ -276,8 +278,9 @@ impl Check {
         }
         let max_message = match max_receive_message_bytes {
             0 => DEFAULT_MESSAGE,
-            bytes => usize::try_from(bytes).unwrap_or_else(|_| {
-                self.refuse("max_receive_message_bytes", "must not be negative");
+            bytes => usize::try_from(bytes).ok().filter(|bytes| *bytes >= SMALLEST_MESSAGE).unwrap_or_else(|| {
+                let why = format!("must be at least {SMALLEST_MESSAGE}, or 0 for {DEFAULT_MESSAGE}");
+                self.refuse("max_receive_message_bytes", why);
                 DEFAULT_MESSAGE
             }),
         };

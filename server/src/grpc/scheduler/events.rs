@@ -61,13 +61,13 @@ pub(super) async fn watch(
     let (sender, stream) = mpsc::channel(STREAM_BUFFER);
     let mut standing = api.auth.stand(call.caller()?);
     let following = follow(api.clone(), wanted, watch, sender.clone());
-    let draining = api.draining.clone();
+    let drain = api.draining.clone();
     api.engine.tasks().spawn("watch-events", async move {
         let end = tokio::select! {
             end = following => end,
             () = sender.closed() => return,
             denied = standing.ended() => denied.into(),
-            () = draining.cancelled() => super::super::draining(),
+            () = drain.cancelled() => draining(),
         };
         // Nobody is left to tell where this fails.
         let _ = sender.send(Err(end.into())).await;

@@ -34,8 +34,8 @@ const CHUNK: usize = 500;
 const MAX_BYTES: usize = 1 << 20;
 /// A tail looks at least so often, whatever it is told.
 const LOOK: Duration = Duration::from_secs(2);
-/// Lines travel behind results: after the end of a run a tail waits so long for the last of them.
-const LINGER: Duration = Duration::from_secs(1);
+/// Lines travel behind results: after the end of a run a tail goes on until it was quiet for so long.
+const LINGER: Duration = Duration::from_millis(500);
 
 type Sender = mpsc::Sender<Result<wire::TailLogsResponse, Status>>;
 
@@ -91,13 +91,13 @@ pub(super) async fn tail(
     let (sender, stream) = mpsc::channel(STREAM_BUFFER);
     let tail = Tail { api: api.clone(), scope, run, after, level, sender: sender.clone() };
     let mut standing = api.auth.stand(call.caller()?);
-    let draining = api.draining.clone();
+    let drain = api.draining.clone();
     api.engine.tasks().spawn("tail-logs", async move {
         let end = tokio::select! {
             end = tail.follow() => end,
             () = sender.closed() => Ok(()),
             denied = standing.ended() => Err(denied.into()),
-            () = draining.cancelled() => Err(super::super::draining()),
+            () = drain.cancelled() => Err(draining()),
         };
         if let Err(refusal) = end {
             // Nobody is left to tell where this fails.
@@ -121,7 +121,7 @@ impl Tail {
     /// Sends every line, in order, until the run is over.
     async fn follow(mut self) -> Result<(), Refusal> {
         let mut timer = self.api.engine.clock().timer("tail-logs");
-        let mut over_since = None;
+        let mut quiet_since = self.api.now();
         loop {
             // Registered before reading, so that no line comes in between unseen.
             let mut news = self.api.engine.events().watch(None).ok();
@@ -129,15 +129,16 @@ impl Tail {
             let over = view.life.state.is_terminal();
             let sent = self.send_stored().await?;
             let now = self.api.now();
-            if over {
-                let since = *over_since.get_or_insert(now);
-                let settled =
-                    view.life.end_time.is_none_or(|end| now.since(end) >= LINGER) || now.since(since) >= LINGER;
-                if sent == 0 && settled {
-                    let last = wire::TailLogsResponse { entries: Vec::new(), run: Some(live(&self.api, view)) };
-                    let _ = self.sender.send(Ok(last)).await;
-                    return Ok(());
-                }
+            // A run that was over long before the tail began has no line under way.
+            let long_over = view.life.end_time.is_some_and(|end| now.since(end) >= LOOK);
+            if sent > 0 || !over {
+                quiet_since = now;
+            }
+            if over && (long_over || now.since(quiet_since) >= LINGER) {
+                let last = wire::TailLogsResponse { entries: Vec::new(), run: Some(live(&self.api, view)) };
+                // Nobody is left to tell where this fails.
+                let _ = self.sender.send(Ok(last)).await;
+                return Ok(());
             }
             let pause = if over { LINGER } else { LOOK };
             tokio::select! {

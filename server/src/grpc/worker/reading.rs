@@ -68,8 +68,15 @@ enum Meaning {
 impl Reader {
     /// Listens until the stream ends, or the session does.
     pub(super) async fn listen(mut self) {
+        let session = self.inbox.clone();
+        let mut over = std::pin::pin!(session.ended());
         let in_order = loop {
-            match self.requests.message().await {
+            let next = tokio::select! {
+                next = self.requests.message() => next,
+                // The client may keep its half open for ever, and with it the connection.
+                _ = &mut over => break false,
+            };
+            match next {
                 Ok(Some(message)) => match self.understand(message) {
                     Ok(Meaning::Said(said)) => {
                         // The session is over; its other half says why.

@@ -344,7 +344,7 @@ fn assert_sound(before: &Lifecycle, change: &Change, event: &Event, policy: &Run
     let leased = matches!(event, Event::Lease { .. });
     assert_eq!(after.attempt, before.attempt + i64::from(leased), "the token grows at a lease and nowhere else");
     assert!(after.open.is_none_or(|open| open == after.attempt), "only the last attempt can be open");
-    assert_eq!(after.state.is_active() && after.open.is_none(), false, "at a worker without an open attempt");
+    assert!(!(after.state.is_active() && after.open.is_none()), "at a worker without an open attempt");
     assert!(!after.state.is_terminal() || (after.open.is_none() && after.end_time.is_some()));
     let stopping = after.cancel_requested || after.stop_timeout;
     assert!(!stopping || after.state.is_active() || after.state.is_terminal(), "a stop flag while waiting: {after:?}");

@@ -23,7 +23,7 @@ use super::super::{
     SqliteStore, filter,
     insert::{INPUT, OUTPUT},
     rows::{LIFE, life, maybe, name, read_json, read_labels},
-    statement::{Cells, failed, query_in, query_one},
+    statement::{Cells, failed, query_in, query_one, single},
 };
 
 /// The columns of [`view`], in order; those of [`detail`] follow.
@@ -56,7 +56,7 @@ pub(super) async fn list(
         let sql = "run.lane_id IN (SELECT lane.id FROM lane WHERE lane.namespace_id = ?)";
         wanted = Condition::all().add(wanted).add(Expr::cust_with_values(sql, [namespace]));
     }
-    if let Some(hint) = narrow(filter) {
+    if let Some(hint) = narrow(store, filter).await? {
         wanted = Condition::all().add(wanted).add(Expr::cust(hint));
     }
     let (direction, beyond) = match order {
@@ -78,23 +78,38 @@ pub(super) async fn list(
     views(store, &rows, detail).await
 }
 
-/// What a filter for one state says about columns that have an index of their own. Runs at workers and dead ones are few
-/// among many; without this a list of them reads everything.
-fn narrow(filter: &Filter) -> Option<&'static str> {
+/// So many rows are read by an index and sorted; where there are more, they are dense enough to be met in order.
+const FEW: i64 = 2_000;
+
+/// What a filter for one state says about columns that have an index of their own. Runs that wait, are at workers or have
+/// failed may be few among many; without this a list of them would read everything.
+async fn narrow(store: &SqliteStore, filter: &Filter) -> StoreResult<Option<String>> {
+    let Some(column) = state_of(filter).and_then(indexed) else { return Ok(None) };
+    let sql = format!("SELECT count(*) FROM (SELECT 1 FROM run WHERE {column} IS NOT NULL LIMIT {FEW})");
+    let row = query_one(&store.reads, sql, Vec::new()).await?;
+    let few = row.map(|row| single::<i64>(&row)).transpose()?.is_some_and(|count| count < FEW);
+    Ok(few.then(|| format!("run.id IN (SELECT few.id FROM run AS few WHERE few.{column} IS NOT NULL)")))
+}
+
+/// The one state that a filter asks for.
+fn state_of(filter: &Filter) -> Option<RunState> {
     match filter {
-        Filter::And(parts) => parts.iter().find_map(narrow),
+        Filter::And(parts) => parts.iter().find_map(state_of),
         Filter::Test { field: "state", op: Op::Equal, value: Wanted::Number(code) } => {
-            match RunState::from_code(i32::try_from(*code).ok()?)? {
-                RunState::Leased | RunState::Running => Some("run.open_token IS NOT NULL"),
-                RunState::Failed | RunState::TimedOut => Some("run.dead_time IS NOT NULL"),
-                RunState::Scheduled
-                | RunState::Queued
-                | RunState::RetryWait
-                | RunState::Succeeded
-                | RunState::Cancelled => None,
-            }
+            RunState::from_code(i32::try_from(*code).ok()?)
         }
         Filter::All | Filter::Or(_) | Filter::Not(_) | Filter::Test { .. } => None,
+    }
+}
+
+/// The column that is set in a state and in few others, and has an index.
+fn indexed(state: RunState) -> Option<&'static str> {
+    match state {
+        RunState::Queued => Some("ready_lane"),
+        RunState::Scheduled | RunState::RetryWait => Some("wake_time"),
+        RunState::Leased | RunState::Running => Some("open_token"),
+        RunState::Failed | RunState::TimedOut => Some("dead_time"),
+        RunState::Succeeded | RunState::Cancelled => None,
     }
 }
 

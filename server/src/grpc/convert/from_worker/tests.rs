@@ -50,6 +50,7 @@ fn a_hello_that_cannot_be_is_refused() {
         ("capacity", wire::Hello { capacity: capacity(5_001), ..sent_hello() }),
         ("capacity[0].max_in_flight", wire::Hello { capacity: capacity(-1), ..sent_hello() }),
         ("max_receive_message_bytes", wire::Hello { max_receive_message_bytes: -1, ..sent_hello() }),
+        ("max_receive_message_bytes", wire::Hello { max_receive_message_bytes: 4_096, ..sent_hello() }),
         ("in_flight[1].attempt", wire::Hello { in_flight: vec![listed.clone(), listed], ..sent_hello() }),
         ("namespace", wire::Hello { namespace: "No".into(), ..sent_hello() }),
     ] {

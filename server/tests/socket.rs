@@ -1,0 +1,15 @@
+//! The services over a real socket: what a client sees of the whole way, layers, engine and store included.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
+
+#[path = "socket/server.rs"]
+mod server;
+
+#[path = "socket/calls.rs"]
+mod calls;
+#[path = "socket/jobs.rs"]
+mod jobs;
+#[path = "socket/sign_in.rs"]
+mod sign_in;
+#[path = "socket/streams.rs"]
+mod streams;

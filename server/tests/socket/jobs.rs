@@ -1,0 +1,227 @@
+//! Jobs and runs, without a worker.
+
+use mainspring_proto::{
+    common::v1::{Payload, payload::Data},
+    scheduler::v1::{self as wire, RunState},
+};
+use prost_types::{FieldMask, Struct, Value, value::Kind};
+use tonic::Code;
+
+use super::server::{Server, reason};
+
+fn job(name: &str) -> wire::Job {
+    let rule = wire::schedule::Rule::Cron("0 2 * * 1-5".into());
+    let time_zone = "Europe/Berlin".into();
+    let number = Value { kind: Some(Kind::NumberValue(1.0)) };
+    let value = Value { kind: Some(Kind::StructValue(Struct { fields: [("n".to_owned(), number)].into() })) };
+    wire::Job {
+        job: name.into(),
+        job_type: "report.build".into(),
+        schedules: vec![wire::Schedule { rule: Some(rule), time_zone, ..wire::Schedule::default() }],
+        payload: Some(Payload { content_type: String::new(), data: Some(Data::Json(value)) }),
+        ..wire::Job::default()
+    }
+}
+
+fn create(name: &str) -> wire::CreateJobRequest {
+    wire::CreateJobRequest { job: Some(job(name)), ..wire::CreateJobRequest::default() }
+}
+
+#[tokio::test]
+async fn a_job_lives() {
+    let server = Server::start().await;
+    let mut client = server.scheduler();
+    let tried = wire::CreateJobRequest { validate_only: true, ..create("nightly") };
+    assert_eq!(client.create_job(tried).await.unwrap().into_inner().job.unwrap().uid, "");
+    let made = client.create_job(create("nightly")).await.unwrap().into_inner().job.unwrap();
+    assert_eq!((made.version, made.state()), (1, wire::JobState::Active));
+    let payload = made.payload.clone().unwrap();
+    assert_eq!((payload.content_type.as_str(), payload.data), ("application/json", job("x").payload.unwrap().data));
+    assert!(made.next_fire_time.is_some());
+    assert_eq!(reason(&client.create_job(create("nightly")).await.unwrap_err()), "JOB_ALREADY_EXISTS");
+
+    let get = wire::GetJobRequest { job: "nightly".into(), ..wire::GetJobRequest::default() };
+    assert_eq!(client.get_job(get.clone()).await.unwrap().into_inner().job.unwrap(), made);
+    let update = wire::UpdateJobRequest {
+        job: Some(wire::Job { job: "nightly".into(), owner: "ada".into(), etag: made.etag.clone(), ..job("x") }),
+        update_mask: Some(FieldMask { paths: vec!["owner".into()] }),
+        ..wire::UpdateJobRequest::default()
+    };
+    let mut update = update;
+    update.job.as_mut().unwrap().job = "nightly".into();
+    let changed = client.update_job(update.clone()).await.unwrap().into_inner().job.unwrap();
+    assert_eq!((changed.version, changed.owner.as_str()), (2, "ada"));
+    assert_eq!(reason(&client.update_job(update.clone()).await.unwrap_err()), "ETAG_MISMATCH");
+    update.update_mask = Some(FieldMask { paths: vec!["uid".into()] });
+    assert_eq!(reason(&client.update_job(update).await.unwrap_err()), "FIELD_INVALID");
+
+    let pause = wire::PauseJobRequest { job: "nightly".into(), note: "holiday".into(), ..Default::default() };
+    let paused = client.pause_job(pause).await.unwrap().into_inner().job.unwrap();
+    assert_eq!(paused.state(), wire::JobState::Paused);
+    assert!(paused.pause.unwrap().actor.starts_with("key:"));
+    let resume = wire::ResumeJobRequest { job: "nightly".into(), ..Default::default() };
+    assert_eq!(client.resume_job(resume).await.unwrap().into_inner().job.unwrap().state(), wire::JobState::Active);
+    let delete = wire::DeleteJobRequest { job: "nightly".into(), ..Default::default() };
+    client.delete_job(delete).await.unwrap();
+    assert_eq!(reason(&client.get_job(get).await.unwrap_err()), "JOB_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_bad_rule_is_refused_with_its_place() {
+    let server = Server::start().await;
+    let mut bad = create("nightly");
+    bad.job.as_mut().unwrap().schedules[0].rule = Some(wire::schedule::Rule::Cron("0 25 * * *".into()));
+    let status = server.scheduler().create_job(bad).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "CRON_INVALID"));
+    let details = tonic_types::StatusExt::get_error_details(&status);
+    assert_eq!(details.error_info().unwrap().metadata["column"], "3");
+    assert_eq!(details.bad_request().unwrap().field_violations[0].field, "job.schedules[0].cron");
+}
+
+#[tokio::test]
+async fn jobs_are_listed_page_by_page() {
+    let server = Server::start().await;
+    let mut client = server.scheduler();
+    for n in 0..5 {
+        client.create_job(create(&format!("job-{n}"))).await.unwrap();
+    }
+    let mut request = wire::ListJobsRequest { page_size: 2, filter: "job:job-*".into(), ..Default::default() };
+    let mut seen = Vec::new();
+    loop {
+        let page = client.list_jobs(request.clone()).await.unwrap().into_inner();
+        seen.extend(page.jobs.into_iter().map(|job| (job.job, job.payload)));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    let expected: Vec<_> = (0..5).map(|n| (format!("job-{n}"), None)).collect();
+    assert_eq!(seen, expected);
+    request.filter = String::new();
+    assert_eq!(reason(&client.list_jobs(request).await.unwrap_err()), "PAGE_TOKEN_INVALID");
+}
+
+#[tokio::test]
+async fn triggers_submissions_and_retries_make_runs() {
+    let server = Server::start().await;
+    let mut client = server.scheduler();
+    client.create_job(create("nightly")).await.unwrap();
+    let trigger = wire::TriggerJobRequest { job: "nightly".into(), request_id: "r1".into(), ..Default::default() };
+    let run = client.trigger_job(trigger.clone()).await.unwrap().into_inner().run.unwrap();
+    assert_eq!((run.state(), run.origin()), (RunState::Queued, wire::RunOrigin::Trigger));
+    assert_eq!(client.trigger_job(trigger.clone()).await.unwrap().into_inner().run.unwrap().run_id, run.run_id);
+    let other = wire::TriggerJobRequest { note: "other".into(), ..trigger.clone() };
+    assert_eq!(reason(&client.trigger_job(other).await.unwrap_err()), "REQUEST_ID_REUSED");
+    let again = wire::TriggerJobRequest { request_id: String::new(), ..trigger };
+    let status = client.trigger_job(again.clone()).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "OVERLAP_NOT_ALLOWED"));
+    client.trigger_job(wire::TriggerJobRequest { force: true, ..again }).await.unwrap();
+
+    let get = wire::GetRunRequest { run_id: run.run_id.clone(), ..Default::default() };
+    let shown = client.get_run(get).await.unwrap().into_inner().run.unwrap();
+    assert!(shown.wait_reason.contains("no connected worker handles `report.build`"), "{}", shown.wait_reason);
+    let retry = wire::RetryRunRequest { run_id: run.run_id.clone(), ..Default::default() };
+    assert_eq!(reason(&client.retry_run(retry.clone()).await.unwrap_err()), "RUN_NOT_RETRYABLE");
+    let cancel = wire::CancelRunRequest { run_id: run.run_id.clone(), reason: "enough".into(), ..Default::default() };
+    let cancelled = client.cancel_run(cancel.clone()).await.unwrap().into_inner().run.unwrap();
+    assert_eq!((cancelled.state(), cancelled.cancellation.unwrap().reason.as_str()), (RunState::Cancelled, "enough"));
+    client.cancel_run(cancel).await.unwrap();
+    let made = client.retry_run(retry).await.unwrap().into_inner().run.unwrap();
+    assert_eq!((made.origin(), made.parent_run_id), (wire::RunOrigin::Retry, run.run_id));
+
+    let good = wire::RunSubmission { job_type: "a".into(), ..Default::default() };
+    let batch = wire::BatchSubmitRunsRequest {
+        runs: vec![good.clone(), wire::RunSubmission { priority: 10, ..good.clone() }, good],
+        ..Default::default()
+    };
+    let answers = client.batch_submit_runs(batch).await.unwrap().into_inner().answers;
+    use wire::submission_answer::Answer;
+    let [Some(Answer::RunId(_)), Some(Answer::Error(error)), Some(Answer::RunId(_))] =
+        [0, 1, 2].map(|at| answers[at].answer.clone())
+    else {
+        panic!("{answers:?}");
+    };
+    assert_eq!((error.code, error.field.as_str(), error.reason.as_str()), (3, "runs[1].priority", "FIELD_INVALID"));
+    let list = wire::ListRunsRequest { filter: "state=QUEUED AND job_type=a".into(), ..Default::default() };
+    let runs = client.list_runs(list).await.unwrap().into_inner().runs;
+    assert!(runs.len() == 2 && runs.iter().all(|run| run.payload.is_none()));
+}
+
+#[tokio::test]
+async fn a_rule_is_shown_before_it_is_saved() {
+    let server = Server::start().await;
+    let schedule = job("x").schedules.remove(0);
+    let request = wire::PreviewScheduleRequest { schedule: Some(schedule), ..Default::default() };
+    let shown = server.scheduler().preview_schedule(request).await.unwrap().into_inner().schedules.remove(0);
+    assert_eq!((shown.canonical.as_str(), shown.instants.len()), ("0 2 * * MON-FRI", 5));
+    assert!(shown.sentence.starts_with("At 02:00"), "{}", shown.sentence);
+}
+
+#[tokio::test]
+async fn queues_are_paused_with_a_note() {
+    let server = Server::start().await;
+    let mut client = server.queues();
+    let get = wire::GetQueueRequest { queue: "slow".into(), ..Default::default() };
+    assert_eq!(reason(&client.get_queue(get).await.unwrap_err()), "QUEUE_NOT_FOUND");
+    let pause = wire::PauseQueueRequest { queue: "slow".into(), note: "full".into(), ..Default::default() };
+    let paused = client.pause_queue(pause).await.unwrap().into_inner().queue.unwrap();
+    assert!(paused.paused && paused.pause_note == "full");
+    let limited = wire::Queue { queue: "slow".into(), concurrency_limit: 3, etag: paused.etag, ..Default::default() };
+    let update = wire::UpdateQueueRequest { queue: Some(limited), ..Default::default() };
+    let updated = client.update_queue(update.clone()).await.unwrap().into_inner().queue.unwrap();
+    assert!(updated.paused && updated.concurrency_limit == 3);
+    assert_eq!(reason(&client.update_queue(update).await.unwrap_err()), "ETAG_MISMATCH");
+    let resume = wire::ResumeQueueRequest { queue: "slow".into(), ..Default::default() };
+    assert!(!client.resume_queue(resume).await.unwrap().into_inner().queue.unwrap().paused);
+}
+
+#[tokio::test]
+async fn the_ledger_tells_every_instant() {
+    let server = Server::start().await;
+    let every = wire::Interval { every: Some(prost_types::Duration { seconds: 1, nanos: 0 }), phase: None };
+    let rule = Some(wire::schedule::Rule::Interval(every));
+    let ticking = wire::Job {
+        schedules: vec![wire::Schedule { rule, ..wire::Schedule::default() }],
+        overlap: wire::Overlap::Allow.into(),
+        ..job("ticking")
+    };
+    let create = wire::CreateJobRequest { job: Some(ticking), ..wire::CreateJobRequest::default() };
+    let mut client = server.scheduler();
+    client.create_job(create).await.unwrap();
+    let mut watcher = client
+        .watch_events(wire::WatchEventsRequest { job: "ticking".into(), ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
+    for _ in 0..2 {
+        let event = watcher.message().await.unwrap().unwrap().event.unwrap();
+        assert_eq!(event.topic(), wire::EventTopic::Runs, "{event:?}");
+    }
+    let mut request = wire::ListInstantsRequest { job: "ticking".into(), page_size: 1, ..Default::default() };
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let page = client.list_instants(request.clone()).await.unwrap().into_inner();
+        seen.extend(page.instants);
+        request.page_token = page.next_page_token;
+    }
+    assert!(seen.iter().all(|instant| instant.fate() == wire::Fate::Fired && !instant.run_id.is_empty()), "{seen:?}");
+    assert_eq!(seen[1].nominal_time.unwrap().seconds - seen[0].nominal_time.unwrap().seconds, 1);
+}
+
+#[tokio::test]
+async fn the_server_tells_of_itself_and_copies_its_database() {
+    let server = Server::start().await;
+    server.scheduler().create_job(create("nightly")).await.unwrap();
+    let mut admin = wire::admin_service_client::AdminServiceClient::new(server.as_caller(Some(server.key())));
+    let info = admin.get_server_info(wire::GetServerInfoRequest {}).await.unwrap().into_inner();
+    assert_eq!((info.mode(), info.limits.unwrap().max_page_size), (wire::ServerMode::Embedded, 1_000));
+    let stats = admin.get_stats(wire::GetStatsRequest::default()).await.unwrap().into_inner();
+    assert_eq!((stats.jobs, stats.queued), (1, 0));
+    let copies = tempfile::tempdir().unwrap();
+    let path = copies.path().join("copy.db").to_str().unwrap().to_owned();
+    let backup = wire::BackupDatabaseRequest { path };
+    assert!(admin.backup_database(backup.clone()).await.unwrap().into_inner().size_bytes > 0);
+    assert_eq!(reason(&admin.backup_database(backup).await.unwrap_err()), "BACKUP_FILE_EXISTS");
+    let relative = wire::BackupDatabaseRequest { path: "copy.db".into() };
+    assert_eq!(reason(&admin.backup_database(relative).await.unwrap_err()), "FIELD_INVALID");
+}

@@ -1,0 +1,92 @@
+//! Passwords, sessions, keys.
+
+use mainspring_proto::{
+    auth::v1::{self as wire, CredentialKind},
+    scheduler::v1::{CreateJobRequest, ListJobsRequest, scheduler_service_client::SchedulerServiceClient},
+};
+use secrecy::ExposeSecret as _;
+use tonic::Code;
+
+use super::server::{Server, reason};
+
+fn login(password: &str) -> wire::LoginRequest {
+    wire::LoginRequest { username: "root".into(), password: password.into(), client_name: "test".into() }
+}
+
+#[tokio::test]
+async fn the_one_time_password_must_be_changed_before_anything_else() {
+    let server = Server::start().await;
+    let one_time = server.running.one_time_root_password().unwrap().expose_secret().to_owned();
+    let mut anybody = server.auth(None);
+    assert_eq!(reason(&anybody.login(login("wrong password")).await.unwrap_err()), "CREDENTIALS_INVALID");
+    let signed_in = anybody.login(login(&one_time)).await.unwrap().into_inner();
+    assert!(signed_in.password_change_required);
+    let token = signed_in.tokens.unwrap().access_token;
+    let mut jobs = SchedulerServiceClient::new(server.as_caller(Some(token.clone())));
+    let refused = jobs.list_jobs(ListJobsRequest::default()).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "PASSWORD_CHANGE_REQUIRED"));
+
+    let mut root = server.auth(Some(token));
+    let change =
+        |new: &str| wire::ChangePasswordRequest { current_password: one_time.clone(), new_password: new.into() };
+    assert_eq!(reason(&root.change_password(change("short")).await.unwrap_err()), "FIELD_INVALID");
+    root.change_password(change("correct horse battery")).await.unwrap();
+    jobs.list_jobs(ListJobsRequest::default()).await.unwrap();
+    let caller = root.get_caller(wire::GetCallerRequest {}).await.unwrap().into_inner();
+    assert_eq!((caller.subject.as_str(), caller.credential()), ("user:root", CredentialKind::AccessToken));
+    assert_eq!(reason(&anybody.login(login(&one_time)).await.unwrap_err()), "CREDENTIALS_INVALID");
+    anybody.login(login("correct horse battery")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refresh_token_works_once_and_a_stolen_one_ends_the_session() {
+    let server =
+        Server::with(|config| config.auth.root_password = Some("correct horse battery".to_owned().into())).await;
+    assert!(server.running.one_time_root_password().is_none());
+    let mut anybody = server.auth(None);
+    let first = anybody.login(login("correct horse battery")).await.unwrap().into_inner().tokens.unwrap();
+    let refresh = |token: &str| wire::RefreshTokenRequest { refresh_token: token.into() };
+    let second = anybody.refresh_token(refresh(&first.refresh_token)).await.unwrap().into_inner().tokens.unwrap();
+    let reused = anybody.refresh_token(refresh(&first.refresh_token)).await.unwrap_err();
+    assert_eq!((reused.code(), reason(&reused).as_str()), (Code::Unauthenticated, "TOKEN_REVOKED"));
+    assert_eq!(reason(&anybody.refresh_token(refresh(&second.refresh_token)).await.unwrap_err()), "TOKEN_REVOKED");
+    let over = server.auth(Some(second.access_token)).get_caller(wire::GetCallerRequest {}).await.unwrap_err();
+    assert_eq!(reason(&over), "TOKEN_REVOKED");
+    assert_eq!(reason(&anybody.refresh_token(refresh("nonsense")).await.unwrap_err()), "TOKEN_INVALID");
+}
+
+#[tokio::test]
+async fn a_logout_ends_the_session_at_once() {
+    let server =
+        Server::with(|config| config.auth.root_password = Some("correct horse battery".to_owned().into())).await;
+    let tokens = server.auth(None).login(login("correct horse battery")).await.unwrap().into_inner().tokens.unwrap();
+    let mut root = server.auth(Some(tokens.access_token));
+    root.logout(wire::LogoutRequest {}).await.unwrap();
+    assert_eq!(reason(&root.get_caller(wire::GetCallerRequest {}).await.unwrap_err()), "TOKEN_REVOKED");
+}
+
+#[tokio::test]
+async fn a_key_may_what_its_role_may_until_it_is_revoked() {
+    let server = Server::start().await;
+    let mut users = server.users();
+    let bad = wire::CreateApiKeyRequest { name: " ".into(), role: "root".into(), expire_time: None };
+    assert_eq!(reason(&users.create_api_key(bad).await.unwrap_err()), "FIELD_INVALID");
+    let viewer = wire::CreateApiKeyRequest { name: "eyes".into(), role: "viewer".into(), expire_time: None };
+    let made = users.create_api_key(viewer).await.unwrap().into_inner();
+    let key = made.api_key.unwrap();
+    let mut eyes = SchedulerServiceClient::new(server.as_caller(Some(made.secret.clone())));
+    eyes.list_jobs(ListJobsRequest::default()).await.unwrap();
+    let refused = eyes.create_job(CreateJobRequest::default()).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "PERMISSION_MISSING"));
+    let details = tonic_types::StatusExt::get_error_details(&refused);
+    assert_eq!(details.error_info().unwrap().metadata["required_permission"], "jobs.write");
+
+    let listed = users.list_api_keys(wire::ListApiKeysRequest::default()).await.unwrap().into_inner().api_keys;
+    assert!(listed.iter().any(|listed| listed.key_id == key.key_id) && listed.len() == 2);
+    let revoke = wire::RevokeApiKeyRequest { key_id: key.key_id };
+    users.revoke_api_key(revoke.clone()).await.unwrap();
+    users.revoke_api_key(revoke).await.unwrap();
+    assert_eq!(reason(&eyes.list_jobs(ListJobsRequest::default()).await.unwrap_err()), "TOKEN_REVOKED");
+    let nobody = wire::RevokeApiKeyRequest { key_id: "nobody".into() };
+    assert_eq!(reason(&users.revoke_api_key(nobody).await.unwrap_err()), "KEY_NOT_FOUND");
+}
