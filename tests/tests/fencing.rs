@@ -1,5 +1,7 @@
 //! A result of an attempt that lost its lease counts for nothing, whichever way it comes.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::time::Duration;
 
 use mainspring_proto::{
