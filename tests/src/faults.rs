@@ -9,6 +9,7 @@
 
 mod kill;
 mod load;
+mod pause;
 mod plan;
 mod stream;
 
@@ -25,6 +26,8 @@ pub enum Case {
     Kill,
     /// The streams of workers, for less than a lease.
     Stream,
+    /// Workers, which stand still for longer than a lease.
+    Pause,
 }
 
 /// How.
@@ -48,6 +51,7 @@ pub async fn run(case: Case, options: &Options) -> Result<u8> {
     let result = match case {
         Case::Kill => kill::play(&mut scene, options).await,
         Case::Stream => stream::play(&mut scene, options).await,
+        Case::Pause => pause::play(&mut scene, options).await,
     };
     if let Err(error) = &result {
         println!("\nthe case could not be played to its end: {error:#}\n{}", scene.server.tails());
@@ -65,6 +69,12 @@ async fn conclude(scene: &mut Scene, rest: Result<()>, without: &[&str]) -> Resu
     let stopped = scene.stop().await;
     let judgement = scene.judge(without).await?;
     println!("\n{}", judgement.text);
-    rest.and(stopped)?;
-    Ok(u8::try_from(judgement.code).unwrap_or(1))
+    let code = u8::try_from(judgement.code).unwrap_or(1);
+    match rest.and(stopped) {
+        Ok(()) => Ok(code),
+        Err(error) => {
+            println!("not everything came to its end: {error:#}");
+            Ok(1)
+        }
+    }
 }

@@ -18,17 +18,17 @@ const LEASE: Duration = Duration::from_secs(3);
 const ALLOWED: Duration = Duration::from_secs(10);
 /// What the server is told, and what it may take beyond: closing the database on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(4);
-const CLOSING: Duration = Duration::from_secs(6);
+const CLOSING: Duration = Duration::from_secs(3);
 
-fn settings() -> server::Settings {
+fn settings(lease: Duration) -> server::Settings {
     let deadline = ("MAINSPRING_LIMITS__DRAIN_DEADLINE".to_owned(), format!("{}ms", DEADLINE.as_millis()));
-    server::Settings { more: vec![deadline], ..server::Settings::with_lease(LEASE) }
+    server::Settings { more: vec![deadline], ..server::Settings::with_lease(lease) }
 }
 
-/// These workers ignore that the server asks them to go.
+/// These workers ignore that the server asks them to go, and their leases are too long to end it for them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_with_a_hundred_streams_ends_within_its_deadline() {
-    let mut server = Server::start(settings()).await.unwrap();
+    let mut server = Server::start(settings(Duration::from_secs(30))).await.unwrap();
     let mut sessions = Vec::new();
     for _ in 0..100 {
         // A connection each, as workers have.
@@ -49,7 +49,7 @@ async fn a_server_with_a_hundred_streams_ends_within_its_deadline() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_goes_and_comes_repeats_nothing() {
-    let mut scene = Scene::set_with(settings()).await.unwrap();
+    let mut scene = Scene::set_with(settings(LEASE)).await.unwrap();
     scene.add_workers(2, 4, false).await.unwrap();
     let mut watch = scene.client.watch(&[EventTopic::Runs], "", "").await.unwrap();
     let mut runs = Vec::new();

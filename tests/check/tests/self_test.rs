@@ -29,9 +29,10 @@ async fn a_good_world_passes_and_nothing_is_left_unlooked_at() {
 #[tokio::test]
 async fn every_corruption_is_found_by_its_rule() {
     let mut found = 0;
+    let good = World::build().await;
     for seed in SEEDS {
         for corruption in CORRUPTIONS {
-            let mut world = World::build().await;
+            let mut world = good.copy();
             (corruption.apply)(&mut world, seed).await;
             let (code, verdict) = world.judge();
             let name = corruption.name;
@@ -61,15 +62,15 @@ async fn every_rule_has_a_corruption() {
 
 #[tokio::test]
 async fn what_was_not_watched_is_not_judged() {
+    let world = World::build().await;
     for kind in ["START", "END", "ACK", "FAULT", "ACKED", "JOB", "HEALED", "SETUP"] {
-        let mut world = World::build().await;
+        let mut world = world.copy();
         world.forget(kind);
         let (code, verdict) = world.judge();
         // Starts without ends are too many at once, which is worse than a lack of evidence.
         assert_eq!(code, Some(if kind == "END" { 1 } else { 2 }), "without {kind}: {verdict:#}");
         assert!(!verdict["missing"].as_array().unwrap().is_empty(), "without {kind}");
     }
-    let world = World::build().await;
     world.sql("DROP TRIGGER check_terminal").await;
     assert_eq!(world.judge().0, Some(2), "without a trigger");
 }

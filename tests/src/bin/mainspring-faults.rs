@@ -38,6 +38,8 @@ enum Case {
     Kill,
     /// The streams of workers, for less than a lease
     Stream,
+    /// Workers, which stand still for longer than a lease
+    Pause,
 }
 
 #[tokio::main(worker_threads = 2)]
@@ -49,6 +51,7 @@ async fn main() -> ExitCode {
         let (name, case) = match case {
             Case::Kill => ("kill", faults::Case::Kill),
             Case::Stream => ("stream", faults::Case::Stream),
+            Case::Pause => ("pause", faults::Case::Pause),
         };
         // What went wrong has been told already.
         let code = faults::run(case, &options).await.unwrap_or(2);

@@ -129,6 +129,18 @@ impl Scene {
         Ok(())
     }
 
+    /// Stops a worker for a while, without ending it.
+    pub async fn pause_worker(&mut self, index: usize, length: Duration) -> Result<()> {
+        let Some(place) = self.places.get_mut(index) else { return Ok(()) };
+        let id = place.worker.id().to_owned();
+        self.nemesis.note(json!({"e": "FAULT", "kind": "PAUSE", "target": "WORKER", "worker": id}))?;
+        place.worker.process().signal(Signal::STOP)?;
+        host::pass_time(length, "how long a worker stands still decides what becomes of its leases").await;
+        place.worker.process().signal(Signal::CONT)?;
+        self.nemesis.note(json!({"e": "BACK", "kind": "PAUSE", "target": "WORKER", "worker": id}))?;
+        Ok(())
+    }
+
     /// Notes that a worker's stream was broken, or is whole again.
     pub fn note_stream(&self, index: usize, kind: &str, broken: bool) -> Result<()> {
         let worker = self.places.get(index).map(|place| place.worker.id());

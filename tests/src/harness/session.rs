@@ -172,6 +172,11 @@ impl Session {
         self.until("a Dispatch", find).await
     }
 
+    /// The next attempt, where one comes in time.
+    pub async fn dispatch_within(&mut self, limit: Duration) -> Result<Option<Dispatch>> {
+        host::within(limit, "a Dispatch", self.dispatch()).await.ok().transpose()
+    }
+
     /// The answer to a result.
     pub async fn result_ack(&mut self, attempt: &AttemptRef) -> Result<ResultAck> {
         let find = |heard: &Heard| match heard {

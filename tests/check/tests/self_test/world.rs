@@ -6,7 +6,10 @@
 use std::{fs, path::PathBuf, process::Command};
 
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteSynchronous},
+};
 use tempfile::TempDir;
 
 /// The server's own schema, as text: should it change, the checker must follow.
@@ -75,6 +78,14 @@ impl World {
         let healed = json!({"e": "HEALED", "t": at(HEALED, 0), "wall": BEGIN + HEALED * SECOND, "allowed_ms": 6_000});
         world.note("nemesis.jsonl", healed);
         world
+    }
+
+    /// Another one, the same.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = Self { folder: TempDir::new().unwrap(), lines: self.lines.clone() };
+        fs::create_dir(copy.folder.path().join("evidence")).unwrap();
+        fs::copy(self.database(), copy.database()).unwrap();
+        copy
     }
 
     async fn schema(&self) {
@@ -224,6 +235,7 @@ impl World {
         let options = SqliteConnectOptions::new()
             .filename(self.database())
             .foreign_keys(false)
+            .synchronous(SqliteSynchronous::Off)
             .pragma("ignore_check_constraints", "ON");
         let mut db = SqliteConnection::connect_with(&options).await.unwrap();
         db.execute(AssertSqlSafe(sql.to_owned())).await.unwrap_or_else(|error| panic!("{error}\n{sql}"));
