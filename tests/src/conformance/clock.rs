@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use mainspring_engine::{
-    domain::instant::Instant,
-    ports::clock::Clock,
-};
+use mainspring_engine::{domain::instant::Instant, ports::clock::Clock};
 
 /// A clock, and how its time passes.
 #[async_trait]
