@@ -42,6 +42,7 @@ async fn its_runs_start_elsewhere_within_a_lease() {
     let counted = scene.acquit(&["jobs"]).await.unwrap();
     let waited = &counted["redispatch"]["clean"];
     assert_eq!(waited["count"], SLOTS, "{counted:#}");
+    assert_eq!(counted["redispatch"]["late"], 0, "{counted:#}");
     println!("started elsewhere after {waited}");
 }
 

@@ -64,6 +64,10 @@ impl Rule {
 /// How long runs waited for another worker after theirs was killed, in milliseconds.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Redispatch {
+    /// A lease and the grace.
+    pub(crate) promised: u64,
+    /// How many of the clean ones waited longer.
+    pub(crate) late: u64,
     /// Nothing else was broken meanwhile; these are judged.
     pub(crate) clean: Spread,
     /// All of them.
@@ -176,6 +180,10 @@ impl Verdict {
                 text,
                 "redispatch after a worker's death, {name}: {count}, p50 {p50} ms, p99 {p99} ms, max {max} ms"
             );
+        }
+        let Redispatch { promised, late, .. } = &self.redispatch;
+        if self.redispatch.clean.count > 0 {
+            let _ = writeln!(text, "of those judged, {late} waited longer than the promised {promised} ms");
         }
         let width = self.rules.iter().map(|rule| rule.name.chars().count()).max().unwrap_or(0);
         let _ = writeln!(text, "\n{:<4} {:<width$} {:>9} {:>10}", "", "rule", "checked", "violations");

@@ -22,7 +22,8 @@ struct Args {
     evidence: PathBuf,
 }
 
-#[tokio::main(worker_threads = 2)]
+// A thread for each slot of a case: a START waits for the disk on the thread of its handler, and must hold up no other.
+#[tokio::main(worker_threads = 10)]
 async fn main() -> ExitCode {
     match run(Args::parse()).await {
         Ok(()) => ExitCode::SUCCESS,

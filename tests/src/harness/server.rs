@@ -80,7 +80,7 @@ struct Told {
 impl Server {
     /// Starts a server on a free port, in a new folder.
     pub async fn start(settings: Settings) -> Result<Self> {
-        let home = Home(Some(tempfile::Builder::new().prefix("mainspring-test-").tempdir()?));
+        let home = Home(Some(tempfile::Builder::new().prefix("mainspring-scene-").tempdir()?));
         let mut server = Self { settings, home, address: String::new(), key: String::new(), process: None };
         let told = server.launch(0).await?;
         server.address = told.address;
