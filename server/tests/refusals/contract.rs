@@ -166,22 +166,30 @@ fn pointer(path: &str) -> String {
 
 /// The value at a path.
 pub(crate) fn at<'a>(request: &'a Value, path: &str) -> Option<&'a Value> {
-    if path.is_empty() { Some(request) } else { request.pointer(&pointer(path)) }
+    request.pointer(&pointer(path))
 }
 
 /// The request with something else at a path.
 pub(crate) fn with(request: &Value, path: &str, value: Value) -> Value {
     let mut changed = request.clone();
-    let pointer = pointer(path);
-    let (above, name) = pointer.rsplit_once('/').unwrap();
-    match changed.pointer_mut(above).unwrap_or_else(|| panic!("no place for {path} in {request}")) {
-        Value::Array(items) => items[name.parse::<usize>().unwrap()] = value,
-        above => above[name] = value,
+    match above(&mut changed, path) {
+        (Value::Array(items), name) => items[name.parse::<usize>().unwrap()] = value,
+        (above, name) => above[name] = value,
     }
     changed
 }
 
-/// The request with nothing at a path.
+/// The request without a field. JSON's null would not do: it is a value that a payload may have.
 pub(crate) fn without(request: &Value, path: &str) -> Value {
-    with(request, path, Value::Null)
+    let mut changed = request.clone();
+    let (above, name) = above(&mut changed, path);
+    above.as_object_mut().unwrap().remove(&name);
+    changed
+}
+
+/// What a path ends in, and the value that holds it.
+fn above<'a>(request: &'a mut Value, path: &str) -> (&'a mut Value, String) {
+    let pointer = pointer(path);
+    let (above, name) = pointer.rsplit_once('/').unwrap();
+    (request.pointer_mut(above).unwrap_or_else(|| panic!("no place for {path}")), name.to_owned())
 }
