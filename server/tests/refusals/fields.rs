@@ -49,10 +49,7 @@ async fn each_is_refused(stage: &Stage, wanted: impl Fn(&Place) -> bool, bad: im
 async fn what_is_required_is_missed() {
     let stage = Stage::set().await;
     for (row, valid, _, path) in spots(&stage, Place::required) {
-        // A rule of another kind stands in its place.
-        if at(&valid, &path).is_none() {
-            panic!("the request of {} does not show `{path}`", row.rpc);
-        }
+        assert!(at(&valid, &path).is_some(), "the request of {} does not show `{path}`", row.rpc);
         let why = format!("{} without `{path}`", row.rpc);
         stage.refusal(row, &without(&valid, &path), &why).await.is_field("FIELD_INVALID", &path, &why);
     }
@@ -238,8 +235,8 @@ async fn what_only_one_rpc_can_refuse_is_refused_in_form() {
         assert_eq!(told.reason, reason, "{why}: {told:?}");
         assert!(field.is_empty() || told.fields.iter().any(|bad| bad == field), "{why}: {told:?}");
     }
-    let keyed =
-        Row { as_user: false, ..*ROWS.iter().find(|row| row.as_user).map(|row| Row { ..*row }).as_ref().unwrap() };
+    let user = ROWS.iter().find(|row| row.as_user).unwrap();
+    let keyed = Row { as_user: false, ..*user };
     let why = "a key has no password";
     let told = stage.refusal(&keyed, &(keyed.valid)(&stage.known), why).await;
     told.is(Code::FailedPrecondition, "PASSWORD_NOT_HELD", why);
