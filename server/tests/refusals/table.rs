@@ -132,7 +132,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         // A result that cannot be kept fails its attempt: it is answered, or the worker would send it for ever.
         // And one of an attempt that nobody knows is fenced.
-        forgives: &["result.succeeded", "result.failed", "result.cancelled", "result.interrupted", "result.outcome"],
+        forgives: &["result.succeeded", "result.failed", "result.cancelled", "result.interrupted"],
         ..row(
             "WorkerService/ReportAttemptResult",
             |known| json!({"result": {"attempt": {"run_id": known.over, "attempt": 1}, "cancelled": {}}}),
