@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
 
-#[path = "socket/server.rs"]
+#[path = "harness/raw.rs"]
+mod raw;
+#[path = "harness/server.rs"]
 mod server;
+#[path = "harness/worker.rs"]
+mod worker;
 
 #[path = "socket/calls.rs"]
 mod calls;

@@ -55,8 +55,16 @@ async fn report(
     request: wire::ReportAttemptResultRequest,
 ) -> Result<wire::ReportAttemptResultResponse, Refusal> {
     let wire::ReportAttemptResultRequest { namespace, result } = request;
-    let scope: Scope = read(|check| Some(check.scope(&namespace)))?;
-    let result = result.ok_or_else(|| Refusal::field("result", "is required"))?;
+    let (scope, result) = read(|check| {
+        let scope: Scope = check.scope(&namespace);
+        let Some(result) = result else {
+            check.refuse("result", "is required");
+            return None;
+        };
+        // The stream reads a result by itself; here it is a field of the request, and is named as one.
+        check.under("result", |check| check.attempt(result.attempt.as_ref()))?;
+        Some((scope, result))
+    })?;
     let Heard { report, invalid } = from_worker::result(result, &scope, api.limits.max_inline_payload_bytes)?;
     let key = report.key;
     let disposition = match api.engine.report(report).await? {

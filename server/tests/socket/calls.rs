@@ -3,66 +3,21 @@
 use mainspring_proto::scheduler::v1::{
     GetJobRequest, GetRunRequest, ListJobsRequest, RunSubmission, SubmitRunRequest, WaitRunRequest,
 };
-use prost::{
-    Message,
-    bytes::{Buf as _, BufMut as _, Bytes},
-};
+use prost::Message;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use tonic::{
-    Code, Request, Status,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    codegen::http::uri::PathAndQuery,
+use tonic::{Code, Request, Status};
+
+use super::{
+    raw::first,
+    server::{Server, reason},
 };
-
-use super::server::{Server, reason};
-
-/// Bytes as they are.
-#[derive(Clone, Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
-}
 
 /// The status of a call with these bytes.
 async fn raw(server: &Server, path: &'static str, body: Vec<u8>) -> Status {
-    let mut client = Grpc::new(server.as_caller(Some(server.key())));
-    client.ready().await.unwrap();
-    client.unary::<Bytes, Bytes, _>(Request::new(body.into()), PathAndQuery::from_static(path), Raw).await.unwrap_err()
+    first(server, path, Some(server.key()), body).await.unwrap_err()
 }
 
 #[tokio::test]

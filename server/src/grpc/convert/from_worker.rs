@@ -389,7 +389,8 @@ impl Check {
         })
     }
 
-    fn attempt(&mut self, attempt: Option<&wire::AttemptRef>) -> Option<AttemptKey> {
+    /// The attempt that a message names.
+    pub(crate) fn attempt(&mut self, attempt: Option<&wire::AttemptRef>) -> Option<AttemptKey> {
         let Some(wire::AttemptRef { run_id, attempt }) = attempt else {
             self.refuse("attempt", "is required");
             return None;

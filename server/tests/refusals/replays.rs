@@ -1,0 +1,34 @@
+//! Calls that are made again under the same request id.
+
+use serde_json::json;
+use tonic::Code;
+
+use super::{
+    contract::{Place, places, rpc, with},
+    stage::Stage,
+    table::ROWS,
+};
+
+#[tokio::test]
+async fn a_request_id_stands_for_one_request() {
+    let stage = Stage::set().await;
+    let mut seen = 0;
+    for row in ROWS {
+        let places = places(&rpc(row.rpc).input());
+        let Some(place) = places.iter().find(|place| place.field.name() == "request_id") else { continue };
+        seen += 1;
+        let mut request = (row.valid)(&stage.known);
+        for path in place.shown_in(&request) {
+            request = with(&request, &path, json!(format!("once-{}", row.rpc)));
+        }
+        let made = stage.answer(row, &request).await.unwrap();
+        assert_eq!(stage.answer(row, &request).await.unwrap(), made, "{}", row.rpc);
+        // Any other text will do for another request.
+        let is_other = |other: &&Place| other.max_chars().is_some() && other.field.name() != "request_id";
+        let other = places.iter().find(is_other).unwrap().shown_in(&request);
+        let why = format!("{} with another `{}`", row.rpc, other[0]);
+        let told = stage.refusal(row, &with(&request, &other[0], json!("other")), &why).await;
+        told.is(Code::AlreadyExists, "REQUEST_ID_REUSED", &why);
+    }
+    assert!(seen >= 5, "{seen}");
+}
