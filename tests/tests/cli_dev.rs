@@ -80,7 +80,13 @@ async fn the_banner_is_there_in_a_second_and_a_demo_run_succeeded_in_three() {
     println!("banner after {took:?}, a run SUCCEEDED after {run_took:?}");
     assert!(took <= BANNER_WITHIN, "the banner took {took:?}:\n{said}");
     assert!(run_took <= RUN_WITHIN, "the first run took {run_took:?}: {run}");
-    for part in ["gRPC", "./mainspring-data/mainspring.db", "created and selected", "~/.config/mainspring", "trigger demo.hello"] {
+    for part in [
+        "gRPC",
+        "./mainspring-data/mainspring.db",
+        "created and selected",
+        "~/.config/mainspring",
+        "trigger demo.hello",
+    ] {
         assert!(said.contains(part), "{part:?} is missing in\n{said}");
     }
 }
@@ -157,7 +163,9 @@ async fn the_data_is_nobody_elses() {
 async fn a_second_server_in_the_same_folder_is_refused() {
     let terminal = Terminal::open().unwrap();
     let mut dev = terminal.dev(&[]).await.unwrap();
-    for second in [&["dev", "--port", "0"][..], &["dev", "--port", "0", "--reset"], &["serve", "--listen", "127.0.0.1:0"]] {
+    for second in
+        [&["dev", "--port", "0"][..], &["dev", "--port", "0", "--reset"], &["serve", "--listen", "127.0.0.1:0"]]
+    {
         let output = terminal.run(second).await.unwrap();
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(5), "{second:?}: {said}");
