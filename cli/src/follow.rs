@@ -12,6 +12,7 @@ mod watch;
 use std::time::Duration;
 
 use clap::Args;
+use futures::future::{Fuse, FutureExt as _};
 use mainspring_proto::scheduler::v1::{Run, RunState, WaitRunRequest};
 use tokio::{pin, select, signal, sync::mpsc, time::timeout};
 
@@ -21,10 +22,12 @@ use self::{
     story::Story,
     watch::{Seen, Snapshot},
 };
-use crate::{connection::Server, exit::Exit, failure::Failure, output::Output, resource, times::Length};
+use crate::{clock, connection::Server, exit::Exit, failure::Failure, output::Output, resource, times::Length};
 
 /// The logs of a run that is over are stored a moment after its end; longer than this is not worth waiting.
 const LOGS_WITHIN: Duration = Duration::from_secs(10);
+/// A log line may be here before the server has written down that its attempt runs; the line waits this long for it.
+const BEGINS_WITHIN: Duration = Duration::from_secs(1);
 /// What the server allows for one `WaitRun`.
 const ONE_WAIT: Duration = Duration::from_secs(60);
 
@@ -120,6 +123,10 @@ async fn tell(server: &Server, out: &Output, run: Run) -> Result<Run, Failure> {
     let mut watching = true;
     let mut last: Option<Run> = None;
     let mut logs_ended = false;
+    // What an attempt said before its beginning was told, and when that is told no matter what.
+    let mut early: Vec<Seen> = Vec::new();
+    let begun = Fuse::terminated();
+    pin!(begun);
     while last.is_none() || !logs_ended {
         let next = async {
             match last {
@@ -134,20 +141,37 @@ async fn tell(server: &Server, out: &Output, run: Run) -> Result<Run, Failure> {
                 result?;
                 continue;
             }
+            () = &mut begun => {
+                screen.said(&std::mem::take(&mut early))?;
+                continue;
+            }
         };
         match seen {
             Some(Seen::Run(snapshot)) => {
                 let Snapshot { run, worker } = *snapshot;
                 screen.lines(story.advance(&run, &worker))?;
-                if let Some(progress) = &run.progress {
-                    screen.progress(progress)?;
+                let over = is_over(run.state());
+                if over || story.is_running() {
+                    screen.said(&std::mem::take(&mut early))?;
+                    begun.set(Fuse::terminated());
+                    if let Some(progress) = &run.progress {
+                        screen.progress(progress)?;
+                    }
                 }
-                if is_over(run.state()) {
+                if over {
                     last = Some(run);
                 }
             }
-            Some(Seen::Progress(progress)) => screen.progress(&progress)?,
-            Some(Seen::Logs(entries)) => screen.logs(&entries)?,
+            Some(said @ (Seen::Progress(_) | Seen::Logs(_))) => {
+                if last.is_some() || story.is_running() {
+                    screen.said(&[said])?;
+                } else {
+                    if early.is_empty() {
+                        begun.set(clock::pause(BEGINS_WITHIN).fuse());
+                    }
+                    early.push(said);
+                }
+            }
             Some(Seen::LogsEnded) => logs_ended = true,
             Some(Seen::Note(note)) => screen.note(&note),
             None => break,

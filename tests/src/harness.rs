@@ -20,4 +20,5 @@ pub mod rows;
 pub mod scene;
 pub mod server;
 pub mod session;
+pub mod terminal;
 pub mod worker;

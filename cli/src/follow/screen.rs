@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use mainspring_proto::scheduler::v1::{Progress, StoredLogEntry};
 
+use super::watch::Seen;
 use crate::{
     exit::Exit,
     failure::Failure,
@@ -36,8 +37,17 @@ impl<'a> Screen<'a> {
         lines.iter().try_for_each(|line| self.line(line))
     }
 
+    /// What an attempt said, in its order.
+    pub(super) fn said(&mut self, said: &[Seen]) -> Result<(), Failure> {
+        said.iter().try_for_each(|said| match said {
+            Seen::Progress(progress) => self.progress(progress),
+            Seen::Logs(entries) => self.logs(entries),
+            Seen::Run(_) | Seen::LogsEnded | Seen::Note(_) => Ok(()),
+        })
+    }
+
     /// Lines the run wrote.
-    pub(super) fn logs(&self, entries: &[StoredLogEntry]) -> Result<(), Failure> {
+    fn logs(&self, entries: &[StoredLogEntry]) -> Result<(), Failure> {
         entries.iter().try_for_each(|entry| self.line(&LogLine::new(entry, self.out.look()).to_string()))
     }
 

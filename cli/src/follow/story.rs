@@ -54,6 +54,11 @@ impl Story {
         lines
     }
 
+    /// Whether the last line was that an attempt runs.
+    pub(super) fn is_running(&self) -> bool {
+        self.state == RunState::Running
+    }
+
     fn step(&mut self, run: &Run, state: RunState, worker: &str) -> Option<String> {
         let place = (run.attempt, phase(state)?);
         if self.told.is_some_and(|told| place <= told) {

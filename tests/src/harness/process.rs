@@ -114,6 +114,21 @@ impl Process {
         }
     }
 
+    /// Everything it wrote to stderr.
+    pub fn stderr(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&fs::read(&self.logs[1])?).into_owned())
+    }
+
+    /// The lines of its stdout that were not read yet, up to its end.
+    pub async fn rest(&mut self) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        let what = format!("the last line of {}", self.name);
+        while let Some(line) = host::within(PATIENCE, &what, self.lines.recv()).await? {
+            lines.push(line);
+        }
+        Ok(lines)
+    }
+
     /// The ends of its logs.
     pub fn tails(&self) -> String {
         let mut text = String::new();

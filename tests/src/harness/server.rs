@@ -48,10 +48,16 @@ pub struct Server {
 
 /// The folder of a test. Kept where the test fails, so that somebody can look.
 #[derive(Debug)]
-struct Home(Option<TempDir>);
+pub(super) struct Home(Option<TempDir>);
 
 impl Home {
-    fn path(&self) -> &Path {
+    /// A new one.
+    pub(super) fn make() -> Result<Self> {
+        Ok(Self(Some(tempfile::Builder::new().prefix("mainspring-scene-").tempdir()?)))
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
         self.0.as_ref().map_or(Path::new("/nonexistent"), TempDir::path)
     }
 
@@ -80,7 +86,7 @@ struct Told {
 impl Server {
     /// Starts a server on a free port, in a new folder.
     pub async fn start(settings: Settings) -> Result<Self> {
-        let home = Home(Some(tempfile::Builder::new().prefix("mainspring-scene-").tempdir()?));
+        let home = Home::make()?;
         let mut server = Self { settings, home, address: String::new(), key: String::new(), process: None };
         let told = server.launch(0).await?;
         server.address = told.address;
