@@ -143,6 +143,8 @@ struct Refusal {
 /// What goes right behind a heartbeat. Composed when it is sent, so it is never out of date.
 enum Urgent {
     Reply(Key),
+    /// The newest progress of an attempt that has ended: the last thing it said is not lost to the interval.
+    LastProgress(Key),
     Result(Key),
     CancelReply(Key, CancelDisposition),
 }

@@ -198,11 +198,19 @@ impl Machine {
                 self.timers.set(Self::resend_at(now, finished.sent), Timer::Resend(key));
                 Some(Message::Result(result))
             }
+            Urgent::LastProgress(key) => self.last_progress(&key).map(Message::Progress),
             Urgent::CancelReply(key, disposition) => {
                 let disposition = disposition.into();
                 Some(Message::CancelReply(CancelReply { attempt: Some(key.wire()), disposition }))
             }
         }
+    }
+
+    fn last_progress(&mut self, key: &Key) -> Option<AttemptProgress> {
+        let attempt = self.attempts.get_mut(key)?;
+        let (completed_fraction, message) = attempt.progress.latest.take()?;
+        let phase = attempt.wire_phase().into();
+        Some(AttemptProgress { attempt: Some(key.wire()), phase, completed_fraction, message, checkpoint: None })
     }
 
     fn newest_progress(&mut self, key: &Key, now: Instant) -> Option<AttemptProgress> {

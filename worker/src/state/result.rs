@@ -73,10 +73,13 @@ impl Machine {
 
     /// The result of a concluded attempt may go out.
     pub(crate) fn release(&mut self, key: &Key) {
-        if let Some(Attempt { phase: Phase::Finished(finished), .. }) = self.attempts.get_mut(key)
+        if let Some(Attempt { phase: Phase::Finished(finished), progress, .. }) = self.attempts.get_mut(key)
             && !finished.released
         {
             finished.released = true;
+            if progress.latest.is_some() {
+                self.urgent.push_back(Urgent::LastProgress(key.clone()));
+            }
             self.urgent.push_back(Urgent::Result(key.clone()));
         }
     }

@@ -150,6 +150,24 @@ fn progress_is_the_newest_and_no_more_often_than_the_server_wants() {
 }
 
 #[test]
+fn the_last_progress_goes_out_before_the_result() {
+    let (mut bench, stream) = Bench::connected(1);
+    let key = bench.run(stream, "r1");
+    for step in ["first", "last"] {
+        bench.machine.progressed(&key, 1.0, step.into(), bench.now);
+        bench.pass(1);
+        drop(bench.said(stream));
+        if step == "first" {
+            bench.machine.progressed(&key, 1.0, "replaced".into(), bench.now);
+        }
+    }
+    bench.end(&key, End::Returned(vec![]));
+    let said = bench.said(stream);
+    assert_eq!(kinds(&said), ["progress", "result"]);
+    assert!(matches!(&said[0], Said::Progress(progress) if progress.message == "last"));
+}
+
+#[test]
 fn logs_go_on_where_the_server_stopped_storing() {
     let (mut bench, first) = Bench::connected(1);
     let key = bench.run(first, "r1");
