@@ -104,7 +104,8 @@ CREATE INDEX ledger_age ON ledger (last_time)
 ;
 -- Executions. Everything rare is NULL, so that a row is small. No index mentions `state`: the indexed columns are NULL
 -- unless they matter. Input and output over a kilobyte are in run_data (`spilled`: 1 input, 2 output), since a row is
--- written again at every step.
+-- written again at every step. `plain_lease`: by its policy, a lease of it does nothing but lease (it may start again, and
+-- no time runs against it before it starts).
 CREATE TABLE run (
     id {id} NOT NULL PRIMARY KEY,
     lane_id INTEGER NOT NULL REFERENCES lane (id),
@@ -147,6 +148,7 @@ CREATE TABLE run (
     labels TEXT,
     headers TEXT,
     policy TEXT,
+    plain_lease BOOLEAN NOT NULL DEFAULT TRUE,
     spilled SMALLINT NOT NULL DEFAULT 0 CHECK (spilled BETWEEN 0 AND 3),
     payload_type TEXT NOT NULL,
     payload {bytes},

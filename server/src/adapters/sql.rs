@@ -5,8 +5,8 @@
 //!
 //! * [`writer`]: one task owns the one writing connection; whatever waits when a commit ends shares the next one.
 //! * [`steps`]: a batch of events is *loaded* into memory, *decided* by the engine's transition table, and *written* set
-//!   by set. No rule is written twice: the fast statements (lease, success) are only narrower ways to write down what
-//!   the table decided.
+//!   by set. Only the two most frequent rows of the table (lease of a fresh run, success) have a statement of their own,
+//!   in [`hot`]; whatever that leaves goes through the table.
 //! * [`rows`]: the only place where a row becomes a domain value and back.
 //!
 //! Reads that decide nothing go to a small pool of read-only connections.
@@ -19,11 +19,13 @@ use sea_orm::DatabaseConnection;
 mod backup;
 mod catalog;
 mod dialect;
+mod dispatch;
 mod due;
 mod expire;
 mod filter;
 mod fire;
 mod hello;
+mod hot;
 mod identity;
 mod insert;
 mod jobs;

@@ -111,7 +111,14 @@ pub async fn a_batch_tried_again_stores_once(w: World) {
     for (answer, run) in again.iter().zip(&runs) {
         assert!(matches!(answer, Submitted::Replayed(id) if *id == run.id), "{answer:?}");
     }
-    assert_eq!(w.queued(&lane()).await.len(), 2);
+    // With something new beside it, and with itself in one batch.
+    let new = w.new_run();
+    let mixed = [runs.clone(), vec![new.clone(), new.clone()]].concat();
+    let answers = w.store.submit(w.now, mixed).await.unwrap();
+    assert!(matches!(answers[1], Submitted::Replayed(_)), "{answers:?}");
+    assert_eq!(stored(&answers[2]), new.id);
+    assert!(matches!(answers[3], Submitted::Replayed(id) if id == new.id), "{answers:?}");
+    assert_eq!(w.queued(&lane()).await.len(), 3);
 }
 
 pub async fn a_deleted_job_makes_no_runs(w: World) {

@@ -107,7 +107,8 @@ pub(super) async fn fire(
     let mut moved = insert_runs(tx, now, rows.collect()).await?.into_iter();
     around.save(tx, now).await?;
     let answers = decided.into_iter().map(|decided| match decided {
-        Some((runs, completed)) => Fired::Done { runs: moved.by_ref().take(runs).collect(), completed },
+        // Ids are made for one evaluation, which commits once: each of them is new.
+        Some((runs, completed)) => Fired::Done { runs: moved.by_ref().take(runs).flatten().collect(), completed },
         None => Fired::Overtaken,
     });
     Ok(answers.collect())

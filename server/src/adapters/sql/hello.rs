@@ -22,7 +22,8 @@ use uuid::Uuid;
 
 use super::{
     Known,
-    leases::{EXTRAS, Extras, dispatchable, owners, stop_reason},
+    dispatch::{Extras, attempt_of, extra_columns},
+    leases::{owners, stop_reason},
     rows::{json, read_json, time},
     statement::{Cells, exec, insert, query, query_one, single},
     steps::{Steps, columns},
@@ -173,7 +174,7 @@ async fn compare(
 ) -> StoreResult<Compared> {
     let mut steps = Steps::begin(tx, known, now).await?;
     let runs: Vec<RunId> = listed.iter().map(|key| key.run).collect();
-    let mut extras = Extras::read(tx, steps.load_with(tx, runs, EXTRAS).await?).await?;
+    let mut extras = Extras::read(tx, steps.load_with(tx, runs, extra_columns()).await?).await?;
     let mut moved = Vec::new();
     let mut verdicts = Vec::with_capacity(listed.len());
     for key in &listed {
@@ -191,9 +192,8 @@ async fn compare(
         let (Some(run), Some(mut extra)) = (steps.run(key.run), extras.take(key.run)) else { continue };
         // The worker has it already.
         extra.payload = Payload::default();
-        let name = run.job.and_then(|(job, _)| steps.job_name(job));
         let stop = (run.life.cancel_requested || run.life.stop_timeout).then(|| stop_reason(run));
-        let held = Box::new(dispatchable(run, name, extra));
+        let held = Box::new(attempt_of(&steps, run, extra));
         verdicts.push((
             *key,
             match stop {

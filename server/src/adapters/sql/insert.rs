@@ -1,6 +1,6 @@
 //! New rows of runs, whoever makes them: a caller, or a schedule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use mainspring_engine::{
     domain::{
@@ -14,11 +14,12 @@ use mainspring_engine::{
     ports::store::{Moved, StoreResult},
 };
 use sea_orm::Value;
+use uuid::Uuid;
 
 use super::{
     lanes::KnownLane,
     rows::{labels, maybe_time, policy, text, time},
-    statement::{exec, insert},
+    statement::{exec, insert, insert_unless_there, pieces, places, query, single},
     writer::Tx,
 };
 
@@ -75,63 +76,122 @@ pub(super) struct Row<'a> {
     pub(super) parent: Option<RunId>,
 }
 
-const INTO: &str = "run (id, lane_id, state, generation, create_time, queue_time, wake_time, ready_lane, deadline_time, \
-     priority, fairness_key, due_time, origin, job_uid, job_version, schedule, nominal_time, late, parent_id, request_id, \
-     note, labels, headers, policy, spilled, payload_type, payload)";
+/// What every new run has.
+const PLAIN: &str = "run (id, lane_id, state, generation, create_time, queue_time, wake_time, ready_lane, priority, \
+     fairness_key, due_time, origin, payload_type, payload)";
 
-/// Stores runs made at `now`, and says how they stand.
-pub(super) async fn insert_runs(tx: &Tx, now: Instant, rows: Vec<Row<'_>>) -> StoreResult<Vec<Moved>> {
-    let mut values = Vec::with_capacity(rows.len());
+/// What only some have, after [`PLAIN`].
+const FULL: &str = "run (id, lane_id, state, generation, create_time, queue_time, wake_time, ready_lane, priority, \
+     fairness_key, due_time, origin, payload_type, payload, deadline_time, job_uid, job_version, schedule, nominal_time, \
+     late, parent_id, request_id, note, labels, headers, policy, plain_lease, spilled)";
+
+/// Stores runs made at `now`, and says how they stand; `None` for those whose id is there already, which a batch that is
+/// tried again after an unknown commit meets.
+pub(super) async fn insert_runs(tx: &Tx, now: Instant, rows: Vec<Row<'_>>) -> StoreResult<Vec<Option<Moved>>> {
     let mut moved = Vec::with_capacity(rows.len());
+    let (mut plain, mut full) = (Vec::new(), Vec::new());
     let mut spilled = Vec::new();
-    for row in rows {
+    for row in &rows {
         let life = Lifecycle::new(now, row.due);
-        moved.push(stands(&row, &life));
+        moved.push(Some(stands(row, &life)));
+        let cells = row.plain_cells(&life);
+        match row.full_cells(&life)? {
+            None => plain.push(cells),
+            Some(more) => full.push(joined(cells, more)),
+        }
         if !keep_inline(&row.payload.data) {
             spilled.push((row.id, row.payload));
         }
-        values.push(cells(&row, &life)?);
     }
-    insert(tx, INTO, values, "").await?;
+    let mut there = insert_new(tx, PLAIN, plain).await?;
+    there.extend(insert_new(tx, FULL, full).await?);
     for (run, payload) in spilled {
-        spill(tx, run, INPUT, &payload.data).await?;
+        if !there.contains(&run) {
+            spill(tx, run, INPUT, &payload.data).await?;
+        }
+    }
+    if !there.is_empty() {
+        for moved in &mut moved {
+            *moved = moved.take().filter(|moved| !there.contains(&moved.run));
+        }
     }
     Ok(moved)
 }
 
-fn cells(row: &Row<'_>, life: &Lifecycle) -> StoreResult<[Value; 27]> {
-    let Row { id, lane, job, origin, instant, late, due, priority, fairness_key, .. } = row;
-    let Row { labels: tags, headers, payload, policy: promised, request, note, parent, .. } = row;
-    let inline = keep_inline(&payload.data);
-    Ok([
-        id.uuid().into(),
-        lane.id.into(),
-        life.state.code().into(),
-        life.generation.into(),
-        time(life.create_time),
-        maybe_time(life.queue_time),
-        maybe_time(life.wake_time),
-        (life.state == RunState::Queued).then_some(lane.id).into(),
-        maybe_time(life.deadline(promised)),
-        i32::from(*priority).into(),
-        (*fairness_key).into(),
-        time(*due),
-        origin.code().into(),
-        job.map(|(uid, ..)| uid.uuid()).into(),
-        job.map(|(.., version)| version).into(),
-        instant.map(|(schedule, _)| schedule.as_str().to_owned()).into(),
-        maybe_time(instant.map(|(_, at)| at)),
-        (*late).into(),
-        parent.map(RunId::uuid).into(),
-        request.map(str::to_owned).into(),
-        text((*note).to_owned()).into(),
-        labels(tags)?.into(),
-        labels(headers)?.into(),
-        policy(promised)?.into(),
-        if inline { 0 } else { INPUT }.into(),
-        payload.content_type.clone().into(),
-        inline.then(|| payload.data.clone()).into(),
-    ])
+/// Inserts rows that begin with an id; the ids that were there. Nobody inserts an id twice but a batch tried again, so
+/// the ids are looked at only once an insert was refused.
+async fn insert_new<const N: usize>(tx: &Tx, into: &str, rows: Vec<[Value; N]>) -> StoreResult<HashSet<RunId>> {
+    let mut there = HashSet::new();
+    for piece in pieces(rows) {
+        let ids: Vec<Value> = piece.iter().map(|row| row[0].clone()).collect();
+        if insert_unless_there(tx, into, piece.clone()).await? {
+            continue;
+        }
+        let sql = format!("SELECT id FROM run WHERE id IN ({})", places(ids.len()));
+        let mut found = HashSet::new();
+        for row in query(tx, sql, ids).await? {
+            found.insert(single::<Uuid>(&row)?);
+        }
+        let new = piece.into_iter().filter(|row| !matches!(row[0], Value::Uuid(Some(id)) if found.contains(&id)));
+        insert(tx, into, new.collect(), "").await?;
+        there.extend(found.into_iter().map(RunId::from_uuid));
+    }
+    Ok(there)
+}
+
+fn joined(plain: [Value; 14], more: [Value; 14]) -> [Value; 28] {
+    let mut cells = plain.into_iter().chain(more);
+    std::array::from_fn(|_| cells.next().unwrap_or(Value::Int(None)))
+}
+
+impl Row<'_> {
+    fn plain_cells(&self, life: &Lifecycle) -> [Value; 14] {
+        [
+            self.id.uuid().into(),
+            self.lane.id.into(),
+            life.state.code().into(),
+            life.generation.into(),
+            time(life.create_time),
+            maybe_time(life.queue_time),
+            maybe_time(life.wake_time),
+            (life.state == RunState::Queued).then_some(self.lane.id).into(),
+            i32::from(self.priority).into(),
+            self.fairness_key.into(),
+            time(self.due),
+            self.origin.code().into(),
+            self.payload.content_type.clone().into(),
+            keep_inline(&self.payload.data).then(|| self.payload.data.clone()).into(),
+        ]
+    }
+
+    /// What this run has beyond [`PLAIN`], if anything.
+    fn full_cells(&self, life: &Lifecycle) -> StoreResult<Option<[Value; 14]>> {
+        let Self { job, instant, late, parent, request, note, payload, policy: promised, .. } = self;
+        let inline = keep_inline(&payload.data);
+        let promised_text = policy(promised)?;
+        let (tags, headers) = (labels(self.labels)?, labels(self.headers)?);
+        let made_by_nothing = job.is_none() && instant.is_none() && parent.is_none() && request.is_none();
+        let says_nothing = note.is_empty() && tags.is_none() && headers.is_none() && promised_text.is_none();
+        if inline && !late && made_by_nothing && says_nothing {
+            return Ok(None);
+        }
+        Ok(Some([
+            maybe_time(life.deadline(promised)),
+            job.map(|(uid, ..)| uid.uuid()).into(),
+            job.map(|(.., version)| version).into(),
+            instant.map(|(schedule, _)| schedule.as_str().to_owned()).into(),
+            maybe_time(instant.map(|(_, at)| at)),
+            (*late).into(),
+            parent.map(RunId::uuid).into(),
+            request.map(str::to_owned).into(),
+            text((*note).to_owned()).into(),
+            tags.into(),
+            headers.into(),
+            promised_text.into(),
+            (!promised.at_most_once() && promised.timeouts.total.is_none()).into(),
+            if inline { 0 } else { INPUT }.into(),
+        ]))
+    }
 }
 
 fn stands(row: &Row<'_>, life: &Lifecycle) -> Moved {

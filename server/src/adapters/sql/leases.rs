@@ -1,7 +1,7 @@
 //! The [`Leases`] role. Hello and expiry, which reconcile many runs at once, are in [`super::hello`] and [`super::expire`].
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
@@ -9,10 +9,9 @@ use async_trait::async_trait;
 use mainspring_engine::{
     domain::{
         attempt::AttemptKey,
-        ids::{RunId, ServerId, SessionId, WorkerId},
+        ids::{ServerId, SessionId, WorkerId},
         instant::Instant,
         names::Scope,
-        payload::Payload,
         run::{RunState, reason},
         transition::Event,
         worker::{Hello, WorkerStatus},
@@ -20,20 +19,22 @@ use mainspring_engine::{
     ports::{
         broker::Pointer,
         store::{
-            Dispatchable, HelloAnswer, LeaseAnswer, LeaseBatch, LeaseResult, Leases, Moved, Owner, Renewal,
-            RenewalAnswer, StoreResult, Verdict,
+            HelloAnswer, LeaseAnswer, LeaseBatch, LeaseResult, Leases, Moved, Owner, Renewal, RenewalAnswer,
+            StoreResult, Verdict,
         },
     },
 };
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
 use super::{
     Known, SqliteStore,
     dialect::LOCK_OWNER,
+    dispatch::{Extras, attempt_of, extra_columns},
     expire, hello,
-    insert::INPUT,
-    rows::{maybe, read_labels, time},
+    hot::{self, Fence},
+    restricted::Restricted,
+    rows::time,
     statement::{Cells, chunks, exec, query, query_in, tuples},
     steps::{Loaded, Steps, columns},
     writer::Tx,
@@ -175,23 +176,40 @@ pub(super) async fn owners<C: ConnectionTrait>(
 async fn lease(tx: &Tx, known: &Arc<Known>, now: Instant, batches: Vec<LeaseBatch>) -> StoreResult<Vec<LeaseAnswer>> {
     let workers: Vec<WorkerId> = batches.iter().map(|batch| batch.owner.worker).collect();
     let owners = owners(tx, &workers).await?;
-    let owned = |owner: &Owner| owners.get(&owner.worker).is_some_and(|row| row.epoch == owner.epoch);
-    let mut steps = Steps::begin(tx, known, now).await?;
-    let wanted = batches.iter().filter(|batch| owned(&batch.owner)).flat_map(|batch| &batch.pointers);
-    let runs: Vec<RunId> = wanted.map(|pointer| pointer.run).collect();
-    let mut extras = Extras::read(tx, steps.load_with(tx, runs, EXTRAS).await?).await?;
+    let owned = |owner: &Owner| owners.get(&owner.worker).filter(|row| row.epoch == owner.epoch);
+    let restricted = Restricted::load(tx).await?;
+    // What can be leased without a look is; everything else is loaded and taken through the table.
+    let mut leased = Vec::with_capacity(batches.len());
+    for LeaseBatch { owner, pointers } in &batches {
+        leased.push(match owned(owner) {
+            None => HashMap::new(),
+            Some(row) => {
+                let fence = Fence::around(known, &restricted, row.namespace);
+                hot::lease(tx, known, now, (owner.worker, row.namespace), fence, pointers).await?
+            }
+        });
+    }
+    let mut steps = Steps::with(known, now, restricted);
+    let mut left = Vec::new();
+    for (LeaseBatch { owner, pointers }, leased) in batches.iter().zip(&leased) {
+        let mut seen = HashSet::with_capacity(pointers.len());
+        let again = |pointer: &&Pointer| !leased.contains_key(&pointer.run) || !seen.insert(pointer.run);
+        left.extend(pointers.iter().filter(again).filter(|_| owned(owner).is_some()).map(|pointer| pointer.run));
+    }
+    let mut extras = Extras::read(tx, steps.load_with(tx, left, extra_columns()).await?).await?;
     let mut answers = Vec::with_capacity(batches.len());
-    for LeaseBatch { owner, pointers } in batches {
-        let Some(row) = owners.get(&owner.worker).filter(|_| owned(&owner)) else {
+    for (LeaseBatch { owner, pointers }, mut leased) in batches.into_iter().zip(leased) {
+        let Some(row) = owned(&owner) else {
             answers.push(LeaseAnswer::SessionGone);
             continue;
         };
-        let lease = |pointer: Pointer| match steps.run(pointer.run) {
-            Some(run) if run.lane.namespace == row.namespace => {
+        let lease = |pointer: Pointer| match (leased.remove(&pointer.run), steps.run(pointer.run)) {
+            (Some(attempt), _) => LeaseResult::Leased(Box::new(attempt)),
+            (None, Some(run)) if run.lane.namespace == row.namespace => {
                 lease_one(&mut steps, &mut extras, owner.worker, pointer)
             }
             // Another namespace's run does not exist for this worker.
-            Some(_) | None => LeaseResult::Stale,
+            (None, Some(_) | None) => LeaseResult::Stale,
         };
         answers.push(LeaseAnswer::Results(pointers.into_iter().map(lease).collect()));
     }
@@ -220,90 +238,8 @@ fn lease_one(steps: &mut Steps, extras: &mut Extras, worker: WorkerId, pointer: 
         }
     }
     match (steps.run(run), extras.take(run)) {
-        (Some(loaded), Some(extra)) => {
-            let name = loaded.job.and_then(|(job, _)| steps.job_name(job));
-            LeaseResult::Leased(Box::new(dispatchable(loaded, name, extra)))
-        }
+        (Some(loaded), Some(extra)) => LeaseResult::Leased(Box::new(attempt_of(steps, loaded, extra))),
         _ => LeaseResult::Stale,
-    }
-}
-
-/// Further columns of a run, for its worker.
-pub(super) const EXTRAS: &str = ", due_time, nominal_time, headers, spilled, payload_type, payload";
-
-/// What a dispatch carries beside what the table knows.
-#[derive(Clone, Debug)]
-pub(super) struct Extra {
-    due_time: Instant,
-    nominal_time: Option<Instant>,
-    headers: BTreeMap<String, String>,
-    pub(super) payload: Payload,
-}
-
-/// The extras of a batch.
-#[derive(Debug, Default)]
-pub(super) struct Extras {
-    extras: HashMap<RunId, Extra>,
-}
-
-impl Extras {
-    /// Reads rows of [`columns`] with [`EXTRAS`], and payloads that are kept elsewhere.
-    pub(super) async fn read<C: ConnectionTrait>(connection: &C, rows: Vec<QueryResult>) -> StoreResult<Self> {
-        let first = columns().split(", ").count();
-        let mut extras = HashMap::with_capacity(rows.len());
-        let mut spilled = Vec::new();
-        for row in rows {
-            let run = RunId::from_uuid(Cells::of(&row).next()?);
-            let mut cells = Cells::at(&row, first);
-            let due_time = Instant::from_micros(cells.next()?);
-            let nominal_time = maybe(cells.next()?);
-            let headers = read_labels(cells.next()?)?;
-            if cells.next::<i32>()? & INPUT != 0 {
-                spilled.push(run.uuid());
-            }
-            let content_type = cells.next()?;
-            let data = cells.next::<Option<Vec<u8>>>()?.unwrap_or_default();
-            let payload = Payload { content_type, data };
-            extras.insert(run, Extra { due_time, nominal_time, headers, payload });
-        }
-        for row in
-            query_in(connection, "SELECT run_id, data FROM run_data WHERE kind = 1 AND run_id IN", &spilled, "").await?
-        {
-            let mut cells = Cells::of(&row);
-            if let Some(extra) = extras.get_mut(&RunId::from_uuid(cells.next()?)) {
-                extra.payload.data = cells.next()?;
-            }
-        }
-        Ok(Self { extras })
-    }
-
-    /// What a run's dispatch carries. Cloned, since one batch may name a run twice.
-    pub(super) fn take(&mut self, run: RunId) -> Option<Extra> {
-        self.extras.get(&run).cloned()
-    }
-}
-
-/// Puts together what a session needs of an attempt.
-pub(super) fn dispatchable(
-    run: &Loaded,
-    name: Option<mainspring_engine::domain::names::JobName>,
-    extra: Extra,
-) -> Dispatchable {
-    let Extra { due_time, nominal_time, headers, payload } = extra;
-    Dispatchable {
-        key: run.key(),
-        lane: run.lane.lane.clone(),
-        job: run.job.zip(name).map(|((uid, version), name)| (uid, name, version)),
-        payload,
-        due_time,
-        nominal_time,
-        execution_timeout: run.policy.timeouts.execution,
-        stop_grace: run.policy.timeouts.stop_grace,
-        lease_loss: run.policy.effective_lease_loss(),
-        headers,
-        failures: run.life.failures,
-        max_attempts: run.policy.retry.max_attempts,
-        at_most_once: run.policy.at_most_once(),
     }
 }
 

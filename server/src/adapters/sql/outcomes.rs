@@ -11,6 +11,7 @@ use mainspring_engine::{
         attempt::AttemptKey,
         ids::{JobUid, RunId, WorkerId},
         instant::Instant,
+        names::Scope,
         transition::Event,
     },
     ports::store::{Applied, Apply, Moved, Outcomes, Report, ReportAnswer, StoreResult},
@@ -19,7 +20,9 @@ use uuid::Uuid;
 
 use super::{
     Known, SqliteStore,
+    hot::{self, Fence},
     leases::owners,
+    restricted::Restricted,
     rows::{maybe, time},
     statement::{Cells, chunks, query, query_one, single, tuples},
     steps::{Steps, columns},
@@ -61,12 +64,19 @@ pub(super) const PAST_DEADLINE: &str = "SELECT id FROM run WHERE deadline_time I
      ORDER BY deadline_time LIMIT ?";
 
 async fn report(tx: &Tx, known: &Arc<Known>, now: Instant, reports: Vec<Report>) -> StoreResult<Vec<ReportAnswer>> {
-    let mut steps = Steps::begin(tx, known, now).await?;
-    steps.load(tx, reports.iter().map(|report| report.key.run)).await?;
+    let restricted = Restricted::load(tx).await?;
+    let mut succeeded = succeed(tx, known, now, &restricted, &reports).await?;
+    let mut steps = Steps::with(known, now, restricted);
+    let left = reports.iter().map(|report| report.key.run).filter(|run| !succeeded.contains_key(run));
+    steps.load(tx, left.collect::<Vec<_>>()).await?;
     let mut answers = Vec::with_capacity(reports.len());
     // Refused reports by their place: whether one is a repeat is looked up for all of them at once.
     let mut refused = Vec::new();
     for Report { scope, key, outcome, output, start_time } in reports {
+        if let Some(moved) = succeeded.remove(&key.run) {
+            answers.push(ReportAnswer::Applied(Box::new(moved)));
+            continue;
+        }
         if steps.run(key.run).is_none_or(|run| run.lane.lane.namespace != scope.0) {
             answers.push(ReportAnswer::Fenced);
             continue;
@@ -99,6 +109,32 @@ async fn report(tx: &Tx, known: &Arc<Known>, now: Instant, reports: Vec<Report>)
     }
     steps.save(tx).await?;
     Ok(answers)
+}
+
+/// Applies the successes that need no look, of each namespace by itself. Runs that are named twice are left to the table,
+/// which takes them in order.
+async fn succeed(
+    tx: &Tx,
+    known: &Known,
+    now: Instant,
+    restricted: &Restricted,
+    reports: &[Report],
+) -> StoreResult<HashMap<RunId, Moved>> {
+    let mut named: HashMap<RunId, usize> = HashMap::with_capacity(reports.len());
+    for report in reports {
+        *named.entry(report.key.run).or_default() += 1;
+    }
+    let mut scopes: HashMap<&Scope, Vec<&Report>> = HashMap::new();
+    for report in reports.iter().filter(|report| named.get(&report.key.run) == Some(&1)) {
+        scopes.entry(&report.scope).or_default().push(report);
+    }
+    let mut succeeded = HashMap::with_capacity(reports.len());
+    for (scope, reports) in scopes {
+        let Some(namespace) = known.lanes.namespace(&scope.0) else { continue };
+        let fence = Fence::around(known, restricted, namespace);
+        succeeded.extend(hot::succeed(tx, known, now, namespace, fence, &reports).await?);
+    }
+    Ok(succeeded)
 }
 
 /// Which of these attempts ended by their worker's word, without success.

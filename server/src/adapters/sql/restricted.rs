@@ -41,6 +41,11 @@ impl Restricted {
         Ok(Self { queues })
     }
 
+    /// Whether every queue is open.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.is_empty()
+    }
+
     /// Whether one more run of the queue may go to a worker.
     pub(super) fn has_room(&self, queue: i32) -> bool {
         self.queues.get(&queue).is_none_or(|queue| !queue.paused && (queue.limit == 0 || queue.in_flight < queue.limit))

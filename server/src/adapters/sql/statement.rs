@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin};
 
 use mainspring_engine::ports::store::{StoreError, StoreResult};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, RuntimeErr, Statement, TryGetable, Value};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, RuntimeErr, SqlErr, Statement, TryGetable, Value};
 
 /// A future that borrows the transaction it works in.
 pub(super) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -71,7 +71,20 @@ pub(super) async fn exec<C: ConnectionTrait>(
     Ok(done.rows_affected())
 }
 
-/// Inserts tuples of `columns` into `table`, in pieces.
+/// Cuts rows into pieces of the sizes above.
+pub(super) fn pieces<T>(rows: Vec<T>) -> impl Iterator<Item = Vec<T>> {
+    let mut rows = rows.into_iter();
+    std::iter::from_fn(move || {
+        let size = SIZES.into_iter().find(|size| *size <= rows.len())?;
+        Some(rows.by_ref().take(size).collect())
+    })
+}
+
+fn insert_sql<const N: usize>(into: &str, rows: usize, on_conflict: &str) -> String {
+    format!("INSERT INTO {into} VALUES {} {on_conflict}", tuples(rows, N))
+}
+
+/// Inserts rows, in pieces. `into` names the table and its columns.
 pub(super) async fn insert<C: ConnectionTrait, const N: usize>(
     connection: &C,
     into: &str,
@@ -79,14 +92,30 @@ pub(super) async fn insert<C: ConnectionTrait, const N: usize>(
     on_conflict: &str,
 ) -> StoreResult<u64> {
     let mut inserted = 0;
-    let mut rows = rows.into_iter();
-    while rows.len() > 0 {
-        let size = SIZES.into_iter().find(|size| *size <= rows.len()).unwrap_or(1);
-        let values = rows.by_ref().take(size).flatten().collect();
-        let sql = format!("INSERT INTO {into} VALUES {} {on_conflict}", tuples(size, N));
-        inserted += exec(connection, sql, values).await?;
+    for piece in pieces(rows) {
+        let sql = insert_sql::<N>(into, piece.len(), on_conflict);
+        inserted += exec(connection, sql, piece.into_iter().flatten().collect()).await?;
     }
     Ok(inserted)
+}
+
+/// Inserts one piece, all or nothing; `false` where a key of it is taken.
+///
+/// A refused statement leaves the rest of the transaction standing on SQLite. PostgreSQL will need `ON CONFLICT DO NOTHING
+/// RETURNING` here.
+pub(super) async fn insert_unless_there<C: ConnectionTrait, const N: usize>(
+    connection: &C,
+    into: &str,
+    piece: Vec<[Value; N]>,
+) -> StoreResult<bool> {
+    let backend = connection.get_database_backend();
+    let sql = insert_sql::<N>(into, piece.len(), "");
+    let values: Vec<Value> = piece.into_iter().flatten().collect();
+    match connection.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => Ok(false),
+        Err(error) => Err(failed(error)),
+    }
 }
 
 /// Rows whose key is one of `keys`: `head` ends before the list, `tail` follows it.

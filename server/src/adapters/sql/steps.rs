@@ -1,15 +1,11 @@
 //! Steps of runs: load, decide, write.
 //!
 //! A batch loads the runs it speaks of, takes every event through the engine's transition table in memory, one after the
-//! other, and writes what changed in as few statements as there are pieces of 64. The table alone decides; what differs is
-//! only how much of a row must be written:
+//! other, and writes the whole [`Lifecycle`] of what changed in as few statements as there are pieces of 64. The two steps
+//! that need no look before are in [`super::hot`].
 //!
-//! * a lease of a fresh run and a success touch few columns and are nearly everything that happens, so they have a narrow
-//!   statement each;
-//! * every other change writes the whole [`Lifecycle`].
-//!
-//! Each statement is guarded by the state, attempt and generation that were loaded, and must hit every row: a row that
-//! moved in between would mean that two writers are there, and takes the batch back.
+//! A write is guarded by the state, attempt and generation that were loaded, and must hit every row: a row that moved in
+//! between would mean that two writers are there, and takes the batch back.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -26,7 +22,7 @@ use mainspring_engine::{
     },
     ports::store::{Moved, StoreError, StoreResult},
 };
-use sea_orm::{ConnectionTrait, QueryResult, Value};
+use sea_orm::{ConnectionTrait, QueryResult};
 use uuid::Uuid;
 
 use super::{
@@ -54,7 +50,7 @@ pub(super) struct Loaded {
     /// As it is now.
     pub(super) life: Lifecycle,
     guard: Guard,
-    write: Write,
+    changed: bool,
 }
 
 /// What a run was when it was loaded.
@@ -63,15 +59,6 @@ struct Guard {
     state: RunState,
     attempt: i64,
     generation: i64,
-}
-
-/// How a run that changed is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Write {
-    Nothing,
-    Lease,
-    Success,
-    Whole,
 }
 
 /// A run's end that is written with it.
@@ -111,7 +98,7 @@ impl Loaded {
         let policy = known.policies.read(cells.next()?)?;
         let life = life(cells)?;
         let guard = Guard { state: life.state, attempt: life.attempt, generation: life.generation };
-        Ok(Self { id, lane, job, policy, life, guard, write: Write::Nothing })
+        Ok(Self { id, lane, job, policy, life, guard, changed: false })
     }
 
     /// Its last attempt.
@@ -123,15 +110,20 @@ impl Loaded {
 impl Steps {
     /// For a batch at `now`.
     pub(super) async fn begin(tx: &Tx, known: &Arc<Known>, now: Instant) -> StoreResult<Self> {
-        Ok(Self {
+        Ok(Self::with(known, now, Restricted::load(tx).await?))
+    }
+
+    /// For a batch that has looked at the queues already.
+    pub(super) fn with(known: &Arc<Known>, now: Instant, restricted: Restricted) -> Self {
+        Self {
             known: Arc::clone(known),
             now,
             runs: HashMap::new(),
             names: HashMap::new(),
-            restricted: Restricted::load(tx).await?,
+            restricted,
             ends: Vec::new(),
             outputs: HashMap::new(),
-        })
+        }
     }
 
     /// Loads runs; those that do not exist are simply not there.
@@ -205,11 +197,7 @@ impl Steps {
         };
         let before = std::mem::replace(&mut loaded.life, change.next);
         let after = &loaded.life;
-        loaded.write = match (event, loaded.write, &change.end) {
-            (Event::Lease { .. }, Write::Nothing, None) if after.state == RunState::Leased => Write::Lease,
-            (Event::Report { .. }, Write::Nothing, None) if after.state == RunState::Succeeded => Write::Success,
-            _ => Write::Whole,
-        };
+        loaded.changed = true;
         self.restricted.moved(loaded.lane.queue, before.state, after.state);
         if let Some(end) = change.end {
             // A lease has overwritten what was known of the attempt that it ends.
@@ -240,26 +228,10 @@ impl Steps {
 
     /// Writes everything that changed.
     pub(super) async fn save(mut self, tx: &Tx) -> StoreResult<()> {
-        let outputs = std::mem::take(&mut self.outputs);
-        let changed = |write| self.runs.values().filter(move |run| run.write == write);
-        let mut leases: HashMap<Option<WorkerId>, Vec<&Loaded>> = HashMap::new();
-        for run in changed(Write::Lease) {
-            leases.entry(run.life.worker).or_default().push(run);
-        }
-        for (worker, runs) in leases {
-            write_leases(tx, worker, self.now, &runs).await?;
-        }
-        let successes: Vec<_> = changed(Write::Success).collect();
-        write_successes(tx, self.now, &successes, &outputs).await?;
-        let whole: Vec<_> = changed(Write::Whole).collect();
-        write_whole(tx, &whole).await?;
-        for run in whole {
-            if let Some(output) = outputs.get(&run.id) {
-                write_output(tx, run.id, output).await?;
-            }
-        }
-        for (run, output) in outputs.iter().filter(|(_, output)| !keep_inline(&output.data)) {
-            spill(tx, *run, OUTPUT, &output.data).await?;
+        let changed: Vec<_> = self.runs.values().filter(|run| run.changed).collect();
+        write_whole(tx, &changed).await?;
+        for (run, output) in &self.outputs {
+            write_output(tx, *run, output).await?;
         }
         write_ends(tx, self.now, std::mem::take(&mut self.ends)).await?;
         self.restricted.save(tx).await
@@ -275,77 +247,14 @@ fn all_hit(hit: u64, runs: &[&Loaded]) -> StoreResult<()> {
     }
 }
 
-async fn write_leases(tx: &Tx, worker: Option<WorkerId>, now: Instant, runs: &[&Loaded]) -> StoreResult<()> {
-    for piece in chunks(runs) {
-        let mut values = Vec::with_capacity(3 * piece.len() + 2);
-        for run in piece {
-            values.extend([run.id.uuid().into(), run.guard.generation.into()]);
-            values.push(maybe_time(run.life.deadline(&run.policy)));
-        }
-        values.extend([worker.map(WorkerId::uuid).into(), time(now)]);
-        let sql = lease_sql(piece.len());
-        all_hit(exec(tx, sql, values).await?, piece)?;
-    }
-    Ok(())
-}
-
-/// Leases `count` fresh runs.
-pub(super) fn lease_sql(count: usize) -> String {
-    format!(
-        "WITH t(id, generation, deadline) AS (VALUES {}) UPDATE run SET state = 3, attempt = attempt + 1, \
-         open_token = attempt + 1, worker_id = ?, lease_time = ?, start_time = NULL, reason = NULL, ready_lane = NULL, \
-         deadline_time = t.deadline FROM t \
-         WHERE run.id = t.id AND state = 2 AND run.generation = t.generation AND open_token IS NULL",
-        tuples(count, 3)
-    )
-}
-
-async fn write_successes(
-    tx: &Tx,
-    now: Instant,
-    runs: &[&Loaded],
-    outputs: &HashMap<RunId, Payload>,
-) -> StoreResult<()> {
-    for piece in chunks(runs) {
-        let mut values = Vec::with_capacity(6 * piece.len() + 1);
-        for run in piece {
-            let (kind, data, spilled) = output_cells(outputs.get(&run.id));
-            values.extend([run.id.uuid().into(), run.guard.attempt.into(), maybe_time(run.life.start_time)]);
-            values.extend([kind, data, spilled]);
-        }
-        values.push(time(now));
-        all_hit(exec(tx, success_sql(piece.len()), values).await?, piece)?;
-    }
-    Ok(())
-}
-
-/// Ends `count` runs well.
-pub(super) fn success_sql(count: usize) -> String {
-    format!(
-        "WITH t(id, attempt, started, kind, data, spilled) AS (VALUES {}) UPDATE run SET state = 6, open_token = NULL, \
-         decided_token = t.attempt, start_time = t.started, end_time = ?, wake_time = NULL, stop_deadline = NULL, \
-         reason = NULL, ready_lane = NULL, deadline_time = NULL, output_type = t.kind, output = t.data, \
-         spilled = run.spilled + t.spilled FROM t \
-         WHERE run.id = t.id AND open_token = t.attempt AND state IN (2, 3, 4, 5)",
-        tuples(count, 6)
-    )
-}
-
-/// Media type, bytes where they are few, and whether they are elsewhere.
-fn output_cells(output: Option<&Payload>) -> (Value, Value, Value) {
-    match output {
-        None => (Value::String(None), Value::Bytes(None), 0.into()),
-        Some(Payload { content_type, data }) if keep_inline(data) => {
-            (content_type.clone().into(), data.clone().into(), 0.into())
-        }
-        Some(Payload { content_type, data: _ }) => (content_type.clone().into(), Value::Bytes(None), OUTPUT.into()),
-    }
-}
-
+/// Keeps what a handler returned: beside its run where it is large.
 async fn write_output(tx: &Tx, run: RunId, output: &Payload) -> StoreResult<()> {
-    let (kind, data, spilled) = output_cells(Some(output));
+    let Payload { content_type, data } = output;
+    let inline = keep_inline(data);
+    let (cell, elsewhere) = if inline { (Some(data.clone()), 0) } else { (None, OUTPUT) };
     let sql = "UPDATE run SET output_type = ?, output = ?, spilled = spilled + ? WHERE id = ?";
-    exec(tx, sql, vec![kind, data, spilled, run.uuid().into()]).await.map(drop)
+    exec(tx, sql, vec![content_type.clone().into(), cell.into(), elsewhere.into(), run.uuid().into()]).await?;
+    if inline { Ok(()) } else { spill(tx, run, OUTPUT, data).await }
 }
 
 async fn write_whole(tx: &Tx, runs: &[&Loaded]) -> StoreResult<()> {

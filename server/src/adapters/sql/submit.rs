@@ -113,7 +113,15 @@ async fn submit(tx: &Tx, known: &Known, now: Instant, runs: Vec<NewRun>) -> Stor
     insert(tx, REQUESTS, requests, "").await?;
     Ok(answers
         .into_iter()
-        .filter_map(|answer| answer.or_else(|| moved.next().map(|moved| Submitted::Stored(Box::new(moved)))))
+        .zip(&runs)
+        .filter_map(|(answer, run)| {
+            answer.or_else(|| {
+                Some(match moved.next()? {
+                    Some(moved) => Submitted::Stored(Box::new(moved)),
+                    None => Submitted::Replayed(run.id),
+                })
+            })
+        })
         .collect())
 }
 
@@ -186,13 +194,7 @@ impl Around {
         }
         let only_idle = runs.iter().filter(|run| run.only_if_idle).filter_map(|run| Some(run.job.as_ref()?.uid));
         let unfinished = unfinished(tx, only_idle).await?;
-        // A batch that is tried again after an unknown commit meets its own rows.
-        let ids: Vec<Uuid> = runs.iter().map(|run| run.id.uuid()).collect();
-        let mut stored = HashSet::new();
-        for row in query_in(tx, "SELECT id FROM run WHERE id IN", &ids, "").await? {
-            stored.insert(RunId::from_uuid(single(&row)?));
-        }
-        Ok(Self { requests, jobs, unfinished, stored })
+        Ok(Self { requests, jobs, unfinished, stored: HashSet::new() })
     }
 
     /// The answer to a run that is not to be stored.

@@ -32,8 +32,9 @@ pub(super) type Tx = DatabaseTransaction;
 const QUEUE: usize = 1_024;
 /// So many batches share a transaction at most: what comes later should not wait for a commit without end.
 const SHARED: usize = 128;
-/// Row changes after which the log is worth moving into the database file.
-const CHECKPOINT_AFTER: u64 = 4_000;
+/// Row changes after which the log is moved into the database file: often enough that no commit has to, seldom enough
+/// that a page which is written again and again is moved once.
+const CHECKPOINT_AFTER: u64 = 40_000;
 /// Transactions between two looks at how many rows have changed.
 const LOOK_EVERY: u64 = 8;
 

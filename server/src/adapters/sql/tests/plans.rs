@@ -7,12 +7,13 @@ use super::{
     super::{
         due::{WAKING, due_sql},
         fire::instants_sql,
+        hot::{Fence, lease_sql, success_sql},
         jobs::schedule_sql,
         leases::renew_sql,
         outcomes::PAST_DEADLINE,
         release::HEAD,
         statement::{Cells, places},
-        steps::{columns, lease_sql, success_sql, whole_sql},
+        steps::{columns, whole_sql},
     },
     *,
 };
@@ -39,8 +40,10 @@ fn hot() -> Vec<String> {
             .into(),
     ];
     for size in [64, 16, 4, 1] {
-        statements.extend([lease_sql(size), success_sql(size), whole_sql(size), schedule_sql(size), renew_sql(size)]);
-        statements.push(instants_sql(size));
+        for fence in [Fence::default(), Fence { namespaces: true, queues: true }] {
+            statements.extend([lease_sql(size, fence), success_sql(size, fence)]);
+        }
+        statements.extend([whole_sql(size), schedule_sql(size), renew_sql(size), instants_sql(size)]);
         let places = places(size);
         statements.push(format!("SELECT {} FROM run WHERE id IN ({places})", columns()));
         statements
