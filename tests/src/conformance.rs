@@ -35,7 +35,7 @@ macro_rules! conformance {
         $crate::conformance_cases!($family;
             catalog: created_jobs_read_back, a_name_is_taken_once, a_repeated_create_is_replayed,
                 another_body_under_the_same_id_is_refused, namespaces_do_not_see_each_other;
-            edits: an_edit_makes_a_version, an_equal_definition_changes_nothing, a_stale_revision_is_refused,
+            edits: an_edit_makes_a_version, an_edit_of_a_completed_job_leaves_it_so, an_equal_definition_changes_nothing, a_stale_revision_is_refused,
                 an_unsettled_job_is_not_changed, an_edit_keeps_cursor_and_open_range,
                 a_schedule_that_is_gone_keeps_its_ledger, a_pause_shows_and_lifts, a_deleted_name_is_free,
                 waiting_runs_of_a_deleted_job_end, a_paused_job_in_error_resumes_in_error;

@@ -54,10 +54,13 @@ use self::{lanes::Lanes, names::JobNames, statement::BoxFuture, writer::Writer};
 pub struct SqliteStore {
     known: Arc<Known>,
     writer: Writer,
+    /// For people's questions.
     reads: DatabaseConnection,
+    /// For what the engine looks at, and for who may call.
+    stage_reads: DatabaseConnection,
     logs: logs::LogStore,
-    /// Where retention stands in its round through the runs.
-    round: parking_lot::Mutex<retention::Round>,
+    /// Where retention stands in its rounds through the runs.
+    rounds: parking_lot::Mutex<retention::Rounds>,
     /// Refuses a second server as long as it lives.
     _lock: open::DataLock,
 }
@@ -88,7 +91,9 @@ impl SqliteStore {
     /// that one may only read.
     pub async fn close(&self) {
         // An error here would only say that the file is closed already.
-        let _ = self.reads.clone().close().await;
+        for reads in [&self.reads, &self.stage_reads] {
+            let _ = reads.clone().close().await;
+        }
         self.writer.close().await;
         self.logs.close().await;
     }

@@ -3,7 +3,7 @@
 use mainspring_engine::{
     domain::{
         instant::Instant,
-        job::{Job, JobSpec, JobState, Pause},
+        job::{Job, JobSpec, JobState, Pause, ScheduleSpec},
         ledger::Fate,
         run::{RunState, reason},
     },
@@ -36,6 +36,22 @@ pub async fn an_edit_makes_a_version(mut w: World) {
     assert_eq!(changed.next_times, vec![every("main", 90).next_after(w.now)]);
     assert_eq!(changed.update_time, w.now);
     assert_eq!(w.job("report").await, Some(changed));
+}
+
+pub async fn an_edit_of_a_completed_job_leaves_it_so(mut w: World) {
+    let once = |w: &World| ScheduleSpec { end: Some(w.now.plus(secs(61))), ..every("main", 60) };
+    let job = w.create("report", spec(vec![once(&w)])).await;
+    let shard = w.own().await;
+    w.pass(secs(120));
+    w.fire_due(shard).await;
+    let over = w.job("report").await.unwrap();
+    assert_eq!(over.state, JobState::Completed);
+    let renamed = JobSpec { display_name: "Old report".into(), ..over.spec.clone() };
+    assert_eq!(done(update(&w, &over, renamed).await).state, JobState::Completed);
+    let over = w.job("report").await.unwrap();
+    let again = JobSpec { schedules: vec![every("main", 60)], ..over.spec.clone() };
+    assert_eq!(done(update(&w, &over, again).await).state, JobState::Active);
+    assert_eq!(w.job("report").await.unwrap().uid, job.uid);
 }
 
 pub async fn an_equal_definition_changes_nothing(mut w: World) {

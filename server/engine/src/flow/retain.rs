@@ -6,9 +6,12 @@ use super::Core;
 use crate::ports::store::RetentionPolicy;
 
 /// Rows of a kind deleted in one step, so that no step holds the writer for long.
-const BATCH: usize = 200;
-/// Between two steps while there is more.
-const PAUSE: Duration = Duration::from_millis(200);
+const BATCH: usize = 500;
+/// Between two steps while there is more: so many times as long as the step took, so that the writer has most of its time
+/// for others, and what is deleted keeps up with what is made.
+const REST: u32 = 3;
+/// At least, and at most.
+const PAUSE: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(5)];
 /// Between two looks when there was nothing more.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -17,8 +20,9 @@ pub(crate) fn start(core: &Arc<Core>, policy: RetentionPolicy) {
     core.tasks.clone().spawn("retain", async move {
         let mut timer = core.clock.timer("retain");
         while !core.tasks.is_stopping() {
-            let wait = match core.store.sweep(core.now(), policy, BATCH).await {
-                Ok(swept) if swept.more => PAUSE,
+            let begin = core.now();
+            let wait = match core.store.sweep(begin, policy, BATCH).await {
+                Ok(swept) if swept.more => (core.now().since(begin) * REST).clamp(PAUSE[0], PAUSE[1]),
                 Ok(_) => LOOK,
                 Err(error) => {
                     tracing::warn!(%error, "old rows cannot be deleted for now");

@@ -217,9 +217,13 @@ async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreR
 async fn define(tx: &Tx, now: Instant, job: &Job, rows: Vec<ScheduleRow>, spec: &JobSpec) -> StoreResult<()> {
     let version = job.version + 1;
     insert_version(tx, now, job.uid, version, spec).await?;
+    let wanted = fresh(job.uid, version, job.pause.is_some(), now, spec);
+    // One whose last instant has passed has nothing to be active for, whatever else of it is edited.
+    let over = !wanted.is_empty() && wanted.iter().all(|row| row.next.is_none());
+    let state = if over { JobState::Completed } else { JobState::Active };
     let values = vec![
         version.into(),
-        JobState::Active.code().into(),
+        state.code().into(),
         spec.job_type.as_str().into(),
         spec.queue.as_str().into(),
         spec.owner.clone().into(),
@@ -229,7 +233,6 @@ async fn define(tx: &Tx, now: Instant, job: &Job, rows: Vec<ScheduleRow>, spec: 
     let sql = "UPDATE job SET version = ?, revision = revision + 1, state = ?, job_type = ?, queue = ?, owner = ?, \
          update_time = ? WHERE uid = ?";
     exec(tx, sql, values).await?;
-    let wanted = fresh(job.uid, version, job.pause.is_some(), now, spec);
     let names: HashSet<_> = wanted.iter().map(|row| row.name.clone()).collect();
     let (kept, gone): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| names.contains(&row.name));
     close(tx, gone).await?;

@@ -54,7 +54,7 @@ impl Due for SqliteStore {
         let mut values = vec![time(until)];
         values.extend(job.map(|job| job.uuid().into()));
         values.push(limit.into());
-        let rows = query(&self.reads, due_sql(job.is_some()), values).await?;
+        let rows = query(&self.stage_reads, due_sql(job.is_some()), values).await?;
         rows.iter().map(|row| due_schedule(row, &self.known)).collect()
     }
 
@@ -77,7 +77,7 @@ impl Due for SqliteStore {
     async fn next_due(&self) -> StoreResult<Option<Instant>> {
         let sql = "SELECT (SELECT min(next_time) FROM schedule WHERE next_time IS NOT NULL), \
              (SELECT min(wake_time) FROM run WHERE wake_time IS NOT NULL)";
-        let Some(row) = query_one(&self.reads, sql, Vec::new()).await? else { return Ok(None) };
+        let Some(row) = query_one(&self.stage_reads, sql, Vec::new()).await? else { return Ok(None) };
         let mut cells = Cells::of(&row);
         let (schedule, run) = (maybe(cells.next()?), maybe(cells.next()?));
         Ok([schedule, run].into_iter().flatten().min())

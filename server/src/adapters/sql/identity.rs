@@ -49,12 +49,12 @@ impl Identity for SqliteStore {
     }
 
     async fn has_users(&self) -> StoreResult<bool> {
-        Ok(query_one(&self.reads, "SELECT 1 FROM account LIMIT 1", Vec::new()).await?.is_some())
+        Ok(query_one(&self.stage_reads, "SELECT 1 FROM account LIMIT 1", Vec::new()).await?.is_some())
     }
 
     async fn user(&self, name: &str) -> StoreResult<Option<UserRecord>> {
         let sql = "SELECT name, password_hash, roles, must_change_password FROM account WHERE name = ?";
-        let row = query_one(&self.reads, sql, vec![name.into()]).await?;
+        let row = query_one(&self.stage_reads, sql, vec![name.into()]).await?;
         row.map(|row| {
             let mut cells = Cells::of(&row);
             Ok(UserRecord {
@@ -97,7 +97,7 @@ impl Identity for SqliteStore {
     }
 
     async fn session(&self, id: &str) -> StoreResult<Option<SessionRecord>> {
-        session(&self.reads, id).await
+        session(&self.stage_reads, id).await
     }
 
     async fn refresh(&self, now: Instant, token: RefreshUse) -> StoreResult<RefreshAnswer> {
@@ -133,7 +133,7 @@ impl Identity for SqliteStore {
     }
 
     async fn key(&self, id: &str) -> StoreResult<Option<ApiKeyRecord>> {
-        key(&self.reads, id).await
+        key(&self.stage_reads, id).await
     }
 
     async fn keys(&self, page: Page) -> StoreResult<Vec<ApiKeyRecord>> {
@@ -142,14 +142,14 @@ impl Identity for SqliteStore {
         let rows = match after {
             None => {
                 let sql = format!("SELECT {KEY} FROM api_key ORDER BY create_time DESC, id DESC LIMIT ?");
-                query(&self.reads, sql, vec![limit.into()]).await?
+                query(&self.stage_reads, sql, vec![limit.into()]).await?
             }
             Some(after) => {
                 let sql = format!(
                     "SELECT {KEY} FROM api_key WHERE (create_time, id) < (SELECT create_time, id FROM api_key \
                      WHERE id = ?) ORDER BY create_time DESC, id DESC LIMIT ?"
                 );
-                query(&self.reads, sql, vec![after.into(), limit.into()]).await?
+                query(&self.stage_reads, sql, vec![after.into(), limit.into()]).await?
             }
         };
         rows.iter().map(read_key).collect()

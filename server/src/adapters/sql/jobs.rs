@@ -1,6 +1,10 @@
 //! Jobs, their definitions and their schedules as rows.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    hash::{Hash as _, Hasher as _},
+    sync::Arc,
+};
 
 use mainspring_engine::{
     domain::{
@@ -27,11 +31,17 @@ use super::{
 /// So many definitions are remembered; then the memory starts anew.
 const REMEMBERED: usize = 2_000;
 
-/// Definitions that were read lately: a version never changes, and a text is long to parse.
+/// Definitions that were read lately: a version that is stored never changes, and a text is long to parse.
+///
+/// A version is one by its text as well as by its number: one that a transaction has read of itself may be rolled back,
+/// and its number be given to another.
 #[derive(Debug, Default)]
 pub(super) struct Specs {
-    read: Mutex<HashMap<(JobUid, i64), Arc<JobSpec>>>,
+    read: Mutex<HashMap<(JobUid, i64), Read>>,
 }
+
+/// A definition, and what its text was told by.
+type Read = (u64, Arc<JobSpec>);
 
 /// The columns of [`Specs::read`], in order.
 pub(super) const SPEC: &str = "job_version.job_uid, job_version.version, job_version.spec, job_version.payload_type, \
@@ -43,7 +53,10 @@ impl Specs {
         let key = (JobUid::from_uuid(cells.next()?), cells.next()?);
         let text: String = cells.next()?;
         let payload = Payload { content_type: cells.next()?, data: cells.next()? };
-        if let Some(spec) = self.read.lock().get(&key) {
+        let print = fingerprint(&text, &payload);
+        if let Some((known, spec)) = self.read.lock().get(&key)
+            && *known == print
+        {
             return Ok(Arc::clone(spec));
         }
         let spec = Arc::new(JobSpec { payload, ..read_json::<JobSpec>(&text)? });
@@ -51,9 +64,16 @@ impl Specs {
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        known.insert(key, Arc::clone(&spec));
+        known.insert(key, (print, Arc::clone(&spec)));
         Ok(spec)
     }
+}
+
+/// Tells two texts of one version apart. Lives in memory only, so any good hash will do.
+fn fingerprint(text: &str, payload: &Payload) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    (text, &payload.content_type, &payload.data).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A job as its row has it: its state apart from a pause.

@@ -80,12 +80,12 @@ impl Leases for SqliteStore {
     async fn stops(&self, owners: &[Owner]) -> StoreResult<Vec<(Owner, AttemptKey, String)>> {
         // Few attempts are being stopped, so they are read whole and matched here, however many sessions ask.
         let sql = format!("SELECT {} FROM run WHERE stop_deadline IS NOT NULL", columns());
-        let rows = query(&self.reads, sql, Vec::new()).await?;
+        let rows = query(&self.stage_reads, sql, Vec::new()).await?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
         let workers: Vec<WorkerId> = owners.iter().map(|owner| owner.worker).collect();
-        let current = current_owners(&self.reads, &workers).await?;
+        let current = current_owners(&self.stage_reads, &workers).await?;
         let mut stops = Vec::new();
         for row in &rows {
             let run = Loaded::read(&mut Cells::of(row), &self.known)?;

@@ -21,10 +21,10 @@ use super::{
     lanes::Lanes,
     logs::LogStore,
     names::JobNames,
-    retention::Round,
+    retention::Rounds,
     rows::Policies,
     statement::{query, query_one, single},
-    writer::Writer,
+    writer::{Reopen, Writer},
 };
 
 /// The truth.
@@ -39,6 +39,9 @@ const LOCK: &str = "mainspring.lock";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pages of log after which a commit moves it into the database itself, if nobody else did: about 64 MiB.
 const WAL_PAGES: &str = "16000";
+
+/// Connections of the engine's own: no list that somebody asks for keeps a run from starting.
+const STAGE_READERS: u32 = 2;
 
 /// When a commit counts as done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,7 +140,7 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
     let lock = claim(&data)?;
     let main = Files { path: data.join(DATABASE), synchronous };
     let writer = main.open::<Migrator>().await?;
-    let reads = main.readers(readers);
+    let (reads, stage_reads) = (main.readers(readers), main.readers(STAGE_READERS));
     let lanes = Lanes::load(&writer).await.map_err(|error| main.failed(DbErr::Custom(error.to_string())))?;
     // Lines that a power loss takes are the last ones a worker will send again or not miss.
     let lines = Files { path: data.join(LOGS), synchronous: Synchronous::Normal };
@@ -151,10 +154,14 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
     });
     Ok(Arc::new(SqliteStore {
         known,
-        writer: Writer::start("sql-writer", writer, main.checkpointer()),
+        writer: Writer::start("sql-writer", writer, main.reopen(), main.checkpointer()),
         reads,
-        logs: LogStore::new(Writer::start("log-writer", logs_writer, lines.checkpointer()), lines.readers(2)),
-        round: parking_lot::Mutex::new(Round::default()),
+        stage_reads,
+        logs: LogStore::new(
+            Writer::start("log-writer", logs_writer, lines.reopen(), lines.checkpointer()),
+            lines.readers(2),
+        ),
+        rounds: parking_lot::Mutex::new(Rounds::default()),
         _lock: lock,
     }))
 }
@@ -189,6 +196,7 @@ pub(super) fn private(path: &Path) -> io::Result<File> {
 }
 
 /// One database file.
+#[derive(Clone)]
 pub(super) struct Files {
     pub(super) path: PathBuf,
     pub(super) synchronous: Synchronous,
@@ -217,6 +225,13 @@ impl Files {
     /// The one writing connection, over a schema that is up to date.
     pub(super) async fn open<M: MigratorTrait>(&self) -> Result<DatabaseConnection, OpenError> {
         private(&self.path).map_err(|source| OpenError::Files { path: self.path.clone(), source })?;
+        let connection = self.writing();
+        self.migrate::<M>(&connection).await?;
+        Ok(connection)
+    }
+
+    /// A connection that writes, opened when it is first used.
+    fn writing(&self) -> DatabaseConnection {
         let options = self
             .options()
             .journal_mode(SqliteJournalMode::Wal)
@@ -227,12 +242,14 @@ impl Files {
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
-            .connect_with(options)
-            .await
-            .map_err(|error| self.failed(DbErr::Custom(error.to_string())))?;
-        let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
-        self.migrate::<M>(&connection).await?;
-        Ok(connection)
+            .connect_lazy_with(options);
+        SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
+    }
+
+    /// Makes further ones like it.
+    fn reopen(&self) -> Reopen {
+        let files = self.clone();
+        Box::new(move || files.writing())
     }
 
     async fn migrate<M: MigratorTrait>(&self, connection: &DatabaseConnection) -> Result<(), OpenError> {

@@ -43,13 +43,13 @@ impl Outcomes for SqliteStore {
 
     async fn past_deadline(&self, now: Instant, limit: usize) -> StoreResult<Vec<RunId>> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = query(&self.reads, PAST_DEADLINE, vec![time(now), limit.into()]).await?;
+        let rows = query(&self.stage_reads, PAST_DEADLINE, vec![time(now), limit.into()]).await?;
         rows.iter().map(|row| single(row).map(RunId::from_uuid)).collect()
     }
 
     async fn next_deadline(&self) -> StoreResult<Option<Instant>> {
         let sql = "SELECT min(deadline_time) FROM run WHERE deadline_time IS NOT NULL";
-        let row = query_one(&self.reads, sql, Vec::new()).await?;
+        let row = query_one(&self.stage_reads, sql, Vec::new()).await?;
         Ok(maybe(row.map(|row| single(&row)).transpose()?.flatten()))
     }
 
@@ -178,6 +178,12 @@ async fn apply(tx: &Tx, known: &Arc<Known>, now: Instant, items: Vec<Apply>) -> 
     Ok(answers)
 }
 
+/// Runs of a job that are at no worker; in no order, since an order by id leads the planner through all that the job ever
+/// had.
+pub(super) fn waiting_sql() -> String {
+    format!("SELECT {} FROM run WHERE job_uid = ? AND end_time IS NULL AND state IN (1, 2, 5) LIMIT ?", columns())
+}
+
 async fn cancel_waiting(
     tx: &Tx,
     known: &Arc<Known>,
@@ -185,10 +191,7 @@ async fn cancel_waiting(
     job: JobUid,
     limit: usize,
 ) -> StoreResult<(Vec<Moved>, bool)> {
-    let sql = format!(
-        "SELECT {} FROM run WHERE job_uid = ? AND end_time IS NULL AND state IN (1, 2, 5) ORDER BY id LIMIT ?",
-        columns()
-    );
+    let sql = waiting_sql();
     let asked = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
     let rows = query(tx, sql, vec![job.uuid().into(), asked.into()]).await?;
     let mut steps = Steps::begin(tx, known, now).await?;

@@ -33,7 +33,7 @@ impl Release for SqliteStore {
                 continue;
             };
             let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
-            let rows = query(&self.reads, HEAD, vec![lane.id.into(), limit.into()]).await?;
+            let rows = query(&self.stage_reads, HEAD, vec![lane.id.into(), limit.into()]).await?;
             let pointers = rows.iter().map(|row| {
                 let mut cells = Cells::of(row);
                 Ok(Pointer { run: RunId::from_uuid(cells.next()?), generation: cells.next()? })
@@ -46,7 +46,7 @@ impl Release for SqliteStore {
     async fn restricted_queues(&self) -> StoreResult<Vec<Queued>> {
         let sql = "SELECT namespace.name, queue.name, queue.paused, queue.concurrency_limit, queue.in_flight FROM queue \
              JOIN namespace ON namespace.id = queue.namespace_id WHERE queue.paused OR queue.concurrency_limit > 0";
-        let rows = query(&self.reads, sql, Vec::<Value>::new()).await?;
+        let rows = query(&self.stage_reads, sql, Vec::<Value>::new()).await?;
         rows.iter()
             .map(|row| {
                 let mut cells = Cells::of(row);

@@ -2,14 +2,15 @@
 //!
 //! Runs have no index by their end: it would cost every run two writes for the sake of the few that are old enough today.
 //! Ids sort by creation, so the sweep walks through the old end of the table, some rows a step, and begins anew when it
-//! reaches runs that are too young to be over long enough.
+//! reaches runs that are too young to be over long enough. What is kept for different times has a round each, and a round
+//! begins at the first run that the last one left behind, so what is kept for long is not walked through every time.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
 use mainspring_engine::{
     domain::{
-        ids::{JobUid, RunId},
+        ids::JobUid,
         instant::Instant,
         run::{RunOrigin, RunState},
     },
@@ -28,81 +29,139 @@ use super::{
 /// Rows looked at for each that may be deleted in one step.
 const LOOK: usize = 8;
 
-/// Where the round through the runs stands.
-#[derive(Debug, Default)]
-pub(super) struct Round {
-    after: Option<RunId>,
+/// Where the rounds through the runs stand.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rounds {
+    ended_well: Round,
+    others: Round,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    /// What comes next lies behind it; nil where the round begins at the oldest.
+    after: Uuid,
+    /// The first of this round that stays and will go, and the one before it.
+    left: Option<Uuid>,
 }
 
 #[async_trait]
 impl Retention for SqliteStore {
     async fn sweep(&self, now: Instant, policy: RetentionPolicy, limit: usize) -> StoreResult<Swept> {
-        let (old, finished) = self.old_runs(now, policy, limit).await?;
+        let mut rounds = *self.rounds.lock();
+        let (mut old, well) = rounds.ended_well.step(self, Class::EndedWell, now, policy.succeeded, limit).await?;
+        let (others, bad) = rounds.others.step(self, Class::Others, now, policy.failed, limit).await?;
+        old.extend(others);
         let logs = sweep_logs(self, now.minus(policy.logs), limit).await?;
         let most = i64::try_from(limit).unwrap_or(i64::MAX);
         let swept = self.write(move |tx| Box::pin(async move { sweep(tx, now, policy, old, most).await })).await?;
-        Ok(Swept { rows: swept.rows + logs.rows, more: swept.more || logs.more || !finished })
+        // Where this failed, the same step is taken again.
+        *self.rounds.lock() = rounds;
+        Ok(Swept { rows: swept.rows + logs.rows, more: swept.more || logs.more || !well || !bad })
+    }
+}
+
+/// Runs that are kept for the same time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    EndedWell,
+    Others,
+}
+
+impl Class {
+    fn of(state: RunState) -> Self {
+        match state {
+            RunState::Succeeded | RunState::Cancelled => Self::EndedWell,
+            RunState::Failed
+            | RunState::TimedOut
+            | RunState::Scheduled
+            | RunState::Queued
+            | RunState::Leased
+            | RunState::Running
+            | RunState::RetryWait => Self::Others,
+        }
     }
 }
 
 /// A run as retention sees it.
 struct Old {
-    id: RunId,
+    id: Uuid,
+    /// It is over for long enough.
     gone: bool,
     instant: Option<(JobUid, Instant)>,
 }
 
-impl SqliteStore {
+impl Round {
     /// Runs that may go, at most `limit`, and whether the round is finished with them.
-    async fn old_runs(&self, now: Instant, policy: RetentionPolicy, limit: usize) -> StoreResult<(Vec<Uuid>, bool)> {
-        let after = self.round.lock().after;
+    async fn step(
+        &mut self,
+        store: &SqliteStore,
+        class: Class,
+        now: Instant,
+        kept: Duration,
+        limit: usize,
+    ) -> StoreResult<(Vec<Uuid>, bool)> {
         let look = limit.saturating_mul(LOOK);
-        let youngest = now.minus(policy.succeeded.min(policy.failed));
+        let youngest = now.minus(kept);
         let sql = "SELECT id, state, end_time, origin, job_uid, nominal_time FROM run \
              WHERE id > ? AND id < ? AND create_time < ? ORDER BY id LIMIT ?";
         let values = vec![
-            after.map_or(Uuid::nil(), RunId::uuid).into(),
+            self.after.into(),
             first_id(youngest.plus(ID_SLACK)).into(),
             time(youngest),
             i64::try_from(look).unwrap_or(i64::MAX).into(),
         ];
-        let rows = query(&self.reads, sql, values).await?;
-        let seen = rows.iter().map(|row| old(row, now, policy)).collect::<StoreResult<Vec<_>>>()?;
-        let jobs = seen.iter().filter(|run| run.gone).filter_map(|run| Some(run.instant?.0));
-        let cursors = smallest_cursors(&self.reads, jobs).await?;
+        let rows = query(&store.reads, sql, values).await?;
+        let seen = rows.iter().map(|row| old(row, class, youngest)).collect::<StoreResult<Vec<_>>>()?;
+        let jobs = seen.iter().flatten().filter(|run| run.gone).filter_map(|run| Some(run.instant?.0));
+        let cursors = smallest_cursors(&store.reads, jobs).await?;
         let mut found = Vec::new();
-        let mut last = None;
-        for run in &seen {
+        let mut last = self.after;
+        for (run, row) in seen.iter().zip(&rows) {
+            let id = Cells::of(row).next()?;
             // Another schedule of the job may still name this instant, and must find that it has its run.
-            let named = run.instant.is_some_and(|(job, at)| cursors.get(&job).is_some_and(|cursor| at > *cursor));
-            if run.gone && !named {
-                if found.len() == limit {
-                    break;
+            let named = |(job, at)| cursors.get(&job).is_some_and(|cursor| at > *cursor);
+            match run {
+                // It is another round's.
+                None => {}
+                Some(run) if run.gone && !run.instant.is_some_and(named) => {
+                    if found.len() == limit {
+                        return Ok((found, self.pause(last)));
+                    }
+                    found.push(run.id);
                 }
-                found.push(run.id.uuid());
+                // The next round begins right before it.
+                Some(_) => self.left = self.left.or(Some(last)),
             }
-            last = Some(run.id);
+            last = id;
         }
-        let finished = seen.len() < look && last == seen.last().map(|run| run.id);
-        self.round.lock().after = if finished { None } else { last };
+        let finished = seen.len() < look;
+        if finished {
+            *self = Self { after: self.left.unwrap_or(last), left: None };
+        } else {
+            self.pause(last);
+        }
         Ok((found, finished))
+    }
+
+    fn pause(&mut self, last: Uuid) -> bool {
+        self.after = last;
+        false
     }
 }
 
-fn old(row: &QueryResult, now: Instant, policy: RetentionPolicy) -> StoreResult<Old> {
+/// A run of a class; none where it is of another.
+fn old(row: &QueryResult, class: Class, youngest: Instant) -> StoreResult<Option<Old>> {
     let mut cells = Cells::of(row);
-    let id = RunId::from_uuid(cells.next()?);
+    let id = cells.next()?;
     let state = run_state(&mut cells)?;
     let end = maybe(cells.next()?);
     let origin = cells.parse("a run's origin", |code: &i32| RunOrigin::from_code(*code))?;
     let (job, at) = (cells.next::<Option<Uuid>>()?.map(JobUid::from_uuid), maybe(cells.next()?));
-    let kept = match state {
-        RunState::Succeeded | RunState::Cancelled => Some(policy.succeeded),
-        RunState::Failed | RunState::TimedOut => Some(policy.failed),
-        RunState::Scheduled | RunState::Queued | RunState::Leased | RunState::Running | RunState::RetryWait => None,
-    };
-    let gone = kept.zip(end).is_some_and(|(kept, end)| end < now.minus(kept));
-    Ok(Old { id, gone, instant: job.zip(at).filter(|_| origin == RunOrigin::Schedule) })
+    let gone = end.is_some_and(|end| end < youngest);
+    let instant = job.zip(at).filter(|_| origin == RunOrigin::Schedule);
+    // What is not over may yet end in either way.
+    let here = end.is_none() || Class::of(state) == class;
+    Ok(here.then_some(Old { id, gone, instant }))
 }
 
 async fn smallest_cursors<C: ConnectionTrait>(

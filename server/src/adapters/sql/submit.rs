@@ -225,10 +225,19 @@ pub(super) async fn unfinished(tx: &Tx, jobs: impl IntoIterator<Item = JobUid>) 
     uids.sort_unstable();
     uids.dedup();
     let mut found = HashMap::new();
-    let head = "SELECT job_uid, min(id) FROM run WHERE end_time IS NULL AND job_uid IN";
-    for row in query_in(tx, head, &uids, "GROUP BY job_uid").await? {
-        let mut cells = Cells::of(&row);
-        found.insert(JobUid::from_uuid(cells.next()?), RunId::from_uuid(cells.next()?));
+    for piece in chunks(&uids) {
+        let values = piece.iter().map(|uid| (*uid).into()).collect();
+        for row in query(tx, unfinished_sql(piece.len()), values).await? {
+            let mut cells = Cells::of(&row);
+            found.insert(JobUid::from_uuid(cells.next()?), RunId::from_uuid(cells.next()?));
+        }
     }
     Ok(found)
+}
+
+/// One row a job, whichever: asked for the smallest id or for all of them at once, the planner walks through every run
+/// that the jobs ever had.
+pub(super) fn unfinished_sql(count: usize) -> String {
+    let one = "SELECT * FROM (SELECT job_uid, id FROM run WHERE job_uid = ? AND end_time IS NULL LIMIT 1)";
+    vec![one; count].join(" UNION ALL ")
 }

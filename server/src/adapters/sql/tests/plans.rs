@@ -10,10 +10,11 @@ use super::{
         hot::{Fence, lease_sql, success_sql},
         jobs::schedule_sql,
         leases::renew_sql,
-        outcomes::PAST_DEADLINE,
+        outcomes::{PAST_DEADLINE, waiting_sql},
         release::HEAD,
         statement::{Cells, places},
         steps::{columns, whole_sql},
+        submit::unfinished_sql,
     },
     *,
 };
@@ -34,7 +35,7 @@ fn hot() -> Vec<String> {
         "SELECT min(wake_time) FROM run WHERE wake_time IS NOT NULL".into(),
         "SELECT min(next_time) FROM schedule WHERE next_time IS NOT NULL".into(),
         format!("SELECT {} FROM run WHERE worker_id = ? AND open_token IS NOT NULL", columns()),
-        format!("SELECT {} FROM run WHERE job_uid = ? AND end_time IS NULL AND state IN (1, 2, 5)", columns()),
+        waiting_sql(),
         "SELECT id FROM worker WHERE judged < 2 AND lease_expire_time < ? ORDER BY lease_expire_time LIMIT ?".into(),
         "SELECT nominal_time FROM run WHERE origin = 1 AND job_uid = ? AND state = 6 ORDER BY nominal_time DESC LIMIT 1"
             .into(),
@@ -46,15 +47,14 @@ fn hot() -> Vec<String> {
         statements.extend([whole_sql(size), schedule_sql(size), renew_sql(size), instants_sql(size)]);
         let places = places(size);
         statements.push(format!("SELECT {} FROM run WHERE id IN ({places})", columns()));
-        statements
-            .push(format!("SELECT min(id) FROM run WHERE end_time IS NULL AND job_uid IN ({places}) GROUP BY job_uid"));
+        statements.push(unfinished_sql(size));
         statements.push(format!("DELETE FROM run WHERE end_time IS NOT NULL AND id IN ({places})"));
-        statements.push(format!("SELECT count(*), min(due_time) FROM run WHERE ready_lane IN ({places})"));
+        statements.push(format!("SELECT count(*), min(queue_time) FROM run WHERE ready_lane IN ({places})"));
     }
     statements
 }
 
-/// Lines of a plan that read a large table from end to end.
+/// Lines of a plan that read a large table from end to end, or all that a job ever did.
 async fn scans<C: ConnectionTrait>(connection: &C, sql: &str) -> Vec<String> {
     let rows = query(connection, format!("EXPLAIN QUERY PLAN {sql}"), Vec::new()).await.unwrap();
     let lines = rows.iter().map(|row| Cells::at(row, 3).next::<String>().unwrap());
@@ -62,7 +62,8 @@ async fn scans<C: ConnectionTrait>(connection: &C, sql: &str) -> Vec<String> {
         .filter(|line| {
             let scanned = line.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next());
             // An index that holds only what matters now may be read in its order.
-            scanned.is_some_and(|table| LARGE.contains(&table)) && !line.contains(" USING ")
+            let whole = scanned.is_some_and(|table| LARGE.contains(&table)) && !line.contains(" USING ");
+            whole || line.contains(" run_job ")
         })
         .collect()
 }
@@ -105,7 +106,7 @@ async fn open_again(store: &SqliteStore) -> DatabaseConnection {
     sea_orm::Database::connect(format!("sqlite:{path}")).await.unwrap()
 }
 
-/// Twenty thousand runs of every kind.
+/// Twenty thousand runs of every kind; nearly all are of one job, and nearly all of those are over.
 async fn fill<C: ConnectionTrait>(tx: &C) -> StoreResult<()> {
     for sql in [
         "INSERT INTO namespace (id, name, create_time) VALUES (1, 'default', 0)",
@@ -113,11 +114,12 @@ async fn fill<C: ConnectionTrait>(tx: &C) -> StoreResult<()> {
         "INSERT INTO lane (id, namespace_id, queue_id, job_type) VALUES (1, 1, 1, 't'), (2, 1, 1, 'u')",
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
          INSERT INTO run (id, lane_id, state, attempt, open_token, worker_id, generation, create_time, end_time, wake_time, \
-         ready_lane, dead_time, priority, fairness_key, due_time, origin, payload_type) \
+         ready_lane, dead_time, priority, fairness_key, due_time, origin, payload_type, job_uid, job_version) \
          SELECT CAST(printf('%016d', i) AS BLOB), 1 + i % 2, 1 + i % 9, 1, CASE WHEN 1 + i % 9 IN (3, 4) THEN 1 END, \
          CAST(printf('%016d', i % 50) AS BLOB), 1, i, CASE WHEN 1 + i % 9 >= 6 THEN i END, \
          CASE WHEN 1 + i % 9 IN (1, 5) THEN i END, CASE WHEN 1 + i % 9 = 2 THEN 1 + i % 2 END, \
-         CASE WHEN 1 + i % 9 IN (7, 9) THEN i END, 5, '', i, 3, '' FROM n",
+         CASE WHEN 1 + i % 9 IN (7, 9) THEN i END, 5, '', i, 3, '', CASE WHEN 1 + i % 9 >= 6 THEN x'01' END, \
+         CASE WHEN 1 + i % 9 >= 6 THEN 1 END FROM n",
     ] {
         exec(tx, sql, Vec::new()).await?;
     }

@@ -123,3 +123,30 @@ async fn the_writer_waits_longer_than_any_stall_worth_surviving() {
         .unwrap();
     assert!(of_writer > 15_000);
 }
+
+/// SQLite ends a transaction by itself where the disk is full. What comes later is in the file all the same, for others
+/// to see.
+#[tokio::test]
+async fn a_full_disk_spoils_nothing_that_comes_later() {
+    let (store, home) = store().await;
+    write(&store, "before", Batch::Works).await.unwrap();
+    let full = store
+        .write(|tx| {
+            Box::pin(async move {
+                exec(tx, "PRAGMA max_page_count = 1", Vec::new()).await?;
+                let large = "INSERT INTO namespace (name, create_time) VALUES (zeroblob(50000000), 0)";
+                exec(tx, large, Vec::new()).await
+            })
+        })
+        .await;
+    assert!(full.is_err(), "there was room: {full:?}");
+    write(&store, "after", Batch::Works).await.unwrap();
+    assert!(write(&store, "refused", Batch::Fails).await.is_err());
+    write(&store, "at last", Batch::Works).await.unwrap();
+    let path = home.path().join("data/mainspring.db");
+    let mut other = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+    let rows: Vec<(String,)> =
+        sqlx::query_as("SELECT name FROM namespace ORDER BY id").fetch_all(&mut other).await.unwrap();
+    let names: Vec<_> = rows.iter().map(|row| row.0.as_str()).filter(|name| *name != "default").collect();
+    assert_eq!(names, ["before", "after", "at last"]);
+}

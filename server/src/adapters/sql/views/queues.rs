@@ -66,10 +66,10 @@ async fn views(store: &SqliteStore, scope: &Scope, rows: Vec<QueryResult>) -> St
     Ok(views)
 }
 
-/// What waits in lanes. All from the index of what waits; the oldest is told by its due time, which is in there.
+/// What waits in lanes, since when. All from the index of what waits.
 async fn held(store: &SqliteStore, lanes: &[i32], in_flight: &HashMap<i32, u64>) -> StoreResult<Held> {
     let mut held = Held::default();
-    let head = "SELECT count(*), min(due_time) FROM run WHERE ready_lane IN";
+    let head = "SELECT count(*), min(queue_time) FROM run WHERE ready_lane IN";
     for row in query_in(&store.reads, head, lanes, "").await? {
         let mut cells = Cells::of(&row);
         held.depth += cells.parse("a count", |count: &i64| u64::try_from(*count).ok())?;

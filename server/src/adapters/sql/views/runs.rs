@@ -15,14 +15,14 @@ use mainspring_engine::{
 };
 use sea_orm::{
     Condition, ConnectionTrait, Order as Direction, QueryResult,
-    sea_query::{Alias, Expr, Query},
+    sea_query::{Alias, Expr, Query, SelectStatement},
 };
 use uuid::Uuid;
 
 use super::super::{
     SqliteStore, filter,
     insert::{INPUT, OUTPUT},
-    rows::{LIFE, life, maybe, name, read_json, read_labels},
+    rows::{ID_SLACK, LIFE, first_id, life, maybe, name, read_json, read_labels},
     statement::{Cells, failed, query_in, query_one, single},
 };
 
@@ -49,8 +49,22 @@ pub(super) async fn list(
     page: Page,
     detail: bool,
 ) -> StoreResult<Vec<RunView>> {
+    let Some(select) = statement(store, scope, filter, order, page, detail).await? else { return Ok(Vec::new()) };
+    let rows = store.reads.query_all(&select).await.map_err(failed)?;
+    views(store, &rows, detail).await
+}
+
+/// The statement of a list; none where nothing can pass.
+pub(in super::super) async fn statement(
+    store: &SqliteStore,
+    scope: &Scope,
+    filter: &Filter,
+    order: Order,
+    page: Page,
+    detail: bool,
+) -> StoreResult<Option<SelectStatement>> {
     let Page { after, limit } = page;
-    let Some(namespace) = store.known.lanes.namespace(&scope.0) else { return Ok(Vec::new()) };
+    let Some(namespace) = store.known.lanes.namespace(&scope.0) else { return Ok(None) };
     let mut wanted = filter::runs(&store.reads, namespace, filter).await?;
     if store.known.lanes.has_other_than(namespace) {
         let sql = "run.lane_id IN (SELECT lane.id FROM lane WHERE lane.namespace_id = ?)";
@@ -59,12 +73,18 @@ pub(super) async fn list(
     if let Some(hint) = narrow(store, filter).await? {
         wanted = Condition::all().add(wanted).add(Expr::cust(hint));
     }
+    let made = Made::by(filter);
+    for (test, bound) in [("run.id >= ?", made.from), ("run.id < ?", made.before)] {
+        if let Some(bound) = bound {
+            wanted = Condition::all().add(wanted).add(Expr::cust_with_values(test, [first_id(bound)]));
+        }
+    }
     let (direction, beyond) = match order {
         Order::NewestFirst => (Direction::Desc, "run.id < ?"),
         Order::OldestFirst => (Direction::Asc, "run.id > ?"),
     };
     if let Some(after) = after {
-        let Ok(after) = after.parse::<RunId>() else { return Ok(Vec::new()) };
+        let Ok(after) = after.parse::<RunId>() else { return Ok(None) };
         wanted = Condition::all().add(wanted).add(Expr::cust_with_values(beyond, [after.uuid()]));
     }
     let select = Query::select()
@@ -74,8 +94,36 @@ pub(super) async fn list(
         .order_by_expr(Expr::cust("run.id"), direction)
         .limit(limit as u64)
         .take();
-    let rows = store.reads.query_all(&select).await.map_err(failed)?;
-    views(store, &rows, detail).await
+    Ok(Some(select))
+}
+
+/// When the ids of the runs that pass a filter were made: ids sort by that, so a list of the last hour does not read last
+/// year.
+#[derive(Clone, Copy, Default)]
+struct Made {
+    from: Option<Instant>,
+    before: Option<Instant>,
+}
+
+impl Made {
+    fn by(filter: &Filter) -> Self {
+        match filter {
+            Filter::And(parts) => parts.iter().map(Self::by).fold(Self::default(), Self::both),
+            Filter::Test { field: "create_time", op, value: Wanted::Time(at) } => {
+                let from = matches!(op, Op::Equal | Op::Greater | Op::GreaterEqual).then(|| at.minus(ID_SLACK));
+                let before = matches!(op, Op::Equal | Op::Less | Op::LessEqual).then(|| at.plus(ID_SLACK));
+                Self { from, before }
+            }
+            Filter::All | Filter::Or(_) | Filter::Not(_) | Filter::Test { .. } => Self::default(),
+        }
+    }
+
+    fn both(self, other: Self) -> Self {
+        Self {
+            from: [self.from, other.from].into_iter().flatten().max(),
+            before: [self.before, other.before].into_iter().flatten().min(),
+        }
+    }
 }
 
 /// So many rows are read by an index and sorted; where there are more, they are dense enough to be met in order.
@@ -85,6 +133,10 @@ const FEW: i64 = 2_000;
 /// failed may be few among many; without this a list of them would read everything.
 async fn narrow(store: &SqliteStore, filter: &Filter) -> StoreResult<Option<String>> {
     let Some(column) = state_of(filter).and_then(indexed) else { return Ok(None) };
+    // The index of what has failed is in the order of the list.
+    if column == DEAD {
+        return Ok(Some(format!("run.{DEAD} IS NOT NULL")));
+    }
     let sql = format!("SELECT count(*) FROM (SELECT 1 FROM run WHERE {column} IS NOT NULL LIMIT {FEW})");
     let row = query_one(&store.reads, sql, Vec::new()).await?;
     let few = row.map(|row| single::<i64>(&row)).transpose()?.is_some_and(|count| count < FEW);
@@ -102,13 +154,16 @@ fn state_of(filter: &Filter) -> Option<RunState> {
     }
 }
 
+/// Set while a failure is unresolved or kept as one.
+const DEAD: &str = "dead_time";
+
 /// The column that is set in a state and in few others, and has an index.
 fn indexed(state: RunState) -> Option<&'static str> {
     match state {
         RunState::Queued => Some("ready_lane"),
         RunState::Scheduled | RunState::RetryWait => Some("wake_time"),
         RunState::Leased | RunState::Running => Some("open_token"),
-        RunState::Failed | RunState::TimedOut => Some("dead_time"),
+        RunState::Failed | RunState::TimedOut => Some(DEAD),
         RunState::Succeeded | RunState::Cancelled => None,
     }
 }
