@@ -280,12 +280,12 @@ impl Machine {
                 Timer::Resend(key) => self.resend(key),
                 Timer::LogLinger => {
                     if let Some(at) = self.logs.ripen(now) {
-                        self.timers.set(at, Timer::LogLinger);
+                        self.timers.set_by(at, Timer::LogLinger);
                     }
                 }
                 Timer::LogAck => {
                     if let Some(at) = self.logs.rewind_overdue(now) {
-                        self.timers.set(at, Timer::LogAck);
+                        self.timers.set_by(at, Timer::LogAck);
                     }
                 }
                 Timer::DrainStop => self.stop_all(now),
@@ -293,6 +293,12 @@ impl Machine {
                 Timer::Leave => {}
             }
         }
+    }
+
+    /// The attempt leaves these hands, and everything that waited for it.
+    fn let_go(&mut self, key: &Key) -> Option<Attempt> {
+        self.timers.forget(key);
+        self.attempts.remove(key)
     }
 
     fn arm_fence(&mut self, now: Instant) {

@@ -151,6 +151,7 @@ impl Machine {
     pub(super) fn reply_by_now(&mut self, key: Key) {
         if let Some(attempt) = self.attempts.get_mut(&key).filter(|attempt| attempt.reply_owed) {
             attempt.reply_owed = false;
+            self.timers.unset(Timer::Reply(key.clone()));
             self.urgent.push_back(Urgent::Reply(key));
         }
     }
