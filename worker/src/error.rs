@@ -31,10 +31,12 @@ pub enum Error {
         problem: String,
     },
     /// The server does not let this worker in, and trying again would not change that.
-    #[error("the server refused this worker: {}{}", refusal.message, refusal.hint())]
+    #[error("the server refused this worker: {}{}{}", refusal.message, refusal.hint(), undelivered_too(*undelivered))]
     Refused {
         /// What the server said.
         refusal: Box<Refusal>,
+        /// How many results of finished runs it would not take either. It will hand these runs out again.
+        undelivered: usize,
     },
     /// The worker is leaving, and the server could not be told how these runs ended. It will hand them out again.
     #[error("left with {count} results the server never acknowledged: their runs will be executed again")]
@@ -70,6 +72,15 @@ impl Refusal {
             tonic::Code::PermissionDenied => format!(" ({reason}; the key needs the permission worker.serve)"),
             tonic::Code::Unimplemented => format!(" ({reason}; is there a Mainspring server at this address?)"),
             _ => format!(" ({reason})"),
+        }
+    }
+}
+
+fn undelivered_too(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        count => {
+            format!("; it left with {count} results the server never acknowledged: their runs will be executed again")
         }
     }
 }

@@ -47,7 +47,7 @@ impl Loss {
     }
 
     /// Nothing this worker can do would make the server take it.
-    fn is_final(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         matches!(
             (self.code, self.reason.as_str()),
             (Some(Code::Unimplemented), "METHOD_UNKNOWN" | "COMPRESSION_UNSUPPORTED")

@@ -239,8 +239,17 @@ impl Machine {
     }
 
     /// How many handlers are running.
-    pub(crate) fn running(&self) -> usize {
+    fn running(&self) -> usize {
         self.attempts.values().filter(|attempt| matches!(attempt.phase, Phase::Running(_))).count()
+    }
+
+    /// Whether there is a handler whose end, or whose result, is still to come.
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.attempts.values().any(|attempt| match &attempt.phase {
+            Phase::Running(_) => true,
+            Phase::Finished(finished) => !finished.released,
+            Phase::Waiting(_) | Phase::Starting(_) | Phase::Returning(_) => false,
+        })
     }
 
     /// What the shell must do now.
