@@ -8,9 +8,14 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Two handlers have the same job type.
-    #[error("two handlers for the job type `{0}`: each type has one")]
-    DuplicateHandler(String),
+    /// Two handlers have the same job type and queue.
+    #[error("two handlers for the job type `{job_type}` from the queue `{queue}`: there is one for each")]
+    DuplicateHandler {
+        /// The job type.
+        job_type: String,
+        /// The queue.
+        queue: String,
+    },
     /// There is nothing the worker could do.
     #[error("the worker has no handler: call `.handle(\"type\", handler)`")]
     NoHandler,

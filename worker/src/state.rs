@@ -64,6 +64,8 @@ use crate::{
 
 /// The largest gRPC message this worker sends or takes.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 4 << 20;
+/// The queue of whatever names none.
+pub(crate) const DEFAULT_QUEUE: &str = "default";
 /// How long the server has for its Welcome.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -76,6 +78,21 @@ pub(crate) struct Identity {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) build_id: String,
     pub(crate) handlers: Vec<HandlerSpec>,
+}
+
+/// What a handler is found by: a queue, and a job type in it. Runs of one type may come from several queues.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Lane {
+    pub(crate) queue: String,
+    pub(crate) job_type: String,
+}
+
+impl Lane {
+    /// The contract: a queue that is not named is `default`.
+    pub(crate) fn of(queue: &str, job_type: &str) -> Self {
+        let queue = if queue.is_empty() { DEFAULT_QUEUE } else { queue };
+        Self { queue: queue.into(), job_type: job_type.into() }
+    }
 }
 
 /// What the shell must do.
@@ -98,7 +115,8 @@ pub(crate) enum Effect {
 /// The decisions of one worker.
 pub(crate) struct Machine {
     identity: Identity,
-    types: BTreeSet<String>,
+    /// What there are handlers for.
+    lanes: BTreeSet<Lane>,
     drain_within: Duration,
     stop_within: Duration,
     dice: SmallRng,
@@ -158,7 +176,7 @@ impl Machine {
         seed: u64,
     ) -> Self {
         Self {
-            types: identity.handlers.iter().map(|handler| handler.job_type.clone()).collect(),
+            lanes: identity.handlers.iter().map(|handler| Lane::of(&handler.queue, &handler.job_type)).collect(),
             identity,
             drain_within,
             stop_within,
