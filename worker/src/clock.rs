@@ -10,6 +10,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+/// Short enough for what must end with its lease, and long enough that an idle worker costs nothing.
+const LONGEST_NAP: Duration = Duration::from_secs(1);
+
 /// A moment on this machine's monotonic clock, since an origin of no meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Instant(Duration);
@@ -71,15 +74,25 @@ pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
 
-/// Sleeps until `deadline`.
+/// Sleeps until `deadline`, or as little after it as the end of a suspend allows.
 pub(crate) async fn sleep_until(deadline: Instant) {
+    sleep_by(deadline, now, sleep_some).await;
+}
+
+/// The runtime's timers stand still while the machine is suspended, and wait out what was left of them afterwards. So a
+/// long sleep is made of naps, with a look at our own clock after each: who slept through a deadline knows it within one
+/// nap, and stops what must not overlap then, not a heartbeat later.
+async fn sleep_by<Nap: Future<Output = ()>>(
+    deadline: Instant,
+    now: impl Fn() -> Instant,
+    nap: impl Fn(Duration) -> Nap,
+) {
     loop {
         let left = deadline.since(now());
         if left.is_zero() {
             return;
         }
-        // The runtime's timer may stand still while the machine sleeps, ours does not: look again.
-        sleep_some(left).await;
+        nap(left.min(LONGEST_NAP)).await;
     }
 }
 
@@ -91,4 +104,32 @@ pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = T>) ->
 #[expect(clippy::disallowed_methods, reason = "this module is the clock")]
 async fn sleep_some(length: Duration) {
     tokio::time::sleep(length).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, future::ready, time::Duration};
+
+    use super::{Instant, sleep_by};
+
+    /// A machine on which a timer stands still while it is suspended: the clock goes on by `suspended` in the first nap.
+    async fn naps(millis: u64, suspended: u64) -> Vec<u64> {
+        let (clock, naps) = (RefCell::new(Instant::at(Duration::ZERO)), RefCell::new(Vec::new()));
+        let nap = |length: Duration| {
+            let slept_through =
+                if naps.borrow().is_empty() { Duration::from_millis(suspended) } else { Duration::ZERO };
+            clock.replace_with(|before| *before + length + slept_through);
+            naps.borrow_mut().push(u64::try_from(length.as_millis()).unwrap());
+            ready(())
+        };
+        sleep_by(Instant::at(Duration::from_millis(millis)), || *clock.borrow(), nap).await;
+        naps.into_inner()
+    }
+
+    #[tokio::test]
+    async fn a_sleep_ends_within_a_second_of_a_suspend_it_was_slept_through() {
+        assert_eq!(naps(2_500, 0).await, [1_000, 1_000, 500]);
+        assert_eq!(naps(27_000, 60_000).await, [1_000]);
+        assert_eq!(naps(0, 0).await, [0; 0]);
+    }
 }

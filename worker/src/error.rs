@@ -8,9 +8,14 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Two handlers have the same job type.
-    #[error("two handlers for the job type `{0}`: each type has one")]
-    DuplicateHandler(String),
+    /// Two handlers have the same job type and queue.
+    #[error("two handlers for the job type `{job_type}` from the queue `{queue}`: there is one for each")]
+    DuplicateHandler {
+        /// The job type.
+        job_type: String,
+        /// The queue.
+        queue: String,
+    },
     /// There is nothing the worker could do.
     #[error("the worker has no handler: call `.handle(\"type\", handler)`")]
     NoHandler,
@@ -31,10 +36,12 @@ pub enum Error {
         problem: String,
     },
     /// The server does not let this worker in, and trying again would not change that.
-    #[error("the server refused this worker: {}{}", refusal.message, refusal.hint())]
+    #[error("the server refused this worker: {}{}{}", refusal.message, refusal.hint(), undelivered_too(*undelivered))]
     Refused {
         /// What the server said.
         refusal: Box<Refusal>,
+        /// How many results of finished runs it would not take either. It will hand these runs out again.
+        undelivered: usize,
     },
     /// The worker is leaving, and the server could not be told how these runs ended. It will hand them out again.
     #[error("left with {count} results the server never acknowledged: their runs will be executed again")]
@@ -70,6 +77,15 @@ impl Refusal {
             tonic::Code::PermissionDenied => format!(" ({reason}; the key needs the permission worker.serve)"),
             tonic::Code::Unimplemented => format!(" ({reason}; is there a Mainspring server at this address?)"),
             _ => format!(" ({reason})"),
+        }
+    }
+}
+
+fn undelivered_too(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        count => {
+            format!("; it left with {count} results the server never acknowledged: their runs will be executed again")
         }
     }
 }

@@ -13,7 +13,8 @@ use mainspring_proto::common::v1::{Failure, Payload, RetryDecision, RetryHint, p
 const DEFAULT_REASON: &str = "HANDLER_ERROR";
 /// The contract: deeper causes are cut.
 const MAX_CAUSES: usize = 8;
-const MAX_MESSAGE_BYTES: usize = 8 << 10;
+/// The contract: more is cut by the server.
+const MAX_MESSAGE_BYTES: usize = 4 << 10;
 const MAX_TRACE_BYTES: usize = 16 << 10;
 const MAX_DETAILS_BYTES: usize = 64 << 10;
 
@@ -47,7 +48,7 @@ impl JobError {
         Self::of(&*error.into())
     }
 
-    /// A failure that another attempt would not mend: the run ends FAILED and becomes a dead letter.
+    /// A failure that another attempt would not mend: the run ends FAILED.
     pub fn fatal(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::of(&*error.into()).do_not_retry()
     }
@@ -270,6 +271,11 @@ mod tests {
         let failure = failed("x".parse::<u16>().or_fatal().unwrap_err().reason("BAD_PORT"));
         assert!(failure.is_fatal());
         assert_eq!(failure.reason(), "BAD_PORT");
+    }
+
+    #[test]
+    fn a_message_has_the_length_the_contract_allows() {
+        assert_eq!(failed(JobError::retryable("x".repeat(5_000))).message().len(), 4_096);
     }
 
     #[test]

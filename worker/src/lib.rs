@@ -18,8 +18,8 @@
 //! }
 //!
 //! async fn send_email(ctx: Ctx, Payload(job): Payload<SendEmail>) -> Result<Sent, JobError> {
-//!     let to: std::net::IpAddr = job.to.parse().or_fatal()?; // never retried, ends as a dead letter
-//!     ctx.info(format!("sending to {to}")); // the run's log, live in the dashboard
+//!     let to: std::net::IpAddr = job.to.parse().or_fatal()?; // never retried: the run ends FAILED
+//!     ctx.info(format!("sending to {to}")); // the run's log: `mainspring logs -f`
 //!     for copy in 0..job.copies {
 //!         ctx.progress(copy + 1, job.copies, "copies")?; // an error once the run was cancelled
 //!         deliver(to, ctx.idempotency_key()).await?; // any standard error: retried as the job's policy says
@@ -69,7 +69,7 @@
 //! | the handler returns | the run |
 //! |---|---|
 //! | any standard error by `?`, [`JobError::retryable`] | is tried again as the job's policy says |
-//! | [`JobError::fatal`], `.or_fatal()?`, a payload that does not match | ends FAILED, a dead letter |
+//! | [`JobError::fatal`], `.or_fatal()?`, a payload that does not match | ends FAILED, without another attempt |
 //! | [`JobError::retry_after`] | is tried again after that delay, if the policy allows another attempt |
 //! | [`JobError::Cancelled`] | ends CANCELLED if that was asked for; goes back to the queue at shutdown |
 

@@ -1,4 +1,9 @@
 //! Whether and when to connect again. Pure: time and chance come in as arguments.
+//!
+//! Only the server itself can end a worker for good, by a status that carries its own `ErrorInfo`. What stands between
+//! (a proxy, a load balancer, another program on the port) answers in HTTP, which gRPC maps to codes: 404 becomes
+//! UNIMPLEMENTED, 403 PERMISSION_DENIED, 401 UNAUTHENTICATED. Such an answer during somebody's deployment must not end
+//! every worker there is, so without our domain a loss is a loss like any other.
 
 use std::time::Duration;
 
@@ -13,13 +18,17 @@ const MAX_FIRST_REFUSALS: u32 = 5;
 /// The same for a worker that had one: about five minutes. Its handlers may be worth hours, and a key that is being
 /// rotated comes back.
 const MAX_LATER_REFUSALS: u32 = 20;
+/// Whose reasons are ours.
+const DOMAIN: &str = "mainspring.dev";
+/// No wish to be left alone counts for longer.
+const LONGEST_WISH: Duration = Duration::from_secs(300);
 
 /// Why a stream ended, or never came to be.
 #[derive(Debug, Default)]
 pub(crate) struct Loss {
     /// The server's status, if it ended the stream with one.
     pub(crate) code: Option<Code>,
-    /// The machine-readable reason beside it.
+    /// The machine-readable reason beside it; empty unless a Mainspring server gave it.
     pub(crate) reason: String,
     /// A sentence for people.
     pub(crate) message: String,
@@ -38,12 +47,26 @@ impl Loss {
     }
 
     /// Nothing this worker can do would make the server take it.
-    fn is_final(&self) -> bool {
-        match self.code {
-            Some(Code::Unimplemented | Code::InvalidArgument | Code::PermissionDenied) => true,
-            Some(Code::FailedPrecondition) => self.reason == "PROTOCOL_VERSION_UNSUPPORTED",
-            _ => false,
-        }
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(
+            (self.code, self.reason.as_str()),
+            (Some(Code::Unimplemented), "METHOD_UNKNOWN" | "COMPRESSION_UNSUPPORTED")
+                | (Some(Code::InvalidArgument), "FIELD_INVALID" | "HELLO_REQUIRED")
+                | (
+                    Some(Code::PermissionDenied),
+                    "PERMISSION_MISSING"
+                        | "PASSWORD_CHANGE_REQUIRED"
+                        | "QUEUE_NOT_ALLOWED"
+                        | "JOB_TYPE_NOT_ALLOWED"
+                        | "WORKER_ID_MISMATCH"
+                )
+                | (Some(Code::FailedPrecondition), "PROTOCOL_VERSION_UNSUPPORTED")
+        )
+    }
+
+    /// The server does not know the credential.
+    fn is_unauthenticated(&self) -> bool {
+        self.code == Some(Code::Unauthenticated) && !self.reason.is_empty()
     }
 
     fn refusal(&self) -> Refusal {
@@ -53,10 +76,19 @@ impl Loss {
 
 impl From<Status> for Loss {
     fn from(status: Status) -> Self {
+        let ours = status.get_details_error_info().filter(|info| info.domain == DOMAIN);
+        let said = if status.message().is_empty() { status.code().to_string() } else { status.message().to_owned() };
+        let looks_foreign = matches!(
+            status.code(),
+            Code::Unimplemented | Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated
+        );
         Self {
             code: Some(status.code()),
-            reason: status.get_details_error_info().map(|info| info.reason).unwrap_or_default(),
-            message: if status.message().is_empty() { status.code().to_string() } else { status.message().to_owned() },
+            message: match &ours {
+                None if looks_foreign => format!("{said} (not the answer of a Mainspring server: a proxy's?)"),
+                None | Some(_) => said,
+            },
+            reason: ours.map(|info| info.reason).unwrap_or_default(),
             retry_after: status.get_details_retry_info().and_then(|info| info.retry_delay),
         }
     }
@@ -102,7 +134,7 @@ impl Policy {
         if loss.is_final() {
             return Verdict::GiveUp(loss.refusal());
         }
-        if loss.code == Some(Code::Unauthenticated) {
+        if loss.is_unauthenticated() {
             self.refusals += 1;
             let most = if self.had_session { MAX_LATER_REFUSALS } else { MAX_FIRST_REFUSALS };
             if self.refusals >= most {
@@ -120,7 +152,8 @@ impl Policy {
         self.failures = self.failures.saturating_add(1);
         // Another process with this worker's id (a cloned container) must not be fought over the session.
         let least = if loss.is_superseded() { self.backoff.most } else { Duration::ZERO };
-        Verdict::Again(least.max(loss.retry_after.unwrap_or_default()) + bound.mul_f64(chance))
+        let wish = loss.retry_after.unwrap_or_default().min(LONGEST_WISH);
+        Verdict::Again(least.max(wish) + bound.mul_f64(chance))
     }
 
     fn bound(&self) -> Duration {
@@ -130,9 +163,10 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{collections::HashMap, time::Duration};
 
-    use tonic::Code;
+    use tonic::{Code, Status};
+    use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::{Loss, Policy, Verdict};
     use crate::{clock::Instant, config::Backoff};
@@ -192,7 +226,7 @@ mod tests {
     #[test]
     fn some_answers_are_final() {
         for loss in [
-            status(Code::Unimplemented, ""),
+            status(Code::Unimplemented, "METHOD_UNKNOWN"),
             status(Code::InvalidArgument, "FIELD_INVALID"),
             status(Code::PermissionDenied, "PERMISSION_MISSING"),
             status(Code::FailedPrecondition, "PROTOCOL_VERSION_UNSUPPORTED"),
@@ -201,6 +235,34 @@ mod tests {
             assert!(matches!(verdict, Verdict::GiveUp(refusal) if refusal.reason == loss.reason));
         }
         again(&mut Policy::new(Backoff::default()), &status(Code::FailedPrecondition, "OTHER"), at(0));
+    }
+
+    #[test]
+    fn nothing_in_between_can_end_a_worker() {
+        let foreign = |code| {
+            let info = ErrorDetails::with_error_info("PERMISSION_MISSING", "proxy.example", HashMap::new());
+            [Status::new(code, "no"), Status::with_error_details(code, "no", info)]
+        };
+        for code in [Code::Unimplemented, Code::InvalidArgument, Code::PermissionDenied, Code::Unauthenticated] {
+            for status in foreign(code) {
+                let mut policy = Policy::new(Backoff::default());
+                let loss = Loss::from(status);
+                assert!(loss.message.contains("not the answer of a Mainspring server"), "{}", loss.message);
+                for _ in 0..100 {
+                    again(&mut policy, &loss, at(0));
+                }
+            }
+        }
+        let ours = ErrorDetails::with_error_info("PERMISSION_MISSING", "mainspring.dev", HashMap::new());
+        let loss = Loss::from(Status::with_error_details(Code::PermissionDenied, "no", ours));
+        assert_eq!(loss.message, "no");
+        assert!(matches!(Policy::new(Backoff::default()).lost(&loss, at(0), 0.5), Verdict::GiveUp(_)));
+    }
+
+    #[test]
+    fn a_wish_of_years_is_not_granted() {
+        let loss = Loss { retry_after: Some(Duration::MAX), ..status(Code::Unavailable, "") };
+        assert_eq!(again(&mut Policy::new(Backoff::default()), &loss, at(0)), MS(300_500));
     }
 
     #[test]

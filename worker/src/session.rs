@@ -22,15 +22,16 @@ use self::{driver::Driver, shared::Shared, transport::Transport};
 use crate::{
     config::Settings,
     error::Error,
-    state::{Identity, Machine},
-    worker::{Observer, Registered},
+    handler::Erased,
+    state::{Identity, Lane, Machine},
+    worker::Observer,
 };
 
 /// Everything a session is made of.
 pub(crate) struct Setup {
     pub(crate) id: Uuid,
     pub(crate) settings: Settings,
-    pub(crate) types: BTreeMap<String, Registered>,
+    pub(crate) handlers: BTreeMap<Lane, Erased>,
     pub(crate) queues: BTreeMap<String, u32>,
     pub(crate) observers: Vec<Observer>,
 }
@@ -56,11 +57,11 @@ impl Session {
 
 /// Starts the thread. Handlers will run on `runtime`.
 pub(crate) fn start(setup: Setup, runtime: Handle) -> Result<Session, Error> {
-    let Setup { id, settings, types, queues, observers } = setup;
+    let Setup { id, settings, handlers, queues, observers } = setup;
     let transport = Transport::new(&settings)?;
-    let handlers = types.values().map(|handler| HandlerSpec {
-        job_type: handler.job_type.clone(),
-        queue: handler.queue.clone(),
+    let specs = handlers.keys().map(|Lane { queue, job_type }| HandlerSpec {
+        job_type: job_type.clone(),
+        queue: queue.clone(),
         ..HandlerSpec::default()
     });
     let identity = Identity {
@@ -69,10 +70,9 @@ pub(crate) fn start(setup: Setup, runtime: Handle) -> Result<Session, Error> {
         namespace: settings.namespace.clone(),
         labels: settings.labels,
         build_id: settings.build_id,
-        handlers: handlers.collect(),
+        handlers: specs.collect(),
     };
     let machine = Machine::new(identity, queues, settings.drain_within, settings.stop_within, rand::random());
-    let handlers = types.into_iter().map(|(job_type, handler)| (job_type, handler.call)).collect();
     let (orders, inbox) = tokio::sync::mpsc::unbounded_channel();
     let shared = Arc::new(Shared::new(machine, handlers, observers, runtime, orders));
 

@@ -64,6 +64,8 @@ use crate::{
 
 /// The largest gRPC message this worker sends or takes.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 4 << 20;
+/// The queue of whatever names none.
+pub(crate) const DEFAULT_QUEUE: &str = "default";
 /// How long the server has for its Welcome.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -76,6 +78,21 @@ pub(crate) struct Identity {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) build_id: String,
     pub(crate) handlers: Vec<HandlerSpec>,
+}
+
+/// What a handler is found by: a queue, and a job type in it. Runs of one type may come from several queues.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Lane {
+    pub(crate) queue: String,
+    pub(crate) job_type: String,
+}
+
+impl Lane {
+    /// The contract: a queue that is not named is `default`.
+    pub(crate) fn of(queue: &str, job_type: &str) -> Self {
+        let queue = if queue.is_empty() { DEFAULT_QUEUE } else { queue };
+        Self { queue: queue.into(), job_type: job_type.into() }
+    }
 }
 
 /// What the shell must do.
@@ -98,7 +115,8 @@ pub(crate) enum Effect {
 /// The decisions of one worker.
 pub(crate) struct Machine {
     identity: Identity,
-    types: BTreeSet<String>,
+    /// What there are handlers for.
+    lanes: BTreeSet<Lane>,
     drain_within: Duration,
     stop_within: Duration,
     dice: SmallRng,
@@ -158,7 +176,7 @@ impl Machine {
         seed: u64,
     ) -> Self {
         Self {
-            types: identity.handlers.iter().map(|handler| handler.job_type.clone()).collect(),
+            lanes: identity.handlers.iter().map(|handler| Lane::of(&handler.queue, &handler.job_type)).collect(),
             identity,
             drain_within,
             stop_within,
@@ -239,8 +257,17 @@ impl Machine {
     }
 
     /// How many handlers are running.
-    pub(crate) fn running(&self) -> usize {
+    fn running(&self) -> usize {
         self.attempts.values().filter(|attempt| matches!(attempt.phase, Phase::Running(_))).count()
+    }
+
+    /// Whether there is a handler whose end, or whose result, is still to come.
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.attempts.values().any(|attempt| match &attempt.phase {
+            Phase::Running(_) => true,
+            Phase::Finished(finished) => !finished.released,
+            Phase::Waiting(_) | Phase::Starting(_) | Phase::Returning(_) => false,
+        })
     }
 
     /// What the shell must do now.
@@ -280,12 +307,12 @@ impl Machine {
                 Timer::Resend(key) => self.resend(key),
                 Timer::LogLinger => {
                     if let Some(at) = self.logs.ripen(now) {
-                        self.timers.set(at, Timer::LogLinger);
+                        self.timers.set_by(at, Timer::LogLinger);
                     }
                 }
                 Timer::LogAck => {
                     if let Some(at) = self.logs.rewind_overdue(now) {
-                        self.timers.set(at, Timer::LogAck);
+                        self.timers.set_by(at, Timer::LogAck);
                     }
                 }
                 Timer::DrainStop => self.stop_all(now),
@@ -293,6 +320,12 @@ impl Machine {
                 Timer::Leave => {}
             }
         }
+    }
+
+    /// The attempt leaves these hands, and everything that waited for it.
+    fn let_go(&mut self, key: &Key) -> Option<Attempt> {
+        self.timers.forget(key);
+        self.attempts.remove(key)
     }
 
     fn arm_fence(&mut self, now: Instant) {

@@ -14,10 +14,9 @@ use crate::{
     panic,
     session::{self, Setup},
     signal::Signals,
+    state::{DEFAULT_QUEUE, Lane},
 };
 
-/// The queue of a handler that names none.
-const DEFAULT_QUEUE: &str = "default";
 /// The contract's bounds of one Hello.
 const MAX_HANDLERS: usize = 1_000;
 const MAX_IN_FLIGHT: u64 = 5_000;
@@ -32,15 +31,8 @@ pub(crate) type Observer = Arc<dyn Fn(&Observed) + Send + Sync>;
 pub struct Worker {
     id: Uuid,
     settings: Settings,
-    handlers: Vec<Registered>,
+    handlers: Vec<(Lane, Erased)>,
     observers: Vec<Observer>,
-}
-
-/// A handler under its names.
-pub(crate) struct Registered {
-    pub(crate) job_type: String,
-    pub(crate) queue: String,
-    pub(crate) call: Erased,
 }
 
 impl Worker {
@@ -119,14 +111,15 @@ impl Worker {
         self.handle_in(DEFAULT_QUEUE, job_type, handler)
     }
 
-    /// Handles the runs of a job type, from this queue.
+    /// Handles the runs of a job type, from this queue. A type that comes from several queues has a handler for each; it
+    /// may be the same.
     pub fn handle_in<Args: 'static>(
         mut self,
         queue: impl Into<String>,
         job_type: impl Into<String>,
         handler: impl Handler<Args>,
     ) -> Self {
-        self.handlers.push(Registered { job_type: job_type.into(), queue: queue.into(), call: erase(handler) });
+        self.handlers.push((Lane::of(&queue.into(), &job_type.into()), erase(handler)));
         self
     }
 
@@ -213,19 +206,19 @@ impl Worker {
         at_most("handle", "job types", handlers.len(), MAX_HANDLERS)?;
         at_most("label", "labels", settings.labels.len(), MAX_LABELS)?;
         at_most("name", "characters", settings.name.chars().count(), MAX_NAME_CHARACTERS)?;
-        let mut types = BTreeMap::new();
+        let mut by_lane = BTreeMap::new();
         let mut queues = BTreeMap::new();
-        for handler in handlers {
-            if handler.job_type.is_empty() {
+        for (lane, handler) in handlers {
+            if lane.job_type.is_empty() {
                 return Err(Error::setting("handle", "a job type cannot be empty"));
             }
-            let queue = if handler.queue.is_empty() { DEFAULT_QUEUE.to_owned() } else { handler.queue.clone() };
-            let slots = settings.queue_slots.get(&queue).copied().unwrap_or(settings.slots);
-            queues.insert(queue.clone(), slots);
-            let job_type = handler.job_type.clone();
-            if types.insert(job_type.clone(), Registered { queue, ..handler }).is_some() {
-                return Err(Error::DuplicateHandler(job_type));
+            let slots = settings.queue_slots.get(&lane.queue).copied().unwrap_or(settings.slots);
+            queues.insert(lane.queue.clone(), slots);
+            if by_lane.contains_key(&lane) {
+                let Lane { queue, job_type } = lane;
+                return Err(Error::DuplicateHandler { job_type, queue });
             }
+            by_lane.insert(lane, handler);
         }
         if let Some(unused) = settings.queue_slots.keys().find(|queue| !queues.contains_key(*queue)) {
             return Err(Error::setting("queue", format!("no handler takes runs from `{unused}`: see `handle_in`")));
@@ -234,7 +227,7 @@ impl Worker {
         if slots == 0 || slots > MAX_IN_FLIGHT {
             return Err(Error::setting("slots", format!("{slots} in all: one worker holds 1 to {MAX_IN_FLIGHT}")));
         }
-        Ok(Setup { id, settings, types, queues, observers })
+        Ok(Setup { id, settings, handlers: by_lane, queues, observers })
     }
 }
 

@@ -24,6 +24,8 @@ use crate::{
 const FAILURES_BEFORE_UNARY: u32 = 2;
 /// How long the server has to end the stream after the worker's last word.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// How long a refused worker tries to deliver what it has.
+const LAST_CALLS: Duration = Duration::from_secs(15);
 
 pub(super) struct Driver {
     shared: Arc<Shared>,
@@ -76,9 +78,10 @@ impl Driver {
                 (machine.next_tick(), machine.farewell(now))
             });
             self.note_session();
-            if self.refused.is_some() && self.shared.consult(|machine, _| machine.running()) == 0 {
-                let refusal = self.refused.take().map(Box::new);
-                return refusal.map_or(Ok(()), |refusal| Err(Error::Refused { refusal }));
+            if !self.shared.consult(|machine, _| machine.is_at_work())
+                && let Some(refusal) = self.refused.take()
+            {
+                return self.leave_refused(refusal).await;
             }
             if let Some(farewell) = farewell {
                 return self.say_goodbye(farewell).await;
@@ -206,6 +209,23 @@ impl Driver {
         }
         let work = unary::deliver(self.shared.clone(), self.transport.clone(), self.namespace.clone());
         self.deliveries = Some(tasks::spawn(&Handle::current(), "deliver results", work));
+    }
+
+    /// No stream will be had any more. A call may still take the results: the server may refuse a session (of a type that
+    /// the key no longer covers, say) and not what has been done.
+    async fn leave_refused(mut self, refusal: Refusal) -> Result<(), Error> {
+        let last_calls = async {
+            if let Some(deliveries) = self.deliveries.take() {
+                // What it came to is seen in what is left.
+                let _ = deliveries.await;
+            }
+            unary::deliver(self.shared.clone(), self.transport.clone(), self.namespace.clone()).await;
+        };
+        if self.shared.consult(|machine, _| !machine.unacked_results().is_empty()) {
+            clock::within(LAST_CALLS, last_calls).await;
+        }
+        let undelivered = self.shared.consult(|machine, _| machine.unacked_results().len());
+        Err(Error::Refused { refusal: Box::new(refusal), undelivered })
     }
 
     /// The last word, and the server's end of the stream.

@@ -16,7 +16,7 @@ use crate::{
     job_error::{fatal_failure, panic_failure},
     observe::Observed,
     panic::Caught,
-    state::{Begin, End, Key},
+    state::{Begin, End, Key, Lane},
 };
 
 /// Runs an attempt, if it still may run at this moment.
@@ -39,7 +39,7 @@ pub(super) async fn attempt(shared: Arc<Shared>, key: Key) {
 }
 
 async fn call(shared: &Arc<Shared>, key: &Key, mut dispatch: Dispatch, stop: Stop) -> End {
-    let Some(handler) = shared.handler(&dispatch.job_type) else {
+    let Some(handler) = shared.handler(&Lane::of(&dispatch.queue, &dispatch.job_type)) else {
         return End::Failed(fatal_failure("HANDLER_MISSING", "the handler is gone"));
     };
     let reports = Arc::new(ToSession { shared: shared.clone(), key: key.clone() });

@@ -15,7 +15,7 @@ use crate::{
     handler::Erased,
     observe::Observed,
     reconnect::Loss,
-    state::{Effect, Machine, Pull, StreamId},
+    state::{Effect, Lane, Machine, Pull, StreamId},
     tasks,
     worker::Observer,
 };
@@ -32,7 +32,7 @@ pub(super) enum Order {
 
 pub(super) struct Shared {
     machine: Mutex<Machine>,
-    handlers: BTreeMap<String, Erased>,
+    handlers: BTreeMap<Lane, Erased>,
     observers: Vec<Observer>,
     /// The caller's: handlers run there.
     runtime: Handle,
@@ -46,7 +46,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(
         machine: Machine,
-        handlers: BTreeMap<String, Erased>,
+        handlers: BTreeMap<Lane, Erased>,
         observers: Vec<Observer>,
         runtime: Handle,
         orders: mpsc::UnboundedSender<Order>,
@@ -104,8 +104,8 @@ impl Shared {
         }
     }
 
-    pub(super) fn handler(&self, job_type: &str) -> Option<Erased> {
-        self.handlers.get(job_type).cloned()
+    pub(super) fn handler(&self, lane: &Lane) -> Option<Erased> {
+        self.handlers.get(lane).cloned()
     }
 
     /// A stream has ended.

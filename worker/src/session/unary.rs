@@ -1,16 +1,17 @@
-//! Results by single calls, while no stream is to be had: behind a proxy that cannot stream, or before a server that
-//! takes no more sessions.
+//! Results by single calls, while no stream is to be had: behind a proxy that cannot stream, before a server that takes
+//! no more sessions, or that takes none of this worker any more.
 
 use std::{sync::Arc, time::Duration};
 
 use mainspring_proto::worker::v1::ReportAttemptResultRequest;
 
 use super::{shared::Shared, transport::Transport};
-use crate::{clock, state::Key};
+use crate::{clock, reconnect::Loss, state::Key};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Delivers the results that wait, until one cannot be delivered.
+/// Delivers the results that wait. One that the server refuses for good is not in the way of the others; anything else
+/// ends it.
 pub(super) async fn deliver(shared: Arc<Shared>, transport: Transport, namespace: String) {
     let Ok(mut client) = transport.connect().await else { return };
     for result in shared.consult(|machine, _| machine.unacked_results()) {
@@ -25,7 +26,9 @@ pub(super) async fn deliver(shared: Arc<Shared>, transport: Transport, namespace
             }
             Some(Err(status)) => {
                 tracing::debug!(%status, "a result could not be delivered by a single call");
-                return;
+                if !Loss::from(status).is_final() {
+                    return;
+                }
             }
             None => return,
         }

@@ -112,7 +112,7 @@ impl Machine {
         let leaving = self.leaving.as_mut()?;
         if self.attempts.is_empty() {
             let idle_since = *leaving.idle_since.get_or_insert_with(|| {
-                self.timers.set(now + LOGS_WITHIN, Timer::Leave);
+                self.timers.set_by(now + LOGS_WITHIN, Timer::Leave);
                 now
             });
             let told = leaving.announced && self.refusals.is_empty();

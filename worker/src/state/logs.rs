@@ -372,5 +372,4 @@ fn shorten(mut entry: LogEntry, limit: usize) -> LogEntry {
 }
 
 #[cfg(test)]
-#[path = "logs_tests.rs"]
 mod tests;

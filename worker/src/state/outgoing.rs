@@ -81,7 +81,7 @@ impl Machine {
             }
         }
         let (batch, look_again) = self.logs.next_batch(now)?;
-        self.timers.set(look_again, Timer::LogAck);
+        self.timers.set_by(look_again, Timer::LogAck);
         Some(Message::LogBatch(batch))
     }
 
@@ -171,7 +171,7 @@ impl Machine {
     fn rejected(&mut self, refusal: Refusal) -> DispatchReply {
         let Refusal { key, reason, message } = refusal;
         if matches!(self.attempts.get(&key), Some(Attempt { phase: Phase::Returning(_), .. })) {
-            self.attempts.remove(&key);
+            self.let_go(&key);
         }
         let rejected = DispatchRejected { reason: reason.into(), message, retry_delay: None };
         DispatchReply { attempt: Some(key.wire()), outcome: Some(dispatch_reply::Outcome::Rejected(rejected)) }

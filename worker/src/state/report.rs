@@ -20,7 +20,7 @@ impl Machine {
         }
         let level = wire::LogLevel::from(level).into();
         if let Some(at) = self.logs.push(key, LogEntry { level, ..entry }, now) {
-            self.timers.set(at, Timer::LogLinger);
+            self.timers.set_by(at, Timer::LogLinger);
         }
     }
 

@@ -16,6 +16,7 @@ use mainspring_proto::{
 use super::{
     Effect, Key, Machine, Urgent,
     attempt::{Attempt, Finished, Phase},
+    timers::Timer,
 };
 use crate::{
     clock::Instant,
@@ -67,6 +68,8 @@ impl Machine {
             next_log_offset,
         };
         attempt.phase = Phase::Finished(Finished { result: Arc::new(result), released: false, sent: 0 });
+        self.timers.unset(Timer::Execution(key.clone()));
+        self.timers.unset(Timer::Kill(key.clone()));
         self.logs.close(key);
         observed
     }
@@ -117,7 +120,7 @@ impl Machine {
                 tracing::warn!(run_id = %key.run_id, attempt = key.attempt, "the server could not accept a result: {message}");
             }
         }
-        self.attempts.remove(key);
+        self.let_go(key);
         let (run_id, attempt) = (key.run_id.to_string(), key.attempt);
         self.effects.push(Effect::Observe(Observed::Acked { run_id, attempt, disposition }));
     }

@@ -110,7 +110,7 @@ impl Machine {
 
     /// The attempt no longer counts: stop it, say nothing.
     pub(super) fn abandon(&mut self, key: &Key) {
-        if let Some(attempt) = self.attempts.remove(key) {
+        if let Some(attempt) = self.let_go(key) {
             tracing::debug!(run_id = %key.run_id, attempt = key.attempt, "the attempt no longer counts");
             self.slots.leave(&attempt.queue, key);
             self.slot_is_lost(key);

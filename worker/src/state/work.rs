@@ -8,7 +8,7 @@ use mainspring_proto::{
 };
 
 use super::{
-    Effect, Key, Machine, Refusal, Urgent,
+    Effect, Key, Lane, Machine, Refusal, Urgent,
     attempt::{Attempt, Confirmation, Phase, Progress, Return, Running},
     rules::length,
     slots::{Occupied, Turn},
@@ -53,11 +53,13 @@ impl Machine {
         if !self.takes_work() {
             return self.refuse(key, RejectReason::Draining, "the worker takes no more work");
         }
-        if !self.types.contains(&dispatch.job_type) {
-            let message = format!("no handler for the job type `{}`", dispatch.job_type);
+        let lane = Lane::of(&dispatch.queue, &dispatch.job_type);
+        if !self.lanes.contains(&lane) {
+            let Lane { queue, job_type } = lane;
+            let message = format!("no handler for the job type `{job_type}` from the queue `{queue}`");
             return self.refuse(key, RejectReason::UnknownJobType, message);
         }
-        let queue = if dispatch.queue.is_empty() { "default".to_owned() } else { dispatch.queue.clone() };
+        let queue = lane.queue;
         if !self.slots.has_room(&queue) {
             return self.refuse(key, RejectReason::NoCapacity, format!("no slot of the queue `{queue}` is free"));
         }
@@ -151,6 +153,7 @@ impl Machine {
     pub(super) fn reply_by_now(&mut self, key: Key) {
         if let Some(attempt) = self.attempts.get_mut(&key).filter(|attempt| attempt.reply_owed) {
             attempt.reply_owed = false;
+            self.timers.unset(Timer::Reply(key.clone()));
             self.urgent.push_back(Urgent::Reply(key));
         }
     }

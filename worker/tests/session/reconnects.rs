@@ -6,7 +6,7 @@ use mainspring_proto::worker::v1::{
     AttemptPhase, ResultDisposition, ServerDrain, ServerDrainMode, attempt_result::Outcome as Ended,
     worker_stream_request::Message as Said, worker_stream_response::Message as Heard,
 };
-use mainspring_worker::{Disposition, Error, JobError, Observed, Worker};
+use mainspring_worker::{Ctx, Disposition, Error, JobError, Observed, Worker};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -151,6 +151,37 @@ async fn the_server_can_send_a_worker_home() {
     running.left().await.unwrap();
 }
 
+fn refusal(code: Code, reason: &str) -> Status {
+    Status::with_error_details(code, "go away", ErrorDetails::with_error_info(reason, "mainspring.dev", HashMap::new()))
+}
+
+#[tokio::test]
+async fn a_refused_worker_delivers_what_it_has_done_by_calls() {
+    let mut server = Server::start().await;
+    for reports_are_refused in [false, true] {
+        // Told to leave, it finishes.
+        let running = run(worker(&server).handle("t", async |ctx: Ctx| {
+            ctx.cancelled().await;
+            Ok::<_, JobError>(())
+        }));
+        let (mut session, _) = server.session().await;
+        session.dispatch("r1", "t", "");
+        session.reply().await;
+        let missing = refusal(Code::PermissionDenied, "PERMISSION_MISSING");
+        server.refuse_reports(reports_are_refused.then(|| missing.clone())).await;
+        server.refuse(Some(missing.clone())).await;
+        session.fail(missing);
+        let error = running.left().await.unwrap_err();
+        let Error::Refused { undelivered, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(*undelivered, usize::from(reports_are_refused));
+        assert_eq!(error.to_string().contains("left with 1 results"), reports_are_refused, "{error}");
+        if !reports_are_refused {
+            assert_eq!(run_of(&server.report().await), "r1");
+        }
+        server.refuse(None).await;
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_mended_ends_the_worker_with_the_reason() {
     let server = Server::start().await;
@@ -159,11 +190,10 @@ async fn what_cannot_be_mended_ends_the_worker_with_the_reason() {
         (Code::FailedPrecondition, "PROTOCOL_VERSION_UNSUPPORTED"),
         (Code::Unauthenticated, "TOKEN_INVALID"),
     ] {
-        let details = ErrorDetails::with_error_info(reason, "mainspring.dev", HashMap::new());
-        server.refuse(Some(Status::with_error_details(code, "go away", details))).await;
+        server.refuse(Some(refusal(code, reason))).await;
         let running = run(worker(&server).handle("t", nothing));
         match running.left().await {
-            Err(Error::Refused { refusal }) => {
+            Err(Error::Refused { refusal, undelivered: 0 }) => {
                 assert_eq!((refusal.code, refusal.reason.as_str()), (code, reason));
             }
             other => panic!("{other:?}"),

@@ -28,6 +28,7 @@ pub(crate) struct Server {
     sessions: mpsc::UnboundedReceiver<Session>,
     reports: mpsc::UnboundedReceiver<AttemptResult>,
     refusal: Arc<Mutex<Option<Status>>>,
+    report_refusal: Arc<Mutex<Option<Status>>>,
     task: JoinHandle<()>,
 }
 
@@ -67,6 +68,7 @@ struct Service {
     sessions: mpsc::UnboundedSender<Session>,
     reports: mpsc::UnboundedSender<AttemptResult>,
     refusal: Arc<Mutex<Option<Status>>>,
+    report_refusal: Arc<Mutex<Option<Status>>>,
 }
 
 #[tonic::async_trait]
@@ -99,6 +101,9 @@ impl WorkerService for Service {
         &self,
         request: Request<ReportAttemptResultRequest>,
     ) -> Result<Response<ReportAttemptResultResponse>, Status> {
+        if let Some(status) = self.report_refusal.lock().await.clone() {
+            return Err(status);
+        }
         let result = request.into_inner().result.unwrap_or_default();
         let ack = result_ack(result.attempt.clone(), ResultDisposition::Applied);
         let _ = self.reports.send(result);
@@ -113,7 +118,13 @@ impl Server {
         let (session, sessions) = mpsc::unbounded_channel();
         let (report, reports) = mpsc::unbounded_channel();
         let refusal = Arc::new(Mutex::new(None));
-        let service = Service { sessions: session, reports: report, refusal: refusal.clone() };
+        let report_refusal = Arc::new(Mutex::new(None));
+        let service = Service {
+            sessions: session,
+            reports: report,
+            refusal: refusal.clone(),
+            report_refusal: report_refusal.clone(),
+        };
         let task = spawn(async move {
             tonic::transport::Server::builder()
                 .initial_connection_window_size(8 << 20)
@@ -124,7 +135,7 @@ impl Server {
                 .await
                 .unwrap();
         });
-        Self { address, sessions, reports, refusal, task }
+        Self { address, sessions, reports, refusal, report_refusal, task }
     }
 
     /// The next stream a worker opens.
@@ -148,6 +159,11 @@ impl Server {
     /// Answers every stream that is opened from now on with this status; `None` lets them in again.
     pub(crate) async fn refuse(&self, status: Option<Status>) {
         *self.refusal.lock().await = status;
+    }
+
+    /// Answers every result that comes as a call from now on with this status.
+    pub(crate) async fn refuse_reports(&self, status: Option<Status>) {
+        *self.report_refusal.lock().await = status;
     }
 }
 

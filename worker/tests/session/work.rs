@@ -5,8 +5,8 @@ use std::{collections::HashSet, sync::mpsc, time::Duration};
 use mainspring_proto::{
     common::v1::{RetryDecision, payload::Data},
     worker::v1::{
-        AttemptPhase, AttemptResult, RejectReason, ResultDisposition, attempt_result::Outcome as Ended,
-        dispatch_reply::Outcome as Reply, worker_stream_request::Message as Said,
+        AttemptPhase, AttemptResult, AttemptSucceeded, Dispatch, DispatchReply, RejectReason, ResultDisposition,
+        attempt_result::Outcome as Ended, dispatch_reply::Outcome as Reply, worker_stream_request::Message as Said,
         worker_stream_response::Message as Heard,
     },
 };
@@ -262,13 +262,44 @@ async fn five_thousand_dispatches_at_once_come_back_as_five_thousand_results() {
 }
 
 #[tokio::test]
+async fn one_type_can_come_from_several_queues() {
+    let mut server = Server::start().await;
+    let says = |word: &'static str| move || async move { Ok::<_, JobError>(word) };
+    let worker = worker(&server).handle("t", says("slowly")).handle_in("urgent", "t", says("at once"));
+    let _running = run(worker.handle_in("urgent", "u", nothing));
+    let (mut session, hello) = server.session().await;
+    let mut lanes: Vec<_> = hello.handlers.iter().map(|it| (it.queue.as_str(), it.job_type.as_str())).collect();
+    lanes.sort_unstable();
+    assert_eq!(lanes, [("default", "t"), ("urgent", "t"), ("urgent", "u")]);
+
+    for (run, queue, word) in [("r1", "urgent", "at once"), ("r2", "default", "slowly"), ("r3", "", "slowly")] {
+        session.say(Heard::Dispatch(Dispatch { queue: queue.into(), ..dispatch(run, "t", "") }));
+        let result = session.result().await;
+        let Some(Ended::Succeeded(AttemptSucceeded { output: Some(output) })) = &result.outcome else {
+            panic!("{result:?}")
+        };
+        assert_eq!((run_of(&result), &output.data), (run, &Some(Data::Inline(format!("{word:?}").into_bytes()))));
+        session.ack(&result, ResultDisposition::Applied);
+    }
+    session.dispatch("r4", "u", "");
+    let refused = |said: &Said| match said {
+        Said::DispatchReply(DispatchReply { outcome: Some(Reply::Rejected(rejected)), .. }) => Some(rejected.reason()),
+        _ => None,
+    };
+    assert_eq!(session.wait_for(refused).await, RejectReason::UnknownJobType);
+}
+
+#[tokio::test]
 async fn mistakes_are_told_before_connecting() {
     let server = Server::start().await;
     let ended =
         |worker: mainspring_worker::Worker| async { spawn(worker.run_until(std::future::pending())).await.unwrap() };
     assert!(matches!(ended(worker(&server)).await, Err(Error::NoHandler)));
-    let twice = worker(&server).handle("t", nothing).handle_in("other", "t", nothing);
-    assert!(matches!(ended(twice).await, Err(Error::DuplicateHandler(job_type)) if job_type == "t"));
+    let twice = worker(&server).handle("t", nothing).handle_in("default", "t", nothing);
+    assert_eq!(
+        ended(twice).await.unwrap_err().to_string(),
+        "two handlers for the job type `t` from the queue `default`: there is one for each"
+    );
     let unused = worker(&server).handle("t", nothing).queue("nobody's", 3);
     assert!(ended(unused).await.unwrap_err().to_string().contains("nobody's"));
     let none = worker(&server).handle("t", nothing).slots(0);

@@ -247,3 +247,28 @@ fn no_result_goes_out_before_its_end_was_told() {
     bench.machine.release(&key);
     assert_eq!(results(&bench.said(stream)), ["r1"]);
 }
+
+#[test]
+fn what_is_over_leaves_no_timer_behind() {
+    let (mut bench, stream) = Bench::connected(2);
+    bench.heartbeat(stream);
+    let before = bench.machine.timers.count();
+    for run in 0..500 {
+        let timeout = Some(prost_types::Duration { seconds: 3_600, nanos: 0 });
+        let dispatch = Dispatch { execution_timeout: timeout, ..dispatch(&run.to_string(), 1, 0) };
+        let key = bench.dispatch_as(stream, dispatch);
+        assert!(bench.begin(&key).is_some());
+        bench.said(stream);
+        if run % 2 == 0 {
+            bench.ack(stream, 1, vec![cancel(&key)]);
+            bench.end(&key, End::Stopped);
+            bench.said(stream);
+            bench.result_ack(stream, &key, ResultDisposition::Applied);
+        } else {
+            bench.ack(stream, 1, vec![abandon(&key)]);
+            bench.machine.vacate(&key, bench.now);
+        }
+        assert!(!bench.holds(&key));
+    }
+    assert_eq!(bench.machine.timers.count(), before);
+}
