@@ -1,10 +1,11 @@
-//! SIGTERM: a server with streams ends within its deadline, and neither its going nor a worker's costs anything.
+//! SIGTERM: a server ends within its deadline whatever is connected, its database is whole in its files, and neither its
+//! going nor a worker's costs anything.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
 
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
-use mainspring_proto::scheduler::v1::{EventTopic, RunState};
+use mainspring_proto::scheduler::v1::{EventTopic, ListJobsRequest, ListLogsRequest, RunState};
 use mainspring_tests::harness::{
     client::work,
     host::{self, PATIENCE},
@@ -25,6 +26,46 @@ fn settings(lease: Duration) -> server::Settings {
     server::Settings { more: vec![deadline], ..server::Settings::with_lease(lease) }
 }
 
+/// Files that SQLite has beside a database as long as somebody has it open.
+fn companions(data: &Path) -> Vec<String> {
+    let names = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.ends_with("-wal") || name.ends_with("-shm")).collect()
+}
+
+/// SIGTERM, exit code 0, how long it took, and nothing beside the databases.
+async fn ends(server: &mut Server) -> Duration {
+    assert!(!companions(&server.data()).is_empty(), "its databases are open");
+    let begin = host::monotonic();
+    let status = server.terminate(PATIENCE).await.unwrap();
+    let took = Duration::from_nanos(host::monotonic() - begin);
+    assert!(status.success(), "{status}");
+    assert_eq!(companions(&server.data()), Vec::<String>::new());
+    println!("ended after {took:?}");
+    took
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_server_ends_at_once() {
+    let mut server = Server::start(settings(LEASE)).await.unwrap();
+    let client = server.client().unwrap();
+    let run = client.submit(work("t.noop", &json!(null))).await.unwrap();
+    // Whatever reads from the database opens connections to it: several at a time, and one to the log lines.
+    let read = || {
+        let (client, run_id) = (client.clone(), run.clone());
+        host::spawn(async move {
+            client.scheduler().list_jobs(ListJobsRequest::default()).await.unwrap();
+            client.scheduler().list_logs(ListLogsRequest { run_id, ..ListLogsRequest::default() }).await.unwrap();
+        })
+    };
+    for reader in std::array::from_fn::<_, 8, _>(|_| read()) {
+        reader.ended().await;
+    }
+    let took = ends(&mut server).await;
+    assert!(took < CLOSING, "nobody was there to wait for, and it took {took:?}");
+    // The client's connection is still open on its side.
+    drop(client);
+}
+
 /// These workers ignore that the server asks them to go, and their leases are too long to end it for them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_with_a_hundred_streams_ends_within_its_deadline() {
@@ -35,12 +76,8 @@ async fn a_server_with_a_hundred_streams_ends_within_its_deadline() {
         let client = server.client().unwrap();
         sessions.push(BareWorker::new(&["t.noop"], 1).connect(&client).await.unwrap());
     }
-    let begin = host::monotonic();
-    let status = server.terminate(PATIENCE).await.unwrap();
-    let took = Duration::from_nanos(host::monotonic() - begin);
-    assert!(status.success(), "{status}");
+    let took = ends(&mut server).await;
     assert!(took < DEADLINE + CLOSING, "it took {took:?}");
-    println!("ended after {took:?}");
     for session in &mut sessions {
         // The stream has ended: with a word of the server, or with its connection.
         let _ = session.end(PATIENCE).await.unwrap();

@@ -4,7 +4,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
-use mainspring_engine::{domain::instant::Instant, ports::store::Views};
+use mainspring_engine::{
+    domain::{instant::Instant, log::Level},
+    ports::store::{Logs, StoreError, Views},
+};
 use mainspring_server::adapters::sql::{OpenError, OpenOptions, SqliteStore, open};
 use mainspring_tests::conformance::world::World;
 
@@ -103,6 +106,24 @@ async fn a_store_opens_again_where_it_was() {
     // Numbers of lanes are read, not given out again.
     let owner = w.connect().await;
     w.leased(owner).await;
+}
+
+#[tokio::test]
+async fn a_closed_store_is_whole_in_its_files() {
+    let home = tempfile::tempdir().unwrap();
+    let store = at(home.path()).await;
+    let w = world(&store);
+    let run = w.submit_one().await.run;
+    // Both files have been read, over connections of their own.
+    store.run(&w.scope, run).await.unwrap().unwrap();
+    store.read(&w.scope, run, None, None, Level::Info, 1).await.unwrap();
+    store.close().await;
+    let mut left: Vec<_> = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["logs.db", "mainspring.db", "mainspring.lock"]);
+    // Calls that come too late are told so, and open nothing again.
+    assert!(matches!(store.run(&w.scope, run).await, Err(StoreError::Unavailable(_))));
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 3);
 }
 
 #[tokio::test]

@@ -83,11 +83,14 @@ impl SqliteStore {
     }
 
     /// Ends the writers after what they were given, and closes the files. Calls after this fail.
+    ///
+    /// Readers go first: SQLite moves the log into the database and removes it when the last connection closes, unless
+    /// that one may only read.
     pub async fn close(&self) {
+        // An error here would only say that the file is closed already.
+        let _ = self.reads.clone().close().await;
         self.writer.close().await;
         self.logs.close().await;
-        // Nothing is left to write; an error here would only say that the file is closed already.
-        let _ = self.reads.clone().close().await;
     }
 }
 

@@ -44,10 +44,10 @@ impl LogStore {
         Self { writer, reads }
     }
 
-    /// Ends the writer after what it was given, and closes the file.
+    /// Ends the writer after what it was given, and closes the file; readers first, as [`SqliteStore::close`] says.
     pub(super) async fn close(&self) {
-        self.writer.close().await;
         let _ = self.reads.clone().close().await;
+        self.writer.close().await;
     }
 }
 

@@ -87,7 +87,9 @@ impl Writer {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let tasks = Tasks::default();
         let changed = Arc::new(Notify::new());
-        let writing = Writing { connection, waiting, changed: Arc::clone(&changed), transactions: 0, seen: 0 };
+        let (gone, beside_gone) = oneshot::channel();
+        let writing =
+            Writing { connection, waiting, changed: Arc::clone(&changed), beside_gone, transactions: 0, seen: 0 };
         let token = tasks.token();
         tasks.spawn(name, writing.run(token));
         let token = tasks.token();
@@ -98,6 +100,7 @@ impl Writer {
                 }
             }
             let _ = beside.close().await;
+            drop::<oneshot::Sender<()>>(gone);
         });
         Self { queue, tasks }
     }
@@ -132,6 +135,8 @@ struct Writing {
     connection: DatabaseConnection,
     waiting: mpsc::Receiver<Box<dyn Batch>>,
     changed: Arc<Notify>,
+    /// Ends when the connection beside this one is closed.
+    beside_gone: oneshot::Receiver<()>,
     transactions: u64,
     seen: u64,
 }
@@ -151,6 +156,8 @@ impl Writing {
                 }
             }
         }
+        // One after the other: of two that close at once, each may find the other there and leave the log behind.
+        let _ = self.beside_gone.await;
         let _ = self.connection.close().await;
     }
 
