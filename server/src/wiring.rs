@@ -229,6 +229,7 @@ impl Running {
         if timeout(deadline + CLOSE, api.engine.drain(deadline)).await.is_err() {
             tracing::warn!("sessions did not end in time");
         }
+        self.health.gone().await;
         self.close.cancel();
         self.tasks.stop();
         drop(api);
