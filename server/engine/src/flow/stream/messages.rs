@@ -187,7 +187,7 @@ pub enum SessionEnd {
     #[error("the server is shutting down")]
     Draining(Duration),
     /// The store did not answer.
-    #[error("the store is away")]
+    #[error("the database does not answer")]
     StoreAway,
     /// The worker closed its half in order.
     #[error("the worker left")]
