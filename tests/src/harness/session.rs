@@ -134,6 +134,11 @@ impl Session {
             .context("the stream has ended")
     }
 
+    /// This worker's mouth, for whoever speaks while somebody else listens.
+    pub fn sender(&self) -> Result<mpsc::Sender<WorkerStreamRequest>> {
+        self.say.clone().context("this side was closed")
+    }
+
     /// The next message, or how the stream ended.
     pub async fn hear(&mut self, limit: Duration) -> Result<Result<Option<Heard>, Status>> {
         let answer = host::within(limit, "a message of the server", self.hear.message()).await?;

@@ -181,7 +181,7 @@ pub enum SessionEnd {
     #[error("nothing was heard from the worker for {0:?}")]
     Silent(Duration),
     /// The worker does not read, or sends more than it may.
-    #[error("the worker reads too slowly or sends too much: {0}")]
+    #[error("the worker reads too slowly or sends too much ({0})")]
     SlowConsumer(&'static str),
     /// The server is going away.
     #[error("the server is shutting down")]
