@@ -115,13 +115,13 @@ pub(crate) enum Denied {
     #[error("no credential was sent")]
     Missing,
     /// It is none of this server's.
-    #[error("the credential is not one of this server's")]
+    #[error("the credential is not one of this server's; sign in again, or use another API key")]
     Invalid,
     /// It was good, and has ended.
-    #[error("the credential has ended; sign in again")]
-    Expired(Option<Instant>),
+    #[error("the credential ended at {0}; refresh the token or sign in again, or use another API key")]
+    Expired(Instant),
     /// It was good, and was taken back.
-    #[error("the credential was revoked")]
+    #[error("the credential was revoked; sign in again, or use another API key")]
     Revoked,
     /// Whether it is good cannot be told now.
     #[error(transparent)]
@@ -132,7 +132,7 @@ impl From<TokenError> for Denied {
     fn from(error: TokenError) -> Self {
         match error {
             TokenError::Invalid => Self::Invalid,
-            TokenError::Expired(at) => Self::Expired(Some(at)),
+            TokenError::Expired(at) => Self::Expired(at),
         }
     }
 }
@@ -196,7 +196,7 @@ impl Auth {
             return Err(Denied::Revoked);
         }
         if session.expire_time <= self.now() {
-            return Err(Denied::Expired(Some(session.expire_time)));
+            return Err(Denied::Expired(session.expire_time));
         }
         Ok(())
     }

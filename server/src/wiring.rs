@@ -101,8 +101,12 @@ pub struct Running {
 
 /// Starts a server. It answers when this returns.
 pub async fn start(config: Config) -> Result<Running, StartError> {
+    start_by(config, Arc::new(HostClock::default())).await
+}
+
+/// Starts a server that lives by another clock than the machine's: a test's, which moves it.
+pub async fn start_by(config: Config, clock: SharedClock) -> Result<Running, StartError> {
     let config = config.checked()?;
-    let clock: SharedClock = Arc::new(HostClock::default());
     let store = open(&config).await?;
     let shared: SharedStore = store.clone();
     let data = config.database.data.clone();
@@ -229,6 +233,7 @@ impl Running {
         if timeout(deadline + CLOSE, api.engine.drain(deadline)).await.is_err() {
             tracing::warn!("sessions did not end in time");
         }
+        self.health.gone().await;
         self.close.cancel();
         self.tasks.stop();
         drop(api);

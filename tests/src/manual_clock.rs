@@ -92,6 +92,19 @@ impl ManualClock {
         }
     }
 
+    /// Returns once a timer of this name is asleep.
+    pub async fn asleep(&self, name: &str) {
+        loop {
+            let settled = self.0.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            if self.0.state.lock().timers.values().any(|timer| timer.name == name && timer.until.is_some()) {
+                return;
+            }
+            settled.await;
+        }
+    }
+
     /// Names of the timers that are at work.
     pub fn at_work(&self) -> Vec<&'static str> {
         let state = self.0.state.lock();

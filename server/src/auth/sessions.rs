@@ -32,10 +32,10 @@ pub(crate) struct SignedIn {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SignInError {
     /// Name and password do not go together.
-    #[error("the name and the password do not go together")]
+    #[error("the name and the password do not go together; check both")]
     Credentials,
     /// Too many callers try passwords.
-    #[error("too many passwords are being checked")]
+    #[error("too many passwords are being checked; try again in a moment")]
     Busy,
     /// A bug of ours.
     #[error("{0}")]
@@ -115,8 +115,8 @@ impl Auth {
                 return Err(Denied::Revoked.into());
             }
             RefreshAnswer::Unknown => return Err(Denied::Invalid.into()),
-            RefreshAnswer::Over { revoked: true } => return Err(Denied::Revoked.into()),
-            RefreshAnswer::Over { revoked: false } => return Err(Denied::Expired(None).into()),
+            RefreshAnswer::Revoked => return Err(Denied::Revoked.into()),
+            RefreshAnswer::Expired(at) => return Err(Denied::Expired(at).into()),
         };
         let (access_token, lifetime) =
             self.access_token(&session.user, &session.id, session.expire_time).map_err(RefreshError::Bug)?;

@@ -72,6 +72,14 @@ impl Health {
         self.set(ServingStatus::NotServing).await;
     }
 
+    /// Nobody is told any more: who watches would hold a connection for ever.
+    pub(crate) async fn gone(&self) {
+        let mut reporter = self.reporter.clone();
+        for service in SERVICES.into_iter().chain([""]) {
+            reporter.clear_service_status(service).await;
+        }
+    }
+
     async fn set(&self, status: ServingStatus) {
         for service in SERVICES.into_iter().chain([""]) {
             self.reporter.set_service_status(service, status).await;

@@ -373,14 +373,24 @@ impl From<StoreError> for Refusal {
 
 /// Why a worker's stream ends; `None` is in order.
 pub(crate) fn session_end(end: &SessionEnd) -> Option<Refusal> {
-    let refuse = |reason| Refusal::new(reason, end.to_string());
+    let refuse = |reason, advice: &str| Refusal::new(reason, format!("{end}; {advice}"));
+    let soon = Duration::from_secs(1);
     Some(match end {
         SessionEnd::Left => return None,
-        SessionEnd::Superseded => refuse(Reason::SessionSuperseded),
-        SessionEnd::Silent(_) => refuse(Reason::SilenceTimeout),
-        SessionEnd::SlowConsumer(_) => refuse(Reason::SlowConsumer).retry_after(Duration::from_secs(1)),
+        SessionEnd::Superseded => refuse(
+            Reason::SessionSuperseded,
+            "if this process has one stream only, another one uses its worker_instance_id: give each its own",
+        ),
+        SessionEnd::Silent(_) => {
+            refuse(Reason::SilenceTimeout, "reconnect, and send heartbeats as often as Welcome asks for")
+        }
+        SessionEnd::SlowConsumer(_) => refuse(
+            Reason::SlowConsumer,
+            "reconnect, read the stream all the time, and send no more than is acknowledged",
+        )
+        .retry_after(soon),
         SessionEnd::Draining(delay) => Refusal::draining(*delay),
-        SessionEnd::StoreAway => refuse(Reason::StoreUnavailable).retry_after(Duration::from_secs(1)),
+        SessionEnd::StoreAway => refuse(Reason::StoreUnavailable, "reconnect in a moment").retry_after(soon),
     })
 }
 

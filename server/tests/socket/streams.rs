@@ -8,7 +8,9 @@ use mainspring_proto::{
     worker::v1 as wire,
 };
 use tokio::time::timeout;
+use tokio_stream::StreamExt as _;
 use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use wire::{worker_stream_request::Message as Say, worker_stream_response::Message as Hear};
 
 use super::{
@@ -266,9 +268,13 @@ async fn a_shutdown_ends_streams_with_a_reason_and_in_time() {
     let run_id = submit(&server, b"x").await;
     let wait = api::WaitRunRequest { run_id: run_id.clone(), ..Default::default() };
     let mut waiting = server.scheduler();
-    let (waited, stopped, watched, ended) = tokio::join!(
+    let mut health = HealthClient::new(server.channel.clone());
+    let request = HealthCheckRequest { service: String::new() };
+    let health = health.watch(request).await.unwrap().into_inner();
+    let (waited, stopped, watched, ended, health) = tokio::join!(
         waiting.wait_run(wait),
-        timeout(Duration::from_secs(5), server.running.shutdown(Duration::from_secs(1))),
+        // Shorter than what is given to connections that do not end by themselves.
+        timeout(Duration::from_secs(4), server.running.shutdown(Duration::from_secs(1))),
         async {
             loop {
                 match watcher.message().await {
@@ -279,8 +285,10 @@ async fn a_shutdown_ends_streams_with_a_reason_and_in_time() {
             }
         },
         worker.end(),
+        timeout(SOON, health.map(|answer| answer.unwrap().status()).collect::<Vec<_>>()),
     );
     stopped.unwrap();
+    assert_eq!(health.expect("health is watched for ever"), [ServingStatus::Serving, ServingStatus::NotServing]);
     for status in [waited.err(), watched, ended] {
         let status = status.unwrap();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "SERVER_DRAINING"));

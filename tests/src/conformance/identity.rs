@@ -80,7 +80,7 @@ pub async fn a_reused_token_ends_the_session(w: World) {
     refresh(&w, 2, 3).await;
     assert_eq!(refresh(&w, 1, 9).await, RefreshAnswer::Reused);
     assert!(w.store.session("s").await.unwrap().unwrap().revoked);
-    assert_eq!(refresh(&w, 3, 4).await, RefreshAnswer::Over { revoked: true }, "the thief and the owner alike");
+    assert_eq!(refresh(&w, 3, 4).await, RefreshAnswer::Revoked, "the thief and the owner alike");
 }
 
 pub async fn unknown_and_ended_sessions_are_told_apart(mut w: World) {
@@ -90,10 +90,11 @@ pub async fn unknown_and_ended_sessions_are_told_apart(mut w: World) {
     w.store.end_session(w.now, "ended").await.unwrap();
     w.store.end_session(w.now, "ended").await.unwrap();
     w.store.end_session(w.now, "never").await.unwrap();
-    assert_eq!(refresh(&w, 3, 4).await, RefreshAnswer::Over { revoked: true });
+    assert_eq!(refresh(&w, 3, 4).await, RefreshAnswer::Revoked);
     open(&w, "old", 5).await;
+    let end = w.store.session("old").await.unwrap().unwrap().expire_time;
     w.pass(secs(1_000));
-    assert_eq!(refresh(&w, 5, 6).await, RefreshAnswer::Over { revoked: false });
+    assert_eq!(refresh(&w, 5, 6).await, RefreshAnswer::Expired(end));
     assert_eq!(w.store.session("nobody").await.unwrap(), None);
 }
 

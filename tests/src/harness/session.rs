@@ -101,13 +101,29 @@ pub struct Session {
 impl Session {
     /// Opens a stream with this first message, whatever it is.
     pub async fn open(client: &Client, first: Say) -> Result<Self> {
+        Self::begin(client, Some(first)).await
+    }
+
+    /// Opens a stream and says nothing.
+    pub async fn open_silently(client: &Client) -> Result<Self> {
+        Self::begin(client, None).await
+    }
+
+    async fn begin(client: &Client, first: Option<Say>) -> Result<Self> {
         let (say, messages) = mpsc::channel(64);
-        // Before the call: it does not return until the server has answered something.
-        say.send(WorkerStreamRequest { message: Some(first) }).await?;
+        // Before the call, as by clients that are not told of the stream before the server has answered something.
+        if first.is_some() {
+            say.send(WorkerStreamRequest { message: first }).await?;
+        }
         let call = async { client.worker().worker_stream(ReceiverStream::new(messages)).await };
         let hear = host::within(PATIENCE, "the stream to open", call).await??.into_inner();
         let (welcome, capacity, passed_over) = (Welcome::default(), Vec::new(), VecDeque::new());
         Ok(Self { welcome, capacity, sequence: 0, say: Some(say), hear, passed_over })
+    }
+
+    /// Whether this is the Welcome, for [`Session::until`].
+    pub fn is_welcome(heard: &Heard) -> Option<()> {
+        matches!(heard, Heard::Welcome(_)).then_some(())
     }
 
     /// Says something.
@@ -116,6 +132,11 @@ impl Session {
         host::within(PATIENCE, "room on the stream", say.send(WorkerStreamRequest { message: Some(message) }))
             .await?
             .context("the stream has ended")
+    }
+
+    /// This worker's mouth, for whoever speaks while somebody else listens.
+    pub fn sender(&self) -> Result<mpsc::Sender<WorkerStreamRequest>> {
+        self.say.clone().context("this side was closed")
     }
 
     /// The next message, or how the stream ended.

@@ -212,8 +212,11 @@ async fn refresh(tx: &Tx, now: Instant, token: RefreshUse) -> StoreResult<Refres
     if let Some(row) = query_one(tx, sql, vec![shown.to_vec().into()]).await? {
         let id: String = Cells::of(&row).next()?;
         let Some(record) = session(tx, &id).await? else { return Ok(RefreshAnswer::Unknown) };
-        if record.revoked || record.expire_time <= now {
-            return Ok(RefreshAnswer::Over { revoked: record.revoked });
+        if record.revoked {
+            return Ok(RefreshAnswer::Revoked);
+        }
+        if record.expire_time <= now {
+            return Ok(RefreshAnswer::Expired(record.expire_time));
         }
         let values = vec![next.to_vec().into(), id.clone().into()];
         exec(tx, "UPDATE session SET refresh_hash = ? WHERE id = ?", values).await?;

@@ -136,7 +136,8 @@ async fn hello(api: &Api, requests: &mut Streaming<wire::WorkerStreamRequest>) -
     let first = tokio::select! {
         first = requests.message() => first,
         () = timer.sleep_until(until) => {
-            return Err(Some(Refusal::new(Reason::HelloTimeout, format!("no Hello came within {} s", HELLO.as_secs()))));
+            let why = format!("no Hello came within {HELLO:?}; send it as the first message of the stream");
+            return Err(Some(Refusal::new(Reason::HelloTimeout, why)));
         }
         () = api.draining.cancelled() => return Err(Some(draining())),
     };

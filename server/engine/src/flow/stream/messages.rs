@@ -181,13 +181,13 @@ pub enum SessionEnd {
     #[error("nothing was heard from the worker for {0:?}")]
     Silent(Duration),
     /// The worker does not read, or sends more than it may.
-    #[error("the worker reads too slowly or sends too much: {0}")]
+    #[error("the worker reads too slowly or sends too much ({0})")]
     SlowConsumer(&'static str),
     /// The server is going away.
     #[error("the server is shutting down")]
     Draining(Duration),
     /// The store did not answer.
-    #[error("the store is away")]
+    #[error("the database does not answer")]
     StoreAway,
     /// The worker closed its half in order.
     #[error("the worker left")]

@@ -44,6 +44,9 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(250);
 /// Attempts to be stopped are looked for at least so often.
 const STOPS: Duration = Duration::from_secs(5);
+/// Results that may wait for their commit. A worker holds at most 5,000 attempts, and sends a result again only on
+/// another stream.
+const RESULTS: usize = 20_000;
 
 /// A session that is open.
 #[derive(Debug)]
@@ -158,7 +161,8 @@ impl Live {
 
 /// What an answer of the store was to.
 enum Answer {
-    Reported(Vec<(AttemptKey, ReportAnswer)>),
+    /// So many results, and what became of them.
+    Reported(usize, Vec<(AttemptKey, ReportAnswer)>),
     Renewed(Beat, RenewalAnswer, Option<Vec<(AttemptKey, Verdict)>>),
     NotRenewed,
     Applied,
@@ -180,9 +184,8 @@ pub(super) fn start(hub: &Hub, live: Arc<Live>) {
     let tasks = &hub.0.core.tasks;
     let hub = hub.clone();
     tasks.spawn("session", async move {
-        Task { core: hub.0.core.clone(), hub: hub.clone(), live: live.clone(), asked: Asked::new(), next_beat: None }
-            .run()
-            .await;
+        let (core, asked) = (hub.0.core.clone(), Asked::new());
+        Task { core, hub: hub.clone(), live: live.clone(), asked, next_beat: None, reporting: 0 }.run().await;
         hub.remove(&live);
         let status = match live.ended() {
             Some(SessionEnd::Left) if live.leaving.load(Ordering::Acquire) => WorkerStatus::Gone,
@@ -204,6 +207,8 @@ struct Task {
     asked: Asked,
     /// The newest heartbeat while the one before is being renewed.
     next_beat: Option<Beat>,
+    /// Results whose commit is awaited.
+    reporting: usize,
 }
 
 impl Task {
@@ -370,12 +375,17 @@ impl Task {
         self.core.news.board.demand_changed();
     }
 
-    fn report(&self, reports: Vec<Report>) {
+    fn report(&mut self, reports: Vec<Report>) {
+        self.reporting += reports.len();
+        if self.reporting > RESULTS {
+            self.live.end(SessionEnd::SlowConsumer("too many of its results wait for the database"));
+            return;
+        }
         let (core, outcome) = (self.core.clone(), self.hub.0.outcome.clone());
         self.asked.push(Box::pin(async move {
             let keys: Vec<_> = reports.iter().map(|report| report.key).collect();
             let answers = until_taken(&core, || outcome.report_many(reports.clone())).await;
-            Answer::Reported(keys.into_iter().zip(answers).collect())
+            Answer::Reported(keys.len(), keys.into_iter().zip(answers).collect())
         }));
     }
 
@@ -445,7 +455,8 @@ impl Task {
     /// What the store said.
     fn answered(&mut self, answer: Answer, renewing: &mut bool, logging: &mut bool) {
         match answer {
-            Answer::Reported(answers) => {
+            Answer::Reported(count, answers) => {
+                self.reporting -= count;
                 for (key, answer) in answers {
                     let disposition = match answer {
                         ReportAnswer::Applied(_) => Disposition::Applied,

@@ -77,11 +77,10 @@ pub enum RefreshAnswer {
     Reused,
     /// No session ever had it.
     Unknown,
-    /// Its session is over.
-    Over {
-        /// Ended by somebody, rather than by time.
-        revoked: bool,
-    },
+    /// Its session was ended by somebody.
+    Revoked,
+    /// Its session ended then, by itself.
+    Expired(Instant),
 }
 
 /// An API key.
