@@ -288,7 +288,9 @@ pub(super) fn renew_sql(count: usize) -> String {
 
 async fn set_status(tx: &Tx, now: Instant, owner: Owner, status: WorkerStatus) -> StoreResult<()> {
     let values = vec![status.code().into(), owner.worker.uuid().into(), owner.epoch.into()];
-    let known = exec(tx, "UPDATE worker SET status = ? WHERE id = ? AND epoch = ?", values).await?;
+    // A worker is LOST from its judgement until it is heard again, whatever becomes of the stream it was not heard on.
+    let lost = if status == WorkerStatus::Gone { "" } else { " AND judged < 2" };
+    let known = exec(tx, format!("UPDATE worker SET status = ? WHERE id = ? AND epoch = ?{lost}"), values).await?;
     // A worker that left in order holds nothing; what it left behind is judged at the next look.
     if known > 0 && status == WorkerStatus::Gone {
         let values = vec![time(now), owner.worker.uuid().into(), time(now)];
