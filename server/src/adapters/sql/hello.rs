@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::{
     Known,
     dispatch::{Extras, attempt_of, extra_columns},
-    leases::{owners, stop_reason},
+    leases::{judge_again, owners, stop_reason},
     rows::{json, read_json, time},
     statement::{Cells, exec, insert, query, query_one, single},
     steps::{Steps, columns},
@@ -158,6 +158,7 @@ pub(super) async fn reconcile(
 ) -> StoreResult<Option<Compared>> {
     let row = owners(tx, &[owner.worker]).await?.remove(&owner.worker);
     let Some(row) = row.filter(|row| row.epoch == owner.epoch) else { return Ok(None) };
+    judge_again(tx, owner.worker, &row).await?;
     compare(tx, known, now, owner, row.namespace, listed, false).await.map(Some)
 }
 

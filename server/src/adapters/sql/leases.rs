@@ -213,13 +213,19 @@ async fn lease(tx: &Tx, known: &Arc<Known>, now: Instant, batches: Vec<LeaseBatc
         };
         answers.push(LeaseAnswer::Results(pointers.into_iter().map(lease).collect()));
     }
-    // A worker whose leases were judged over may still be alive, and this one must be judged again if it is not.
-    let judged: Vec<Uuid> = owners.iter().filter(|(_, row)| row.judged == 2).map(|(id, _)| id.uuid()).collect();
-    for worker in judged {
-        exec(tx, "UPDATE worker SET judged = 1 WHERE id = ?", vec![worker.into()]).await?;
+    for (worker, row) in &owners {
+        judge_again(tx, *worker, row).await?;
     }
     steps.save(tx).await?;
     Ok(answers)
+}
+
+/// A worker whose leases were judged over may still be alive; what it is given now must be judged again if it is not.
+pub(super) async fn judge_again(tx: &Tx, worker: WorkerId, row: &OwnerRow) -> StoreResult<()> {
+    if row.judged == 2 {
+        exec(tx, "UPDATE worker SET judged = 1 WHERE id = ?", vec![worker.uuid().into()]).await?;
+    }
+    Ok(())
 }
 
 fn lease_one(steps: &mut Steps, extras: &mut Extras, worker: WorkerId, pointer: Pointer) -> LeaseResult {
@@ -282,7 +288,9 @@ pub(super) fn renew_sql(count: usize) -> String {
 
 async fn set_status(tx: &Tx, now: Instant, owner: Owner, status: WorkerStatus) -> StoreResult<()> {
     let values = vec![status.code().into(), owner.worker.uuid().into(), owner.epoch.into()];
-    let known = exec(tx, "UPDATE worker SET status = ? WHERE id = ? AND epoch = ?", values).await?;
+    // A worker is LOST from its judgement until it is heard again, whatever becomes of the stream it was not heard on.
+    let lost = if status == WorkerStatus::Gone { "" } else { " AND judged < 2" };
+    let known = exec(tx, format!("UPDATE worker SET status = ? WHERE id = ? AND epoch = ?{lost}"), values).await?;
     // A worker that left in order holds nothing; what it left behind is judged at the next look.
     if known > 0 && status == WorkerStatus::Gone {
         let values = vec![time(now), owner.worker.uuid().into(), time(now)];

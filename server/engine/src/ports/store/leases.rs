@@ -169,7 +169,8 @@ pub trait Leases: Send + Sync {
     /// Attempts of these owners that somebody wants stopped, with the reason: the poll that makes cancel hints lossless.
     async fn stops(&self, owners: &[Owner]) -> StoreResult<Vec<(Owner, AttemptKey, String)>>;
 
-    /// Notes how a worker stands now; ignored under an old epoch. With an expiry, its leases end then.
+    /// Notes how a worker stands now; ignored under an old epoch. A worker that was judged stays LOST until it is heard
+    /// again, unless it left in order. The leases of one that is GONE end now.
     async fn set_status(&self, now: Instant, owner: Owner, status: WorkerStatus) -> StoreResult<()>;
 
     /// Notes that an operator drains a worker. `false` where there is none, or it is gone.
