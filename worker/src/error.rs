@@ -1,6 +1,6 @@
 //! Why a worker could not start, or had to stop. What goes wrong inside a handler is a [`JobError`](crate::JobError).
 
-use std::path::PathBuf;
+use crate::context::ContextError;
 
 /// Why a worker could not start, or had to stop.
 ///
@@ -27,14 +27,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// A configuration file cannot be read or understood.
-    #[error("{}: {problem}", path.display())]
-    ConfigFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
+    /// The environment and the CLI's contexts do not say where the server is.
+    #[error(transparent)]
+    Context(#[from] ContextError),
     /// The server does not let this worker in, and trying again would not change that.
     #[error("the server refused this worker: {}{}{}", refusal.message, refusal.hint(), undelivered_too(*undelivered))]
     Refused {

@@ -77,6 +77,7 @@
 
 mod clock;
 mod config;
+pub mod context;
 mod ctx;
 mod error;
 mod extract;

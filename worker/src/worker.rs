@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    config::{ApiKey, Backoff, Settings},
+    config::{Backoff, Settings},
     error::Error,
     handler::{Erased, Handler, erase},
     observe::Observed,
@@ -39,9 +39,9 @@ impl Worker {
     /// A worker with the settings of its environment: `MAINSPRING_ADDRESS`, `MAINSPRING_API_KEY`,
     /// `MAINSPRING_NAMESPACE`, `MAINSPRING_WORKER_NAME` and `MAINSPRING_SLOTS`.
     ///
-    /// What is missing comes from the context that the CLI has selected (or `MAINSPRING_CONTEXT` names), in
-    /// `$XDG_CONFIG_HOME/mainspring/config.toml` and `credentials.toml`; so beside a `mainspring dev` nothing need be
-    /// set. The key of a context is sent to the address of that context only.
+    /// What is missing comes from the context that the CLI has selected (or `MAINSPRING_CONTEXT` names), so beside a
+    /// `mainspring dev` nothing need be set. The key of a context is sent to the server of that context only. See
+    /// [`context`](crate::context).
     ///
     /// # Errors
     /// If no address is to be found, or a variable or file does not make sense.
@@ -49,7 +49,7 @@ impl Worker {
         Settings::from_env().map(Self::new)
     }
 
-    /// A worker for the server at `address`, for example `http://127.0.0.1:7420`. Reads no environment.
+    /// A worker for the server at `address`, `host:port` or `http://host:port`. Reads no environment.
     pub fn connect_to(address: impl Into<String>) -> Self {
         Self::new(Settings::of(address.into()))
     }
@@ -65,7 +65,7 @@ impl Worker {
 
     /// Sets the API key.
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
-        self.settings.api_key = Some(ApiKey(key.into()));
+        self.settings.api_key = Some(key.into().trim().to_owned().into());
         self
     }
 
