@@ -16,6 +16,17 @@ pub enum Error {
         /// The queue.
         queue: String,
     },
+    /// A handler takes a state that the worker was not given.
+    #[error("the handler of `{job_type}` takes State<{state}>, and the worker has none: call `.state(…)`")]
+    MissingState {
+        /// The job type.
+        job_type: String,
+        /// The type of the state.
+        state: &'static str,
+    },
+    /// The worker was given two states of one type.
+    #[error("two states of the type {0}: a handler could not tell them apart; wrap one in a type of its own")]
+    DuplicateState(&'static str),
     /// There is nothing the worker could do.
     #[error("the worker has no handler: call `.handle(\"type\", handler)`")]
     NoHandler,
