@@ -1,54 +1,21 @@
-//! The user's two files: `config.toml` (contexts, shared freely) and `credentials.toml` (keys, 0600).
-//!
-//! ```toml
-//! # config.toml                               # credentials.toml
-//! current-context = "dev"                     # [contexts.dev]
-//! [contexts.dev]                              # api-key = "…"
-//! address = "http://127.0.0.1:7420"
-//! namespace = "default"                       # optional
-//! ```
-//! `MAINSPRING_CONFIG` names another folder, or the `config.toml` in it; `credentials.toml` is always beside it.
+//! The user's two files, `config.toml` (contexts, shared freely) and `credentials.toml` (keys, 0600), as the CLI writes
+//! them: comments, order and everything it does not know stay. They are read by the SDK, so that both read them alike.
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::{self, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
+use mainspring_worker::context::{self, ContextError};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use toml_edit::{DocumentMut, Item, Table, value};
 
 use crate::failure::Failure;
 
 /// Where the user's files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Folder {
-    config: PathBuf,
-    credentials: PathBuf,
-}
-
-/// What the files say.
-#[derive(Debug, Default)]
-pub(crate) struct Contexts {
-    /// The context that is used unless another one is named.
-    pub(crate) current: Option<String>,
-    named: BTreeMap<String, Context>,
-    /// Where they were read, for messages.
-    origin: PathBuf,
-}
-
-/// One server and what is needed to call it.
-#[derive(Clone, Debug)]
-pub(crate) struct Context {
-    /// Its address, as written.
-    pub(crate) address: String,
-    /// The namespace to work in.
-    pub(crate) namespace: Option<String>,
-    /// The credential.
-    pub(crate) api_key: Option<SecretString>,
-}
+pub(crate) struct Folder(context::Folder);
 
 /// What became of a context that was saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,87 +26,39 @@ pub(crate) struct Saved {
     pub(crate) current: String,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
-struct ConfigFile {
-    current_context: Option<String>,
-    contexts: BTreeMap<String, ConfigEntry>,
-}
-
-#[derive(Deserialize)]
-struct ConfigEntry {
-    address: String,
-    namespace: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct CredentialsFile {
-    contexts: BTreeMap<String, CredentialsEntry>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct CredentialsEntry {
-    api_key: Option<SecretString>,
-}
-
-impl Contexts {
-    /// The context of that name.
-    pub(crate) fn get(&self, name: &str) -> Result<&Context, Failure> {
-        self.named.get(name).ok_or_else(|| {
-            let known: Vec<&str> = self.named.keys().map(String::as_str).collect();
-            let failure = Failure::usage(format!("there is no context {name} in {}", self.origin.display()));
-            match known.as_slice() {
-                [] => failure.hint("it has none; `mainspring dev` makes the context dev"),
-                known => failure.hint(format!("it has {}", known.join(", "))),
+impl From<ContextError> for Failure {
+    fn from(error: ContextError) -> Self {
+        let failure = Self::usage(&error);
+        match error {
+            ContextError::NoSuchContext { known, .. } if known.is_empty() => {
+                failure.hint("it has none; `mainspring dev` makes the context dev")
             }
-        })
+            ContextError::NoSuchContext { known, .. } => failure.hint(format!("it has {}", known.join(", "))),
+            _ => failure,
+        }
+    }
+}
+
+impl From<context::Folder> for Folder {
+    fn from(folder: context::Folder) -> Self {
+        Self(folder)
     }
 }
 
 impl Folder {
-    /// The folder itself.
-    pub(crate) fn at(folder: impl Into<PathBuf>) -> Self {
-        let folder = folder.into();
-        Self { config: folder.join("config.toml"), credentials: folder.join("credentials.toml") }
-    }
-
-    /// What `MAINSPRING_CONFIG` names: a folder, or the `config.toml` in it.
-    pub(crate) fn named(path: &Path) -> Self {
-        if path.is_dir() || path.extension().is_none_or(|extension| extension != "toml") {
-            return Self::at(path);
-        }
-        Self { config: path.into(), credentials: path.with_file_name("credentials.toml") }
-    }
-
     /// Where keys are kept.
     pub(crate) fn credentials(&self) -> &Path {
-        &self.credentials
-    }
-
-    /// Reads both files; a file that is not there says nothing.
-    pub(crate) fn read(&self) -> Result<Contexts, Failure> {
-        let ConfigFile { current_context, contexts } = parse(&self.config)?;
-        let CredentialsFile { contexts: mut credentials } = parse(&self.credentials)?;
-        let named = contexts
-            .into_iter()
-            .map(|(name, ConfigEntry { address, namespace })| {
-                let api_key = credentials.remove(&name).and_then(|entry| entry.api_key);
-                (name, Context { address, namespace, api_key })
-            })
-            .collect();
-        Ok(Contexts { current: current_context, named, origin: self.config.clone() })
+        self.0.credentials()
     }
 
     /// Writes a context and its key, and selects it where none was selected. Comments, order and every other
     /// context stay. True where it was selected.
     pub(crate) fn save(&self, name: &str, address: &str, api_key: &SecretString) -> Result<Saved, Failure> {
-        let mut credentials = edit(&self.credentials)?;
+        let mut credentials = edit(self.0.credentials())?;
         entry(&mut credentials, name)["api-key"] = value(api_key.expose_secret());
-        write_private(&self.credentials, &credentials.to_string())?;
+        write_private(self.0.credentials(), &credentials.to_string())?;
 
-        let mut config = edit(&self.config)?;
+        let mut config = edit(self.0.config())?;
         let created = config.get("contexts").and_then(|contexts| contexts.get(name)).is_none();
         entry(&mut config, name)["address"] = value(address);
         let current = match config.get("current-context").and_then(Item::as_str) {
@@ -149,7 +68,7 @@ impl Folder {
                 name.to_owned()
             }
         };
-        write_private(&self.config, &config.to_string())?;
+        write_private(self.0.config(), &config.to_string())?;
         Ok(Saved { created, current })
     }
 }
@@ -165,14 +84,6 @@ fn entry<'a>(document: &'a mut DocumentMut, name: &str) -> &'a mut Item {
         contexts[name] = Item::Table(Table::new());
     }
     &mut contexts[name]
-}
-
-fn parse<T: Default + for<'de> Deserialize<'de>>(path: &Path) -> Result<T, Failure> {
-    // The message of a TOML error quotes the line, and a line of credentials.toml holds a key: only its place is told.
-    toml::from_str(&read(path)?).map_err(|error| {
-        let at = error.span().map(|span| format!(" at byte {}", span.start)).unwrap_or_default();
-        Failure::usage(format!("{}{at}: {}", path.display(), error.message()))
-    })
 }
 
 fn edit(path: &Path) -> Result<DocumentMut, Failure> {
@@ -211,25 +122,18 @@ fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::fs;
 
+    use mainspring_worker::context;
     use secrecy::ExposeSecret as _;
     use tempfile::TempDir;
 
     use super::{Folder, Saved};
 
     #[test]
-    fn the_folder_is_named_by_itself_or_by_its_file() {
-        assert_eq!(Folder::named(Path::new("/etc/ms")), Folder::at("/etc/ms"));
-        let by_file = Folder::named(Path::new("/etc/ms/other.toml"));
-        assert_eq!(by_file.config, Path::new("/etc/ms/other.toml"));
-        assert_eq!(by_file.credentials, Path::new("/etc/ms/credentials.toml"));
-    }
-
-    #[test]
     fn a_context_is_added_beside_what_people_wrote() {
         let home = TempDir::new().unwrap();
-        let folder = Folder::at(home.path().join("new"));
+        let folder = Folder(context::Folder::at(home.path().join("new")));
         let saved = folder.save("dev", "http://127.0.0.1:7420", &"one".to_owned().into()).unwrap();
         assert_eq!(saved, Saved { created: true, current: "dev".into() });
 
@@ -244,7 +148,7 @@ mod tests {
 
         let text = fs::read_to_string(&config).unwrap();
         assert!(text.contains("# mine") && text.contains("# far away"), "{text}");
-        let contexts = folder.read().unwrap();
+        let contexts = folder.0.read().unwrap();
         assert_eq!(contexts.current.as_deref(), Some("prod"));
         let dev = contexts.get("dev").unwrap();
         assert_eq!((dev.address.as_str(), dev.namespace.as_deref()), ("http://127.0.0.1:7421", Some("lab")));
@@ -258,20 +162,11 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
 
         let home = TempDir::new().unwrap();
-        let folder = Folder::at(home.path());
+        let folder = Folder(context::Folder::at(home.path()));
         fs::write(folder.credentials(), "").unwrap();
         fs::set_permissions(folder.credentials(), fs::Permissions::from_mode(0o644)).unwrap();
         folder.save("dev", "http://127.0.0.1:7420", &"secret".to_owned().into()).unwrap();
         let mode = fs::metadata(folder.credentials()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[test]
-    fn a_broken_file_is_told_without_its_secrets() {
-        let home = TempDir::new().unwrap();
-        let folder = Folder::at(home.path());
-        fs::write(folder.credentials(), "[contexts.dev]\napi-key = \"secret\" oops\n").unwrap();
-        let text = folder.read().unwrap_err().text();
-        assert!(text.contains("credentials.toml") && !text.contains("secret"), "{text}");
     }
 }

@@ -1,8 +1,8 @@
 //! Everything a command may depend on besides its arguments: environment, configuration files, terminal.
 //!
-//! The environment is read here and nowhere else, once. Each value comes from the first that has it: flag,
-//! environment, user file, default. Nothing is read from the working directory: a cloned repository must not
-//! redirect a key.
+//! Each value comes from the first that has it: flag, environment, user file, default. Which server, key and namespace
+//! that makes is decided by [`mainspring_worker::context`], as for every worker; the rest of the environment is read here
+//! and nowhere else, once.
 
 use std::{
     env,
@@ -11,13 +11,10 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
+use mainspring_worker::context::{self, Given, Target};
 use secrecy::SecretString;
 
-use crate::{
-    address::Address,
-    context::{Contexts, Folder},
-    failure::Failure,
-};
+use crate::{address::Address, context::Folder, failure::Failure};
 
 /// What every command takes.
 #[allow(clippy::doc_markdown, rustdoc::bare_urls, reason = "doc comments of arguments are the help a person reads")]
@@ -72,14 +69,8 @@ pub(crate) enum ColorChoice {
 /// The environment, as it was when the process began.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
-    address: Option<String>,
-    api_key: Option<SecretString>,
-    context: Option<String>,
-    namespace: Option<String>,
+    target: context::Environment,
     output: Option<String>,
-    config: Option<PathBuf>,
-    xdg_config_home: Option<PathBuf>,
-    home: Option<PathBuf>,
     no_color: bool,
     force_color: bool,
     dumb_terminal: bool,
@@ -93,16 +84,9 @@ impl Environment {
     pub fn of_process() -> Self {
         let raw = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
         let text = |name: &str| raw(name).and_then(|value| value.into_string().ok());
-        let path = |name: &str| raw(name).map(PathBuf::from);
         Self {
-            address: text("MAINSPRING_ADDRESS"),
-            api_key: text("MAINSPRING_API_KEY").map(|key| key.trim().to_owned().into()),
-            context: text("MAINSPRING_CONTEXT"),
-            namespace: text("MAINSPRING_NAMESPACE"),
+            target: context::Environment::of_process(),
             output: text("MAINSPRING_OUTPUT"),
-            config: path("MAINSPRING_CONFIG"),
-            xdg_config_home: path("XDG_CONFIG_HOME").filter(|path| path.is_absolute()),
-            home: path("HOME"),
             no_color: raw("NO_COLOR").is_some(),
             force_color: raw("CLICOLOR_FORCE").is_some_and(|value| value != OsStr::new("0")),
             dumb_terminal: raw("TERM").is_some_and(|value| value == OsStr::new("dumb")),
@@ -112,23 +96,17 @@ impl Environment {
 
     /// An environment that names a configuration folder and nothing else, for tests.
     pub fn with_config(config: impl Into<PathBuf>) -> Self {
-        Self { config: Some(config.into()), ..Self::default() }
+        Self { target: context::Environment::with_config(config), ..Self::default() }
     }
 
-    /// Where the user's files are. `MAINSPRING_CONFIG` names the folder, or the `config.toml` in it; else it is
-    /// `$XDG_CONFIG_HOME/mainspring`, else `$HOME/.config/mainspring`. `None` where there is no home at all.
+    /// Where the user's files are; `None` where there is no home at all.
     pub(crate) fn folder(&self) -> Option<Folder> {
-        if let Some(config) = &self.config {
-            return Some(Folder::named(config));
-        }
-        let base = self.xdg_config_home.clone().or_else(|| Some(self.home.as_ref()?.join(".config")))?;
-        Some(Folder::at(base.join("mainspring")))
+        self.target.folder().map(Folder::from)
     }
 
     /// A path as a person writes it, with `~` for home.
     pub(crate) fn shortened(&self, path: &Path) -> PathBuf {
-        let below_home = self.home.as_ref().and_then(|home| path.strip_prefix(home).ok());
-        below_home.map_or_else(|| path.into(), |rest| Path::new("~").join(rest))
+        self.target.shortened(path)
     }
 
     /// The format data is printed in.
@@ -170,37 +148,16 @@ pub(crate) struct Settings {
 impl Settings {
     /// Puts arguments, environment and files together.
     pub(crate) fn load(args: &GlobalArgs, environment: &Environment) -> Result<Self, Failure> {
-        let contexts = match environment.folder() {
-            Some(folder) => folder.read()?,
-            None => Contexts::default(),
-        };
-        let selected = args.context.as_ref().or(environment.context.as_ref()).or(contexts.current.as_ref());
-        let context = selected.map(|name| contexts.get(name)).transpose()?;
-
-        let of_context = context.map(|context| context.address.parse::<Address>()).transpose().map_err(|error| {
-            Failure::usage(format!("context {}: {error}", selected.map(String::as_str).unwrap_or_default()))
-        })?;
-        let of_environment = environment
-            .address
-            .as_ref()
-            .map(|address| address.parse::<Address>())
-            .transpose()
-            .map_err(|error| Failure::usage(format!("MAINSPRING_ADDRESS: {error}")))?;
-        let address = args.address.clone().or(of_environment).or_else(|| of_context.clone()).unwrap_or_default();
-
-        // A stored key is for the server it was stored with; --address alone must not carry it elsewhere.
-        let stored = context.and_then(|context| context.api_key.clone());
-        let fits = of_context.as_ref().is_some_and(|known| known.is_same_server(&address));
-        let key_held_back = environment.api_key.is_none() && stored.is_some() && !fits;
-        let api_key = environment.api_key.clone().or_else(|| stored.filter(|_| fits));
-
-        let namespace = args
-            .namespace
-            .clone()
-            .or_else(|| environment.namespace.clone())
-            .or_else(|| context.and_then(|context| context.namespace.clone()))
-            .unwrap_or_default();
-        Ok(Self { address, api_key, namespace, context: selected.cloned(), key_held_back })
+        let given =
+            Given { address: args.address.clone(), context: args.context.clone(), namespace: args.namespace.clone() };
+        let Target { address, api_key, namespace, context, held_back, .. } = Target::find(&given, &environment.target)?;
+        Ok(Self {
+            address: address.unwrap_or_default(),
+            api_key,
+            namespace: namespace.unwrap_or_default(),
+            context,
+            key_held_back: held_back.is_some(),
+        })
     }
 }
 
@@ -208,6 +165,7 @@ impl Settings {
 mod tests {
     use std::fs;
 
+    use mainspring_worker::context;
     use secrecy::ExposeSecret as _;
     use tempfile::TempDir;
 
@@ -230,6 +188,11 @@ mod tests {
         (folder, environment)
     }
 
+    fn set(variables: &[(&str, &str)]) -> Environment {
+        let value = |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| value.into());
+        Environment { target: context::Environment::of(value), ..Environment::default() }
+    }
+
     fn key(settings: &Settings) -> Option<&str> {
         settings.api_key.as_ref().map(|key| key.expose_secret())
     }
@@ -243,30 +206,38 @@ mod tests {
 
     #[test]
     fn flag_before_environment_before_file() {
-        let (_folder, mut environment) = folder();
-        let mut args = GlobalArgs::default();
+        let (folder, environment) = folder();
+        let config = folder.path().to_str().unwrap();
+        let args = GlobalArgs::default();
         let settings = Settings::load(&args, &environment).unwrap();
         assert_eq!(settings.address.to_string(), "http://127.0.0.1:7421");
         assert_eq!(key(&settings), Some("dev-key"));
 
-        environment.context = Some("prod".into());
-        let settings = Settings::load(&args, &environment).unwrap();
+        let variables = [
+            ("MAINSPRING_CONFIG", config),
+            ("MAINSPRING_CONTEXT", "prod"),
+            ("MAINSPRING_ADDRESS", "elsewhere:1"),
+            ("MAINSPRING_NAMESPACE", "theirs"),
+            ("MAINSPRING_API_KEY", "from-env"),
+        ];
+        let settings = Settings::load(&args, &set(&variables[..2])).unwrap();
         assert_eq!(
             (settings.address.to_string().as_str(), settings.namespace.as_str()),
             ("http://prod.example:443", "billing")
         );
-
-        environment.address = Some("elsewhere:1".into());
-        environment.namespace = Some("theirs".into());
-        environment.api_key = Some("from-env".to_owned().into());
-        let settings = Settings::load(&args, &environment).unwrap();
+        let settings = Settings::load(&args, &set(&variables)).unwrap();
         assert_eq!((settings.address.to_string().as_str(), key(&settings)), ("http://elsewhere:1", Some("from-env")));
         assert_eq!(settings.namespace, "theirs");
 
-        args.address = Some("[::1]:2".parse().unwrap());
-        args.namespace = Some("mine".into());
-        let settings = Settings::load(&args, &environment).unwrap();
+        let args = GlobalArgs {
+            address: Some("[::1]:2".parse().unwrap()),
+            namespace: Some("mine".into()),
+            context: Some("dev".into()),
+            ..GlobalArgs::default()
+        };
+        let settings = Settings::load(&args, &set(&variables)).unwrap();
         assert_eq!((settings.address.to_string().as_str(), settings.namespace.as_str()), ("http://[::1]:2", "mine"));
+        assert_eq!(settings.context.as_deref(), Some("dev"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Why a worker could not start, or had to stop. What goes wrong inside a handler is a [`JobError`](crate::JobError).
 
-use std::path::PathBuf;
+use crate::context::ContextError;
 
 /// Why a worker could not start, or had to stop.
 ///
@@ -16,6 +16,17 @@ pub enum Error {
         /// The queue.
         queue: String,
     },
+    /// A handler takes a state that the worker was not given.
+    #[error("the handler of `{job_type}` takes State<{state}>, and the worker has none: call `.state(…)`")]
+    MissingState {
+        /// The job type.
+        job_type: String,
+        /// The type of the state.
+        state: &'static str,
+    },
+    /// The worker was given two states of one type.
+    #[error("two states of the type {0}: a handler could not tell them apart; wrap one in a type of its own")]
+    DuplicateState(&'static str),
     /// There is nothing the worker could do.
     #[error("the worker has no handler: call `.handle(\"type\", handler)`")]
     NoHandler,
@@ -27,14 +38,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// A configuration file cannot be read or understood.
-    #[error("{}: {problem}", path.display())]
-    ConfigFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
+    /// The environment and the CLI's contexts do not say where the server is.
+    #[error(transparent)]
+    Context(#[from] ContextError),
     /// The server does not let this worker in, and trying again would not change that.
     #[error("the server refused this worker: {}{}{}", refusal.message, refusal.hint(), undelivered_too(*undelivered))]
     Refused {

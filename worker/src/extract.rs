@@ -1,6 +1,14 @@
 //! What a handler can take as arguments.
 
+mod needs;
+mod state;
+
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
+
+pub(crate) use self::state::States;
+pub use self::{needs::Needs, state::State};
 
 use crate::{ctx::Ctx, job_error::JobError};
 
@@ -11,6 +19,8 @@ pub struct Run {
     pub(crate) payload: Vec<u8>,
     /// Why there is no payload to read, if the server sent one this SDK does not understand.
     pub(crate) unreadable: Option<&'static str>,
+    /// What the worker was given for its handlers.
+    pub(crate) states: Arc<States>,
 }
 
 impl Run {
@@ -37,7 +47,31 @@ impl Run {
 }
 
 /// An argument of a handler. Implement it to add your own.
+///
+/// ```
+/// # use mainspring_worker::{FromRun, JobError, Needs, Run, State};
+/// struct Clock; // given by Worker::state
+///
+/// /// When the run became due, as this clock writes it.
+/// struct Due(String);
+///
+/// impl FromRun for Due {
+///     fn declare(needs: &mut Needs) {
+///         State::<Clock>::declare(needs); // so that a worker without a Clock is refused at its start
+///     }
+///
+///     fn from_run(run: &Run) -> Result<Self, JobError> {
+///         let State(_clock) = State::<Clock>::from_run(run)?;
+///         Ok(Self(format!("{:?}", run.ctx().due_time())))
+///     }
+/// }
+/// ```
 pub trait FromRun: Sized + Send {
+    /// Says what the argument needs. Asked once for each handler, before the worker connects.
+    fn declare(needs: &mut Needs) {
+        let _ = needs;
+    }
+
     /// Takes the argument from the run.
     ///
     /// # Errors

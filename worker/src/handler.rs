@@ -1,36 +1,61 @@
-//! Any async function of extractors is a handler.
+//! Any async function of extractors is a handler. What its arguments need is asked before the worker connects.
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use serde::Serialize;
 
 use crate::{
-    extract::{FromRun, Run},
+    error::Error,
+    extract::{FromRun, Needs, Run, States},
     job_error::JobError,
 };
 
 type Answer = Result<Vec<u8>, JobError>;
 
-/// An async function of up to three [extractors](FromRun) that returns `Result<T, JobError>`, `T` being anything that
+/// An async function of up to five [extractors](FromRun) that returns `Result<T, JobError>`, `T` being anything that
 /// serialises to JSON.
 ///
 /// Implemented for functions and closures; `Args` only keeps the implementations apart.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
-    note = "a handler is `async fn(…) -> Result<T, JobError>` with at most three arguments, each an extractor such as \
-            `Ctx` or `Payload<T>`, and `T: Serialize`"
+    note = "a handler is `async fn(…) -> Result<T, JobError>` with at most five arguments, each an extractor such as \
+            `Ctx`, `State<S>` or `Payload<T>`, and `T: Serialize`"
 )]
 pub trait Handler<Args>: Send + Sync + 'static {
     /// Calls the handler; the answer is its output as JSON, empty for `null`.
     #[doc(hidden)]
     fn call(&self, run: Run) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+    /// Says what its arguments need.
+    #[doc(hidden)]
+    fn declare(needs: &mut Needs);
 }
 
 /// A handler without its types.
 pub(crate) type Erased = Arc<dyn Fn(Run) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
 
-pub(crate) fn erase<Args: 'static>(handler: impl Handler<Args>) -> Erased {
-    Arc::new(move |run| handler.call(run))
+/// A handler in the making: not yet given what it needs.
+pub(crate) struct Unfinished {
+    needs: Needs,
+    call: Erased,
+}
+
+impl Unfinished {
+    pub(crate) fn new<Args: 'static, H: Handler<Args>>(handler: H) -> Self {
+        let mut needs = Needs::default();
+        H::declare(&mut needs);
+        Self { needs, call: Arc::new(move |run| handler.call(run)) }
+    }
+
+    /// Gives it what it needs.
+    pub(crate) fn finish(self, job_type: &str, states: &Arc<States>) -> Result<Erased, Error> {
+        let Self { needs, call } = self;
+        if let Some((_, state)) = needs.states().iter().find(|(id, _)| !states.has(*id)) {
+            return Err(Error::MissingState { job_type: job_type.into(), state });
+        }
+        let states = states.clone();
+        Ok(Arc::new(move |run| call(Run { states: states.clone(), ..run })))
+    }
 }
 
 macro_rules! handler_of {
@@ -52,6 +77,11 @@ macro_rules! handler_of {
                 let work = self($($argument),*);
                 Box::pin(async move { encode(&work.await?) })
             }
+
+            #[allow(unused_variables, reason = "there may be no arguments")]
+            fn declare(needs: &mut Needs) {
+                $($argument::declare(needs);)*
+            }
         }
     };
 }
@@ -60,6 +90,8 @@ handler_of!();
 handler_of!(A);
 handler_of!(A, B);
 handler_of!(A, B, C);
+handler_of!(A, B, C, D);
+handler_of!(A, B, C, D, E);
 
 fn encode(output: &impl Serialize) -> Answer {
     match serde_json::to_vec(output) {
@@ -75,10 +107,10 @@ mod tests {
 
     use serde::{Deserialize, Serialize};
 
-    use super::{Answer, Handler};
+    use super::{Answer, Handler, Unfinished};
     use crate::{
         ctx::{Ctx, Facts, LogLevel, Reports, Stop},
-        extract::{Payload, RawPayload, Run},
+        extract::{Payload, RawPayload, Run, State, States},
         job_error::JobError,
     };
 
@@ -116,10 +148,26 @@ mod tests {
         Ok(raw.bytes.len())
     }
 
-    async fn call<Args>(handler: impl Handler<Args>, payload: &str) -> Answer {
+    struct Suffix(&'static str);
+
+    async fn five(
+        ctx: Ctx,
+        State(suffix): State<Suffix>,
+        State(number): State<u8>,
+        Payload(job): Payload<SendEmail>,
+        raw: RawPayload,
+    ) -> Result<String, JobError> {
+        Ok(format!("{} {} {number} {} {}", ctx.run_id(), suffix.0, job.to, raw.bytes.len()))
+    }
+
+    async fn call<Args: 'static>(handler: impl Handler<Args>, payload: &str) -> Answer {
+        let mut states = States::default();
+        assert!(states.insert(Suffix("end")) && states.insert(7u8));
+        let handler = Unfinished::new(handler).finish("email.send", &Arc::new(states)).unwrap();
         let facts = Facts { run_id: "r1".into(), job_type: "email.send".into(), ..Facts::default() };
         let ctx = Ctx::new(facts, Stop::default(), Arc::new(Nowhere));
-        handler.call(Run { ctx, content_type: String::new(), payload: payload.into(), unreadable: None }).await
+        let payload = payload.into();
+        handler(Run { ctx, content_type: String::new(), payload, unreadable: None, states: Arc::default() }).await
     }
 
     fn failure(answer: Answer) -> mainspring_proto::common::v1::Failure {
@@ -127,10 +175,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn handlers_take_none_to_three_arguments() {
+    async fn handlers_take_none_to_five_arguments() {
         assert_eq!(call(nothing, "").await.unwrap(), b"");
         assert_eq!(call(send, r#"{"to":"a"}"#).await.unwrap(), br#"{"id":"r1-a-0"}"#);
         assert_eq!(call(all, r#"{"to":"a"}"#).await.unwrap(), b"10");
+        assert_eq!(call(five, r#"{"to":"a"}"#).await.unwrap(), br#""r1 end 7 a 10""#);
         assert_eq!(call(|Payload(())| async { Ok("done") }, "").await.unwrap(), br#""done""#);
     }
 
@@ -143,6 +192,17 @@ mod tests {
         }
         let hint = failure.retry_hint.unwrap();
         assert_eq!(hint.decision(), mainspring_proto::common::v1::RetryDecision::DoNotRetry);
+    }
+
+    #[test]
+    fn a_state_that_is_not_there_is_told_before_anything_runs() {
+        let mut states = States::default();
+        states.insert(Suffix("end"));
+        let Err(error) = Unfinished::new(five).finish("email.send", &Arc::new(states)) else { panic!("finished") };
+        assert_eq!(
+            error.to_string(),
+            "the handler of `email.send` takes State<u8>, and the worker has none: call `.state(…)`"
+        );
     }
 
     #[tokio::test]

@@ -77,6 +77,7 @@
 
 mod clock;
 mod config;
+pub mod context;
 mod ctx;
 mod error;
 mod extract;
@@ -94,7 +95,7 @@ mod worker;
 pub use config::Backoff;
 pub use ctx::{CancelReason, Ctx, LogLevel};
 pub use error::{Error, Refusal};
-pub use extract::{FromRun, Payload, RawPayload, Run};
+pub use extract::{FromRun, Needs, Payload, RawPayload, Run, State};
 pub use handler::Handler;
 pub use job_error::{Cancelled, JobError, JobFailure, OrFatal};
 pub use observe::{Disposition, Observed, Outcome};

@@ -2,7 +2,7 @@
 //!
 //! Only the server itself can end a worker for good, by a status that carries its own `ErrorInfo`. What stands between
 //! (a proxy, a load balancer, another program on the port) answers in HTTP, which gRPC maps to codes: 404 becomes
-//! UNIMPLEMENTED, 403 PERMISSION_DENIED, 401 UNAUTHENTICATED. Such an answer during somebody's deployment must not end
+//! `UNIMPLEMENTED`, 403 `PERMISSION_DENIED`, 401 `UNAUTHENTICATED`. Such an answer during somebody's deployment must not end
 //! every worker there is, so without our domain a loss is a loss like any other.
 
 use std::time::Duration;

@@ -11,7 +11,11 @@ mod shared;
 mod transport;
 mod unary;
 
-use std::{collections::BTreeMap, sync::Arc, thread};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Once},
+    thread,
+};
 
 use mainspring_proto::worker::v1::HandlerSpec;
 use tokio::{runtime::Handle, sync::oneshot};
@@ -59,6 +63,15 @@ impl Session {
 pub(crate) fn start(setup: Setup, runtime: Handle) -> Result<Session, Error> {
     let Setup { id, settings, handlers, queues, observers } = setup;
     let transport = Transport::new(&settings)?;
+    if transport.shows_its_key() {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            tracing::warn!(
+                "the API key goes to {} in plain text: use a tunnel, or a proxy on this machine that speaks TLS to the server",
+                transport.address()
+            );
+        });
+    }
     let specs = handlers.keys().map(|Lane { queue, job_type }| HandlerSpec {
         job_type: job_type.clone(),
         queue: queue.clone(),

@@ -7,9 +7,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    config::{ApiKey, Backoff, Settings},
+    config::{Backoff, Settings},
     error::Error,
-    handler::{Erased, Handler, erase},
+    extract::States,
+    handler::{Handler, Unfinished},
     observe::Observed,
     panic,
     session::{self, Setup},
@@ -31,7 +32,10 @@ pub(crate) type Observer = Arc<dyn Fn(&Observed) + Send + Sync>;
 pub struct Worker {
     id: Uuid,
     settings: Settings,
-    handlers: Vec<(Lane, Erased)>,
+    handlers: Vec<(Lane, Unfinished)>,
+    states: States,
+    /// A type that was given twice; told when the worker is run.
+    twice: Option<&'static str>,
     observers: Vec<Observer>,
 }
 
@@ -39,9 +43,9 @@ impl Worker {
     /// A worker with the settings of its environment: `MAINSPRING_ADDRESS`, `MAINSPRING_API_KEY`,
     /// `MAINSPRING_NAMESPACE`, `MAINSPRING_WORKER_NAME` and `MAINSPRING_SLOTS`.
     ///
-    /// What is missing comes from the context that the CLI has selected (or `MAINSPRING_CONTEXT` names), in
-    /// `$XDG_CONFIG_HOME/mainspring/config.toml` and `credentials.toml`; so beside a `mainspring dev` nothing need be
-    /// set. The key of a context is sent to the address of that context only.
+    /// What is missing comes from the context that the CLI has selected (or `MAINSPRING_CONTEXT` names), so beside a
+    /// `mainspring dev` nothing need be set. The key of a context is sent to the server of that context only. See
+    /// [`context`](crate::context).
     ///
     /// # Errors
     /// If no address is to be found, or a variable or file does not make sense.
@@ -49,13 +53,20 @@ impl Worker {
         Settings::from_env().map(Self::new)
     }
 
-    /// A worker for the server at `address`, for example `http://127.0.0.1:7420`. Reads no environment.
+    /// A worker for the server at `address`, `host:port` or `http://host:port`. Reads no environment.
     pub fn connect_to(address: impl Into<String>) -> Self {
         Self::new(Settings::of(address.into()))
     }
 
     fn new(settings: Settings) -> Self {
-        Self { id: Uuid::now_v7(), settings, handlers: Vec::new(), observers: Vec::new() }
+        Self {
+            id: Uuid::now_v7(),
+            settings,
+            handlers: Vec::new(),
+            states: States::default(),
+            twice: None,
+            observers: Vec::new(),
+        }
     }
 
     /// The id this worker has for the server; new in every process.
@@ -65,7 +76,7 @@ impl Worker {
 
     /// Sets the API key.
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
-        self.settings.api_key = Some(ApiKey(key.into()));
+        self.settings.api_key = Some(key.into().trim().to_owned().into());
         self
     }
 
@@ -106,6 +117,14 @@ impl Worker {
         self
     }
 
+    /// Gives the worker a value that its handlers share; they take it as [`State<T>`](crate::State). One of each type.
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        if !self.states.insert(value) {
+            self.twice.get_or_insert(std::any::type_name::<T>());
+        }
+        self
+    }
+
     /// Handles the runs of a job type, from the queue `default`.
     pub fn handle<Args: 'static>(self, job_type: impl Into<String>, handler: impl Handler<Args>) -> Self {
         self.handle_in(DEFAULT_QUEUE, job_type, handler)
@@ -119,7 +138,7 @@ impl Worker {
         job_type: impl Into<String>,
         handler: impl Handler<Args>,
     ) -> Self {
-        self.handlers.push((Lane::of(&queue.into(), &job_type.into()), erase(handler)));
+        self.handlers.push((Lane::of(&queue.into(), &job_type.into()), Unfinished::new(handler)));
         self
     }
 
@@ -199,7 +218,11 @@ impl Worker {
 
     /// Refuses what cannot work, before anything is connected.
     fn check(self) -> Result<Setup, Error> {
-        let Self { id, settings, handlers, observers } = self;
+        let Self { id, settings, handlers, states, twice, observers } = self;
+        if let Some(twice) = twice {
+            return Err(Error::DuplicateState(twice));
+        }
+        let states = Arc::new(states);
         if handlers.is_empty() {
             return Err(Error::NoHandler);
         }
@@ -218,6 +241,7 @@ impl Worker {
                 let Lane { queue, job_type } = lane;
                 return Err(Error::DuplicateHandler { job_type, queue });
             }
+            let handler = handler.finish(&lane.job_type, &states)?;
             by_lane.insert(lane, handler);
         }
         if let Some(unused) = settings.queue_slots.keys().find(|queue| !queues.contains_key(*queue)) {

@@ -51,7 +51,7 @@ async fn call(shared: &Arc<Shared>, key: &Key, mut dispatch: Dispatch, stop: Sto
         Some(payload::Data::Json(_)) => (Vec::new(), Some("the server sent it unencoded")),
     };
     let ctx = Ctx::new(Facts::of(&mut dispatch), stop, reports);
-    let run = Run { ctx, content_type: input.content_type, payload, unreadable };
+    let run = Run { ctx, content_type: input.content_type, payload, unreadable, states: Arc::default() };
     match Caught(Box::pin(async move { handler(run).await })).await {
         Ok(Ok(output)) => End::Returned(output),
         Ok(Err(error)) => error.into_failure().map_or(End::Stopped, End::Failed),

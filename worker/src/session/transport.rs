@@ -3,13 +3,20 @@
 use std::{error::Error as StdError, time::Duration};
 
 use mainspring_proto::worker::v1::worker_service_client::WorkerServiceClient;
+use secrecy::ExposeSecret as _;
 use tonic::{
     Request,
     metadata::{Ascii, MetadataValue},
     transport::{Channel, Endpoint},
 };
 
-use crate::{config::Settings, error::Error, reconnect::Loss, state::MAX_MESSAGE_BYTES};
+use crate::{
+    config::Settings,
+    context::{Address, AddressError},
+    error::Error,
+    reconnect::Loss,
+    state::MAX_MESSAGE_BYTES,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Servers in other languages, and some proxies, cut off clients that ping more often.
@@ -23,21 +30,16 @@ const STREAM_WINDOW: u32 = 1 << 20;
 #[derive(Clone)]
 pub(super) struct Transport {
     endpoint: Endpoint,
+    address: Address,
     authorization: Option<MetadataValue<Ascii>>,
 }
 
 impl Transport {
     pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
-        let address = settings.address.trim();
-        let wrong = |problem: &str| Error::setting("MAINSPRING_ADDRESS", format!("`{address}`: {problem}"));
-        let url = match address.split_once("://") {
-            Some(("http", _)) => address.to_owned(),
-            Some(("https", _)) => return Err(wrong("this build has no TLS; put a TLS proxy beside the worker")),
-            Some(_) => return Err(wrong("must begin with http://")),
-            None => format!("http://{address}"),
-        };
-        let endpoint = Endpoint::from_shared(url)
-            .map_err(|error| wrong(&causes(&error)))?
+        let address: Address =
+            settings.address.parse().map_err(|error: AddressError| Error::setting("address", error.to_string()))?;
+        let endpoint = Endpoint::from_shared(address.to_string())
+            .map_err(|error| Error::setting("address", format!("`{address}`: {}", causes(&error))))?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -47,18 +49,23 @@ impl Transport {
         let authorization = match &settings.api_key {
             None => None,
             Some(key) => {
-                let mut value: MetadataValue<Ascii> = format!("Bearer {}", key.0)
+                let mut value: MetadataValue<Ascii> = format!("Bearer {}", key.expose_secret())
                     .parse()
                     .map_err(|_| Error::setting("MAINSPRING_API_KEY", "contains characters no key has"))?;
                 value.set_sensitive(true);
                 Some(value)
             }
         };
-        Ok(Self { endpoint, authorization })
+        Ok(Self { endpoint, address, authorization })
     }
 
-    pub(super) fn address(&self) -> String {
-        self.endpoint.uri().to_string()
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The key crosses a network, for everybody on the way to read.
+    pub(super) fn shows_its_key(&self) -> bool {
+        self.authorization.is_some() && !self.address.is_loopback()
     }
 
     /// A new connection, its name resolved afresh: a connection that is kept always leads to the same server, and the
@@ -90,17 +97,33 @@ fn causes(error: &dyn StdError) -> String {
 #[cfg(test)]
 mod tests {
     use super::Transport;
-    use crate::config::{ApiKey, Settings};
+    use crate::config::Settings;
 
     #[test]
     fn addresses_are_checked_before_connecting() {
         let open = |address: &str| Transport::new(&Settings::of(address.into()));
-        assert_eq!(open("127.0.0.1:7420").unwrap().address(), "http://127.0.0.1:7420/");
-        for bad in ["ftp://a:1", "https://a:1", "http://", "a b"] {
+        assert_eq!(open("127.0.0.1").unwrap().endpoint.uri(), "http://127.0.0.1:7420/");
+        for bad in ["ftp://a:1", "http://", "a b"] {
             assert!(open(bad).is_err(), "{bad}");
         }
+        assert!(open("https://a:1").err().unwrap().to_string().contains("this version has no TLS"));
         let mut settings = Settings::of("a:1".into());
-        settings.api_key = Some(ApiKey("line\nbreak".into()));
+        settings.api_key = Some("line\nbreak".to_owned().into());
         assert!(Transport::new(&settings).is_err());
+    }
+
+    #[test]
+    fn a_key_is_shown_where_it_leaves_this_machine() {
+        for (address, key, shown) in [
+            ("scheduler.example", Some("k"), true),
+            ("10.0.0.1:1", Some("k"), true),
+            ("scheduler.example", None, false),
+            ("localhost", Some("k"), false),
+            ("[::1]:7420", Some("k"), false),
+        ] {
+            let mut settings = Settings::of(address.into());
+            settings.api_key = key.map(|key| key.to_owned().into());
+            assert_eq!(Transport::new(&settings).unwrap().shows_its_key(), shown, "{address} {key:?}");
+        }
     }
 }

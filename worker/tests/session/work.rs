@@ -10,7 +10,7 @@ use mainspring_proto::{
         worker_stream_response::Message as Heard,
     },
 };
-use mainspring_worker::{Ctx, Disposition, Error, JobError, Observed, Outcome, Payload};
+use mainspring_worker::{Ctx, Disposition, Error, JobError, Observed, Outcome, Payload, State};
 
 use crate::{
     server::{Rules, Server, dispatch, spawn},
@@ -300,6 +300,11 @@ async fn mistakes_are_told_before_connecting() {
         ended(twice).await.unwrap_err().to_string(),
         "two handlers for the job type `t` from the queue `default`: there is one for each"
     );
+    let without = worker(&server).state(1u8).handle("t", async |State(_): State<String>| Ok::<_, JobError>(()));
+    let error = ended(without).await.unwrap_err().to_string();
+    assert!(error.contains("`t`") && error.contains("alloc::string::String"), "{error}");
+    let again = worker(&server).state(1u8).state(2u8).handle("t", nothing);
+    assert!(matches!(ended(again).await, Err(Error::DuplicateState("u8"))));
     let unused = worker(&server).handle("t", nothing).queue("nobody's", 3);
     assert!(ended(unused).await.unwrap_err().to_string().contains("nobody's"));
     let none = worker(&server).handle("t", nothing).slots(0);
