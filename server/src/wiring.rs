@@ -99,10 +99,14 @@ pub struct Running {
     over: CancellationToken,
 }
 
-/// Starts a server. It answers when this returns.
+/// Starts a server on the host's clock. It answers when this returns.
 pub async fn start(config: Config) -> Result<Running, StartError> {
+    start_on(Arc::new(HostClock::default()), config).await
+}
+
+/// Starts a server whose only now is this clock's. It answers when this returns.
+pub async fn start_on(clock: SharedClock, config: Config) -> Result<Running, StartError> {
     let config = config.checked()?;
-    let clock: SharedClock = Arc::new(HostClock::default());
     let store = open(&config).await?;
     let shared: SharedStore = store.clone();
     let data = config.database.data.clone();

@@ -5,6 +5,8 @@
 //! ([`session`]), breaks connections between them ([`proxy`]) or kills them ([`process`]), and lets
 //! `mainspring-check` judge what is left ([`judge`]).
 //!
+//! Where a test is about time itself, [`still`] is a server inside the test, on a clock that the test moves.
+//!
 //! Nothing here sleeps until something has probably happened. A test waits for the event itself, and a generous limit
 //! ends it where the event never comes; where a rule needs real time to pass, [`host::pass_time`] says why.
 
@@ -20,5 +22,6 @@ pub mod rows;
 pub mod scene;
 pub mod server;
 pub mod session;
+pub mod still;
 pub mod terminal;
 pub mod worker;

@@ -60,6 +60,7 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         wake_time,
         cancel_time: _,
         cancel_reason: _,
+        log_lines: _,
     } = life;
     let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let mut shown = wire::Run {
@@ -157,7 +158,18 @@ pub(crate) fn wait_reason(facts: &WaitFacts, run: &wire::Run) -> String {
 
 /// An attempt.
 pub(crate) fn attempt(run: RunId, view: AttemptView) -> wire::Attempt {
-    let AttemptView { attempt, state, worker, worker_name, lease_time, start_time, end_time, failure, cause } = view;
+    let AttemptView {
+        attempt,
+        state,
+        worker,
+        worker_name,
+        lease_time,
+        start_time,
+        end_time,
+        failure,
+        cause,
+        log_lines: _,
+    } = view;
     wire::Attempt {
         run_id: run.to_string(),
         attempt,

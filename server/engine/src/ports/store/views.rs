@@ -115,6 +115,8 @@ pub struct AttemptView {
     pub failure: Option<Failure>,
     /// Why the platform ended it.
     pub cause: String,
+    /// How many log lines it wrote; none where nobody said, or it is not over.
+    pub log_lines: Option<u64>,
 }
 
 /// A queue as lists show it.
