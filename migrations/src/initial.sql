@@ -108,7 +108,7 @@ CREATE INDEX ledger_age ON ledger (last_time)
 -- Executions. Everything rare is NULL, so that a row is small. No index mentions `state`: the indexed columns are NULL
 -- unless they matter. Input and output over a kilobyte are in run_data (`spilled`: 1 input, 2 output), since a row is
 -- written again at every step. `plain_lease`: by its policy, a lease of it does nothing but lease (it may start again, and
--- no time runs against it before it starts).
+-- no time runs against it before it starts). `log_lines`: how many the attempt that succeeded wrote, if its worker said.
 CREATE TABLE run (
     id {id} NOT NULL PRIMARY KEY,
     lane_id INTEGER NOT NULL REFERENCES lane (id),
@@ -157,6 +157,7 @@ CREATE TABLE run (
     payload {bytes},
     output_type TEXT,
     output {bytes},
+    log_lines BIGINT CHECK (log_lines >= 0),
     CHECK (NOT (cancel_requested OR stop_timeout) OR state IN (3, 4, 6, 7, 8, 9)),
     CHECK (state NOT IN (3, 4) OR (open_token IS NOT NULL AND worker_id IS NOT NULL)),
     CHECK (open_token IS NULL OR open_token = attempt),
@@ -166,6 +167,7 @@ CREATE TABLE run (
     CHECK ((state = 2) = (ready_lane IS NOT NULL)),
     CHECK (stop_deadline IS NULL OR state IN (3, 4)),
     CHECK ((state IN (7, 9)) = (dead_time IS NOT NULL)),
+    CHECK (log_lines IS NULL OR state = 6),
     CHECK ((job_uid IS NULL) = (job_version IS NULL)),
     CHECK (origin <> 1 OR (job_uid IS NOT NULL AND schedule IS NOT NULL AND nominal_time IS NOT NULL))
 ) {by_key}
@@ -204,6 +206,7 @@ CREATE TABLE run_data (
 )
 ;
 -- Attempts that ended without success. `reported`: the worker said so, and a repeat of its report is a duplicate.
+-- `log_lines`: how many it wrote, where that is known.
 CREATE TABLE attempt_end (
     run_id {id} NOT NULL REFERENCES run (id) ON DELETE CASCADE,
     attempt BIGINT NOT NULL CHECK (attempt > 0),
@@ -215,6 +218,7 @@ CREATE TABLE attempt_end (
     lease_time BIGINT,
     start_time BIGINT,
     end_time BIGINT NOT NULL,
+    log_lines BIGINT CHECK (log_lines >= 0),
     PRIMARY KEY (run_id, attempt)
 ) {by_key}
 ;

@@ -99,7 +99,7 @@ pub struct Running {
     over: CancellationToken,
 }
 
-/// Starts a server. It answers when this returns.
+/// Starts a server on the host's clock. It answers when this returns.
 pub async fn start(config: Config) -> Result<Running, StartError> {
     start_by(config, Arc::new(HostClock::default())).await
 }

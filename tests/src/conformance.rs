@@ -63,7 +63,7 @@ macro_rules! conformance {
                 expiry_goes_on_in_steps, a_renewed_worker_is_not_judged, the_last_loss_decides_at_once,
                 a_lease_to_a_judged_worker_expires_too, a_worker_that_left_stays_gone, stops_name_only_current_owners;
             outcomes: success_ends_the_run, v01_a_repeated_failure_is_charged_once, v02_a_repeated_result_is_a_duplicate,
-                a_fenced_result_changes_nothing, a_result_of_another_namespace_is_fenced, outputs_read_back,
+                a_fenced_result_changes_nothing, a_result_of_another_namespace_is_fenced, outputs_read_back, told_log_lines_are_kept,
                 one_batch_applies_in_order, failures_retry_then_fail, v05_a_cancel_is_folded_into_a_failure,
                 cancelling_what_waits_ends_it, cancelling_twice_keeps_the_first, an_event_of_an_old_owner_is_refused,
                 an_event_of_another_namespace_is_missing, a_late_result_beats_the_queue, mixed_batches_apply_each_item;
@@ -73,7 +73,7 @@ macro_rules! conformance {
             timers: waking_moves_due_runs, waking_is_earliest_first, deadlines_are_found, an_execution_timeout_stops_then_ends,
                 a_queue_timeout_ends_the_run, next_deadline_is_the_earliest;
             logs: lines_read_back_in_order, lines_sent_again_are_stored_once, overlapping_batches_keep_what_is_new,
-                a_gap_is_refused, told_drops_are_counted, too_many_lines_leave_a_marker, too_many_bytes_leave_a_marker,
+                a_gap_is_refused, told_drops_are_counted, the_reach_of_a_log_counts_what_was_dropped, too_many_lines_leave_a_marker, too_many_bytes_leave_a_marker,
                 levels_and_positions_narrow, other_namespaces_read_nothing, attempts_are_apart;
             views: runs_page_by_key, filters_narrow_runs, filters_narrow_jobs, absent_fields_compare_as_false, details_only_where_asked,
                 attempts_tell_the_whole_story, workers_are_listed, job_types_show_drift, queues_are_counted, stats_count,

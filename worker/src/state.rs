@@ -361,7 +361,7 @@ impl Machine {
             .iter()
             .map(|(key, attempt)| {
                 let next_log_offset = match &attempt.phase {
-                    Phase::Finished(finished) => finished.result.next_log_offset,
+                    Phase::Finished(finished) => finished.result.next_log_offset(),
                     Phase::Waiting(_) | Phase::Starting(_) | Phase::Returning(_) | Phase::Running(_) => {
                         self.logs.next_offset(key)
                     }

@@ -36,6 +36,7 @@ use crate::{
         event::Progress,
         ids::{RunId, ServerId, WorkerId},
         instant::Instant,
+        log::{Level, Position},
         names::{QueueName, Scope},
         rules::LeaseRules,
         worker::Hello,
@@ -51,6 +52,7 @@ use crate::{
     },
     tasks::Tasks,
 };
+use logs::tail::Tail;
 use news::News;
 
 /// Everything an engine stands on.
@@ -190,6 +192,11 @@ impl Engine {
     /// Returns once the run is over, or `timeout` has passed; none where there is no such run.
     pub async fn wait(&self, scope: &Scope, run: RunId, timeout: Duration) -> StoreResult<Option<RunView>> {
         outcome::wait(&self.core, scope, run, timeout).await
+    }
+
+    /// Follows the log of a run, from right after a line or from the first.
+    pub fn tail(&self, scope: Scope, run: RunId, after: Option<Position>, level: Level) -> Tail {
+        Tail::new(&self.core, scope, run, after, level)
     }
 
     /// What a running attempt last told, if it runs at a worker of this server.

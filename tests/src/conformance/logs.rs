@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use mainspring_engine::domain::{
     attempt::AttemptKey,
-    log::{Batch, Level, Line, MAX_ATTEMPT_BYTES, MAX_ATTEMPT_LINES, Position, Stored},
+    log::{Batch, Level, Line, MAX_ATTEMPT_BYTES, MAX_ATTEMPT_LINES, Position, Reach, Stored},
     names::Scope,
 };
 
-use super::world::World;
+use super::world::{World, secs};
 
 fn line(w: &World, level: Level, message: &str) -> Line {
     Line { time: w.now, level, message: message.into(), fields: BTreeMap::new() }
@@ -90,6 +90,23 @@ pub async fn told_drops_are_counted(w: World) {
     assert_eq!(told, [(0, 0), (1, 0), (5, 3), (6, 0)]);
 }
 
+pub async fn the_reach_of_a_log_counts_what_was_dropped(mut w: World) {
+    let key = attempt(&w).await;
+    assert_eq!(w.store.reach(&w.scope, key).await.unwrap(), None);
+    append(&w, batch(&w, key, 0, 2)).await;
+    let first = w.now;
+    w.pass(secs(1));
+    assert_eq!(append(&w, batch(&w, key, 5, 2)).await, 2, "a gap");
+    w.pass(secs(1));
+    let told = Batch { dropped: 3, ..batch(&w, key, 5, 2) };
+    append(&w, told).await;
+    let reach = w.store.reach(&w.scope, key).await.unwrap().unwrap();
+    assert_eq!(reach, Reach { next_offset: 7, update_time: w.now });
+    assert!(reach.update_time > first);
+    assert_eq!(w.store.reach(&w.scope, AttemptKey { attempt: 2, ..key }).await.unwrap(), None);
+    assert_eq!(w.store.reach(&Scope("other".parse().unwrap()), key).await.unwrap(), None);
+}
+
 pub async fn too_many_lines_leave_a_marker(w: World) {
     let key = attempt(&w).await;
     let mut end = 0;
@@ -102,6 +119,12 @@ pub async fn too_many_lines_leave_a_marker(w: World) {
     let marker = stored.last().unwrap();
     assert_eq!((marker.offset, marker.line.level), (MAX_ATTEMPT_LINES, Level::Warning));
     assert_eq!(marker.line.fields["suppressed"], (end - MAX_ATTEMPT_LINES).to_string());
+    let reach = w.store.reach(&w.scope, key).await.unwrap();
+    assert_eq!(
+        reach,
+        Some(Reach { next_offset: end, update_time: w.now }),
+        "lines that are only counted have come too"
+    );
     let page = Position { attempt: 1, offset: MAX_ATTEMPT_LINES - 1 };
     let rest = w.store.read(&w.scope, key.run, None, Some(page), Level::Debug, 10).await.unwrap();
     assert_eq!(offsets(&rest), [MAX_ATTEMPT_LINES]);

@@ -11,7 +11,7 @@ use mainspring_engine::{
     ports::store::{Applied, Apply, NewRun, Owner, Report, ReportAnswer},
 };
 
-use super::world::{World, applied, changed, failure, lane_of, pointer, secs};
+use super::world::{World, applied, changed, failure, lane, lane_of, pointer, secs};
 
 pub async fn success_ends_the_run(mut w: World) {
     let owner = w.connect().await;
@@ -86,6 +86,38 @@ pub async fn outputs_read_back(w: World) {
         let detail = w.store.run(&w.scope, key.run).await.unwrap().unwrap().detail.unwrap();
         assert_eq!(detail.output, Some(output));
     }
+}
+
+pub async fn told_log_lines_are_kept(w: World) {
+    let owner = w.connect().await;
+    let large = Payload { content_type: "application/json".into(), data: vec![b'1'; 100_000] };
+    for (outcome, output, log_lines) in [
+        (Outcome::Succeeded, None, Some(3)),
+        (Outcome::Succeeded, Some(large), Some(4)),
+        (Outcome::Succeeded, None, Some(0)),
+        (Outcome::Succeeded, None, None),
+        (Outcome::Failed(failure("X")), None, Some(5)),
+        (Outcome::Failed(failure("X")), None, None),
+        (Outcome::Interrupted, None, Some(6)),
+        (Outcome::Cancelled, None, Some(7)),
+    ] {
+        let key = w.leased(owner).await;
+        let open = w.store.attempts(&w.scope, key.run).await.unwrap().unwrap();
+        assert_eq!(open[0].log_lines, None);
+        let told = format!("{log_lines:?} of {outcome:?}");
+        let report = Report { output, log_lines, ..w.report_of(key, outcome) };
+        applied(w.store.report(w.now, vec![report]).await.unwrap().remove(0));
+        let attempts = w.store.attempts(&w.scope, key.run).await.unwrap().unwrap();
+        assert_eq!((attempts[0].attempt, attempts[0].log_lines), (1, log_lines), "{told}");
+    }
+    // What was never started wrote nothing, and what was lost told nothing.
+    let key = w.leased(owner).await;
+    w.apply(key.run, Event::Rejected { attempt: 1 }).await;
+    let again = w.queued(&lane()).await.into_iter().find(|pointer| pointer.run == key.run).unwrap();
+    let second = w.lease(owner, again).await.key;
+    w.apply(key.run, Event::Absent { attempt: second.attempt }).await;
+    let attempts = w.store.attempts(&w.scope, key.run).await.unwrap().unwrap();
+    assert_eq!(attempts.iter().map(|attempt| attempt.log_lines).collect::<Vec<_>>(), [Some(0), None]);
 }
 
 pub async fn one_batch_applies_in_order(w: World) {

@@ -40,7 +40,7 @@ enum Happening {
     Absent { behind: i64 },
     Adopt { behind: i64, other: bool },
     Expire,
-    Report { behind: i64, outcome: usize },
+    Report { behind: i64, outcome: usize, log_lines: Option<u64> },
     Cancel,
     Deadline,
     JobDeleted,
@@ -48,6 +48,11 @@ enum Happening {
 
 fn behind() -> impl Strategy<Value = i64> {
     prop_oneof![9 => Just(0), 1 => Just(1), 1 => Just(-1)]
+}
+
+fn report() -> impl Strategy<Value = Happening> {
+    let report = |(behind, outcome, log_lines)| Happening::Report { behind, outcome, log_lines };
+    (behind(), 0..5_usize, prop::option::of(0_u64..3)).prop_map(report)
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -63,7 +68,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => behind().prop_map(|behind| H::Absent { behind }),
         3 => (behind(), any::<bool>()).prop_map(|(behind, other)| H::Adopt { behind, other }),
         3 => Just(H::Expire),
-        5 => (behind(), 0..5_usize).prop_map(|(behind, outcome)| H::Report { behind, outcome }),
+        8 => report(),
         1 => Just(H::Cancel),
         3 => Just(H::Deadline),
         1 => Just(H::JobDeleted),
@@ -110,14 +115,15 @@ impl Twin {
                 Event::Adopt { attempt: attempt(behind), worker: if *other { stranger } else { worker } }
             }
             Happening::Expire => Event::Expire,
-            Happening::Report { behind, outcome } => {
+            Happening::Report { behind, outcome, log_lines } => {
                 let outcome = match outcome {
                     0 | 1 => Outcome::Succeeded,
                     2 => Outcome::Failed(failure("X")),
                     3 => Outcome::Cancelled,
                     _ => Outcome::Interrupted,
                 };
-                Event::Report { attempt: attempt(behind), outcome, start_time: Some(w.now) }
+                let (attempt, start_time) = (attempt(behind), Some(w.now));
+                Event::Report { attempt, outcome, start_time, log_lines: *log_lines }
             }
             Happening::Cancel => Event::Cancel { reason: "no".into() },
             Happening::Deadline => Event::Deadline,
@@ -155,9 +161,10 @@ async fn send(w: &World, owner: Owner, twin: &Twin, event: &Event) -> bool {
             let pointer = Pointer { run: twin.id, generation: *generation };
             matches!(w.lease_all(owner, vec![pointer]).await[0], LeaseResult::Leased(_))
         }
-        Event::Report { attempt, outcome, start_time } => {
+        Event::Report { attempt, outcome, start_time, log_lines } => {
             let key = AttemptKey { run: twin.id, attempt: *attempt };
-            let report = Report { start_time: *start_time, ..w.report_of(key, outcome.clone()) };
+            let (start_time, log_lines) = (*start_time, *log_lines);
+            let report = Report { start_time, log_lines, ..w.report_of(key, outcome.clone()) };
             let answer = w.store.report(w.now, vec![report]).await.unwrap().remove(0);
             matches!(answer, ReportAnswer::Applied(_))
         }
@@ -182,7 +189,7 @@ pub async fn the_store_agrees_with_the_table(mut w: World) {
     let owner = w.connect().await;
     let stranger = WorkerId::new(w.now);
     let mut ends: HashMap<RunState, usize> = HashMap::new();
-    for _ in 0..60 {
+    for _ in 0..90 {
         let (policy, later) = draw(&mut runner, &(policy(), any::<bool>()));
         let happenings = draw(&mut runner, &prop::collection::vec(happening(), 5..40));
         let mut twin = twin(&w, policy, later).await;
@@ -253,12 +260,12 @@ async fn reports(w: &mut World, owner: Owner, stranger: WorkerId, twins: &mut [T
     let mut reports = Vec::new();
     let mut wanted = Vec::new();
     for twin in twins {
-        let (reported, behind, outcome) = draw(runner, &(any::<bool>(), behind(), 0..5_usize));
-        let happening = Happening::Report { behind, outcome };
+        let (reported, happening) = draw(runner, &(any::<bool>(), report()));
         let Some(event) = twin.event(w, owner.worker, stranger, &happening).filter(|_| reported) else { continue };
-        let Event::Report { attempt, outcome, start_time } = &event else { continue };
+        let Event::Report { attempt, outcome, start_time, log_lines } = &event else { continue };
         let key = AttemptKey { run: twin.id, attempt: *attempt };
-        reports.push(Report { start_time: *start_time, ..w.report_of(key, outcome.clone()) });
+        let (start_time, log_lines) = (*start_time, *log_lines);
+        reports.push(Report { start_time, log_lines, ..w.report_of(key, outcome.clone()) });
         wanted.push(twin.step(w, &event).is_ok());
     }
     let answers = w.store.report(w.now, reports).await.unwrap();

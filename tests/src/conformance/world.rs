@@ -268,7 +268,8 @@ impl World {
 
     /// A report of an attempt.
     pub fn report_of(&self, key: AttemptKey, outcome: Outcome) -> Report {
-        Report { scope: self.scope.clone(), key, outcome, output: None, start_time: Some(self.now) }
+        let (scope, start_time) = (self.scope.clone(), Some(self.now));
+        Report { scope, key, outcome, output: None, start_time, log_lines: None }
     }
 
     /// Reports one attempt.

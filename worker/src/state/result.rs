@@ -65,7 +65,7 @@ impl Machine {
             outcome: Some(outcome),
             start_time: Some(running.start_time.into()),
             finish_time: finish.map(Into::into),
-            next_log_offset,
+            next_log_offset: Some(next_log_offset),
         };
         attempt.phase = Phase::Finished(Finished { result: Arc::new(result), released: false, sent: 0 });
         self.timers.unset(Timer::Execution(key.clone()));

@@ -89,7 +89,7 @@ async fn no_line_is_lost_or_doubled_when_the_stream_breaks() {
     assert_eq!((last.level(), last.fields["code"].as_str()), (LogLevel::Error, "7"));
     assert!(last.log_time.is_some());
     let result = session.result().await;
-    assert_eq!(result.next_log_offset, LINES as i64 + 1);
+    assert_eq!(result.next_log_offset, Some(LINES as i64 + 1));
     session.ack(&result, ResultDisposition::Applied);
 }
 

@@ -94,6 +94,8 @@ pub struct AttemptEnd {
     pub cause: &'static str,
     /// What the worker said went wrong.
     pub failure: Option<Failure>,
+    /// How many log lines it wrote, where that is known.
+    pub log_lines: Option<u64>,
 }
 
 /// What a worker says an attempt came to.

@@ -1,6 +1,9 @@
 //! Log lines of attempts: addressed by offset, stored in batches, bounded per attempt.
+//!
+//! Lines travel behind results, and may come long after them. A result tells how many lines its attempt wrote; whoever
+//! reads a log to its end waits for so many ([`awaited_until`]).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +13,8 @@ use super::{attempt::AttemptKey, instant::Instant};
 pub const MAX_ATTEMPT_BYTES: u64 = 1 << 20;
 /// An attempt keeps at most so many lines.
 pub const MAX_ATTEMPT_LINES: u64 = 10_000;
+/// Where nobody said how many lines an attempt wrote, its log is read until it was quiet for so long.
+pub const QUIET: Duration = Duration::from_millis(500);
 
 /// How serious a line is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -93,6 +98,13 @@ pub struct Stored {
     pub dropped_before: u64,
 }
 
+impl Stored {
+    /// Its place.
+    pub fn position(&self) -> Position {
+        Position { attempt: self.attempt, offset: self.offset }
+    }
+}
+
 /// A place in a run's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
@@ -100,4 +112,63 @@ pub struct Position {
     pub attempt: i64,
     /// The line.
     pub offset: u64,
+}
+
+/// How far an attempt's log has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Every line before this offset is stored, or never will be: its worker dropped it, or it is over the limits.
+    pub next_offset: u64,
+    /// When the last of them came.
+    pub update_time: Instant,
+}
+
+/// Until when a reader waits for further lines of an attempt that ended at `end`; `None` where all of `lines` are there.
+///
+/// A worker keeps its lines until they are acknowledged, and sends them again on its next stream: one that is heard within
+/// a lease of its last word still brings them. One that is not has lost them, so even a number that was told does not bind
+/// for longer.
+pub fn awaited_until(end: Instant, lines: Option<u64>, reach: Option<Reach>, lease_ttl: Duration) -> Option<Instant> {
+    let there = reach.map_or(0, |reach| reach.next_offset);
+    let last_word = reach.map_or(end, |reach| reach.update_time.max(end));
+    match lines {
+        Some(lines) if there >= lines => None,
+        Some(_) => Some(last_word.plus(lease_ttl)),
+        None => Some(last_word.plus(QUIET)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(30);
+
+    fn at(second: i64) -> Instant {
+        Instant::from_micros(second * 1_000_000)
+    }
+
+    fn reach(next_offset: u64, second: i64) -> Option<Reach> {
+        Some(Reach { next_offset, update_time: at(second) })
+    }
+
+    #[test]
+    fn a_told_number_ends_the_wait_by_itself() {
+        assert_eq!(awaited_until(at(10), Some(0), None, LEASE), None);
+        assert_eq!(awaited_until(at(10), Some(3), reach(3, 20), LEASE), None);
+        assert_eq!(awaited_until(at(10), Some(3), reach(4, 20), LEASE), None);
+    }
+
+    #[test]
+    fn lines_that_are_missing_are_waited_for_while_their_worker_may_come_back() {
+        assert_eq!(awaited_until(at(10), Some(3), None, LEASE), Some(at(40)));
+        assert_eq!(awaited_until(at(10), Some(3), reach(2, 5), LEASE), Some(at(40)));
+        assert_eq!(awaited_until(at(10), Some(3), reach(2, 20), LEASE), Some(at(50)));
+    }
+
+    #[test]
+    fn where_nobody_told_the_log_must_be_quiet() {
+        assert_eq!(awaited_until(at(10), None, None, LEASE), Some(at(10).plus(QUIET)));
+        assert_eq!(awaited_until(at(10), None, reach(2, 20), LEASE), Some(at(20).plus(QUIET)));
+    }
 }

@@ -199,6 +199,9 @@ pub struct Lifecycle {
     pub cancel_time: Option<Instant>,
     /// Why, in the caller's words.
     pub cancel_reason: Option<String>,
+    /// How many log lines the attempt that succeeded wrote, where its worker said. Of any other attempt,
+    /// [`AttemptEnd`](super::attempt::AttemptEnd) tells.
+    pub log_lines: Option<u64>,
 }
 
 impl Lifecycle {
@@ -227,6 +230,7 @@ impl Lifecycle {
             wake_time: waits.then_some(due),
             cancel_time: None,
             cancel_reason: None,
+            log_lines: None,
         }
     }
 

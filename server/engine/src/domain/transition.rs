@@ -77,6 +77,8 @@ pub enum Event {
         outcome: Outcome,
         /// When user code started, if it said.
         start_time: Option<Instant>,
+        /// How many log lines the attempt wrote, if it said.
+        log_lines: Option<u64>,
     },
     /// Somebody wants it stopped.
     Cancel {
@@ -149,7 +151,9 @@ pub fn step(run: &Lifecycle, event: &Event, context: Context<'_>) -> Result<Chan
         Event::Absent { attempt } => table.active(*attempt)?.lose("ABSENT"),
         Event::Adopt { attempt, worker } => table.adopt(*attempt, *worker),
         Event::Expire => table.expire(),
-        Event::Report { attempt, outcome, start_time } => table.report(*attempt, outcome, *start_time),
+        Event::Report { attempt, outcome, start_time, log_lines } => {
+            table.report(*attempt, outcome, *start_time, *log_lines)
+        }
         Event::Cancel { reason } => table.cancel(reason),
         Event::Deadline => table.deadline(),
         Event::JobDeleted => table.job_deleted(),
@@ -259,7 +263,13 @@ impl Table<'_> {
         Ok(self.changed(next))
     }
 
-    fn report(&self, attempt: i64, outcome: &Outcome, start_time: Option<Instant>) -> Result<Change, Refusal> {
+    fn report(
+        &self,
+        attempt: i64,
+        outcome: &Outcome,
+        start_time: Option<Instant>,
+        log_lines: Option<u64>,
+    ) -> Result<Change, Refusal> {
         let state = self.run.state;
         let may = state.is_active() || matches!(state, RunState::Queued | RunState::RetryWait);
         if self.run.open != Some(attempt) || !may {
@@ -269,20 +279,25 @@ impl Table<'_> {
         heard.start_time = heard.start_time.or(start_time);
         let table = Table { run: &heard, context: self.context };
         let leaving = Leaving { table: &table, attempt, tell: None };
-        match outcome {
+        let mut change = match outcome {
             Outcome::Succeeded => {
                 let mut next = table.over(RunState::Succeeded, None);
                 next.decided = Some(attempt);
-                Ok(self.changed(next))
+                next.log_lines = log_lines;
+                self.changed(next)
             }
-            Outcome::Cancelled if heard.cancel_requested => Ok(leaving.cancelled(true)),
-            Outcome::Cancelled if heard.stop_timeout => Ok(leaving.timed_out(true, None)),
+            Outcome::Cancelled if heard.cancel_requested => leaving.cancelled(true),
+            Outcome::Cancelled if heard.stop_timeout => leaving.timed_out(true, None),
             Outcome::Cancelled => {
                 leaving.failed(&Failure::of_platform("CANCELLED_UNASKED", "the handler stopped although nobody asked"))
             }
             Outcome::Failed(failure) => leaving.failed(failure),
-            Outcome::Interrupted => leaving.interrupted(),
+            Outcome::Interrupted => leaving.interrupted()?,
+        };
+        if let Some(end) = &mut change.end {
+            end.log_lines = log_lines;
         }
+        Ok(change)
     }
 
     fn cancel(&self, why: &str) -> Result<Change, Refusal> {
@@ -348,7 +363,9 @@ impl Table<'_> {
     }
 
     fn ended(&self, attempt: i64, state: AttemptState, cause: &'static str) -> AttemptEnd {
-        AttemptEnd { attempt, state, reported: false, cause, failure: None }
+        // What never started wrote nothing.
+        let log_lines = (state == AttemptState::Returned).then_some(0);
+        AttemptEnd { attempt, state, reported: false, cause, failure: None, log_lines }
     }
 
     /// Back into the queue, with no attempt open.
@@ -447,32 +464,22 @@ impl Leaving<'_> {
         Ok(change)
     }
 
-    fn failed(&self, failure: &Failure) -> Result<Change, Refusal> {
+    fn failed(&self, failure: &Failure) -> Change {
         let run = self.table.run;
         if run.cancel_requested {
-            return Ok(self.cancelled(true));
+            return self.cancelled(true);
         }
         if run.stop_timeout {
-            return Ok(self.timed_out(true, Some(failure)));
+            return self.timed_out(true, Some(failure));
         }
-        let end = AttemptEnd {
-            attempt: self.attempt,
-            state: AttemptState::Failed,
-            reported: true,
-            cause: "",
-            failure: Some(failure.clone()),
-        };
-        Ok(self.charged(end, RunState::Failed, Some(failure), &failure.reason))
+        let ended = self.table.ended(self.attempt, AttemptState::Failed, "");
+        let end = AttemptEnd { reported: true, failure: Some(failure.clone()), ..ended };
+        self.charged(end, RunState::Failed, Some(failure), &failure.reason)
     }
 
     fn timed_out(&self, reported: bool, failure: Option<&Failure>) -> Change {
-        let end = AttemptEnd {
-            attempt: self.attempt,
-            state: AttemptState::TimedOut,
-            reported,
-            cause: reason::EXECUTION_TIMEOUT,
-            failure: failure.cloned(),
-        };
+        let ended = self.table.ended(self.attempt, AttemptState::TimedOut, reason::EXECUTION_TIMEOUT);
+        let end = AttemptEnd { reported, failure: failure.cloned(), ..ended };
         if self.table.total_passed() {
             return self.charged(end, RunState::TimedOut, None, reason::TOTAL_TIMEOUT);
         }

@@ -1,6 +1,9 @@
 //! Logs: lines of attempts become rows. Beside the way of a run, never in it.
 //!
 //! A batcher of its own on a writer of its own: a full or slow log withholds acknowledgements and delays nothing else.
+//! [`tail`] is the other end: readers that follow a log.
+
+pub mod tail;
 
 use std::sync::Arc;
 

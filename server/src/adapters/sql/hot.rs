@@ -28,7 +28,7 @@ use super::{
     dispatch::{Extra, dispatchable, extra_columns, spilled_inputs},
     insert::keep_inline,
     restricted::Restricted,
-    rows::{maybe_time, time},
+    rows::{maybe_count, maybe_time, time},
     statement::{Cells, chunks, query, tuples},
     writer::Tx,
 };
@@ -145,12 +145,12 @@ fn read(row: &QueryResult, known: &Known) -> StoreResult<Read> {
 /// Ends `count` runs well whose attempt is open in one state.
 pub(super) fn success_sql(count: usize, fence: Fence) -> String {
     format!(
-        "WITH t(id, attempt, started, kind, data) AS (VALUES {}) UPDATE run SET state = 6, open_token = NULL, \
+        "WITH t(id, attempt, started, lines, kind, data) AS (VALUES {}) UPDATE run SET state = 6, open_token = NULL, \
          decided_token = t.attempt, start_time = coalesce(run.start_time, t.started), end_time = ?, stop_deadline = NULL, \
-         reason = NULL, deadline_time = NULL, output_type = t.kind, output = t.data FROM t \
+         reason = NULL, deadline_time = NULL, log_lines = t.lines, output_type = t.kind, output = t.data FROM t \
          WHERE run.id = t.id AND open_token = t.attempt AND state = ?{} \
          RETURNING id, lane_id, job_uid, worker_id, generation",
-        tuples(count, 5),
+        tuples(count, 6),
         fence.sql()
     )
 }
@@ -206,10 +206,11 @@ async fn succeed_piece(
     from: RunState,
     piece: &[&Report],
 ) -> StoreResult<Vec<QueryResult>> {
-    let mut values: Vec<Value> = Vec::with_capacity(5 * piece.len() + 3);
+    let mut values: Vec<Value> = Vec::with_capacity(6 * piece.len() + 3);
     for report in piece {
         let AttemptKey { run, attempt } = report.key;
-        values.extend([run.uuid().into(), attempt.into(), maybe_time(report.start_time)]);
+        let lines = maybe_count(report.log_lines);
+        values.extend([run.uuid().into(), attempt.into(), maybe_time(report.start_time), lines]);
         match &report.output {
             Some(Payload { content_type, data }) => values.extend([content_type.clone().into(), data.clone().into()]),
             None => values.extend([Value::String(None), Value::Bytes(None)]),

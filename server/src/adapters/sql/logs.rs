@@ -12,7 +12,7 @@ use mainspring_engine::{
         attempt::AttemptKey,
         ids::RunId,
         instant::Instant,
-        log::{Batch, Level, Line, MAX_ATTEMPT_BYTES, MAX_ATTEMPT_LINES, Position, Stored},
+        log::{Batch, Level, Line, MAX_ATTEMPT_BYTES, MAX_ATTEMPT_LINES, Position, Reach, Stored},
         names::Scope,
     },
     ports::store::{Logs, StoreError, StoreResult},
@@ -72,6 +72,19 @@ impl Logs for SqliteStore {
         let mut reader = Reader { connection: &self.logs.reads, run, attempt, level, limit, lines: Vec::new() };
         reader.read(after).await?;
         Ok(reader.lines)
+    }
+
+    async fn reach(&self, scope: &Scope, key: AttemptKey) -> StoreResult<Option<Reach>> {
+        if !self.is_in(scope, key.run).await? {
+            return Ok(None);
+        }
+        let sql = "SELECT next_offset, update_time FROM log_attempt WHERE run_id = ? AND attempt = ?";
+        let row = query_one(&self.logs.reads, sql, vec![key.run.uuid().into(), key.attempt.into()]).await?;
+        row.map(|row| {
+            let mut cells = Cells::of(&row);
+            Ok(Reach { next_offset: unsigned(&mut cells)?, update_time: Instant::from_micros(cells.next()?) })
+        })
+        .transpose()
     }
 }
 

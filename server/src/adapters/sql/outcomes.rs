@@ -72,7 +72,7 @@ async fn report(tx: &Tx, known: &Arc<Known>, now: Instant, reports: Vec<Report>)
     let mut answers = Vec::with_capacity(reports.len());
     // Refused reports by their place: whether one is a repeat is looked up for all of them at once.
     let mut refused = Vec::new();
-    for Report { scope, key, outcome, output, start_time } in reports {
+    for Report { scope, key, outcome, output, start_time, log_lines } in reports {
         if let Some(moved) = succeeded.remove(&key.run) {
             answers.push(ReportAnswer::Applied(Box::new(moved)));
             continue;
@@ -81,7 +81,7 @@ async fn report(tx: &Tx, known: &Arc<Known>, now: Instant, reports: Vec<Report>)
             answers.push(ReportAnswer::Fenced);
             continue;
         }
-        let event = Event::Report { attempt: key.attempt, outcome, start_time };
+        let event = Event::Report { attempt: key.attempt, outcome, start_time, log_lines };
         match steps.apply(key.run, &event) {
             Some(Ok(moved)) => {
                 if let Some(output) = output {

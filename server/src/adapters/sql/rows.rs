@@ -50,6 +50,19 @@ pub(super) fn maybe(at: Option<i64>) -> Option<Instant> {
     at.map(Instant::from_micros)
 }
 
+/// A number of things for a column that may be NULL. One that no column holds is as good as unknown.
+pub(super) fn maybe_count(count: Option<u64>) -> Value {
+    count.and_then(|count| i64::try_from(count).ok()).into()
+}
+
+/// Reads a number of things from a column that may be NULL.
+pub(super) fn read_count(cells: &mut Cells<'_>) -> StoreResult<Option<u64>> {
+    cells.parse("a count", |number: &Option<i64>| match number {
+        Some(number) => u64::try_from(*number).ok().map(Some),
+        None => Some(None),
+    })
+}
+
 /// Ids are made a little before their rows.
 pub(super) const ID_SLACK: Duration = Duration::from_secs(3_600);
 
@@ -122,7 +135,7 @@ impl Policies {
 /// The columns of [`life`], in order.
 pub(super) const LIFE: &str = "state, attempt, open_token, decided_token, worker_id, generation, cancel_requested, \
      stop_timeout, stop_deadline, failures, losses, returns, reason, create_time, queue_time, lease_time, start_time, \
-     end_time, wake_time, cancel_time, cancel_reason";
+     end_time, wake_time, cancel_time, cancel_reason, log_lines";
 
 /// A column of a state, as its code.
 pub(super) fn run_state(cells: &mut Cells<'_>) -> StoreResult<RunState> {
@@ -153,6 +166,7 @@ pub(super) fn life(cells: &mut Cells<'_>) -> StoreResult<Lifecycle> {
         wake_time: maybe(cells.next()?),
         cancel_time: maybe(cells.next()?),
         cancel_reason: cells.next()?,
+        log_lines: read_count(cells)?,
     })
 }
 
@@ -161,7 +175,7 @@ fn count(cells: &mut Cells<'_>) -> StoreResult<u32> {
 }
 
 /// The values of [`LIFE`], in order, without `create_time`, which never changes.
-pub(super) fn life_values(life: &Lifecycle) -> [Value; 20] {
+pub(super) fn life_values(life: &Lifecycle) -> [Value; 21] {
     let Lifecycle {
         state,
         attempt,
@@ -184,6 +198,7 @@ pub(super) fn life_values(life: &Lifecycle) -> [Value; 20] {
         wake_time,
         cancel_time,
         cancel_reason,
+        log_lines,
     } = life;
     [
         state.code().into(),
@@ -206,5 +221,6 @@ pub(super) fn life_values(life: &Lifecycle) -> [Value; 20] {
         maybe_time(*wake_time),
         maybe_time(*cancel_time),
         cancel_reason.clone().into(),
+        maybe_count(*log_lines),
     ]
 }

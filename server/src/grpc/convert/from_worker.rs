@@ -220,7 +220,7 @@ pub(crate) struct Heard {
 
 /// The end of an attempt. Only an attempt that is not named cannot be answered.
 pub(crate) fn result(result: wire::AttemptResult, scope: &Scope, max_payload: usize) -> Result<Heard, Refusal> {
-    let wire::AttemptResult { attempt, outcome, start_time, finish_time: _, next_log_offset: _ } = result;
+    let wire::AttemptResult { attempt, outcome, start_time, finish_time: _, next_log_offset } = result;
     let key = self::attempt(attempt.as_ref())?;
     let (outcome, output, invalid) = match outcome {
         Some(wire::attempt_result::Outcome::Succeeded(wire::AttemptSucceeded { output })) => {
@@ -240,7 +240,9 @@ pub(crate) fn result(result: wire::AttemptResult, scope: &Scope, max_payload: us
         None => invalid("RESULT_INVALID", "the result carries no outcome that this server knows"),
     };
     let start_time = Check::default().instant("start_time", start_time);
-    Ok(Heard { report: Report { scope: scope.clone(), key, outcome, output, start_time }, invalid })
+    // A number that cannot be is as good as none: nobody's result is lost over it.
+    let log_lines = next_log_offset.and_then(|next| u64::try_from(next).ok());
+    Ok(Heard { report: Report { scope: scope.clone(), key, outcome, output, start_time, log_lines }, invalid })
 }
 
 /// Another attempt would come to the same: it is not retried.

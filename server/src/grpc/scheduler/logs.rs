@@ -1,15 +1,8 @@
 //! Log lines: stored ones as pages, and all of them as a stream that ends with the run.
 
-use std::time::Duration;
-
 use mainspring_engine::{
-    domain::{
-        event::Detail,
-        ids::RunId,
-        log::{Level, Position, Stored},
-        names::Scope,
-    },
-    flow::events::Watch,
+    domain::log::{Level, Position},
+    flow::logs::tail::{Tail, Tailed},
 };
 use mainspring_proto::scheduler::v1 as wire;
 use prost::Message as _;
@@ -19,7 +12,7 @@ use tonic::Status;
 
 use super::{
     STREAM_BUFFER,
-    runs::{live, look},
+    runs::{live, look, missing},
 };
 use crate::grpc::{
     Api, Call,
@@ -28,14 +21,8 @@ use crate::grpc::{
     status::{Reason, Refusal},
 };
 
-/// Lines read in one step.
-const CHUNK: usize = 500;
 /// A message of a tail is about so large at most.
 const MAX_BYTES: usize = 1 << 20;
-/// A tail looks at least so often, whatever it is told.
-const LOOK: Duration = Duration::from_secs(2);
-/// Lines travel behind results: after the end of a run a tail goes on until it was quiet for so long.
-const LINGER: Duration = Duration::from_millis(500);
 
 type Sender = mpsc::Sender<Result<wire::TailLogsResponse, Status>>;
 
@@ -60,7 +47,7 @@ pub(super) async fn list(api: &Api, mut request: wire::ListLogsRequest) -> Resul
     };
     look(api, &scope, run).await?;
     let lines = api.store().read(&scope, run, attempt, after, level, turn.page().limit).await?;
-    let entries = lines.into_iter().map(|line| (key(position(&line)), convert::run::log_entry(line)));
+    let entries = lines.into_iter().map(|line| (key(line.position()), convert::run::log_entry(line)));
     let (entries, next_page_token) = turn.cut(entries);
     Ok(wire::ListLogsResponse { entries, next_page_token })
 }
@@ -89,15 +76,15 @@ pub(super) async fn tail(
     })?;
     look(api, &scope, run).await?;
     let (sender, stream) = mpsc::channel(STREAM_BUFFER);
-    let tail = Tail { api: api.clone(), scope, run, after, level, sender: sender.clone() };
+    let mut tail = api.engine.tail(scope.clone(), run, after, level);
     let mut standing = api.auth.stand(call.caller()?);
-    let drain = api.draining.clone();
-    api.engine.tasks().spawn("tail-logs", async move {
+    let api = api.clone();
+    api.engine.tasks().clone().spawn("tail-logs", async move {
         let end = tokio::select! {
-            end = tail.follow() => end,
+            end = send(&api, &mut tail, &sender) => end.and_then(|found| found.ok_or_else(|| missing(run, &scope))),
             () = sender.closed() => Ok(()),
             denied = standing.ended() => Err(denied.into()),
-            () = drain.cancelled() => Err(draining()),
+            () = api.draining.cancelled() => Err(draining()),
         };
         if let Err(refusal) = end {
             // Nobody is left to tell where this fails.
@@ -107,85 +94,22 @@ pub(super) async fn tail(
     Ok(ReceiverStream::new(stream))
 }
 
-/// One reader of one run's log.
-struct Tail {
-    api: Api,
-    scope: Scope,
-    run: RunId,
-    after: Option<Position>,
-    level: Level,
-    sender: Sender,
-}
-
-impl Tail {
-    /// Sends every line, in order, until the run is over.
-    async fn follow(mut self) -> Result<(), Refusal> {
-        let mut timer = self.api.engine.clock().timer("tail-logs");
-        let mut quiet_since = self.api.now();
-        loop {
-            // Registered before reading, so that no line comes in between unseen.
-            let mut news = self.api.engine.events().watch(None).ok();
-            let view = look(&self.api, &self.scope, self.run).await?;
-            let over = view.life.state.is_terminal();
-            let sent = self.send_stored().await?;
-            let now = self.api.now();
-            // A run that was over long before the tail began has no line under way.
-            let long_over = view.life.end_time.is_some_and(|end| now.since(end) >= LOOK);
-            if sent > 0 || !over {
-                quiet_since = now;
-            }
-            if over && (long_over || now.since(quiet_since) >= LINGER) {
-                let last = wire::TailLogsResponse { entries: Vec::new(), run: Some(live(&self.api, view)) };
-                // Nobody is left to tell where this fails.
-                let _ = self.sender.send(Ok(last)).await;
-                return Ok(());
-            }
-            let pause = if over { LINGER } else { LOOK };
-            tokio::select! {
-                () = news_of(&mut news, self.run) => {}
-                () = timer.sleep_until(now.plus(pause)) => {}
-            }
-        }
-    }
-
-    /// Sends what is stored beyond what was sent; how many lines.
-    async fn send_stored(&mut self) -> Result<usize, Refusal> {
-        let mut sent = 0;
-        loop {
-            let lines = self.api.store().read(&self.scope, self.run, None, self.after, self.level, CHUNK).await?;
-            let full = lines.len() == CHUNK;
-            let Some(last) = lines.last() else { return Ok(sent) };
-            self.after = Some(position(last));
-            sent += lines.len();
-            for entries in parts(lines.into_iter().map(convert::run::log_entry)) {
-                if self.sender.send(Ok(wire::TailLogsResponse { entries, run: None })).await.is_err() {
-                    return Ok(sent);
+/// Sends everything, the run as it ended at last; none where there is no such run any more.
+async fn send(api: &Api, tail: &mut Tail, sender: &Sender) -> Result<Option<()>, Refusal> {
+    loop {
+        match tail.next().await? {
+            Tailed::Lines(lines) => {
+                for entries in parts(lines.into_iter().map(convert::run::log_entry)) {
+                    // Who has gone away is noticed by the caller.
+                    let _ = sender.send(Ok(wire::TailLogsResponse { entries, run: None })).await;
                 }
             }
-            if !full {
-                return Ok(sent);
+            Tailed::Over(run) => {
+                let last = wire::TailLogsResponse { entries: Vec::new(), run: Some(live(api, *run)) };
+                let _ = sender.send(Ok(last)).await;
+                return Ok(Some(()));
             }
-        }
-    }
-}
-
-/// Returns once there may be something new of a run.
-async fn news_of(news: &mut Option<Watch>, run: RunId) {
-    let Some(watch) = news else { return std::future::pending().await };
-    loop {
-        match watch.next().await {
-            Ok((_, event)) => match &event.detail {
-                Detail::Logs { run: of } if *of == run => return,
-                Detail::Run { run: of, .. } if *of == run => return,
-                Detail::Logs { .. }
-                | Detail::Run { .. }
-                | Detail::Progress { .. }
-                | Detail::Job { .. }
-                | Detail::Worker { .. }
-                | Detail::Queue { .. } => {}
-            },
-            // Too much happened to follow: look.
-            Err(_) => return,
+            Tailed::Gone => return Ok(None),
         }
     }
 }
@@ -208,10 +132,6 @@ fn parts(lines: impl Iterator<Item = wire::StoredLogEntry>) -> Vec<Vec<wire::Sto
         }
     }
     parts
-}
-
-fn position(line: &Stored) -> Position {
-    Position { attempt: line.attempt, offset: line.offset }
 }
 
 fn key(position: Position) -> String {

@@ -186,7 +186,7 @@ fn logs_go_on_where_the_server_stopped_storing() {
     let messages: Vec<_> = batch.entries.iter().map(|entry| entry.message.as_str()).collect();
     assert_eq!((batch.first_offset, batch.dropped_count, messages), (2, 0, vec!["2", "3"]));
     let Some(Said::Result(result)) = said.first() else { panic!("{said:?}") };
-    assert_eq!(result.next_log_offset, 4);
+    assert_eq!(result.next_log_offset, Some(4));
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn worker(number: u128) -> WorkerId {
 }
 
 fn report(attempt: i64, outcome: Outcome) -> Event {
-    Event::Report { attempt, outcome, start_time: None }
+    Event::Report { attempt, outcome, start_time: None, log_lines: Some(7) }
 }
 
 fn failed(attempt: i64) -> Event {
@@ -319,7 +319,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         attempt.clone().prop_map(|attempt| Event::Absent { attempt }),
         (attempt.clone(), 1_u128..3).prop_map(|(attempt, name)| Event::Adopt { attempt, worker: worker(name) }),
         Just(Event::Expire),
-        (attempt, outcome).prop_map(|(attempt, outcome)| Event::Report { attempt, outcome, start_time: None }),
+        (attempt, outcome).prop_map(|(attempt, outcome)| report(attempt, outcome)),
         Just(cancel()),
         Just(Event::Deadline),
         Just(Event::JobDeleted),

@@ -225,6 +225,7 @@ impl Leaser {
             outcome: Outcome::Failed(failure),
             output: None,
             start_time: None,
+            log_lines: Some(0),
         };
         let outcome = self.hub.0.outcome.clone();
         self.hub.0.core.tasks.spawn("refuse", async move {

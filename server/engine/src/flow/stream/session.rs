@@ -504,11 +504,14 @@ impl Task {
     }
 }
 
-/// Whether the worker had this attempt, for lines that come after its end.
+/// Whether the worker had this attempt, for lines that come after its end, or after the next one began elsewhere.
 async fn was_here(core: &Core, live: &Live, key: AttemptKey) -> bool {
-    match core.store.run(&live.scope, key.run).await {
-        Ok(Some(run)) => run.life.worker == Some(live.owner.worker) && run.life.attempt == key.attempt,
-        Ok(None) | Err(_) => false,
+    match core.store.attempts(&live.scope, key.run).await {
+        Ok(attempts) => attempts
+            .iter()
+            .flatten()
+            .any(|attempt| attempt.attempt == key.attempt && attempt.worker == Some(live.owner.worker)),
+        Err(_) => false,
     }
 }
 

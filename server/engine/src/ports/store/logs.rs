@@ -4,9 +4,10 @@ use async_trait::async_trait;
 
 use super::StoreResult;
 use crate::domain::{
+    attempt::AttemptKey,
     ids::RunId,
     instant::Instant,
-    log::{Batch, Level, Position, Stored},
+    log::{Batch, Level, Position, Reach, Stored},
     names::Scope,
 };
 
@@ -28,4 +29,8 @@ pub trait Logs: Send + Sync {
         level: Level,
         limit: usize,
     ) -> StoreResult<Vec<Stored>>;
+
+    /// How far an attempt's log has come; none where nothing of it ever came, or it was deleted. A later `read` finds at
+    /// least the lines before that.
+    async fn reach(&self, scope: &Scope, key: AttemptKey) -> StoreResult<Option<Reach>>;
 }

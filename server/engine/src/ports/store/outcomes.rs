@@ -25,6 +25,8 @@ pub struct Report {
     pub output: Option<Payload>,
     /// When user code started, by the worker.
     pub start_time: Option<Instant>,
+    /// How many log lines the attempt wrote, those included that were dropped; none where the worker does not say.
+    pub log_lines: Option<u64>,
 }
 
 /// What became of it.

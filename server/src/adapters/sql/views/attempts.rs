@@ -16,14 +16,14 @@ use uuid::Uuid;
 
 use super::super::{
     SqliteStore,
-    rows::{maybe, read_json},
+    rows::{maybe, read_count, read_json},
     statement::{Cells, query, query_in},
 };
 
 pub(super) async fn list(store: &SqliteStore, scope: &Scope, run: RunId) -> StoreResult<Option<Vec<AttemptView>>> {
     let Some(run) = super::runs::one(store, scope, run).await? else { return Ok(None) };
-    let sql = "SELECT attempt, state, worker_id, lease_time, start_time, end_time, failure, cause FROM attempt_end \
-         WHERE run_id = ? ORDER BY attempt";
+    let sql = "SELECT attempt, state, worker_id, lease_time, start_time, end_time, failure, cause, log_lines \
+         FROM attempt_end WHERE run_id = ? ORDER BY attempt";
     let rows = query(&store.reads, sql, vec![run.run.uuid().into()]).await?;
     let mut attempts = rows.iter().map(ended).collect::<StoreResult<Vec<_>>>()?;
     attempts.extend(last(&run.life));
@@ -53,6 +53,7 @@ fn ended(row: &QueryResult) -> StoreResult<AttemptView> {
         end_time: maybe(cells.next()?),
         failure: cells.next::<Option<String>>()?.map(|text| read_json(&text)).transpose()?,
         cause: cells.next()?,
+        log_lines: read_count(&mut cells)?,
     })
 }
 
@@ -78,5 +79,6 @@ fn last(life: &Lifecycle) -> Option<AttemptView> {
         end_time: life.end_time.filter(|_| over),
         failure: None,
         cause: if life.state.is_active() || over { String::new() } else { "EXPIRED".into() },
+        log_lines: life.log_lines,
     })
 }

@@ -114,6 +114,14 @@ fn a_result_that_cannot_be_kept_fails_the_attempt_for_good() {
 }
 
 #[test]
+fn a_result_tells_how_many_lines_there_are_or_does_not() {
+    for (sent, read) in [(Some(3), Some(3)), (Some(0), Some(0)), (None, None), (Some(-1), None)] {
+        let sent = wire::AttemptResult { next_log_offset: sent, ..succeeded(None) };
+        assert_eq!(result(sent, &Scope::default(), 10).unwrap().report.log_lines, read);
+    }
+}
+
+#[test]
 fn progress_is_bounded() {
     let sent = wire::AttemptProgress {
         attempt: attempt_ref(),
