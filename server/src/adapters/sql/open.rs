@@ -13,7 +13,10 @@ use mainspring_engine::domain::rules::LeaseRules;
 use mainspring_migrations::{LogsMigrator, Migrator, known};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, SqlxSqliteConnector, TransactionTrait, Value};
 use sea_orm_migration::MigratorTrait;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{
+    Connection as _,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
 
 use super::{
     Known, SqliteStore,
@@ -227,6 +230,9 @@ impl Files {
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
+            // Where a commit fails SQLite may take the transaction back by itself, and sqlx still counts on it: the next
+            // one would be a savepoint, answered and never committed. Such a connection is replaced.
+            .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
             .connect_with(options)
             .await
             .map_err(|error| self.failed(DbErr::Custom(error.to_string())))?;

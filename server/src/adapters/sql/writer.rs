@@ -195,8 +195,10 @@ impl Writing {
         let look = self.transactions.is_multiple_of(LOOK_EVERY);
         let changes = if look { total_changes(&tx).await } else { None };
         tx.commit().await?;
+        // A connection that took the place of a broken one counts from zero.
+        self.seen = changes.map_or(self.seen, |changes| self.seen.min(changes));
         if let Some(changes) = changes
-            && changes.saturating_sub(self.seen) > CHECKPOINT_AFTER
+            && changes - self.seen > CHECKPOINT_AFTER
         {
             self.seen = changes;
             self.changed.notify_one();
