@@ -15,5 +15,7 @@ pub(crate) fn start(session: &Session, filter: &str) {
     });
     let color = session.environment.color(session.args.color, session.out.is_watched());
     // Tests start several servers in one process; the first one's log is theirs too.
-    drop(tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(color).with_env_filter(filter).try_init());
+    // A line that cannot be written is lost: telling of that on stderr, where it could not be written, would panic.
+    let log = tracing_subscriber::fmt().with_writer(io::stderr).log_internal_errors(false);
+    drop(log.with_ansi(color).with_env_filter(filter).try_init());
 }

@@ -10,6 +10,7 @@
 //! ends it where the event never comes; where a rule needs real time to pass, [`host::pass_time`] says why.
 
 pub mod client;
+pub mod disk;
 pub mod host;
 pub mod journal;
 pub mod judge;

@@ -113,7 +113,7 @@ reasons! {
     CursorExpired "CURSOR_EXPIRED" OutOfRange
         "The server no longer remembers events back to the cursor. List again, then watch from now on.";
     DeadlineExceeded "DEADLINE_EXCEEDED" DeadlineExceeded
-        "The caller's deadline passed before the answer.";
+        "The caller's deadline passed before the answer. What the call did is not known: repeat it with the same request_id.";
     HelloTimeout "HELLO_TIMEOUT" DeadlineExceeded
         "A worker stream was opened and no Hello came.";
     SilenceTimeout "SILENCE_TIMEOUT" DeadlineExceeded

@@ -6,6 +6,7 @@ use mainspring_proto::{
 };
 use prost_types::{FieldMask, Struct, Value, value::Kind};
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
 use super::server::{Server, reason};
 
@@ -73,7 +74,7 @@ async fn a_bad_rule_is_refused_with_its_place() {
     bad.job.as_mut().unwrap().schedules[0].rule = Some(wire::schedule::Rule::Cron("0 25 * * *".into()));
     let status = server.scheduler().create_job(bad).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "CRON_INVALID"));
-    let details = tonic_types::StatusExt::get_error_details(&status);
+    let details = status.get_error_details();
     assert_eq!(details.error_info().unwrap().metadata["column"], "3");
     assert_eq!(details.bad_request().unwrap().field_violations[0].field, "job.schedules[0].cron");
 }
@@ -99,6 +100,41 @@ async fn jobs_are_listed_page_by_page() {
     assert_eq!(seen, expected);
     request.filter = String::new();
     assert_eq!(reason(&client.list_jobs(request).await.unwrap_err()), "PAGE_TOKEN_INVALID");
+}
+
+#[tokio::test]
+async fn a_trigger_does_not_overlap_unless_it_may() {
+    let server = Server::start().await;
+    let mut client = server.scheduler();
+    client.create_job(create("nightly")).await.unwrap();
+    let overlap = wire::Overlap::Allow.into();
+    let beside = wire::CreateJobRequest { job: Some(wire::Job { overlap, ..job("beside") }), ..Default::default() };
+    client.create_job(beside).await.unwrap();
+    let mut trigger = async |job: &str, force: bool| {
+        let request = wire::TriggerJobRequest { job: job.into(), force, ..Default::default() };
+        client.trigger_job(request).await.map(|answer| answer.into_inner().run.unwrap().run_id)
+    };
+    let first = trigger("nightly", false).await.unwrap();
+    let refused = trigger("nightly", false).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "OVERLAP_NOT_ALLOWED"));
+    let details = refused.get_error_details();
+    assert_eq!(details.error_info().unwrap().metadata["run_id"], first);
+    let standing_in_the_way = &details.precondition_failure().unwrap().violations[0];
+    assert_eq!(
+        (standing_in_the_way.r#type.as_str(), &standing_in_the_way.subject),
+        ("OVERLAP", &format!("run/{first}"))
+    );
+    assert!(refused.message().contains("wait for it, or set `force`"), "{refused:?}");
+    let forced = trigger("nightly", true).await.unwrap();
+    for _ in 0..2 {
+        trigger("beside", false).await.unwrap();
+    }
+    // What is over is in nobody's way.
+    for run_id in [first, forced] {
+        let cancel = wire::CancelRunRequest { run_id, ..Default::default() };
+        server.scheduler().cancel_run(cancel).await.unwrap();
+    }
+    trigger("nightly", false).await.unwrap();
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use mainspring_proto::{
 };
 use secrecy::ExposeSecret as _;
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
 use super::server::{Server, reason};
 
@@ -55,6 +56,37 @@ async fn a_refresh_token_works_once_and_a_stolen_one_ends_the_session() {
     assert_eq!(reason(&anybody.refresh_token(refresh("nonsense")).await.unwrap_err()), "TOKEN_INVALID");
 }
 
+/// More callers than may wait, each with work for tens of milliseconds of a core.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_crowd_with_passwords_some_are_asked_to_come_again() {
+    const CROWD: usize = 200;
+
+    let server =
+        Server::with(|config| config.auth.root_password = Some("correct horse battery".to_owned().into())).await;
+    let tries = (0..CROWD).map(|_| {
+        let mut anybody = server.auth(None);
+        async move { anybody.login(login("wrong horse battery")).await.unwrap_err() }
+    });
+    let mut turned_away = 0;
+    for status in futures::future::join_all(tries).await {
+        match reason(&status).as_str() {
+            "CREDENTIALS_INVALID" => assert_eq!(status.code(), Code::Unauthenticated),
+            "RATE_LIMITED" => {
+                assert_eq!(status.code(), Code::ResourceExhausted);
+                let retry = status.get_details_retry_info().and_then(|retry| retry.retry_delay);
+                assert!(retry.is_some_and(|delay| !delay.is_zero()), "{status:?}");
+                assert!(status.message().contains("try again in a moment"), "{status:?}");
+                turned_away += 1;
+            }
+            _ => panic!("{status:?}"),
+        }
+    }
+    println!("{turned_away} of {CROWD} were turned away");
+    assert!((1..CROWD).contains(&turned_away), "{turned_away} of {CROWD} were turned away");
+    // The crowd is gone.
+    server.auth(None).login(login("correct horse battery")).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_logout_ends_the_session_at_once() {
     let server =
@@ -78,7 +110,7 @@ async fn a_key_may_what_its_role_may_until_it_is_revoked() {
     eyes.list_jobs(ListJobsRequest::default()).await.unwrap();
     let refused = eyes.create_job(CreateJobRequest::default()).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "PERMISSION_MISSING"));
-    let details = tonic_types::StatusExt::get_error_details(&refused);
+    let details = refused.get_error_details();
     assert_eq!(details.error_info().unwrap().metadata["required_permission"], "jobs.write");
 
     let listed = users.list_api_keys(wire::ListApiKeysRequest::default()).await.unwrap().into_inner().api_keys;

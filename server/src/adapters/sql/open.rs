@@ -13,7 +13,10 @@ use mainspring_engine::domain::rules::LeaseRules;
 use mainspring_migrations::{LogsMigrator, Migrator, known};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, SqlxSqliteConnector, TransactionTrait, Value};
 use sea_orm_migration::MigratorTrait;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{
+    Connection as _,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
 
 use super::{
     Known, SqliteStore,
@@ -24,7 +27,7 @@ use super::{
     retention::Rounds,
     rows::Policies,
     statement::{query, query_one, single},
-    writer::{Reopen, Writer},
+    writer::Writer,
 };
 
 /// The truth.
@@ -154,11 +157,11 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
     });
     Ok(Arc::new(SqliteStore {
         known,
-        writer: Writer::start("sql-writer", writer, main.reopen(), main.checkpointer()),
+        writer: Writer::start("sql-writer", writer, main.checkpointer()),
         reads,
         stage_reads,
         logs: LogStore::new(
-            Writer::start("log-writer", logs_writer, lines.reopen(), lines.checkpointer()),
+            Writer::start("log-writer", logs_writer, lines.checkpointer()),
             lines.readers(2),
         ),
         rounds: parking_lot::Mutex::new(Rounds::default()),
@@ -196,7 +199,6 @@ pub(super) fn private(path: &Path) -> io::Result<File> {
 }
 
 /// One database file.
-#[derive(Clone)]
 pub(super) struct Files {
     pub(super) path: PathBuf,
     pub(super) synchronous: Synchronous,
@@ -225,13 +227,6 @@ impl Files {
     /// The one writing connection, over a schema that is up to date.
     pub(super) async fn open<M: MigratorTrait>(&self) -> Result<DatabaseConnection, OpenError> {
         private(&self.path).map_err(|source| OpenError::Files { path: self.path.clone(), source })?;
-        let connection = self.writing();
-        self.migrate::<M>(&connection).await?;
-        Ok(connection)
-    }
-
-    /// A connection that writes, opened when it is first used.
-    fn writing(&self) -> DatabaseConnection {
         let options = self
             .options()
             .journal_mode(SqliteJournalMode::Wal)
@@ -242,14 +237,15 @@ impl Files {
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
-            .connect_lazy_with(options);
-        SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
-    }
-
-    /// Makes further ones like it.
-    fn reopen(&self) -> Reopen {
-        let files = self.clone();
-        Box::new(move || files.writing())
+            // Where a commit fails SQLite may take the transaction back by itself, and sqlx still counts on it: the next
+            // one would be a savepoint, answered and never committed. Such a connection is replaced.
+            .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
+            .connect_with(options)
+            .await
+            .map_err(|error| self.failed(DbErr::Custom(error.to_string())))?;
+        let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
+        self.migrate::<M>(&connection).await?;
+        Ok(connection)
     }
 
     async fn migrate<M: MigratorTrait>(&self, connection: &DatabaseConnection) -> Result<(), OpenError> {

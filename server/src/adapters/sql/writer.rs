@@ -7,10 +7,6 @@
 //! Each batch has a savepoint of its own, so that one that fails or panics takes nothing but itself back. A transaction
 //! with a single batch needs none.
 //!
-//! A transaction that fails takes its connection with it. Where the disk is full or fails, SQLite ends the transaction by
-//! itself, and whoever counts transactions and savepoints outside of it is wrong from then on: everything would go into a
-//! transaction that no commit ends. A new connection knows nothing of that.
-//!
 //! The log is moved into the database file by a second connection beside the writer, so that no commit pays for it. Only
 //! when that one falls far behind does SQLite make a commit do it.
 
@@ -29,8 +25,6 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::statement::{self, BoxFuture, failed};
 
-/// Makes another writing connection to the same file, opened when it is first used.
-pub(super) type Reopen = Box<dyn Fn() -> DatabaseConnection + Send + Sync>;
 /// A transaction of the writer.
 pub(super) type Tx = DatabaseTransaction;
 
@@ -88,27 +82,14 @@ where
 }
 
 impl Writer {
-    /// Starts the task that owns `connection` (a pool of one), which `reopen` makes anew where it must be given up, and
-    /// the one that checkpoints over `beside`.
-    pub(super) fn start(
-        name: &'static str,
-        connection: DatabaseConnection,
-        reopen: Reopen,
-        beside: DatabaseConnection,
-    ) -> Self {
+    /// Starts the task that owns `connection` (a pool of one), and the one that checkpoints over `beside`.
+    pub(super) fn start(name: &'static str, connection: DatabaseConnection, beside: DatabaseConnection) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let tasks = Tasks::default();
         let changed = Arc::new(Notify::new());
         let (gone, beside_gone) = oneshot::channel();
-        let writing = Writing {
-            connection,
-            reopen,
-            waiting,
-            changed: Arc::clone(&changed),
-            beside_gone,
-            transactions: 0,
-            seen: 0,
-        };
+        let writing =
+            Writing { connection, waiting, changed: Arc::clone(&changed), beside_gone, transactions: 0, seen: 0 };
         let token = tasks.token();
         tasks.spawn(name, writing.run(token));
         let token = tasks.token();
@@ -152,7 +133,6 @@ impl Drop for Writer {
 
 struct Writing {
     connection: DatabaseConnection,
-    reopen: Reopen,
     waiting: mpsc::Receiver<Box<dyn Batch>>,
     changed: Arc<Notify>,
     /// Ends when the connection beside this one is closed.
@@ -186,12 +166,6 @@ impl Writing {
             tracing::error!(%error, batches = batches.len(), "a transaction failed");
             failed(error)
         });
-        if outcome.is_err() {
-            // Closed first, or it might still hold the file when the next one wants to write.
-            let _ = self.connection.clone().close().await;
-            self.connection = (self.reopen)();
-            self.seen = 0;
-        }
         for batch in batches.drain(..) {
             batch.answer(outcome.clone());
         }
@@ -221,8 +195,10 @@ impl Writing {
         let look = self.transactions.is_multiple_of(LOOK_EVERY);
         let changes = if look { total_changes(&tx).await } else { None };
         tx.commit().await?;
+        // A connection that took the place of a broken one counts from zero.
+        self.seen = changes.map_or(self.seen, |changes| self.seen.min(changes));
         if let Some(changes) = changes
-            && changes.saturating_sub(self.seen) > CHECKPOINT_AFTER
+            && changes - self.seen > CHECKPOINT_AFTER
         {
             self.seen = changes;
             self.changed.notify_one();

@@ -93,7 +93,10 @@ impl AccessLayer {
     /// The caller, where one is needed and is allowed; a refusal where not.
     async fn admit(&self, path: &str, header: Option<HeaderValue>) -> Result<Option<Caller>, Refusal> {
         let Some(rule) = self.rule(path) else {
-            return Err(Refusal::new(Reason::MethodUnknown, format!("this server has no method `{}`", shown(path))));
+            return Err(Refusal::new(
+                Reason::MethodUnknown,
+                format!("this server has no method `{}`; it may be older than the client", shown(path)),
+            ));
         };
         if rule == Rule::Public {
             return Ok(None);

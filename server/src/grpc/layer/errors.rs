@@ -28,6 +28,9 @@ use crate::grpc::{
 const STATUS: &str = "grpc-status";
 const DETAILS: &str = "grpc-status-details-bin";
 const TIMEOUT: &str = "grpc-timeout";
+/// What a call is told whose time is over.
+const LATE: &str = "the deadline passed before the answer; what the call did is not known: repeat it with the same \
+                    request_id, and more time";
 
 /// Puts [`Errors`] in front of services.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,10 +73,9 @@ where
             Some(deadline) => {
                 let bounded = tokio::time::timeout(deadline, answer);
                 Box::pin(async move {
-                    bounded.await.unwrap_or_else(|_| {
-                        let late = Refusal::new(Reason::DeadlineExceeded, "the deadline passed before the answer");
-                        Ok(Status::from(late).into_http())
-                    })
+                    bounded
+                        .await
+                        .unwrap_or_else(|_| Ok(Status::from(Refusal::new(Reason::DeadlineExceeded, LATE)).into_http()))
                 })
             }
             None => Box::pin(answer),
@@ -152,12 +154,14 @@ fn reworded(status: &Status, context: &CallContext) -> Status {
         Code::ResourceExhausted if said.contains("exceeded while decompressing") => {
             refuse(Reason::PayloadTooLarge, format!("the message is larger than this server reads: {said}"))
         }
-        Code::Unimplemented if said.contains("compressed") => refuse(Reason::CompressionUnsupported, said.into()),
-        Code::Unimplemented => refuse(Reason::MethodUnknown, "this server has no such method".into()),
-        Code::DeadlineExceeded => refuse(Reason::DeadlineExceeded, "the deadline passed before the answer".into()),
-        Code::Cancelled if said.contains("Timeout expired") => {
-            refuse(Reason::DeadlineExceeded, "the deadline passed before the answer".into())
+        Code::Unimplemented if said.contains("compressed") => {
+            refuse(Reason::CompressionUnsupported, format!("{said}; send it uncompressed"))
         }
+        Code::Unimplemented => {
+            refuse(Reason::MethodUnknown, "this server has no such method; it may be older than the client".into())
+        }
+        Code::DeadlineExceeded => refuse(Reason::DeadlineExceeded, LATE.into()),
+        Code::Cancelled if said.contains("Timeout expired") => refuse(Reason::DeadlineExceeded, LATE.into()),
         Code::Cancelled => refuse(Reason::Cancelled, "the caller gave up before the answer".into()),
         // The services of health and reflection speak for themselves.
         code @ (Code::NotFound | Code::InvalidArgument) => {

@@ -1,0 +1,26 @@
+//! A disk that is full, for one process: files it writes may not grow, until they may again.
+//!
+//! The limit is the kernel's (`RLIMIT_FSIZE`), so the database sees the error that a full disk gives, and nothing else on
+//! the machine does.
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+/// Begins a line of a shell that starts a process for [`fill`]: a write beyond the limit is an error for it, not its end.
+pub const HARDENED: &str = "trap '' XFSZ; exec";
+
+/// No file of the process grows any more.
+pub fn fill(pid: u32) -> Result<()> {
+    limit(pid, Some(0))
+}
+
+/// There is room again.
+pub fn free(pid: u32) -> Result<()> {
+    limit(pid, None)
+}
+
+fn limit(pid: u32, size: Option<u64>) -> Result<()> {
+    let pid = Pid::from_raw(i32::try_from(pid)?).context("a process has a number")?;
+    prlimit(Some(pid), Resource::Fsize, Rlimit { current: size, maximum: None })?;
+    Ok(())
+}
