@@ -117,11 +117,10 @@ pub(super) fn still_at(row: &ScheduleRow, position: &Position) -> bool {
 async fn fail_schedule(tx: &Tx, now: Instant, due: &DueSchedule, why: &str) -> StoreResult<()> {
     let rows = schedules(tx, &[due.job.uuid()]).await?;
     let row = rows.into_iter().find(|row| row.name == due.schedule && still_at(row, &due.position));
-    let Some(row) = row else { return Ok(()) };
+    let Some((row, at)) = row.and_then(|row| row.next.map(|at| (row, at))) else { return Ok(()) };
     let cursor = row.cursor;
-    let at = row.next.unwrap_or(now);
     let (open, closed) = append(row.open.clone(), [Range::one(row.version, at, Fate::Error, why)]);
-    let failed = ScheduleRow { cursor: cursor.max(at), next: None, open, ..row };
+    let failed = ScheduleRow { cursor: at, next: None, open, ..row };
     let closed = closed.into_iter().map(|range| (failed.job, failed.name.clone(), range)).collect();
     insert_ledger(tx, closed).await?;
     write_schedules(tx, &[(failed, cursor)]).await?;

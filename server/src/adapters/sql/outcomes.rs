@@ -91,7 +91,8 @@ async fn report(tx: &Tx, known: &Arc<Known>, now: Instant, reports: Vec<Report>)
             }
             Some(Err(_)) | None => {
                 let decided = steps.run(key.run).is_some_and(|run| run.life.decided == Some(key.attempt));
-                if decided || steps.reported_here(key) {
+                // What ends in a batch of reports ends by its worker's word.
+                if decided || steps.ended_here(key) {
                     answers.push(ReportAnswer::Duplicate);
                 } else {
                     refused.push((answers.len(), key));

@@ -11,7 +11,7 @@ use mainspring_engine::{
     domain::{
         ids::{JobUid, RunId},
         instant::Instant,
-        run::{RunOrigin, RunState},
+        run::RunState,
     },
     ports::store::{Retention, RetentionPolicy, StoreResult, Swept},
 };
@@ -58,12 +58,11 @@ impl SqliteStore {
         let after = self.round.lock().after;
         let look = limit.saturating_mul(LOOK);
         let youngest = now.minus(policy.succeeded.min(policy.failed));
-        let sql = "SELECT id, state, end_time, origin, job_uid, nominal_time FROM run \
-             WHERE id > ? AND id < ? AND create_time < ? ORDER BY id LIMIT ?";
+        let sql = "SELECT id, state, end_time, job_uid, nominal_time FROM run \
+             WHERE id > ? AND id < ? ORDER BY id LIMIT ?";
         let values = vec![
             after.map_or(Uuid::nil(), RunId::uuid).into(),
             first_id(youngest.plus(ID_SLACK)).into(),
-            time(youngest),
             i64::try_from(look).unwrap_or(i64::MAX).into(),
         ];
         let rows = query(&self.reads, sql, values).await?;
@@ -94,7 +93,6 @@ fn old(row: &QueryResult, now: Instant, policy: RetentionPolicy) -> StoreResult<
     let id = RunId::from_uuid(cells.next()?);
     let state = run_state(&mut cells)?;
     let end = maybe(cells.next()?);
-    let origin = cells.parse("a run's origin", |code: &i32| RunOrigin::from_code(*code))?;
     let (job, at) = (cells.next::<Option<Uuid>>()?.map(JobUid::from_uuid), maybe(cells.next()?));
     let kept = match state {
         RunState::Succeeded | RunState::Cancelled => Some(policy.succeeded),
@@ -102,7 +100,7 @@ fn old(row: &QueryResult, now: Instant, policy: RetentionPolicy) -> StoreResult<
         RunState::Scheduled | RunState::Queued | RunState::Leased | RunState::Running | RunState::RetryWait => None,
     };
     let gone = kept.zip(end).is_some_and(|(kept, end)| end < now.minus(kept));
-    Ok(Old { id, gone, instant: job.zip(at).filter(|_| origin == RunOrigin::Schedule) })
+    Ok(Old { id, gone, instant: job.zip(at) })
 }
 
 async fn smallest_cursors<C: ConnectionTrait>(
@@ -121,13 +119,18 @@ async fn smallest_cursors<C: ConnectionTrait>(
     Ok(found)
 }
 
+/// Deletes `count` runs. What is not over stays, whatever is asked.
+pub(super) fn delete_sql(count: usize) -> String {
+    format!("DELETE FROM run WHERE end_time IS NOT NULL AND id IN ({})", places(count))
+}
+
 async fn sweep(tx: &Tx, now: Instant, policy: RetentionPolicy, runs: Vec<Uuid>, limit: i64) -> StoreResult<Swept> {
     let mut swept = Swept::default();
     for piece in chunks(&runs) {
-        let sql = format!("DELETE FROM run WHERE end_time IS NOT NULL AND id IN ({})", places(piece.len()));
-        swept.rows += exec(tx, sql, piece.iter().map(|id| (*id).into()).collect()).await?;
+        swept.rows += exec(tx, delete_sql(piece.len()), piece.iter().map(|id| (*id).into()).collect()).await?;
     }
-    let forgotten = now.minus(policy.failed.max(policy.succeeded).max(policy.ledger));
+    // Its runs and its ledger hold a job by themselves; a repeat of the request that made it must find it.
+    let forgotten = now.minus(policy.requests);
     let kinds: [(&str, Instant); 5] = [
         (
             "DELETE FROM ledger WHERE (job_uid, schedule, first_time) IN (SELECT job_uid, schedule, first_time \
