@@ -28,6 +28,10 @@ use super::{
 /// The one shard of the embedded family.
 pub(super) const SHARD: i32 = 0;
 
+/// When the first schedule or the first timed run is due.
+pub(super) const NEXT_DUE: &str = "SELECT (SELECT min(next_time) FROM schedule WHERE next_time IS NOT NULL), \
+     (SELECT min(wake_time) FROM run WHERE wake_time IS NOT NULL)";
+
 /// Runs whose time has come.
 pub(super) const WAKING: &str =
     "FROM run WHERE wake_time IS NOT NULL AND wake_time <= ? ORDER BY wake_time, id LIMIT ?";
@@ -75,9 +79,7 @@ impl Due for SqliteStore {
     }
 
     async fn next_due(&self) -> StoreResult<Option<Instant>> {
-        let sql = "SELECT (SELECT min(next_time) FROM schedule WHERE next_time IS NOT NULL), \
-             (SELECT min(wake_time) FROM run WHERE wake_time IS NOT NULL)";
-        let Some(row) = query_one(&self.reads, sql, Vec::new()).await? else { return Ok(None) };
+        let Some(row) = query_one(&self.reads, NEXT_DUE, Vec::new()).await? else { return Ok(None) };
         let mut cells = Cells::of(&row);
         let (schedule, run) = (maybe(cells.next()?), maybe(cells.next()?));
         Ok([schedule, run].into_iter().flatten().min())

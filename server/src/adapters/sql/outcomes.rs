@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::{
     Known, SqliteStore,
+    dialect::UNFINISHED,
     hot::{self, Fence},
     leases::owners,
     restricted::Restricted,
@@ -48,8 +49,7 @@ impl Outcomes for SqliteStore {
     }
 
     async fn next_deadline(&self) -> StoreResult<Option<Instant>> {
-        let sql = "SELECT min(deadline_time) FROM run WHERE deadline_time IS NOT NULL";
-        let row = query_one(&self.reads, sql, Vec::new()).await?;
+        let row = query_one(&self.reads, NEXT_DEADLINE, Vec::new()).await?;
         Ok(maybe(row.map(|row| single(&row)).transpose()?.flatten()))
     }
 
@@ -57,6 +57,18 @@ impl Outcomes for SqliteStore {
         let known = Arc::clone(&self.known);
         self.write(move |tx| Box::pin(async move { cancel_waiting(tx, &known, now, job, limit).await })).await
     }
+}
+
+/// When time alone changes any run next.
+pub(super) const NEXT_DEADLINE: &str = "SELECT min(deadline_time) FROM run WHERE deadline_time IS NOT NULL";
+
+/// Runs of a job that wait.
+pub(super) fn waiting_sql() -> String {
+    format!(
+        "SELECT {} FROM run {UNFINISHED} WHERE job_uid = ? AND end_time IS NULL AND state IN (1, 2, 5) \
+         ORDER BY id LIMIT ?",
+        columns()
+    )
 }
 
 /// Runs that time alone changes next.
@@ -186,12 +198,8 @@ async fn cancel_waiting(
     job: JobUid,
     limit: usize,
 ) -> StoreResult<(Vec<Moved>, bool)> {
-    let sql = format!(
-        "SELECT {} FROM run WHERE job_uid = ? AND end_time IS NULL AND state IN (1, 2, 5) ORDER BY id LIMIT ?",
-        columns()
-    );
     let asked = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
-    let rows = query(tx, sql, vec![job.uuid().into(), asked.into()]).await?;
+    let rows = query(tx, waiting_sql(), vec![job.uuid().into(), asked.into()]).await?;
     let mut steps = Steps::begin(tx, known, now).await?;
     steps.take(tx, &rows).await?;
     let mut moved = Vec::new();

@@ -22,9 +22,10 @@ use uuid::Uuid;
 
 use super::{
     Known, SqliteStore,
+    dialect::UNFINISHED,
     insert::{Row, insert_runs},
     rows::time,
-    statement::{Cells, chunks, insert, query, query_in, single, tuples},
+    statement::{Cells, chunks, insert, places, query, query_in, single, tuples},
     writer::Tx,
 };
 
@@ -219,16 +220,25 @@ impl Around {
     }
 }
 
+/// A run of each of `count` jobs that is not over.
+pub(super) fn unfinished_sql(count: usize) -> String {
+    let jobs = places(count);
+    format!(
+        "SELECT job_uid, min(id) FROM run {UNFINISHED} WHERE end_time IS NULL AND job_uid IN ({jobs}) GROUP BY job_uid"
+    )
+}
+
 /// A run of each job that is not over.
 pub(super) async fn unfinished(tx: &Tx, jobs: impl IntoIterator<Item = JobUid>) -> StoreResult<HashMap<JobUid, RunId>> {
     let mut uids: Vec<Uuid> = jobs.into_iter().map(JobUid::uuid).collect();
     uids.sort_unstable();
     uids.dedup();
     let mut found = HashMap::new();
-    let head = "SELECT job_uid, min(id) FROM run WHERE end_time IS NULL AND job_uid IN";
-    for row in query_in(tx, head, &uids, "GROUP BY job_uid").await? {
-        let mut cells = Cells::of(&row);
-        found.insert(JobUid::from_uuid(cells.next()?), RunId::from_uuid(cells.next()?));
+    for piece in chunks(&uids) {
+        for row in query(tx, unfinished_sql(piece.len()), piece.iter().map(|uid| (*uid).into()).collect()).await? {
+            let mut cells = Cells::of(&row);
+            found.insert(JobUid::from_uuid(cells.next()?), RunId::from_uuid(cells.next()?));
+        }
     }
     Ok(found)
 }
