@@ -81,7 +81,7 @@ pub fn evaluate(
         ([], _) => {}
         ([older @ .., newest], CatchUp::Latest) => {
             // A full step is not the end of what was missed; the newest of all is in a later one.
-            let more = live.is_empty() && next.is_some_and(|next| next <= missed_until);
+            let more = next.is_some_and(|next| next <= missed_until);
             let why = "a later run stands for it";
             entries.extend(older.iter().map(|at| fate(*at, Fate::Coalesced, why)));
             entries.push(match more {
@@ -177,15 +177,25 @@ mod tests {
 
     #[test]
     fn a_long_outage_is_worked_off_in_steps_with_one_run_in_the_end() {
-        let missed = i64::try_from(MAX_INSTANTS).unwrap() + 5_000;
-        let mut position = position(at(0));
-        let mut runs = 0;
-        for _ in 0..2 {
-            let found = evaluate(&every_second(), &position, CatchUp::Latest, at(missed), at(missed));
-            runs += found.entries.iter().filter(|entry| matches!(entry, Entry::Run { .. })).count();
-            position.cursor = found.cursor;
+        let most = i64::try_from(MAX_INSTANTS).unwrap();
+        // The second step has many instants, or only the very last, or is not there.
+        for missed in [most + 5_000, most + 1, most] {
+            let mut position = position(at(0));
+            let (mut runs, mut passed) = (0, 0);
+            while position.cursor < at(missed) {
+                let found = evaluate(&every_second(), &position, CatchUp::Latest, at(missed), at(missed));
+                let made = found.entries.iter().filter(|entry| matches!(entry, Entry::Run { .. })).count();
+                (runs, passed) = (runs + made, passed + found.entries.len() - made);
+                position.cursor = found.cursor;
+            }
+            assert_eq!((position.cursor, runs, passed + 1), (at(missed), 1, usize::try_from(missed).unwrap()));
         }
-        assert_eq!((position.cursor, runs), (at(missed), 1));
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_the_cursor_moves_nothing() {
+        let found = evaluate(&every_second(), &position(at(5)), CatchUp::Latest, at(-100), at(3));
+        assert_eq!((found.entries, found.cursor, found.next), (Vec::new(), at(5), Some(at(6))));
     }
 
     proptest! {

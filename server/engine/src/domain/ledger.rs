@@ -112,6 +112,21 @@ mod tests {
 
     use super::{Fate, Instant, Range, append};
 
+    #[test]
+    fn only_what_follows_for_the_same_reason_continues_a_range() {
+        let at = |second: i64| Instant::from_micros(second * 1_000_000);
+        let open = Range::one(1, at(5), Fate::Missed, "away");
+        assert!(open.takes(&Range::one(1, at(6), Fate::Missed, "away")));
+        for other in [
+            Range::one(2, at(6), Fate::Missed, "away"),
+            Range::one(1, at(6), Fate::Paused, "away"),
+            Range::one(1, at(6), Fate::Missed, "asleep"),
+            Range::one(1, at(5), Fate::Missed, "away"),
+        ] {
+            assert!(!open.takes(&other), "{other:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn appending_keeps_every_instant_and_joins_equal_neighbours(fates in prop::collection::vec(0..3_usize, 0..40)) {

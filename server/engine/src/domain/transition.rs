@@ -9,7 +9,8 @@
 //! * a terminal state never changes (I3), and only the open attempt changes a run (I5);
 //! * the attempt number grows by one at a lease and at nothing else;
 //! * a stop flag stands only while the run is at a worker, or after its end;
-//! * LEASED and RUNNING have an open attempt; budgets are never exceeded (I6).
+//! * LEASED and RUNNING have an open attempt and no reason; beside them only a run in QUEUED can have an open attempt, whose
+//!   lease expired; budgets are never exceeded (I6).
 
 use super::{
     attempt::{AttemptEnd, AttemptState, Outcome},
@@ -236,14 +237,14 @@ impl Table<'_> {
     }
 
     fn adopt(&self, attempt: i64, worker: WorkerId) -> Result<Change, Refusal> {
-        let waits = matches!(self.run.state, RunState::Queued | RunState::RetryWait);
+        let waits = self.run.state == RunState::Queued;
         if !waits || self.run.open != Some(attempt) || self.run.worker != Some(worker) {
             return Err(Refusal::Stale);
         }
         let mut next = self.run.clone();
         next.state = RunState::Running;
+        // The pointer of this stay in the queue is dead, or a lease by it would be taken for the adopted attempt's.
         next.generation += 1;
-        next.wake_time = None;
         next.start_time = next.start_time.or(Some(self.context.now));
         Ok(self.changed(next))
     }
@@ -270,9 +271,7 @@ impl Table<'_> {
         start_time: Option<Instant>,
         log_lines: Option<u64>,
     ) -> Result<Change, Refusal> {
-        let state = self.run.state;
-        let may = state.is_active() || matches!(state, RunState::Queued | RunState::RetryWait);
-        if self.run.open != Some(attempt) || !may {
+        if self.run.open != Some(attempt) {
             return Err(Refusal::Stale);
         }
         let mut heard = self.run.clone();
@@ -313,7 +312,8 @@ impl Table<'_> {
             });
         }
         let deadline = self.context.now.plus(Lifecycle::grace(self.context.policy, self.context.rules));
-        next.stop_deadline = Some(self.run.stop_deadline.map_or(deadline, |set| set.min(deadline)));
+        // A stop that was asked for before is not put off.
+        next.stop_deadline = Some(self.run.stop_deadline.unwrap_or(deadline));
         next.cancel_requested = true;
         Ok(Change { next, end: None, tell: self.run.open.map(Tell::Stop) })
     }

@@ -28,6 +28,10 @@ use super::{
 /// The one shard of the embedded family.
 pub(super) const SHARD: i32 = 0;
 
+/// When the first schedule or the first timed run is due.
+pub(super) const NEXT_DUE: &str = "SELECT (SELECT min(next_time) FROM schedule WHERE next_time IS NOT NULL), \
+     (SELECT min(wake_time) FROM run WHERE wake_time IS NOT NULL)";
+
 /// Runs whose time has come.
 pub(super) const WAKING: &str =
     "FROM run WHERE wake_time IS NOT NULL AND wake_time <= ? ORDER BY wake_time, id LIMIT ?";
@@ -75,9 +79,7 @@ impl Due for SqliteStore {
     }
 
     async fn next_due(&self) -> StoreResult<Option<Instant>> {
-        let sql = "SELECT (SELECT min(next_time) FROM schedule WHERE next_time IS NOT NULL), \
-             (SELECT min(wake_time) FROM run WHERE wake_time IS NOT NULL)";
-        let Some(row) = query_one(&self.stage_reads, sql, Vec::new()).await? else { return Ok(None) };
+        let Some(row) = query_one(&self.stage_reads, NEXT_DUE, Vec::new()).await? else { return Ok(None) };
         let mut cells = Cells::of(&row);
         let (schedule, run) = (maybe(cells.next()?), maybe(cells.next()?));
         Ok([schedule, run].into_iter().flatten().min())
@@ -117,11 +119,10 @@ pub(super) fn still_at(row: &ScheduleRow, position: &Position) -> bool {
 async fn fail_schedule(tx: &Tx, now: Instant, due: &DueSchedule, why: &str) -> StoreResult<()> {
     let rows = schedules(tx, &[due.job.uuid()]).await?;
     let row = rows.into_iter().find(|row| row.name == due.schedule && still_at(row, &due.position));
-    let Some(row) = row else { return Ok(()) };
+    let Some((row, at)) = row.and_then(|row| row.next.map(|at| (row, at))) else { return Ok(()) };
     let cursor = row.cursor;
-    let at = row.next.unwrap_or(now);
     let (open, closed) = append(row.open.clone(), [Range::one(row.version, at, Fate::Error, why)]);
-    let failed = ScheduleRow { cursor: cursor.max(at), next: None, open, ..row };
+    let failed = ScheduleRow { cursor: at, next: None, open, ..row };
     let closed = closed.into_iter().map(|range| (failed.job, failed.name.clone(), range)).collect();
     insert_ledger(tx, closed).await?;
     write_schedules(tx, &[(failed, cursor)]).await?;

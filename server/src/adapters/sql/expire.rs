@@ -28,6 +28,18 @@ use super::{
 /// Workers looked at in one step.
 const WORKERS: i64 = 1_000;
 
+/// Workers whose lease is over and that were not judged, the longest silent first.
+pub(super) const OVER: &str =
+    "SELECT id FROM worker WHERE judged < 2 AND lease_expire_time < ? ORDER BY lease_expire_time LIMIT ?";
+
+/// Attempts at a worker.
+pub(super) fn held_sql() -> String {
+    format!(
+        "SELECT {} FROM run WHERE worker_id = ? AND open_token IS NOT NULL AND state IN (3, 4) ORDER BY id LIMIT ?",
+        columns()
+    )
+}
+
 /// One step; with whether there is more to do.
 pub(super) async fn expire(
     tx: &Tx,
@@ -36,8 +48,7 @@ pub(super) async fn expire(
     before: Instant,
     limit: usize,
 ) -> StoreResult<(Vec<Moved>, bool)> {
-    let sql = "SELECT id FROM worker WHERE judged < 2 AND lease_expire_time < ? ORDER BY lease_expire_time LIMIT ?";
-    let rows = query(tx, sql, vec![time(before), WORKERS.into()]).await?;
+    let rows = query(tx, OVER, vec![time(before), WORKERS.into()]).await?;
     let workers: Vec<WorkerId> =
         rows.iter().map(|row| single(row).map(WorkerId::from_uuid)).collect::<Result<_, _>>()?;
     let mut more = workers.len() as i64 == WORKERS;
@@ -64,11 +75,7 @@ pub(super) async fn expire(
 /// Ends at most `room` leases of a worker; with whether that was all.
 async fn judge(tx: &Tx, steps: &mut Steps, worker: WorkerId, room: usize) -> StoreResult<(Vec<Moved>, bool)> {
     let asked = i64::try_from(room.saturating_add(1)).unwrap_or(i64::MAX);
-    let sql = format!(
-        "SELECT {} FROM run WHERE worker_id = ? AND open_token IS NOT NULL AND state IN (3, 4) ORDER BY id LIMIT ?",
-        columns()
-    );
-    let rows = query(tx, sql, vec![worker.uuid().into(), asked.into()]).await?;
+    let rows = query(tx, held_sql(), vec![worker.uuid().into(), asked.into()]).await?;
     steps.take(tx, &rows).await?;
     let mut moved = Vec::new();
     for row in rows.iter().take(room) {

@@ -129,7 +129,7 @@ impl Firings {
         jobs.dedup();
         let rows = schedules(tx, &jobs).await?;
         let mut states = HashMap::new();
-        for row in query_in(tx, "SELECT uid, state FROM job WHERE delete_time IS NULL AND uid IN", &jobs, "").await? {
+        for row in query_in(tx, "SELECT uid, state FROM job WHERE uid IN", &jobs, "").await? {
             let mut cells = Cells::of(&row);
             states.insert(JobUid::from_uuid(cells.next()?), base_state(&mut cells)?);
         }
@@ -151,7 +151,8 @@ impl Firings {
     fn decide(&mut self, firing: &Firing) -> Option<Vec<Made>> {
         let Firing { due, evaluation, run_ids } = firing;
         let key = (due.job, due.schedule.clone());
-        if !self.states.contains_key(&due.job) || !still_at(&self.schedules.get(&key)?.0, &due.position) {
+        // A job that was deleted has no schedules.
+        if !still_at(&self.schedules.get(&key)?.0, &due.position) {
             return None;
         }
         let mut ids = run_ids.iter();

@@ -99,7 +99,7 @@ pub(super) async fn open(tx: &Tx, known: &Arc<Known>, now: Instant, opening: Ope
     announce(tx, now, namespace, handlers).await?;
     let listed = in_flight.iter().map(|held| held.key).collect();
     let owner = Owner { worker: *worker, epoch: *epoch };
-    let (verdicts, moved) = compare(tx, known, now, owner, namespace, listed, true).await?;
+    let (verdicts, moved) = compare(tx, known, now, owner, listed, true).await?;
     Ok(HelloAnswer::Welcome { verdicts, moved, draining })
 }
 
@@ -159,17 +159,17 @@ pub(super) async fn reconcile(
     let row = owners(tx, &[owner.worker]).await?.remove(&owner.worker);
     let Some(row) = row.filter(|row| row.epoch == owner.epoch) else { return Ok(None) };
     judge_again(tx, owner.worker, &row).await?;
-    compare(tx, known, now, owner, row.namespace, listed, false).await.map(Some)
+    compare(tx, known, now, owner, listed, false).await.map(Some)
 }
 
-/// Keeps, adopts or abandons what is listed. With `complete`, the list is all the worker holds: what else is at it by the
+/// Keeps, adopts or abandons what is listed. A worker is of one namespace and leases nothing of another, so whatever was
+/// given to it is its namespace's. With `complete`, the list is all the worker holds: what else is at it by the
 /// rows is taken back.
 async fn compare(
     tx: &Tx,
     known: &Arc<Known>,
     now: Instant,
     owner: Owner,
-    namespace: i32,
     listed: Vec<AttemptKey>,
     complete: bool,
 ) -> StoreResult<Compared> {
@@ -179,13 +179,11 @@ async fn compare(
     let mut moved = Vec::new();
     let mut verdicts = Vec::with_capacity(listed.len());
     for key in &listed {
-        let current = steps.run(key.run).is_some_and(|run| {
-            run.lane.namespace == namespace
-                && run.life.open == Some(key.attempt)
-                && run.life.worker == Some(owner.worker)
-        });
+        let current = steps
+            .run(key.run)
+            .is_some_and(|run| run.life.open == Some(key.attempt) && run.life.worker == Some(owner.worker));
         if !current {
-            verdicts.push((*key, Verdict::Abandon(abandoned(tx, &steps, namespace, owner, *key).await?)));
+            verdicts.push((*key, Verdict::Abandon(abandoned(tx, &steps, owner, *key).await?)));
             continue;
         }
         let adopt = Event::Adopt { attempt: key.attempt, worker: owner.worker };
@@ -211,15 +209,20 @@ async fn compare(
     Ok((verdicts, moved))
 }
 
+/// Attempts that are open at a worker, whether its lease of them lives or not.
+pub(super) fn open_sql() -> String {
+    format!("SELECT {} FROM run WHERE worker_id = ? AND open_token IS NOT NULL", columns())
+}
+
 /// Takes back what is at the worker by the rows, and not by its own word.
 async fn take_back(tx: &Tx, steps: &mut Steps, owner: Owner, named: &HashSet<AttemptKey>) -> StoreResult<Vec<Moved>> {
-    let sql = format!("SELECT {} FROM run WHERE worker_id = ? AND open_token IS NOT NULL", columns());
-    let rows = query(tx, sql, vec![owner.worker.uuid().into()]).await?;
+    let rows = query(tx, open_sql(), vec![owner.worker.uuid().into()]).await?;
     steps.take(tx, &rows).await?;
     let mut moved = Vec::new();
     for row in &rows {
         let id = RunId::from_uuid(Cells::of(row).next::<Uuid>()?);
-        let Some(key) = steps.run(id).filter(|run| run.life.state.is_active()).map(|run| run.key()) else { continue };
+        let Some(key) = steps.run(id).map(|run| run.key()) else { continue };
+        // What is open but waits since its lease was over is nobody's; the table leaves it.
         if !named.contains(&key) {
             moved.extend(steps.apply(id, &Event::Unlisted { attempt: key.attempt }).and_then(Result::ok));
         }
@@ -228,14 +231,8 @@ async fn take_back(tx: &Tx, steps: &mut Steps, owner: Owner, named: &HashSet<Att
 }
 
 /// Why an attempt that a worker lists does not count.
-async fn abandoned(
-    tx: &Tx,
-    steps: &Steps,
-    namespace: i32,
-    owner: Owner,
-    key: AttemptKey,
-) -> StoreResult<AbandonReason> {
-    let Some(run) = steps.run(key.run).filter(|run| run.lane.namespace == namespace) else {
+async fn abandoned(tx: &Tx, steps: &Steps, owner: Owner, key: AttemptKey) -> StoreResult<AbandonReason> {
+    let Some(run) = steps.run(key.run) else {
         return Ok(AbandonReason::UnknownAttempt);
     };
     if key.attempt < 1 || key.attempt > run.life.attempt {
@@ -260,7 +257,8 @@ async fn abandoned(
             | AttemptState::Lost
             | AttemptState::Interrupted => {}
         }
-    } else if run.life.attempt == key.attempt && run.life.worker != Some(owner.worker) {
+    } else if run.life.worker != Some(owner.worker) {
+        // Every attempt before the last one has its end.
         return Ok(AbandonReason::UnknownAttempt);
     }
     let over = run.life.state.is_terminal();

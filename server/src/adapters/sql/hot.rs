@@ -142,12 +142,12 @@ fn read(row: &QueryResult, known: &Known) -> StoreResult<Read> {
     Ok((dispatchable(key, &lane, None, &policy, failures, extra), job, elsewhere))
 }
 
-/// Ends `count` runs well whose attempt is open in one state.
+/// Ends `count` runs well whose attempt is open in one state. A run at a worker has no reason to lose: its lease took it.
 pub(super) fn success_sql(count: usize, fence: Fence) -> String {
     format!(
         "WITH t(id, attempt, started, lines, kind, data) AS (VALUES {}) UPDATE run SET state = 6, open_token = NULL, \
          decided_token = t.attempt, start_time = coalesce(run.start_time, t.started), end_time = ?, stop_deadline = NULL, \
-         reason = NULL, deadline_time = NULL, log_lines = t.lines, output_type = t.kind, output = t.data FROM t \
+         deadline_time = NULL, log_lines = t.lines, output_type = t.kind, output = t.data FROM t \
          WHERE run.id = t.id AND open_token = t.attempt AND state = ?{} \
          RETURNING id, lane_id, job_uid, worker_id, generation",
         tuples(count, 6),

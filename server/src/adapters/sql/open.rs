@@ -160,10 +160,7 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
         writer: Writer::start("sql-writer", writer, main.checkpointer()),
         reads,
         stage_reads,
-        logs: LogStore::new(
-            Writer::start("log-writer", logs_writer, lines.checkpointer()),
-            lines.readers(2),
-        ),
+        logs: LogStore::new(Writer::start("log-writer", logs_writer, lines.checkpointer()), lines.readers(2)),
         rounds: parking_lot::Mutex::new(Rounds::default()),
         _lock: lock,
     }))

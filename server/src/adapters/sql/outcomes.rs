@@ -48,8 +48,7 @@ impl Outcomes for SqliteStore {
     }
 
     async fn next_deadline(&self) -> StoreResult<Option<Instant>> {
-        let sql = "SELECT min(deadline_time) FROM run WHERE deadline_time IS NOT NULL";
-        let row = query_one(&self.stage_reads, sql, Vec::new()).await?;
+        let row = query_one(&self.stage_reads, NEXT_DEADLINE, Vec::new()).await?;
         Ok(maybe(row.map(|row| single(&row)).transpose()?.flatten()))
     }
 
@@ -58,6 +57,9 @@ impl Outcomes for SqliteStore {
         self.write(move |tx| Box::pin(async move { cancel_waiting(tx, &known, now, job, limit).await })).await
     }
 }
+
+/// When time alone changes any run next.
+pub(super) const NEXT_DEADLINE: &str = "SELECT min(deadline_time) FROM run WHERE deadline_time IS NOT NULL";
 
 /// Runs that time alone changes next.
 pub(super) const PAST_DEADLINE: &str = "SELECT id FROM run WHERE deadline_time IS NOT NULL AND deadline_time <= ? \
@@ -91,7 +93,8 @@ async fn report(tx: &Tx, known: &Arc<Known>, now: Instant, reports: Vec<Report>)
             }
             Some(Err(_)) | None => {
                 let decided = steps.run(key.run).is_some_and(|run| run.life.decided == Some(key.attempt));
-                if decided || steps.reported_here(key) {
+                // What ends in a batch of reports ends by its worker's word.
+                if decided || steps.ended_here(key) {
                     answers.push(ReportAnswer::Duplicate);
                 } else {
                     refused.push((answers.len(), key));
@@ -191,9 +194,8 @@ async fn cancel_waiting(
     job: JobUid,
     limit: usize,
 ) -> StoreResult<(Vec<Moved>, bool)> {
-    let sql = waiting_sql();
     let asked = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
-    let rows = query(tx, sql, vec![job.uuid().into(), asked.into()]).await?;
+    let rows = query(tx, waiting_sql(), vec![job.uuid().into(), asked.into()]).await?;
     let mut steps = Steps::begin(tx, known, now).await?;
     steps.take(tx, &rows).await?;
     let mut moved = Vec::new();

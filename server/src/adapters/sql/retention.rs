@@ -9,11 +9,7 @@ use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
 use mainspring_engine::{
-    domain::{
-        ids::JobUid,
-        instant::Instant,
-        run::{RunOrigin, RunState},
-    },
+    domain::{ids::JobUid, instant::Instant, run::RunState},
     ports::store::{Retention, RetentionPolicy, StoreResult, Swept},
 };
 use sea_orm::{ConnectionTrait, QueryResult};
@@ -102,12 +98,11 @@ impl Round {
     ) -> StoreResult<(Vec<Uuid>, bool)> {
         let look = limit.saturating_mul(LOOK);
         let youngest = now.minus(kept);
-        let sql = "SELECT id, state, end_time, origin, job_uid, nominal_time FROM run \
-             WHERE id > ? AND id < ? AND create_time < ? ORDER BY id LIMIT ?";
+        let sql =
+            "SELECT id, state, end_time, job_uid, nominal_time FROM run WHERE id > ? AND id < ? ORDER BY id LIMIT ?";
         let values = vec![
             self.after.into(),
             first_id(youngest.plus(ID_SLACK)).into(),
-            time(youngest),
             i64::try_from(look).unwrap_or(i64::MAX).into(),
         ];
         let rows = query(&store.reads, sql, values).await?;
@@ -155,13 +150,11 @@ fn old(row: &QueryResult, class: Class, youngest: Instant) -> StoreResult<Option
     let id = cells.next()?;
     let state = run_state(&mut cells)?;
     let end = maybe(cells.next()?);
-    let origin = cells.parse("a run's origin", |code: &i32| RunOrigin::from_code(*code))?;
     let (job, at) = (cells.next::<Option<Uuid>>()?.map(JobUid::from_uuid), maybe(cells.next()?));
     let gone = end.is_some_and(|end| end < youngest);
-    let instant = job.zip(at).filter(|_| origin == RunOrigin::Schedule);
     // What is not over may yet end in either way.
     let here = end.is_none() || Class::of(state) == class;
-    Ok(here.then_some(Old { id, gone, instant }))
+    Ok(here.then_some(Old { id, gone, instant: job.zip(at) }))
 }
 
 async fn smallest_cursors<C: ConnectionTrait>(
@@ -180,13 +173,18 @@ async fn smallest_cursors<C: ConnectionTrait>(
     Ok(found)
 }
 
+/// Deletes `count` runs. What is not over stays, whatever is asked.
+pub(super) fn delete_sql(count: usize) -> String {
+    format!("DELETE FROM run WHERE end_time IS NOT NULL AND id IN ({})", places(count))
+}
+
 async fn sweep(tx: &Tx, now: Instant, policy: RetentionPolicy, runs: Vec<Uuid>, limit: i64) -> StoreResult<Swept> {
     let mut swept = Swept::default();
     for piece in chunks(&runs) {
-        let sql = format!("DELETE FROM run WHERE end_time IS NOT NULL AND id IN ({})", places(piece.len()));
-        swept.rows += exec(tx, sql, piece.iter().map(|id| (*id).into()).collect()).await?;
+        swept.rows += exec(tx, delete_sql(piece.len()), piece.iter().map(|id| (*id).into()).collect()).await?;
     }
-    let forgotten = now.minus(policy.failed.max(policy.succeeded).max(policy.ledger));
+    // Its runs and its ledger hold a job by themselves; a repeat of the request that made it must find it.
+    let forgotten = now.minus(policy.requests);
     let kinds: [(&str, Instant); 5] = [
         (
             "DELETE FROM ledger WHERE (job_uid, schedule, first_time) IN (SELECT job_uid, schedule, first_time \

@@ -177,9 +177,9 @@ impl Steps {
         self.runs.get(&run).is_none_or(|run| self.restricted.has_room(run.lane.queue))
     }
 
-    /// Whether an attempt ended in this very batch by its worker's word.
-    pub(super) fn reported_here(&self, key: AttemptKey) -> bool {
-        self.ends.iter().any(|ended| ended.run == key.run && ended.end.attempt == key.attempt && ended.end.reported)
+    /// Whether an attempt ended in this very batch.
+    pub(super) fn ended_here(&self, key: AttemptKey) -> bool {
+        self.ends.iter().any(|ended| ended.run == key.run && ended.end.attempt == key.attempt)
     }
 
     /// Keeps what a handler returned, to be written with its run.
@@ -200,15 +200,9 @@ impl Steps {
         loaded.changed = true;
         self.restricted.moved(loaded.lane.queue, before.state, after.state);
         if let Some(end) = change.end {
-            // A lease has overwritten what was known of the attempt that it ends.
-            let started = if after.attempt == end.attempt { after.start_time } else { None };
-            self.ends.push(Ended {
-                run,
-                worker: before.worker,
-                lease_time: before.lease_time,
-                start_time: before.start_time.or(started),
-                end,
-            });
+            // A lease overwrites what is known of the attempt that it ends; a report may tell when its own started.
+            let (worker, lease_time) = (before.worker, before.lease_time);
+            self.ends.push(Ended { run, worker, lease_time, start_time: before.start_time.or(after.start_time), end });
         }
         Some(Ok(Moved {
             run,

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+mod rows;
+
 use super::{Change, Context, Event, Lifecycle, Outcome, Refusal, RunPolicy, RunState, Tell, step};
 use crate::domain::{
-    attempt::AttemptState,
+    attempt::{AttemptEnd, AttemptState},
     ids::{RunId, WorkerId},
     instant::Instant,
     payload::Failure,
@@ -345,6 +347,8 @@ fn assert_sound(before: &Lifecycle, change: &Change, event: &Event, policy: &Run
     assert_eq!(after.attempt, before.attempt + i64::from(leased), "the token grows at a lease and nowhere else");
     assert!(after.open.is_none_or(|open| open == after.attempt), "only the last attempt can be open");
     assert!(!(after.state.is_active() && after.open.is_none()), "at a worker without an open attempt");
+    assert!(after.open.is_none() || after.state.is_active() || after.state == RunState::Queued, "{after:?}");
+    assert!(!(after.state.is_active() && after.reason.is_some()), "a run at a worker has no reason: {after:?}");
     assert!(!after.state.is_terminal() || (after.open.is_none() && after.end_time.is_some()));
     let stopping = after.cancel_requested || after.stop_timeout;
     assert!(!stopping || after.state.is_active() || after.state.is_terminal(), "a stop flag while waiting: {after:?}");
@@ -354,6 +358,12 @@ fn assert_sound(before: &Lifecycle, change: &Change, event: &Event, policy: &Run
     assert!(after.failures <= policy.retry.max_attempts && after.losses <= policy.retry.max_losses, "{after:?}");
     let cancelled = after.state == RunState::Cancelled;
     assert!(!cancelled || after.cancel_time.is_some(), "CANCELLED although nobody asked");
+    assert!(after.stop_deadline.is_some() == (stopping && after.state.is_active()), "{after:?}");
+    assert!(after.wake_time.is_some() == (after.state == RunState::RetryWait), "{after:?}");
+    // The deciding attempt is the one whose report ended the run, and a report ends its attempt by its worker's word.
+    let reported = matches!(event, Event::Report { .. });
+    assert_eq!(after.decided, (reported && after.state.is_terminal()).then_some(before.attempt), "by {event:?}");
+    assert!(change.end.as_ref().is_none_or(|end| end.reported == reported), "{change:?} by {event:?}");
     if let Some(end) = &change.end {
         assert_eq!(before.open, Some(end.attempt), "only the open attempt ends");
         assert!(after.open != Some(end.attempt));

@@ -5,13 +5,16 @@
 
 use super::{
     super::{
-        due::{WAKING, due_sql},
+        due::{NEXT_DUE, WAKING, due_sql},
+        expire::{OVER, held_sql},
         fire::instants_sql,
+        hello::open_sql,
         hot::{Fence, lease_sql, success_sql},
         jobs::schedule_sql,
         leases::renew_sql,
-        outcomes::{PAST_DEADLINE, waiting_sql},
+        outcomes::{NEXT_DEADLINE, PAST_DEADLINE, waiting_sql},
         release::HEAD,
+        retention::delete_sql,
         statement::{Cells, places},
         steps::{columns, whole_sql},
         submit::unfinished_sql,
@@ -31,12 +34,12 @@ fn hot() -> Vec<String> {
         PAST_DEADLINE.to_owned(),
         due_sql(false),
         due_sql(true),
-        "SELECT min(deadline_time) FROM run WHERE deadline_time IS NOT NULL".into(),
-        "SELECT min(wake_time) FROM run WHERE wake_time IS NOT NULL".into(),
-        "SELECT min(next_time) FROM schedule WHERE next_time IS NOT NULL".into(),
-        format!("SELECT {} FROM run WHERE worker_id = ? AND open_token IS NOT NULL", columns()),
+        NEXT_DEADLINE.to_owned(),
+        NEXT_DUE.to_owned(),
+        OVER.to_owned(),
+        held_sql(),
+        open_sql(),
         waiting_sql(),
-        "SELECT id FROM worker WHERE judged < 2 AND lease_expire_time < ? ORDER BY lease_expire_time LIMIT ?".into(),
         "SELECT nominal_time FROM run WHERE origin = 1 AND job_uid = ? AND state = 6 ORDER BY nominal_time DESC LIMIT 1"
             .into(),
     ];
@@ -48,7 +51,7 @@ fn hot() -> Vec<String> {
         let places = places(size);
         statements.push(format!("SELECT {} FROM run WHERE id IN ({places})", columns()));
         statements.push(unfinished_sql(size));
-        statements.push(format!("DELETE FROM run WHERE end_time IS NOT NULL AND id IN ({places})"));
+        statements.push(delete_sql(size));
         statements.push(format!("SELECT count(*), min(queue_time) FROM run WHERE ready_lane IN ({places})"));
     }
     statements
@@ -95,6 +98,40 @@ async fn hot_statements_find_their_rows_by_index() {
     for sql in hot() {
         let found = scans(&fresh, &sql).await;
         assert!(found.is_empty(), "analyzed: {found:?} in {sql}");
+    }
+}
+
+/// Some conditions say nothing that another does not say already, and are there for an index that holds few rows of many.
+#[tokio::test]
+async fn what_is_rare_is_found_by_the_index_that_holds_only_that() {
+    let (store, _home) = store().await;
+    assert_served(&store.reads, "empty").await;
+    store.write(|tx| Box::pin(async move { fill(tx).await })).await.unwrap();
+    assert_served(&store.reads, "filled").await;
+    store.write(|tx| Box::pin(async move { exec(tx, "ANALYZE", Vec::new()).await })).await.unwrap();
+    assert_served(&open_again(&store).await, "analyzed").await;
+}
+
+async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
+    let served = [
+        ("run_wake (wake_time>? AND wake_time<?)", format!("SELECT {} {WAKING}", columns())),
+        ("run_wake", NEXT_DUE.to_owned()),
+        ("schedule_next", NEXT_DUE.to_owned()),
+        ("run_deadline (deadline_time>? AND deadline_time<?)", PAST_DEADLINE.to_owned()),
+        ("run_deadline", NEXT_DEADLINE.to_owned()),
+        ("worker_expiry (lease_expire_time<?)", OVER.to_owned()),
+        ("run_open (worker_id=?)", held_sql()),
+        ("run_open (worker_id=?)", open_sql()),
+        ("run_unfinished (job_uid=?)", waiting_sql()),
+        ("run_unfinished (job_uid=?)", unfinished_sql(4)),
+        ("run_instant (job_uid=? AND nominal_time=?)", instants_sql(1)),
+        ("run_ready (ready_lane=?)", HEAD.to_owned()),
+    ];
+    for (index, sql) in served {
+        let rows = query(connection, format!("EXPLAIN QUERY PLAN {sql}"), Vec::new()).await.unwrap();
+        let lines: Vec<_> = rows.iter().map(|row| Cells::at(row, 3).next::<String>().unwrap()).collect();
+        let found = lines.iter().any(|line| line.contains(&format!(" INDEX {index}")));
+        assert!(found, "{when}: {index} in {lines:?} of {sql}");
     }
 }
 
