@@ -1,4 +1,4 @@
-//! The only wall clock and the only pause of the command line.
+//! The only wall clock, the only pause and the only bounded wait of the command line.
 //!
 //! Nothing here decides anything about runs: the server's clock does. This one dates tables ("3m ago"), turns
 //! `--delay` into an instant and spaces attempts to reach a server that is away.
@@ -17,4 +17,10 @@ pub(crate) fn now() -> Timestamp {
 #[expect(clippy::disallowed_methods, reason = "the CLI's one pause; nothing polls with it")]
 pub(crate) async fn pause(length: Duration) {
     tokio::time::sleep(length).await;
+}
+
+/// Gives work so long; `None` where that was not enough.
+#[expect(clippy::disallowed_methods, reason = "the CLI's one bounded wait")]
+pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(limit, work).await.ok()
 }

@@ -2,6 +2,7 @@
 //!
 //! They are an ordinary client and an ordinary worker, over the loopback like everybody else's.
 
+mod ends;
 mod handlers;
 
 use std::time::Duration;
@@ -12,7 +13,8 @@ use mainspring_proto::{
 };
 use secrecy::SecretString;
 
-use crate::{address::Address, connection::Server, failure::Failure, payload};
+use self::ends::Ends;
+use crate::{address::Address, connection::Server, failure::Failure, output::Output, payload};
 
 /// The server is in this process.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -21,6 +23,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Demo {
     worker: handlers::BuiltIn,
+    ends: Ends,
 }
 
 impl Demo {
@@ -30,9 +33,16 @@ impl Demo {
         for job in jobs()? {
             create(&server, job).await?;
         }
-        let demo = Self { worker: handlers::BuiltIn::start(address, api_key) };
+        // Watched before there is anything to see, or the first run would not be told.
+        let ends = Ends::watch(server.clone()).await?;
+        let demo = Self { worker: handlers::BuiltIn::start(address, api_key), ends };
         greet(&server).await;
         Ok(demo)
+    }
+
+    /// A line for every run of a demo job that ends, for as long as this is awaited.
+    pub(crate) async fn show(&mut self, out: &Output) -> ! {
+        self.ends.show(out).await
     }
 
     /// Lets the worker finish what it has, and leave.
@@ -96,15 +106,21 @@ async fn greet(server: &Server) {
     }
 }
 
+/// Whether a job is one of these.
+fn is_demo(job: &str) -> bool {
+    job.starts_with("demo.")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::jobs;
+    use super::{is_demo, jobs};
 
     #[test]
     fn each_job_is_named_like_its_type_and_has_input() {
         let jobs = jobs().unwrap();
         let names: Vec<&str> = jobs.iter().map(|job| job.job.as_str()).collect();
         assert_eq!(names, ["demo.hello", "demo.progress", "demo.sleep", "demo.flaky"]);
+        assert!(names.into_iter().all(is_demo));
         assert!(jobs.iter().all(|job| job.job == job.job_type && job.payload.is_some() && job.schedules.len() == 1));
     }
 }

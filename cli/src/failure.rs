@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::{address::Address, exit::Exit, hint};
+use crate::{address::Address, argument, exit::Exit, hint, output::visible};
 
 /// Why a command did not do what was asked.
 #[derive(Clone, Debug)]
@@ -93,10 +93,20 @@ impl Failure {
     /// For a person: what happened, every field, what to do, and the names to look it up by.
     pub(crate) fn text(&self) -> String {
         let Facts { code: _, reason, message, metadata: _, fields, hint, request_id, exit: _ } = &*self.0;
-        let mut text = format!("error: {message}\n");
-        for (field, description) in fields {
-            text.push_str(&format!("  {field}: {description}\n"));
-        }
+        let told: Vec<String> = fields
+            .iter()
+            .map(|(field, description)| format!("{}: {description}", argument::of(field).unwrap_or(field)))
+            .collect();
+        // The message of a refused field is the field and its description, in the words of the API.
+        let repeats = fields.first().is_some_and(|(field, why)| message.starts_with(&format!("{field}: {why}")));
+        let mut text = match told.as_slice() {
+            [only] if repeats => format!("error: {only}\n"),
+            told => {
+                let first = if repeats { format!("{} arguments are refused", told.len()) } else { message.clone() };
+                let lines = told.iter().map(|line| format!("  {line}\n"));
+                std::iter::once(format!("error: {first}\n")).chain(lines).collect()
+            }
+        };
         if let Some(hint) = hint {
             text.push_str(&format!("hint: {hint}\n"));
         }
@@ -104,7 +114,7 @@ impl Failure {
             "" => text.push_str(&format!("reason: {reason}\n")),
             request => text.push_str(&format!("reason: {reason} (request {request})\n")),
         }
-        text
+        visible::lines(&text)
     }
 
     /// For a program.
@@ -269,13 +279,43 @@ mod tests {
         let text = failure.text();
         for part in [
             "error: 2 fields are wrong\n",
-            "  job.job: must begin with a letter or digit\n",
-            "  job.priority: must be 0 to 9\n",
+            "  NAME: must begin with a letter or digit\n",
+            "  --priority: must be 0 to 9\n",
             "reason: FIELD_INVALID (request req-1)\n",
         ] {
             assert!(text.contains(part), "{part:?} is missing in {text:?}");
         }
         assert_eq!(failure.json()["error"]["fieldViolations"][1]["field"], "job.priority");
+    }
+
+    fn field_refused(message: &str, fields: &[(&str, &str)]) -> String {
+        let mut details = ErrorDetails::with_error_info("FIELD_INVALID", "mainspring.dev", HashMap::new());
+        for (field, description) in fields {
+            details.add_bad_request_violation(*field, *description);
+        }
+        Failure::from(Status::with_error_details(Code::InvalidArgument, message, details)).text()
+    }
+
+    #[test]
+    fn a_field_is_told_once_and_by_what_was_typed() {
+        let cron = ("job.schedules[0].cron", "column 3: 99 is no hour");
+        let text = field_refused("job.schedules[0].cron: column 3: 99 is no hour", &[cron]);
+        assert_eq!(text, "error: --cron: column 3: 99 is no hour\nreason: FIELD_INVALID\n");
+        let text = field_refused(
+            "job.schedules[0].cron: column 3: 99 is no hour (and 1 more)",
+            &[cron, ("job.labels", "must be at most 64")],
+        );
+        let lines =
+            ["error: 2 arguments are refused", "  --cron: column 3: 99 is no hour", "  --label: must be at most 64"];
+        assert_eq!(text, format!("{}\nreason: FIELD_INVALID\n", lines.join("\n")));
+        let text = field_refused("not so", &[("page_token", "is odd")]);
+        assert!(text.starts_with("error: not so\n  page_token: is odd\n"), "{text}");
+    }
+
+    #[test]
+    fn what_others_wrote_cannot_act_on_the_terminal() {
+        let failure = Failure::usage("there is no job \u{202e}gpj\u{1b}[2J");
+        assert_eq!(failure.text(), "error: there is no job \\u{202e}gpj\\u{1b}[2J\nreason: ARGUMENT_INVALID\n");
     }
 
     #[test]

@@ -14,13 +14,16 @@ use std::time::Duration;
 use clap::Args;
 use futures::future::{Fuse, FutureExt as _};
 use mainspring_proto::scheduler::v1::{Run, RunState, WaitRunRequest};
-use tokio::{pin, select, signal, sync::mpsc, time::timeout};
+use tokio::{pin, select, signal, sync::mpsc};
 
-pub(crate) use self::screen::{LogLine, interrupted};
 use self::{
     screen::Screen,
     story::Story,
     watch::{Seen, Snapshot},
+};
+pub(crate) use self::{
+    screen::{LogLine, interrupted},
+    story::outcome,
 };
 use crate::{clock, connection::Server, exit::Exit, failure::Failure, output::Output, resource, times::Length};
 
@@ -131,7 +134,7 @@ async fn tell(server: &Server, out: &Output, run: Run) -> Result<Run, Failure> {
         let next = async {
             match last {
                 None => told.recv().await,
-                Some(_) => timeout(LOGS_WITHIN, told.recv()).await.unwrap_or_default(),
+                Some(_) => clock::within(LOGS_WITHIN, told.recv()).await.flatten(),
             }
         };
         let seen = select! {
@@ -231,7 +234,7 @@ async fn within<T>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     let Some(Length(limit)) = limit else { return work.await };
-    timeout(limit, work).await.unwrap_or_else(|_| {
+    clock::within(limit, work).await.unwrap_or_else(|| {
         Err(Failure::new(
             Exit::Unreachable,
             "WAIT_TIMEOUT",

@@ -23,7 +23,9 @@ pub(crate) fn for_reason(reason: &str, metadata: &BTreeMap<String, String>) -> O
                 None => "`mainspring whoami` shows what this key may do".into(),
             });
         }
-        "JOB_ALREADY_EXISTS" => "`mainspring job get NAME` shows the one that has the name",
+        "JOB_ALREADY_EXISTS" => {
+            "`mainspring job get NAME` shows it; the rpc UpdateJob changes it, `mainspring job delete NAME` makes room for another"
+        }
         "OVERLAP_NOT_ALLOWED" => "wait for the run that is not over, or pass --force",
         "REQUEST_ID_REUSED" => "this --request-id was used for another request within 24 h; choose a new one",
         "RUN_NOT_RETRYABLE" => {

@@ -6,6 +6,7 @@
 //! contract like any other.
 
 mod address;
+mod argument;
 mod clock;
 mod commands;
 mod connection;
@@ -16,6 +17,7 @@ mod failure;
 mod follow;
 mod hint;
 mod logging;
+mod named;
 mod output;
 mod payload;
 mod resource;

@@ -7,6 +7,7 @@ mod cell;
 mod json;
 mod page;
 mod table;
+pub(crate) mod visible;
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -108,7 +109,7 @@ impl Output {
     /// Something was done: a sentence for people, the object for programs.
     pub(crate) fn did<M: Message>(&self, sentence: &str, message: &M) -> Result<(), Failure> {
         match self.format {
-            Format::Table => self.line(sentence),
+            Format::Table => self.line(&visible::lines(sentence)),
             Format::Json => write(&json::pretty(message)),
             Format::Jsonl => self.line_of(message),
         }
@@ -131,6 +132,11 @@ impl Output {
     /// One line of stdout.
     pub(crate) fn line(&self, text: &str) -> Result<(), Failure> {
         write(&format!("{text}\n"))
+    }
+
+    /// Lines for whoever still reads stdout; a server does not stop because nobody does.
+    pub(crate) fn tell(&self, text: &str) {
+        drop(self.line(text));
     }
 
     /// Something worth knowing that is no data.

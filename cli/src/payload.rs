@@ -1,7 +1,8 @@
 //! `-d`: what is typed becomes the JSON payload of a run.
 //!
-//! `k=v` is a string, `k:=JSON` anything, `@file` and `-` hold a whole JSON document, and so does a text that
-//! begins with `{`. Fields that come after a document are put into it.
+//! `k=v` is a string, `k:=JSON` anything, `@file` and `-` hold a whole JSON document. A text that begins with `{`, `[` or
+//! `"` is one itself, and so is any other without `=` that can be read as JSON: `5`, `true`, `null`. Fields that come after
+//! an object are put into it.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +22,7 @@ const EXACT: u64 = 1 << 53;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PayloadError {
     /// None of the forms.
-    #[error("`-d {0}` is none of KEY=TEXT, KEY:=JSON, @FILE, - and {{JSON}}")]
+    #[error("`-d {0}` is none of KEY=TEXT, KEY:=JSON, @FILE, - and a JSON value")]
     Form(String),
     /// Bad JSON.
     #[error("`-d {from}` is no JSON: {source}")]
@@ -53,7 +54,11 @@ pub(crate) fn from_arguments(arguments: &[String]) -> Result<Option<Payload>, Pa
     for argument in arguments {
         match argument.as_str() {
             "-" => document = Some(parse(argument, &read_stdin(argument)?)?),
-            text if text.starts_with('{') => document = Some(parse(argument, text)?),
+            text if text.starts_with(['{', '[', '"']) => document = Some(parse(argument, text)?),
+            text if !text.contains('=') && !text.starts_with('@') => {
+                let scalar = serde_json::from_str(text).map_err(|_| PayloadError::Form(text.into()))?;
+                document = Some(scalar);
+            }
             text => match text.strip_prefix('@') {
                 Some(path) => document = Some(parse(argument, &read_file(argument, path.into())?)?),
                 None => {
@@ -190,6 +195,15 @@ mod tests {
         let from_file = format!("@{}", file.path().display());
         assert_eq!(made(&[&from_file, "copies:=2"]).unwrap(), r#"{"copies":2,"name":"Ada"}"#);
         assert_eq!(made(&[r#"{"a": {"b": [1]}}"#]).unwrap(), r#"{"a":{"b":[1]}}"#);
+    }
+
+    #[test]
+    fn a_document_may_be_any_json_value() {
+        for text in ["[1,2]", "5", "-5", "1.5", "true", "null", r#""a=b""#, r#"["a=b"]"#, "[]"] {
+            assert_eq!(made(&[text]).unwrap(), text, "{text}");
+        }
+        assert!(matches!(made(&["[1,2]", "a=b"]), Err(PayloadError::NoObject(_))));
+        assert!(matches!(made(&["[1,"]), Err(PayloadError::Json { .. })));
     }
 
     #[test]

@@ -3,22 +3,77 @@
 use std::{fs, io, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
 use mainspring_server::{
-    config,
+    config::{self, DEFAULT_PORT, ListenConfig, LogConfig, LogFormat},
     wiring::{self, OpenError, StartError},
 };
 use secrecy::SecretString;
 
 use crate::{exit::Exit, failure::Failure};
 
-/// What a server is started with. What is not said here is taken from the environment, then from the defaults.
+/// What a command says about a server to be started. What it does not say is taken from the environment, then from the
+/// defaults.
 #[derive(Clone, Debug)]
-pub(crate) struct Config {
+pub(crate) struct Start {
     /// Folder of the database; made where it is missing.
     pub(crate) data: Option<PathBuf>,
-    /// What to listen on. Empty means what the environment or the default says: loopback, port 7420.
-    pub(crate) listen: Vec<SocketAddr>,
+    /// What to listen on.
+    pub(crate) listen: Listen,
     /// Safe local defaults: public reflection, an administrator's key of its own.
     pub(crate) dev: bool,
+}
+
+/// What to listen on.
+#[derive(Clone, Debug)]
+pub(crate) enum Listen {
+    /// As the environment says, else loopback on the usual port; `dev` then takes the next one that is free.
+    AsSet,
+    /// Loopback on this port.
+    Loopback(u16),
+    /// These addresses.
+    At(Vec<SocketAddr>),
+}
+
+/// Everything a server is started with.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings(config::Config);
+
+impl Settings {
+    /// Flag before environment before default.
+    pub(crate) fn read(start: Start) -> Result<Self, ServerError> {
+        let Start { data, listen, dev } = start;
+        let default = config::Config::default();
+        let default = config::Config { dev, listen: ListenConfig { next_free: dev, ..default.listen }, ..default };
+        let mut settings = default.from_env().map_err(|error| ServerError::Configuration(error.to_string()))?;
+        if let Some(data) = data {
+            settings.database.data = data;
+        }
+        match listen {
+            Listen::AsSet => {}
+            Listen::Loopback(port) => settings.listen = ListenConfig::loopback(port),
+            Listen::At(addresses) => settings.listen = ListenConfig { addresses, next_free: false },
+        }
+        Ok(Self(settings))
+    }
+
+    /// How it tells what it does.
+    pub(crate) fn log(&self) -> &LogConfig {
+        &self.0.log
+    }
+
+    /// Whether every line of stderr is an object.
+    pub(crate) fn log_is_json(&self) -> bool {
+        self.0.log.format == LogFormat::Json
+    }
+
+    /// Folder of the database.
+    pub(crate) fn data(&self) -> &Path {
+        &self.0.database.data
+    }
+
+    /// The port it was meant to listen on, where another one would do as well.
+    pub(crate) fn usual_port(&self) -> Option<u16> {
+        self.0.listen.next_free.then_some(DEFAULT_PORT)
+    }
 }
 
 /// Why a server did not start, or stopped.
@@ -28,7 +83,7 @@ pub(crate) enum ServerError {
     #[error("the configuration is refused: {0}")]
     Configuration(String),
     /// Somebody else listens there.
-    #[error("{0} is taken by another program")]
+    #[error("port {port} is taken by another program ({address})", port = .0.port(), address = .0)]
     AddressInUse(SocketAddr),
     /// Another server works in the folder.
     #[error("another server works in {}", .0.display())]
@@ -46,7 +101,7 @@ impl From<ServerError> for Failure {
         match &error {
             ServerError::Configuration(_) => Self::new(Exit::ConfigurationRefused, "CONFIGURATION_REFUSED", &error),
             ServerError::AddressInUse(_) => Self::new(Exit::Conflict, "ADDRESS_IN_USE", &error)
-                .hint("choose another port, or stop the other program"),
+                .hint("stop the other program, or choose another port; 0 takes any free one"),
             ServerError::DataInUse(_) => {
                 Self::new(Exit::Conflict, "DATA_IN_USE", &error).hint("stop the other server, or choose another --data")
             }
@@ -91,17 +146,7 @@ pub(crate) struct Running {
 }
 
 /// Starts a server in this process; it answers when this returns.
-pub(crate) async fn start(config: Config) -> Result<Running, ServerError> {
-    let Config { data, listen, dev } = config;
-    let mut settings =
-        config::Config::default().from_env().map_err(|error| ServerError::Configuration(error.to_string()))?;
-    settings.dev = dev;
-    if let Some(data) = data {
-        settings.database.data = data;
-    }
-    if !listen.is_empty() {
-        settings.listen.addresses = listen;
-    }
+pub(crate) async fn start(Settings(settings): Settings) -> Result<Running, ServerError> {
     let drain = settings.limits.drain_deadline;
     Ok(Running { server: wiring::start(settings).await?, drain })
 }
@@ -135,7 +180,7 @@ impl Running {
 }
 
 /// The files a server keeps in its data folder, by the beginnings of their names.
-const FILES: &[&str] = &["mainspring.db", "logs.db", "mainspring.lock", "dev-api-key", "page-key", "signing-key"];
+const FILES: &[&str] = &["mainspring.db", "logs.db", "mainspring.lock", "dev-api-key", "signing-key"];
 
 /// Deletes what a server stored in a folder, and nothing else that may lie there.
 pub(crate) fn forget(data: &Path) -> Result<(), Failure> {

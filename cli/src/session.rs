@@ -1,6 +1,7 @@
 //! What a command is given: where to print, whom to call.
 
 use crate::{
+    address::Address,
     connection::Server,
     failure::Failure,
     output::Output,
@@ -39,15 +40,26 @@ impl Session {
                 settings.address
             ));
         }
+        if settings.api_key.is_some() && !self.out.is_json() && !is_this_machine(&settings.address) {
+            self.out.note(format!(
+                "warning: the credential goes to {} in clear text, readable on the way; this version has no TLS yet",
+                settings.address
+            ));
+        }
         Server::connect(&settings).await
     }
+}
+
+/// Whether what is sent there leaves this machine: all names of loopback are one server.
+fn is_this_machine(address: &Address) -> bool {
+    address.is_same_server(&Address::local(address.port()))
 }
 
 /// How much of a list to show.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct LimitArgs {
     /// Show at most so many; 0 means all
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 50)]
     pub limit: u32,
 }
 
@@ -76,8 +88,21 @@ impl LimitArgs {
 mod tests {
     use mainspring_proto::scheduler::v1::{ListRunsResponse, Run};
 
-    use super::LimitArgs;
+    use super::{LimitArgs, is_this_machine};
     use crate::failure::Failure;
+
+    #[test]
+    fn only_loopback_stays_on_this_machine() {
+        for (address, stays) in [
+            ("127.0.0.1:1", true),
+            ("localhost:7420", true),
+            ("[::1]:7420", true),
+            ("10.0.0.7:7420", false),
+            ("box", false),
+        ] {
+            assert_eq!(is_this_machine(&address.parse().unwrap()), stays, "{address}");
+        }
+    }
 
     /// A server with `total` runs and pages of at most 3.
     async fn listed(limit: u32, total: usize) -> (usize, String, usize) {

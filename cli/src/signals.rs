@@ -50,6 +50,16 @@ impl Signals {
     }
 }
 
+impl Signals {
+    /// Does the work, unless a signal comes first: then the work is dropped where it stands, and there is nothing.
+    pub(crate) async fn unless_heard<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.next() => None,
+        }
+    }
+}
+
 /// Ends the process at once: somebody insisted, and tasks that hang must not keep it.
 pub(crate) fn quit() -> ! {
     std::process::exit(Exit::Interrupted.number().into())

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 /// A length as it is typed: `30s`, `5m`, `1h30m`, `2d`, `500ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(crate) struct Length(pub Duration);
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum TimeError {
     /// No length.
-    #[error("`{0}` is no length (write 30s, 5m, 1h30m or 2d)")]
+    #[error("no length: {0}")]
     Length(String),
     /// No time.
     #[error("`{0}` is no time (write RFC 3339 like 2026-11-23T02:00:00Z, or now, now-1h, now+5m)")]
@@ -23,10 +23,13 @@ impl FromStr for Length {
     type Err = TimeError;
 
     fn from_str(text: &str) -> Result<Self, TimeError> {
-        let refuse = || TimeError::Length(text.into());
-        let span: Span = text.trim().parse().map_err(|_| refuse())?;
-        let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| refuse())?;
-        Duration::try_from(length).map(Self).map_err(|_| refuse())
+        let text = text.trim();
+        if text.starts_with('-') {
+            return Err(TimeError::Length("it is negative".into()));
+        }
+        // The one grammar of lengths: settings and filters are read by it too.
+        let micros = mainspring_cron::parse_duration(text).map_err(|error| TimeError::Length(error.to_string()))?;
+        Ok(Self(Duration::from_micros(micros.unsigned_abs())))
     }
 }
 
@@ -62,6 +65,7 @@ impl FromStr for Moment {
 
     fn from_str(text: &str) -> Result<Self, TimeError> {
         let refuse = || TimeError::Moment(text.into());
+        let text = text.trim();
         let Some(offset) = text.strip_prefix("now") else {
             return text.parse().map(Self::At).map_err(|_| refuse());
         };
@@ -164,11 +168,16 @@ mod tests {
         for (text, millis) in
             [("30s", 30_000), ("5m", 300_000), ("1h30m", 5_400_000), ("2d", 172_800_000), ("500ms", 500), ("0s", 0)]
         {
+            // What a setting takes.
+            assert_eq!(mainspring_cron::parse_duration(text), Ok(millis as i64 * 1_000), "{text}");
             assert_eq!(text.parse(), Ok(Length(Duration::from_millis(millis))), "{text}");
         }
-        for text in ["", "5", "-5s", "5 parsecs", "1mo"] {
+        for text in ["", "5", "5 parsecs", "1mo", "PT5M", "1.5h"] {
             assert!(text.parse::<Length>().is_err(), "{text}");
         }
+        let told = |text: &str| text.parse::<Length>().unwrap_err().to_string();
+        assert_eq!(told("-5s"), "no length: it is negative");
+        assert_eq!(told("90"), "no length: column 3: a unit is missing after 90; write `90s` or `90m`");
     }
 
     #[test]

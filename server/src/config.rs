@@ -5,8 +5,10 @@
 //! files comes later and changes nothing behind this module.
 
 mod env;
+pub mod settings;
 
 use std::{
+    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     str::FromStr,
@@ -17,11 +19,15 @@ use mainspring_engine::{domain::rules::LeaseRules, ports::store::RetentionPolicy
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use env::EnvError;
+pub use settings::{SETTINGS, Setting};
 
 use crate::auth::{Passwords, PolicyError};
+use settings::shown_length;
 
 /// The port people know.
 pub const DEFAULT_PORT: u16 = 7420;
+/// For so long the API promises that a repeated `request_id` is answered with the same run.
+const PROMISED: Duration = Duration::from_secs(24 * 3600);
 
 /// Everything a server can be told.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +53,7 @@ pub struct Config {
 pub struct ListenConfig {
     /// Addresses. Port 0 is any free one, the same for all of them. Default 127.0.0.1:7420 and \[`::1`\]:7420.
     pub addresses: Vec<SocketAddr>,
-    /// Where the port is taken, take the next free one.
+    /// Where a port is taken, take the next free one: what `dev` does unless it was told a port. No setting.
     pub next_free: bool,
 }
 
@@ -74,7 +80,7 @@ pub enum Synchronous {
 /// Credentials.
 #[derive(Clone, Debug)]
 pub struct AuthConfig {
-    /// Password of `root`, used only while there is no user. None makes a one-time one.
+    /// Password of `root`, used only while `root` has not chosen one. None makes a one-time one, but not for `dev`.
     pub root_password: Option<SecretString>,
     /// How long an access token is good. Default 15 min, at most 30.
     pub access_ttl: Duration,
@@ -104,7 +110,7 @@ pub struct LimitsConfig {
 pub struct LogConfig {
     /// Default text.
     pub format: LogFormat,
-    /// What is told, as in `RUST_LOG`. Default `info`.
+    /// What is told, as in `RUST_LOG`. None leaves it to `RUST_LOG`, then to the command.
     pub filter: Option<String>,
 }
 
@@ -173,6 +179,24 @@ impl FromStr for Synchronous {
     }
 }
 
+impl fmt::Display for Synchronous {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "full",
+            Self::Normal => "normal",
+        })
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
 impl FromStr for LogFormat {
     type Err = String;
 
@@ -209,6 +233,27 @@ pub enum ConfigError {
     /// The password of `root` is no password.
     #[error("the root password {0}")]
     RootPassword(PolicyError),
+    /// A repeated request would not find its first answer.
+    #[error(
+        "retention.requests must be at least 24h, not {shown}: for so long the API promises that a request_id answers with \
+         the same run",
+        shown = shown_length(.0)
+    )]
+    Requests(Duration),
+    /// A repeated request would be answered with a run that is gone.
+    #[error(
+        "retention.{name} is {shown}, shorter than retention.requests ({requests}): a request_id must not outlive its run",
+        shown = shown_length(kept),
+        requests = shown_length(requests)
+    )]
+    RunsBeforeRequests {
+        /// Of which runs.
+        name: &'static str,
+        /// How long they would be kept.
+        kept: Duration,
+        /// How long their request ids would be.
+        requests: Duration,
+    },
     /// Messages could not carry payloads.
     #[error(
         "limits.max_inline_payload_bytes must be at least 1 KiB, and limits.max_message_bytes at least twice as much \
@@ -246,6 +291,15 @@ impl Config {
         }
         if let Some(password) = &self.auth.root_password {
             Passwords::check(password.expose_secret()).map_err(ConfigError::RootPassword)?;
+        }
+        let RetentionPolicy { succeeded, failed, logs: _, ledger: _, requests, workers: _ } = self.retention;
+        if requests < PROMISED {
+            return Err(ConfigError::Requests(requests));
+        }
+        for (name, kept) in [("succeeded", succeeded), ("failed", failed)] {
+            if kept < requests {
+                return Err(ConfigError::RunsBeforeRequests { name, kept, requests });
+            }
         }
         let LimitsConfig { max_message_bytes: message, max_inline_payload_bytes: payload, .. } = self.limits;
         if payload < 1 << 10 || message < payload.saturating_mul(2) || message > 64 << 20 {
@@ -288,6 +342,25 @@ mod tests {
         assert_eq!(refused(|config| config.limits.lease_ttl = Duration::ZERO), ConfigError::LeaseTtl(Duration::ZERO));
         assert_eq!(refused(|config| config.limits.max_message_bytes = 1 << 20), ConfigError::Sizes);
         assert_eq!(refused(|config| config.auth.issuer.clear()), ConfigError::NoIssuer);
+    }
+
+    #[test]
+    fn a_request_id_lives_as_long_as_promised_and_no_longer_than_its_run() {
+        let hour = Duration::from_secs(3600);
+        let error = refused(|config| config.retention.requests = 23 * hour);
+        assert_eq!(error, ConfigError::Requests(23 * hour));
+        assert!(error.to_string().contains("not 23h"), "{error}");
+        for (name, change) in [
+            ("succeeded", (|config| config.retention.succeeded = Duration::from_secs(60)) as fn(&mut Config)),
+            ("failed", |config| config.retention.failed = Duration::from_secs(60)),
+        ] {
+            let error = refused(change);
+            assert!(error.to_string().starts_with(&format!("retention.{name} is 1m, shorter than")), "{error}");
+        }
+        let mut config = Config::default();
+        config.retention.succeeded = 24 * hour;
+        config.retention.failed = 24 * hour;
+        assert!(config.checked().is_ok());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! From a configuration to a running server, and back to nothing: config, store, identity, bind, engine, serve, drain.
+//! From a configuration to a running server, and back to nothing: config, bind, store, identity, engine, serve, drain.
 //!
 //! The only place, besides `config`, that names a family.
 
@@ -40,8 +40,6 @@ use crate::{
 
 /// After the drain, connections have this long to close; tonic alone would wait for ever.
 const CLOSE: Duration = Duration::from_secs(5);
-/// Exit code of a server that refuses its configuration (`EX_CONFIG`).
-const EX_CONFIG: u8 = 78;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -71,16 +69,6 @@ pub enum StartError {
     Reflection(String),
 }
 
-impl StartError {
-    /// What the process exits with.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Config(_) => EX_CONFIG,
-            Self::Store(_) | Self::Secret(_) | Self::Bootstrap(_) | Self::Listen { .. } | Self::Reflection(_) => 1,
-        }
-    }
-}
-
 /// A running server.
 #[derive(Debug)]
 pub struct Running {
@@ -107,15 +95,17 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 /// Starts a server that lives by another clock than the machine's: a test's, which moves it.
 pub async fn start_by(config: Config, clock: SharedClock) -> Result<Running, StartError> {
     let config = config.checked()?;
+    // Bound before anything is touched: a server that cannot listen upgrades no database, and makes no password that
+    // nobody would see.
+    let listeners = listen::bind(&config.listen).await?;
+    let addresses = listeners.iter().map(|(_, address)| *address).collect();
+    tracing::info!(data = %config.database.data.display(), "opening the database");
     let store = open(&config).await?;
     let shared: SharedStore = store.clone();
     let data = config.database.data.clone();
     let auth = Auth::open(shared.clone(), clock.clone(), &data, config.auth.clone())?;
-    let one_time_root_password = auth.ensure_root(config.auth.root_password.as_ref()).await?;
+    let one_time_root_password = auth.ensure_root(config.auth.root_password.as_ref(), config.dev).await?;
     let dev_api_key = if config.dev { Some(auth.ensure_dev_key(&data).await?) } else { None };
-    // Bound before the engine starts: nothing fires on behalf of a server that nobody can reach.
-    let listeners = listen::bind(&config.listen).await?;
-    let addresses = listeners.iter().map(|(_, address)| *address).collect();
     let tasks = Tasks::default();
     let engine = Engine::start(parts(&config, shared, clock, tasks.clone()));
     auth.start(&tasks);
@@ -205,7 +195,8 @@ impl Running {
         &self.data
     }
 
-    /// The password of `root`, where this start made one up. It is known to nobody else and stored nowhere: show it.
+    /// The password of `root`, where this start made one up. It is known to nobody else and stored nowhere: show it. Every
+    /// start makes another one, until `root` has chosen its own.
     pub fn one_time_root_password(&self) -> Option<&SecretString> {
         self.one_time_root_password.as_ref()
     }
@@ -225,6 +216,7 @@ impl Running {
 
     /// Ends the server: it is reported as not serving, workers are asked to leave and get until `deadline`, streams end,
     /// connections close, everything that was begun is finished. Calling it again does nothing.
+    #[expect(clippy::disallowed_methods, reason = "the end of a server is bounded, whatever hangs")]
     pub async fn shutdown(&self, deadline: Duration) {
         let Some(api) = self.api.lock().take() else { return };
         self.health.draining().await;

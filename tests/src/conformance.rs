@@ -78,7 +78,7 @@ macro_rules! conformance {
             views: runs_page_by_key, filters_narrow_runs, filters_narrow_jobs, absent_fields_compare_as_false, details_only_where_asked,
                 attempts_tell_the_whole_story, workers_are_listed, job_types_show_drift, queues_are_counted, stats_count,
                 wait_facts_tell_why, ledger_ranges_carry_their_rule, last_success_is_the_newest;
-            identity: root_is_made_once, passwords_replace_and_end_sessions, refresh_replaces_the_token,
+            identity: root_is_claimed_until_it_has_a_password_of_its_own, passwords_replace_and_end_sessions, refresh_replaces_the_token,
                 a_reused_token_ends_the_session, unknown_and_ended_sessions_are_told_apart, keys_live_and_die,
                 keys_page_newest_first, touching_a_key_is_cheap;
             retention: ended_runs_go_after_their_time, unfinished_runs_stay, a_sweep_is_bounded, a_round_begins_anew,

@@ -97,6 +97,7 @@ async fn sleep_by<Nap: Future<Output = ()>>(
 }
 
 /// Gives `work` at most `limit`; `None` if that was not enough.
+#[expect(clippy::disallowed_methods, reason = "this module is the clock")]
 pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(limit, work).await.ok()
 }

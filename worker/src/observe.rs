@@ -33,7 +33,7 @@ pub enum Observed {
     Session {
         /// Whether it began.
         up: bool,
-        /// The id this process has for the server, as in `mainspring worker describe`.
+        /// The id this process has for the server, as in `mainspring worker list`.
         worker_id: String,
         /// The session.
         session_id: String,

@@ -96,6 +96,10 @@ pub(crate) fn start(setup: Setup, runtime: Handle) -> Result<Session, Error> {
     let (leave, stop) = (drain.clone(), quit.clone());
     let failed = |error: std::io::Error| Error::SessionThread(error.to_string());
     let own_runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one thread: the session must not wait for the handlers' runtime"
+    )]
     thread::Builder::new()
         .name("mainspring".into())
         .spawn(move || {

@@ -6,6 +6,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 use tracing::Instrument as _;
 
 /// Starts `work` on `runtime`, under a span that carries its name.
+#[expect(clippy::disallowed_methods, reason = "this is the one home of spawned tasks")]
 pub(crate) fn spawn<T: Send + 'static>(
     runtime: &Handle,
     name: &'static str,

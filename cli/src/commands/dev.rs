@@ -2,7 +2,7 @@
 //! [`server::start`](crate::server::start).
 
 mod banner;
-mod port;
+mod login;
 
 use std::path::{Path, PathBuf};
 
@@ -12,22 +12,18 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::select;
 
-use self::{banner::Banner, port::Ports};
+use self::{banner::Banner, login::Login};
 use super::examples;
 use crate::{
     address::Address,
-    context::Saved,
     demo::Demo,
     exit::Exit,
     failure::Failure,
     logging,
-    server::{self, Config, Running, ServerError},
+    server::{self, Listen, Running, Settings, Start},
     session::Session,
     signals::{self, Signals},
 };
-
-/// The context `dev` owns.
-const CONTEXT: &str = "dev";
 
 /// Start a local server with demo jobs, and sign in to it
 #[derive(Args, Debug)]
@@ -37,21 +33,24 @@ const CONTEXT: &str = "dev";
     "mainspring dev --ephemeral --port 0 --print-addr json",
 ])]
 pub(crate) struct DevArgs {
-    /// Folder of the database
-    #[arg(long, value_name = "DIR", default_value = "./mainspring-data")]
-    data: PathBuf,
+    /// Folder of the database [env: MAINSPRING_DATABASE__DATA] [default: mainspring-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Keep nothing: the database is in a temporary folder
     #[arg(long, conflicts_with_all = ["data", "reset"])]
     ephemeral: bool,
     /// Delete the database before starting
     #[arg(long)]
     reset: bool,
-    /// Port to listen on, 0 for any free one [default: 7420, or the next free one]
+    /// Port to listen on, 0 for any free one [env: MAINSPRING_LISTEN__ADDRESSES] [default: 7420, or the next free one]
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
     /// Leave out the demo jobs and their worker
     #[arg(long)]
     no_demo: bool,
+    /// Leave out the lines about finished demo runs
+    #[arg(short, long)]
+    quiet: bool,
     /// Do not open a browser (there is nothing to open yet)
     #[arg(long)]
     no_open: bool,
@@ -68,31 +67,31 @@ enum PrintAddr {
 }
 
 pub(super) async fn run(args: DevArgs, session: &Session) -> Result<Exit, Failure> {
-    logging::start(session, "warn");
+    let ephemeral = if args.ephemeral { Some(folder_for_now()?) } else { None };
+    let settings = Settings::read(Start {
+        data: ephemeral.as_ref().map(|folder| folder.path().into()).or_else(|| args.data.clone()),
+        listen: args.port.map_or(Listen::AsSet, Listen::Loopback),
+        dev: true,
+    })?;
+    logging::start(session, settings.log(), "warn")?;
     let mut signals = Signals::listen()?;
-    let data = Data::prepare(&args)?;
-    let running = start(args.port, data.path(), session).await?;
-    let address = address(&running)?;
-    let key = running.dev_api_key().cloned().ok_or_else(|| failed("the server made no key for dev"))?;
-
-    let saved = match args.print_addr {
-        Some(PrintAddr::Json) => {
-            let data = std::path::absolute(data.path())?;
-            session.out.line(&told(&address, &key, &data).to_string())?;
-            None
-        }
-        None => Some(sign_in(session, &address, &key)),
-    };
-    let demo = if args.no_demo { None } else { demo(&address, &key, session).await };
-    if let Some(login) = &saved {
-        let banner =
-            Banner { address: &address, data: data.path(), ephemeral: args.ephemeral, login, demo: demo.is_some() };
-        session.out.line(&banner.to_string())?;
+    if args.reset {
+        server::forget(settings.data())?;
     }
+    let Some(started) = signals.unless_heard(server::start(settings.clone())).await else {
+        session.out.note("stopped before it had started");
+        return Ok(Exit::Interrupted);
+    };
+    let running = started?;
 
-    select! {
+    let mut demo = None;
+    let ended = select! {
         error = running.stopped() => return Err(error.into()),
-        () = signals.next() => session.out.note("stopping; a second Ctrl-C quits at once"),
+        Err(failure) = present(&args, &running, &settings, &mut demo, session) => Err(failure),
+        () = signals.next() => Ok(Exit::Done),
+    };
+    if ended.is_ok() {
+        session.out.note("stopping; a second Ctrl-C quits at once");
     }
     let stop = async {
         if let Some(demo) = demo {
@@ -104,7 +103,44 @@ pub(super) async fn run(args: DevArgs, session: &Session) -> Result<Exit, Failur
         () = stop => {}
         () = signals.next() => signals::quit(),
     }
-    Ok(Exit::Done)
+    ended
+}
+
+/// Tells where everything is, starts the demo, and stays; it ends only where a script cannot be told.
+async fn present(
+    args: &DevArgs,
+    running: &Running,
+    settings: &Settings,
+    demo: &mut Option<Demo>,
+    session: &Session,
+) -> Result<std::convert::Infallible, Failure> {
+    let address = address(running)?;
+    let key = running.dev_api_key().ok_or_else(|| failed("the server made no key for dev"))?;
+    if let Some(usual) = settings.usual_port().filter(|usual| *usual != address.port()) {
+        session.out.note(format!("note: port {usual} is taken, using {}", address.port()));
+    }
+    let login = match args.print_addr {
+        Some(PrintAddr::Json) => {
+            let data = std::path::absolute(settings.data())?;
+            session.out.line(&told(&address, key, &data).to_string())?;
+            None
+        }
+        None => Some(Login::save(&session.environment, &address, key).await),
+    };
+    // Who reads the address reads nothing else; who was shown a banner is shown what happens.
+    let lines = (login.is_some() && !args.quiet).then(|| session.out.clone());
+    if !args.no_demo {
+        *demo = self::demo(&address, key, session).await;
+    }
+    if let Some(login) = &login {
+        let data = settings.data();
+        let banner = Banner { address: &address, data, ephemeral: args.ephemeral, login, demo: demo.is_some() };
+        session.out.tell(&banner.to_string());
+    }
+    match (demo, lines) {
+        (Some(demo), Some(out)) => demo.show(&out).await,
+        _ => std::future::pending().await,
+    }
 }
 
 /// The demo is something to look at; without it there is still a server.
@@ -118,49 +154,11 @@ async fn demo(address: &Address, key: &SecretString, session: &Session) -> Optio
     }
 }
 
-/// What became of the context that leads to this server.
-#[derive(Debug)]
-enum Login {
-    /// It was written.
-    Saved(Saved, PathBuf),
-    /// It could not be; the server runs all the same.
-    NotSaved(String),
-}
-
-fn sign_in(session: &Session, address: &Address, key: &SecretString) -> Login {
-    let Some(folder) = session.environment.folder() else {
-        return Login::NotSaved("neither MAINSPRING_CONFIG, XDG_CONFIG_HOME nor HOME is set".into());
-    };
-    match folder.save(CONTEXT, &address.to_string(), key) {
-        Ok(saved) => Login::Saved(saved, session.environment.shortened(folder.credentials())),
-        Err(failure) => Login::NotSaved(failure.message().into()),
-    }
-}
-
-/// Starts on the port that was asked for, or on the first that is free. Another program may take a port between the
-/// look and the start; then the next one is tried.
-async fn start(asked: Option<u16>, data: &Path, session: &Session) -> Result<Running, Failure> {
-    let mut ports = Ports::new(asked);
-    loop {
-        let listen = ports.next_free()?;
-        let config = Config { data: Some(data.into()), listen: listen.clone(), dev: true };
-        match server::start(config).await {
-            Err(ServerError::AddressInUse(_)) if ports.may_move() => {}
-            Err(error) => return Err(error.into()),
-            Ok(running) => {
-                if let Some(note) = ports.moved() {
-                    session.out.note(note);
-                }
-                return Ok(running);
-            }
-        }
-    }
-}
-
 /// The IPv4 one: every client can dial it.
 fn address(running: &Running) -> Result<Address, Failure> {
-    let port = running.addresses().iter().find(|address| address.is_ipv4()).map(|address| address.port());
-    port.map(Address::local).ok_or_else(|| failed("the server does not listen on 127.0.0.1"))
+    let all = running.addresses();
+    let dialled = all.iter().find(|address| address.is_ipv4()).or(all.first());
+    dialled.and_then(|address| address.to_string().parse().ok()).ok_or_else(|| failed("the server listens nowhere"))
 }
 
 fn told(address: &Address, key: &SecretString, data: &Path) -> serde_json::Value {
@@ -171,31 +169,9 @@ fn failed(message: &str) -> Failure {
     Failure::new(Exit::Failed, "SERVER_FAILED", message)
 }
 
-/// The folder of the database.
-#[derive(Debug)]
-enum Data {
-    Kept(PathBuf),
-    /// Deleted when this is dropped.
-    Ephemeral(TempDir),
-}
-
-impl Data {
-    fn prepare(args: &DevArgs) -> Result<Self, Failure> {
-        if args.ephemeral {
-            return Ok(Self::Ephemeral(tempfile::Builder::new().prefix("mainspring-").tempdir()?));
-        }
-        if args.reset {
-            server::forget(&args.data)?;
-        }
-        Ok(Self::Kept(args.data.clone()))
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Kept(path) => path,
-            Self::Ephemeral(folder) => folder.path(),
-        }
-    }
+/// A folder that is deleted when this is dropped.
+fn folder_for_now() -> Result<TempDir, Failure> {
+    Ok(tempfile::Builder::new().prefix("mainspring-").tempdir()?)
 }
 
 #[cfg(test)]

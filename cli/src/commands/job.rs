@@ -12,6 +12,7 @@ use crate::{
     clock,
     exit::Exit,
     failure::Failure,
+    named,
     session::{LimitArgs, Session},
     times::{self, Moment},
 };
@@ -42,6 +43,7 @@ pub(crate) enum JobCommand {
     #[command(before_help = examples!["mainspring job get demo.hello", "mainspring job get demo.hello -o json"])]
     Get {
         /// The job
+        #[arg(value_parser = named::job)]
         job: String,
     },
     /// Stop a job from firing; runs in flight go on
@@ -51,6 +53,7 @@ pub(crate) enum JobCommand {
     ])]
     Pause {
         /// The job
+        #[arg(value_parser = named::job)]
         job: String,
         /// Why
         #[arg(long, value_name = "TEXT")]
@@ -60,12 +63,14 @@ pub(crate) enum JobCommand {
     #[command(before_help = examples!["mainspring job resume demo.hello", "mainspring job resume demo.hello -o json"])]
     Resume {
         /// The job
+        #[arg(value_parser = named::job)]
         job: String,
     },
     /// Delete a job; its runs at workers finish, those that wait are cancelled
     #[command(before_help = examples!["mainspring job delete demo.sleep", "mainspring job delete demo.flaky -o json"])]
     Delete {
         /// The job
+        #[arg(value_parser = named::job)]
         job: String,
         /// Only if it is still this one (`etag` of `job get -o json`)
         #[arg(long, value_name = "ETAG")]
@@ -79,12 +84,13 @@ pub(crate) enum JobCommand {
     ])]
     Instants {
         /// The job
+        #[arg(value_parser = named::job)]
         job: String,
         /// First nominal time: RFC 3339, or now-1h [default: the job's creation]
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
         from: Option<Moment>,
         /// Nominal times before this [default: now]
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
         to: Option<Moment>,
         #[command(flatten)]
         limit: LimitArgs,

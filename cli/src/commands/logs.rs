@@ -8,6 +8,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     follow::{self, LogLine},
+    named,
     session::Session,
 };
 
@@ -23,6 +24,7 @@ const PAGE: i32 = 1000;
 ])]
 pub(crate) struct LogsArgs {
     /// The run
+    #[arg(value_parser = named::run)]
     run: String,
     /// Stay until it is over; the exit code tells how it ended
     #[arg(short, long)]

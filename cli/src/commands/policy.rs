@@ -10,7 +10,10 @@ use crate::{failure::Failure, payload, times::Length};
 /// Input of a run.
 #[derive(Args, Debug)]
 pub(crate) struct PayloadArgs {
-    /// Payload: KEY=TEXT, KEY:=JSON, @FILE, - (stdin) or {JSON}; may be repeated
+    /// Payload: KEY=TEXT, KEY:=JSON, @FILE, - (stdin) or a whole JSON value; may be repeated
+    ///
+    /// A text that begins with `{`, `[` or `"` is JSON, and so is one without `=` that can be read as JSON: 5, true, null.
+    /// Fields after an object are put into it.
     #[arg(short, long = "data", value_name = "DATA", allow_hyphen_values = true)]
     data: Vec<String>,
 }
@@ -25,16 +28,16 @@ impl PayloadArgs {
 #[derive(Args, Debug)]
 pub(crate) struct PolicyArgs {
     /// Attempts in all; 1 means no retry [default: the server's, 3]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(1..))]
     max_attempts: Option<i32>,
     /// Delay before the second attempt, then doubled [default: the server's, 5s]
-    #[arg(long, value_name = "LENGTH")]
+    #[arg(long, value_name = "LENGTH", allow_hyphen_values = true)]
     backoff: Option<Length>,
     /// How long an attempt may run; 0s means forever [default: the server's, 1h]
-    #[arg(long, value_name = "LENGTH")]
+    #[arg(long, value_name = "LENGTH", allow_hyphen_values = true)]
     timeout: Option<Length>,
     /// 0 to 9, higher first
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=9))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(0..=9))]
     pub(super) priority: Option<i32>,
 }
 

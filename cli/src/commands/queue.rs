@@ -7,6 +7,7 @@ use super::examples;
 use crate::{
     exit::Exit,
     failure::Failure,
+    named,
     session::{LimitArgs, Session},
 };
 
@@ -24,6 +25,7 @@ pub(crate) enum QueueCommand {
     #[command(before_help = examples!["mainspring queue get default", "mainspring queue get default -o json"])]
     Get {
         /// The queue
+        #[arg(value_parser = named::queue)]
         queue: String,
     },
     /// Stop releasing its runs; runs at workers go on
@@ -33,6 +35,7 @@ pub(crate) enum QueueCommand {
     ])]
     Pause {
         /// The queue
+        #[arg(value_parser = named::queue)]
         queue: String,
         /// Why
         #[arg(long, value_name = "TEXT")]
@@ -42,6 +45,7 @@ pub(crate) enum QueueCommand {
     #[command(before_help = examples!["mainspring queue resume default", "mainspring queue resume default -o json"])]
     Resume {
         /// The queue
+        #[arg(value_parser = named::queue)]
         queue: String,
     },
 }

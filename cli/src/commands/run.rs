@@ -10,6 +10,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     follow::{self, FollowArgs},
+    named,
     session::{LimitArgs, Session},
     times::Length,
 };
@@ -43,6 +44,7 @@ pub(crate) enum RunCommand {
     #[command(before_help = examples!["mainspring run get $RUN", "mainspring run get $RUN -o json"])]
     Get {
         /// The run
+        #[arg(value_parser = named::run)]
         run: String,
     },
     /// Cancel a run that is not over
@@ -52,6 +54,7 @@ pub(crate) enum RunCommand {
     ])]
     Cancel {
         /// The run
+        #[arg(value_parser = named::run)]
         run: String,
         /// Why, for the handler and for people
         #[arg(long, value_name = "TEXT")]
@@ -64,6 +67,7 @@ pub(crate) enum RunCommand {
     ])]
     Retry {
         /// The run that is over
+        #[arg(value_parser = named::run)]
         run: String,
         /// Why, for whoever looks at the run later
         #[arg(long, value_name = "TEXT")]
@@ -78,9 +82,10 @@ pub(crate) enum RunCommand {
     #[command(before_help = examples!["mainspring run wait $RUN", "mainspring run wait $RUN --timeout 30s -o json"])]
     Wait {
         /// The run
+        #[arg(value_parser = named::run)]
         run: String,
         /// Give up after this (exit code 6) [default: never]
-        #[arg(long, value_name = "LENGTH")]
+        #[arg(long, value_name = "LENGTH", allow_hyphen_values = true)]
         timeout: Option<Length>,
     },
 }

@@ -11,7 +11,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     logging,
-    server::{self, Config},
+    server::{self, Listen, Settings, Start},
     session::Session,
     signals::{self, Signals},
 };
@@ -26,26 +26,37 @@ pub(crate) struct ServeArgs {
     /// Folder of the database [env: MAINSPRING_DATABASE__DATA] [default: mainspring-data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// What to listen on, may be repeated [default: loopback, port 7420]
+    /// What to listen on, may be repeated [env: MAINSPRING_LISTEN__ADDRESSES] [default: loopback, port 7420]
     #[arg(long, value_name = "IP:PORT")]
     listen: Vec<SocketAddr>,
 }
 
 pub(super) async fn run(args: ServeArgs, session: &Session) -> Result<Exit, Failure> {
     let ServeArgs { data, listen } = args;
-    logging::start(session, "info");
+    let listen = if listen.is_empty() { Listen::AsSet } else { Listen::At(listen) };
+    let settings = Settings::read(Start { data, listen, dev: false })?;
+    logging::start(session, settings.log(), "info")?;
+    // Where every line is an object, the log says the same.
+    let tell = |text: String| if settings.log_is_json() { tracing::info!("{text}") } else { session.out.note(text) };
     let mut signals = Signals::listen()?;
-    let running = server::start(Config { data, listen, dev: false }).await?;
+    let Some(started) = signals.unless_heard(server::start(settings.clone())).await else {
+        tell("stopped before it had started".into());
+        return Ok(Exit::Interrupted);
+    };
+    let running = started?;
     for address in running.addresses() {
-        session.out.note(format!("listening on http://{address}"));
+        tell(format!("listening on http://{address}"));
     }
     if let Some(password) = running.root_password() {
         // stdout, not the log: this is the only time it is ever told.
-        session.out.line(&format!("password of root, to be changed at first login: {}", password.expose_secret()))?;
+        let line = format!("password of root, to be changed at first login: {}", password.expose_secret());
+        if session.out.line(&line).is_err() {
+            tell("note: the password of root could not be shown; the next start makes and shows another one".into());
+        }
     }
     select! {
         error = running.stopped() => return Err(error.into()),
-        () = signals.next() => session.out.note("stopping; a second signal quits at once"),
+        () = signals.next() => tell("stopping; a second signal quits at once".into()),
     }
     select! {
         () = running.shutdown() => {}

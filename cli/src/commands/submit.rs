@@ -12,6 +12,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     follow::{self, FollowArgs},
+    named,
     session::Session,
 };
 
@@ -27,7 +28,7 @@ pub(crate) struct SubmitArgs {
     #[arg(value_name = "TYPE")]
     job_type: String,
     /// The queue it waits in [default: "default"]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = named::queue)]
     queue: Option<String>,
     #[command(flatten)]
     payload: PayloadArgs,

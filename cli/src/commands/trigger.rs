@@ -12,6 +12,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     follow::{self, FollowArgs},
+    named,
     session::Session,
     times::{self, Length, Moment},
 };
@@ -25,6 +26,7 @@ use crate::{
 ])]
 pub(crate) struct TriggerArgs {
     /// The job
+    #[arg(value_parser = named::job)]
     job: String,
     #[command(flatten)]
     payload: PayloadArgs,
@@ -43,10 +45,10 @@ pub(crate) struct TriggerArgs {
 #[derive(Args, Debug)]
 pub(crate) struct WhenArgs {
     /// When it is due: RFC 3339, or now+5m
-    #[arg(long, value_name = "TIME", conflicts_with = "delay")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, conflicts_with = "delay")]
     at: Option<Moment>,
     /// Due after this
-    #[arg(long, value_name = "LENGTH")]
+    #[arg(long, value_name = "LENGTH", allow_hyphen_values = true)]
     delay: Option<Length>,
     /// Makes a repeated call harmless: the same id answers with the same run for 24 h
     #[arg(long, value_name = "ID")]

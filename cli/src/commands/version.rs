@@ -5,11 +5,10 @@ use std::time::Duration;
 use clap::Args;
 use mainspring_proto::scheduler::v1::GetServerInfoRequest;
 use serde_json::json;
-use tokio::time::timeout;
 
 use super::examples;
 use crate::{
-    connection::Server, exit::Exit, failure::Failure, output, resource, resource::GetServerInfoResponse,
+    clock, connection::Server, exit::Exit, failure::Failure, output, resource, resource::GetServerInfoResponse,
     session::Session,
 };
 
@@ -33,9 +32,9 @@ pub(super) async fn run(args: VersionArgs, session: &Session) -> Result<Exit, Fa
             server.admin().get_server_info(GetServerInfoRequest {}).await?.into_inner(),
         )
     };
-    let answer = timeout(WITHIN, ask)
+    let answer = clock::within(WITHIN, ask)
         .await
-        .unwrap_or_else(|_| Err(Failure::new(Exit::Unreachable, "SERVER_UNREACHABLE", "no answer within 1 s")));
+        .unwrap_or_else(|| Err(Failure::new(Exit::Unreachable, "SERVER_UNREACHABLE", "no answer within 1 s")));
     let (line, server, error) = match answer {
         Ok(info) => {
             let line = format!("{} {} at {address}", info.version, resource::mode_word(info.mode()));

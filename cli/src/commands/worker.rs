@@ -7,6 +7,7 @@ use super::examples;
 use crate::{
     exit::Exit,
     failure::Failure,
+    named,
     session::{LimitArgs, Session},
 };
 
@@ -30,6 +31,7 @@ pub(crate) enum WorkerCommand {
     ])]
     Drain {
         /// The worker's id
+        #[arg(value_parser = named::worker)]
         worker: String,
         /// The process also leaves when its runs are done
         #[arg(long)]

@@ -11,7 +11,7 @@ use super::watch::Seen;
 use crate::{
     exit::Exit,
     failure::Failure,
-    output::{Look, Output},
+    output::{Look, Output, visible},
     times,
 };
 
@@ -60,7 +60,7 @@ impl<'a> Screen<'a> {
         let line = self.told(progress);
         if self.out.is_watched() && !self.out.is_json() {
             let bar = self.bar.get_or_insert_with(bar);
-            bar.set_message(visible(&progress.message));
+            bar.set_message(visible::one_line(&progress.message));
             bar.set_position((progress.fraction.clamp(0.0, 1.0) * WHOLE as f64) as u64);
         } else {
             self.line(&line)?;
@@ -71,7 +71,7 @@ impl<'a> Screen<'a> {
 
     fn told(&self, progress: &Progress) -> String {
         let time = stamp(progress.update_time.as_ref(), self.out.look().terminal);
-        format!("{time}{:3.0} %  {}", progress.fraction * 100.0, visible(&progress.message)).trim_end().into()
+        format!("{time}{:3.0} %  {}", progress.fraction * 100.0, visible::one_line(&progress.message)).trim_end().into()
     }
 
     /// Something about the watching.
@@ -91,6 +91,8 @@ impl<'a> Screen<'a> {
     }
 
     fn line(&self, line: &str) -> Result<(), Failure> {
+        // Names and messages of others are in it.
+        let line = &visible::lines(line);
         self.above_bar(|| {
             if self.out.is_json() {
                 self.out.note(line);
@@ -147,23 +149,12 @@ impl fmt::Display for LogLine<'_> {
             writeln!(f, "… {dropped_before} lines are missing here")?;
         }
         let level = if level == "WARNING" { "WARN" } else { level };
-        write!(f, "{}{level:<5} {}", stamp(log_time.as_ref(), self.terminal), visible(message))?;
+        write!(f, "{}{level:<5} {}", stamp(log_time.as_ref(), self.terminal), visible::lines(message))?;
         for (key, value) in fields {
-            write!(f, "  {key}={}", visible(value))?;
+            write!(f, "  {key}={}", visible::lines(value))?;
         }
         Ok(())
     }
-}
-
-/// What user code wrote, with nothing in it that moves a terminal: line ends and tabs stay.
-fn visible(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| match c {
-            '\n' | '\t' => vec![c],
-            c if c.is_control() => c.escape_default().collect(),
-            c => vec![c],
-        })
-        .collect()
 }
 
 /// Ctrl-C detaches; the run goes on.
@@ -187,7 +178,7 @@ mod tests {
         let entry = StoredLogEntry {
             log_time: Some(prost_types::Timestamp { seconds: 0, nanos: 0 }),
             level: "WARNING".into(),
-            message: "red \u{1b}[31m\nnext".into(),
+            message: "red \u{1b}[31m\nnext \u{202e}txet".into(),
             fields: [("k".to_owned(), "v".to_owned())].into(),
             dropped_before: 2,
             ..StoredLogEntry::default()
@@ -195,7 +186,7 @@ mod tests {
         let look = Look { terminal: false, color: false, now: Timestamp::UNIX_EPOCH };
         assert_eq!(
             LogLine::new(&entry, &look).to_string(),
-            "… 2 lines are missing here\n1970-01-01T00:00:00Z WARN  red \\u{1b}[31m\nnext  k=v"
+            "… 2 lines are missing here\n1970-01-01T00:00:00Z WARN  red \\u{1b}[31m\nnext \\u{202e}txet  k=v"
         );
     }
 }

@@ -93,12 +93,19 @@ impl Story {
             return None;
         }
         self.waiting.clone_from(&run.wait_reason);
-        Some(format!("run/{}  waiting: {}", self.run_id, run.wait_reason))
+        // The sentence begins with the same word.
+        let why = run.wait_reason.strip_prefix("Waiting: ").unwrap_or(&run.wait_reason);
+        Some(format!("run/{}  waiting: {why}", self.run_id))
     }
 }
 
-/// The last line: how it ended, after how long, and why.
+/// The last line.
 pub(super) fn ending(run: &Run) -> String {
+    format!("run/{}  {}", run.run_id, outcome(run))
+}
+
+/// How it ended, after how long, and why.
+pub(crate) fn outcome(run: &Run) -> String {
     let state = state_word(run.state()).replace('_', " ");
     let took = times::between(run.due_time.as_ref(), run.end_time.as_ref()).map(times::took);
     let after = match (run.state(), took) {
@@ -113,7 +120,7 @@ pub(super) fn ending(run: &Run) -> String {
         (Some(message), "") => format!(": {message}"),
         (Some(message), reason) => format!(": {reason}: {message}"),
     };
-    format!("run/{}  {state}{after}{reason}", run.run_id)
+    format!("{state}{after}{reason}")
 }
 
 fn phase(state: RunState) -> Option<Phase> {
@@ -238,10 +245,12 @@ mod tests {
 
     #[test]
     fn why_it_waits_is_told_once() {
-        let mut story = Story::new("R".into());
-        let waits = Run { wait_reason: "no worker handles it".into(), ..run(RunState::Queued, 0) };
-        assert_eq!(story.advance(&waits, "built-in"), ["run/R  queued", "run/R  waiting: no worker handles it"]);
-        assert!(story.advance(&waits, "built-in").is_empty());
+        for wait_reason in ["Waiting: no worker handles it", "no worker handles it"] {
+            let mut story = Story::new("R".into());
+            let waits = Run { wait_reason: wait_reason.into(), ..run(RunState::Queued, 0) };
+            assert_eq!(story.advance(&waits, "built-in"), ["run/R  queued", "run/R  waiting: no worker handles it"]);
+            assert!(story.advance(&waits, "built-in").is_empty());
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::Look;
+use super::{Look, visible::one_line};
 use crate::times;
 
 /// A value to show.
@@ -62,16 +62,5 @@ impl Cell {
             Self::Word(_, tone) => Some(*tone),
             Self::Text(_) | Self::Time(_) => None,
         }
-    }
-}
-
-/// Control characters as escapes.
-pub(super) fn one_line(text: &str) -> String {
-    if text.chars().any(char::is_control) {
-        text.chars()
-            .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
-            .collect()
-    } else {
-        text.into()
     }
 }

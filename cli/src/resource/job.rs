@@ -99,8 +99,8 @@ fn length(length: Option<&prost_types::Duration>) -> String {
     match length {
         None => "default".into(),
         Some(length) => {
-            let span = jiff::SignedDuration::new(length.seconds, length.nanos);
-            format!("{span:#}")
+            let length = jiff::SignedDuration::new(length.seconds, length.nanos);
+            mainspring_cron::format_duration(i64::try_from(length.as_micros()).unwrap_or(i64::MAX))
         }
     }
 }

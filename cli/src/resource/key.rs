@@ -1,15 +1,20 @@
 //! What a person sees of an API key and of whoever is signed in.
 
+use jiff::Timestamp;
 use mainspring_proto::auth::v1::{ApiKey, CredentialKind, GetCallerResponse};
 
 use super::{Resource, word};
-use crate::output::{Cell, Tone};
+use crate::{
+    clock,
+    output::{Cell, Tone},
+    times,
+};
 
 impl Resource for ApiKey {
     const COLUMNS: &'static [&'static str] = &["KEY", "NAME", "ROLE", "STATE", "CREATED", "BY", "EXPIRES", "LAST USED"];
 
     fn row(&self) -> Vec<Cell> {
-        let state = if self.revoke_time.is_some() { ("revoked", Tone::Quiet) } else { ("good", Tone::Good) };
+        let state = state(self, clock::now());
         vec![
             Cell::text(&self.key_id),
             Cell::text(&self.name),
@@ -20,6 +25,16 @@ impl Resource for ApiKey {
             Cell::time(self.expire_time.as_ref()),
             Cell::time(self.last_use_time.as_ref()),
         ]
+    }
+}
+
+/// Whether it opens anything at this moment.
+fn state(key: &ApiKey, now: Timestamp) -> (&'static str, Tone) {
+    let end = key.expire_time.as_ref().and_then(times::from_proto);
+    match (&key.revoke_time, end) {
+        (Some(_), _) => ("revoked", Tone::Quiet),
+        (None, Some(end)) if end <= now => ("expired", Tone::Quiet),
+        (None, Some(_) | None) => ("good", Tone::Good),
     }
 }
 
@@ -44,5 +59,25 @@ impl Resource for GetCallerResponse {
     fn page(&self) -> Vec<(&'static str, Cell)> {
         const NAMES: [&str; 6] = ["subject", "name", "roles", "credential", "expires", "permissions"];
         NAMES.into_iter().zip(self.row()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use mainspring_proto::auth::v1::ApiKey;
+
+    use super::state;
+    use crate::output::Tone;
+
+    #[test]
+    fn a_key_that_opens_nothing_is_not_called_good() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        assert_eq!(state(&ApiKey::default(), now), ("good", Tone::Good));
+        assert_eq!(state(&ApiKey { expire_time: at(1_001), ..ApiKey::default() }, now), ("good", Tone::Good));
+        assert_eq!(state(&ApiKey { expire_time: at(1_000), ..ApiKey::default() }, now), ("expired", Tone::Quiet));
+        let both = ApiKey { expire_time: at(1), revoke_time: at(1), ..ApiKey::default() };
+        assert_eq!(state(&both, now), ("revoked", Tone::Quiet));
     }
 }

@@ -38,7 +38,7 @@ impl Resource for Run {
             ("schedule", Cell::text(if self.origin() == RunOrigin::Schedule { &self.schedule } else { "" })),
             ("state", state_cell(self.state())),
             ("reason", Cell::text(&self.reason)),
-            ("waiting", Cell::text(&self.wait_reason)),
+            ("waiting", Cell::text(self.wait_reason.strip_prefix("Waiting: ").unwrap_or(&self.wait_reason))),
             ("progress", Cell::text(self.progress.as_ref().map(progress).unwrap_or_default())),
             ("payload", payload(&self.payload)),
             ("output", payload(&self.output)),

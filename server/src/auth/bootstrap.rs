@@ -13,6 +13,8 @@ use super::{
     secret::{self, SecretFileError},
 };
 
+/// The first user.
+const ROOT: &str = "root";
 /// Name of the key file of `mainspring dev` in the data directory.
 const DEV_KEY_FILE: &str = "dev-api-key";
 /// Name of that key for people.
@@ -49,20 +51,28 @@ impl From<KeyError> for BootstrapError {
 }
 
 impl Auth {
-    /// Makes `root` where there is no user yet: with the password that was configured, or with a one-time one, which is
-    /// returned and known to nobody else.
+    /// Makes sure that `root` can sign in, as long as nobody has chosen its password: with the password that was
+    /// configured, or with a one-time one, which is returned and known to nobody else.
+    ///
+    /// A one-time password is made anew at every start. The one before may have been seen by nobody: its line was lost,
+    /// or the server ended before it was printed. `dev` has a key instead and makes none.
     pub(crate) async fn ensure_root(
         &self,
         configured: Option<&SecretString>,
+        dev: bool,
     ) -> Result<Option<SecretString>, BootstrapError> {
-        if self.0.store.has_users().await? {
+        let chosen = match self.0.store.user(ROOT).await? {
+            Some(root) => !root.must_change_password,
+            None => self.0.store.has_users().await?,
+        };
+        if chosen {
             return Ok(None);
         }
-        let one_time = configured.is_none().then(|| SecretString::from(secret::one_time_password()));
+        let one_time = (configured.is_none() && !dev).then(|| SecretString::from(secret::one_time_password()));
         let Some(password) = configured.or(one_time.as_ref()) else { return Ok(None) };
         let password_hash = self.0.passwords.hash(password.expose_secret().to_owned()).await?;
         let root = RootUser { password_hash, must_change_password: one_time.is_some() };
-        let made = self.0.store.create_root(self.now(), root).await?;
+        let made = self.0.store.claim_root(self.now(), root).await?;
         Ok(one_time.filter(|_| made))
     }
 

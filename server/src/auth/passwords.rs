@@ -85,6 +85,7 @@ impl Passwords {
 
     async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, HashError> {
         let _place = self.waiting.clone().try_acquire_owned().map_err(|_| HashError::Busy)?;
+        #[expect(clippy::disallowed_methods, reason = "nobody waits longer for their turn")]
         let turn = tokio::time::timeout(PATIENCE, self.hashing.clone().acquire_owned());
         let Ok(Ok(turn)) = turn.await else { return Err(HashError::Busy) };
         tokio::task::spawn_blocking(move || {

@@ -1,23 +1,27 @@
 //! Settings from the environment: `MAINSPRING_` and the setting's path, with `__` between section and name.
 //!
 //! Only names with `__` are settings; a setting that is not known is refused, since a typing error that is ignored is
-//! found at the worst time. The few names without `__` that the server reads are listed in [`PLAIN`].
+//! found at the worst time. So is a value that is not UTF-8. The few names without `__` that the server reads are listed
+//! in [`PLAIN`].
 
-use std::{fmt::Display, fs, path::PathBuf, str::FromStr, time::Duration};
+use std::{ffi::OsString, fs, path::PathBuf};
 
 use secrecy::SecretString;
 
-use super::Config;
+use super::{
+    Config,
+    settings::{PLAIN, SETTINGS, Setting},
+};
 
 const PREFIX: &str = "MAINSPRING_";
-/// Names without `__` that this server reads.
-const PLAIN: [&str; 2] = ["MAINSPRING_ROOT_PASSWORD", "MAINSPRING_ROOT_PASSWORD_FILE"];
+const PASSWORD: &str = PLAIN[0].0;
+const PASSWORD_FILE: &str = PLAIN[1].0;
 
 /// Why the environment cannot be used. The exit code for it is 78.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvError {
     /// No such setting.
-    #[error("{0} is not a setting of this server; known are {known}", known = NAMES.join(", "))]
+    #[error("{0} is not a setting of this server; known are {known}", known = names())]
     Unknown(String),
     /// The value cannot be what it is.
     #[error("{name}: {why}")]
@@ -42,96 +46,50 @@ pub enum EnvError {
     },
 }
 
-const NAMES: &[&str] = &[
-    "MAINSPRING_AUTH__ACCESS_TTL",
-    "MAINSPRING_AUTH__AUDIENCE",
-    "MAINSPRING_AUTH__ISSUER",
-    "MAINSPRING_AUTH__SESSION_TTL",
-    "MAINSPRING_DATABASE__DATA",
-    "MAINSPRING_DATABASE__SYNCHRONOUS",
-    "MAINSPRING_LIMITS__DRAIN_DEADLINE",
-    "MAINSPRING_LIMITS__LEASE_TTL",
-    "MAINSPRING_LIMITS__MAX_INLINE_PAYLOAD_BYTES",
-    "MAINSPRING_LIMITS__MAX_MESSAGE_BYTES",
-    "MAINSPRING_LISTEN__ADDRESSES",
-    "MAINSPRING_LOG__FILTER",
-    "MAINSPRING_LOG__FORMAT",
-    "MAINSPRING_RETENTION__FAILED",
-    "MAINSPRING_RETENTION__LEDGER",
-    "MAINSPRING_RETENTION__LOGS",
-    "MAINSPRING_RETENTION__REQUESTS",
-    "MAINSPRING_RETENTION__SUCCEEDED",
-    "MAINSPRING_RETENTION__WORKERS",
-];
-
 impl Config {
     /// Takes what the process's environment says over what stands here already.
+    #[expect(clippy::disallowed_methods, reason = "the server's one reader of the environment")]
     pub fn from_env(self) -> Result<Self, EnvError> {
-        let read =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        self.with_vars(read)
+        self.with_vars(std::env::vars_os())
     }
 
     /// Takes what variables say over what stands here already.
-    fn with_vars(mut self, vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, EnvError> {
+    fn with_vars(mut self, vars: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, EnvError> {
         let mut password = None;
         let mut password_file = None;
         for (name, value) in vars {
-            match name.as_str() {
-                "MAINSPRING_ROOT_PASSWORD" => password = Some(value),
-                "MAINSPRING_ROOT_PASSWORD_FILE" => password_file = Some(PathBuf::from(value)),
-                other if other.starts_with(PREFIX) && other.contains("__") => self.set(&name, &value)?,
-                _ => {}
+            // What is not UTF-8 has no name of ours, but may have been meant as one.
+            let shown = name.to_string_lossy();
+            let is_setting = shown.starts_with(PREFIX) && shown.contains("__");
+            if !is_setting && shown != PASSWORD && shown != PASSWORD_FILE {
+                continue;
+            }
+            let name = shown.as_ref();
+            let Ok(value) = value.into_string() else {
+                return Err(EnvError::Invalid { name: name.into(), why: "is not UTF-8".into() });
+            };
+            match name {
+                PASSWORD => password = Some(value),
+                PASSWORD_FILE => password_file = Some(PathBuf::from(value)),
+                name => {
+                    let setting = Setting::named(name).ok_or_else(|| EnvError::Unknown(name.into()))?;
+                    let invalid = |why| EnvError::Invalid { name: name.into(), why };
+                    setting.apply(&mut self, &value).map_err(invalid)?;
+                }
             }
         }
         match (password, password_file) {
-            (Some(_), Some(_)) => return Err(EnvError::Twice(PLAIN[0])),
+            (Some(_), Some(_)) => return Err(EnvError::Twice(PASSWORD)),
             (Some(password), None) => self.auth.root_password = Some(password.into()),
-            (None, Some(path)) => self.auth.root_password = Some(secret_file(PLAIN[1], path)?),
+            (None, Some(path)) => self.auth.root_password = Some(secret_file(PASSWORD_FILE, path)?),
             (None, None) => {}
         }
         Ok(self)
     }
-
-    fn set(&mut self, name: &str, value: &str) -> Result<(), EnvError> {
-        let Self { dev: _, listen, database, auth, limits, retention, log } = self;
-        match name {
-            "MAINSPRING_AUTH__ACCESS_TTL" => auth.access_ttl = length(name, value)?,
-            "MAINSPRING_AUTH__AUDIENCE" => auth.audience = value.into(),
-            "MAINSPRING_AUTH__ISSUER" => auth.issuer = value.into(),
-            "MAINSPRING_AUTH__SESSION_TTL" => auth.session_ttl = length(name, value)?,
-            "MAINSPRING_DATABASE__DATA" => database.data = value.into(),
-            "MAINSPRING_DATABASE__SYNCHRONOUS" => database.synchronous = parsed(name, value)?,
-            "MAINSPRING_LIMITS__DRAIN_DEADLINE" => limits.drain_deadline = length(name, value)?,
-            "MAINSPRING_LIMITS__LEASE_TTL" => limits.lease_ttl = length(name, value)?,
-            "MAINSPRING_LIMITS__MAX_INLINE_PAYLOAD_BYTES" => limits.max_inline_payload_bytes = parsed(name, value)?,
-            "MAINSPRING_LIMITS__MAX_MESSAGE_BYTES" => limits.max_message_bytes = parsed(name, value)?,
-            "MAINSPRING_LISTEN__ADDRESSES" => {
-                let addresses = value.split(',').map(|address| parsed(name, address.trim()));
-                listen.addresses = addresses.collect::<Result<_, _>>()?;
-            }
-            "MAINSPRING_LOG__FILTER" => log.filter = Some(value.into()),
-            "MAINSPRING_LOG__FORMAT" => log.format = parsed(name, value)?,
-            "MAINSPRING_RETENTION__FAILED" => retention.failed = length(name, value)?,
-            "MAINSPRING_RETENTION__LEDGER" => retention.ledger = length(name, value)?,
-            "MAINSPRING_RETENTION__LOGS" => retention.logs = length(name, value)?,
-            "MAINSPRING_RETENTION__REQUESTS" => retention.requests = length(name, value)?,
-            "MAINSPRING_RETENTION__SUCCEEDED" => retention.succeeded = length(name, value)?,
-            "MAINSPRING_RETENTION__WORKERS" => retention.workers = length(name, value)?,
-            _ => return Err(EnvError::Unknown(name.into())),
-        }
-        Ok(())
-    }
 }
 
-fn parsed<T: FromStr<Err: Display>>(name: &str, value: &str) -> Result<T, EnvError> {
-    value.parse().map_err(|error: T::Err| EnvError::Invalid { name: name.into(), why: error.to_string() })
-}
-
-fn length(name: &str, value: &str) -> Result<Duration, EnvError> {
-    let micros = mainspring_cron::parse_duration(value)
-        .map_err(|error| EnvError::Invalid { name: name.into(), why: error.to_string() })?;
-    Ok(Duration::from_micros(micros.unsigned_abs()))
+fn names() -> String {
+    SETTINGS.iter().map(|setting| setting.name).collect::<Vec<_>>().join(", ")
 }
 
 /// A secret from a file, without the newline that editors leave at its end.
@@ -142,12 +100,14 @@ fn secret_file(name: &'static str, path: PathBuf) -> Result<SecretString, EnvErr
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use secrecy::ExposeSecret as _;
 
     use super::*;
 
     fn with(vars: &[(&str, &str)]) -> Result<Config, EnvError> {
-        Config::default().with_vars(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+        Config::default().with_vars(vars.iter().map(|(name, value)| ((*name).into(), (*value).into())))
     }
 
     #[test]
@@ -168,12 +128,24 @@ mod tests {
     }
 
     #[test]
-    fn every_documented_name_is_a_setting() {
-        for name in NAMES {
-            assert!(!matches!(with(&[(name, "x")]), Err(EnvError::Unknown(_))), "{name}");
-        }
+    fn a_typing_error_is_refused() {
         assert!(matches!(with(&[("MAINSPRING_LIMITS__LEASE_TTTL", "2s")]), Err(EnvError::Unknown(_))));
         assert!(matches!(with(&[("MAINSPRING_LIMITS__LEASE_TTL", "2")]), Err(EnvError::Invalid { .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_not_utf_8_is_refused_and_not_passed_over() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let odd = |text: &str| OsString::from_vec([text.as_bytes(), &[0xff]].concat());
+        for name in ["MAINSPRING_DATABASE__DATA", "MAINSPRING_ROOT_PASSWORD"] {
+            let error = Config::default().with_vars([(name.into(), odd("x"))]).unwrap_err();
+            assert_eq!(error.to_string(), format!("{name}: is not UTF-8"));
+        }
+        let error = Config::default().with_vars([(odd("MAINSPRING_LOG__FORMAT"), "json".into())]).unwrap_err();
+        assert!(matches!(error, EnvError::Unknown(_)), "{error}");
+        assert!(Config::default().with_vars([(odd("LC__X"), odd("x")), ("PATH".into(), odd("/bin"))]).is_ok());
     }
 
     #[test]

@@ -11,8 +11,8 @@ use super::StartError;
 use crate::config::ListenConfig;
 
 const BACKLOG: u32 = 1_024;
-/// Free ports are tried so often where the other family has it taken.
-const TRIES: usize = 20;
+/// So many ports are tried: free ones where the other family has them taken, or those after the one that was named.
+const TRIES: usize = 100;
 
 /// A socket, and where it really listens.
 pub(super) type Bound = (TcpListener, SocketAddr);

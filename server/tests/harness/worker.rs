@@ -1,5 +1,7 @@
 //! A worker on bare stubs.
 
+#![expect(clippy::disallowed_methods, reason = "what a test waits for is bounded")]
+
 use std::time::Duration;
 
 use mainspring_proto::worker::v1 as wire;

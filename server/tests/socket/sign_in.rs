@@ -4,8 +4,13 @@ use mainspring_proto::{
     auth::v1::{self as wire, CredentialKind},
     scheduler::v1::{CreateJobRequest, ListJobsRequest, scheduler_service_client::SchedulerServiceClient},
 };
+use mainspring_server::{
+    config::{Config, ListenConfig},
+    wiring::{self, Running, StartError},
+};
 use secrecy::ExposeSecret as _;
-use tonic::Code;
+use tempfile::TempDir;
+use tonic::{Code, transport::Endpoint};
 use tonic_types::StatusExt as _;
 
 use super::server::{Server, reason};
@@ -16,7 +21,7 @@ fn login(password: &str) -> wire::LoginRequest {
 
 #[tokio::test]
 async fn the_one_time_password_must_be_changed_before_anything_else() {
-    let server = Server::start().await;
+    let server = Server::with(|config| config.dev = false).await;
     let one_time = server.running.one_time_root_password().unwrap().expose_secret().to_owned();
     let mut anybody = server.auth(None);
     assert_eq!(reason(&anybody.login(login("wrong password")).await.unwrap_err()), "CREDENTIALS_INVALID");
@@ -37,6 +42,55 @@ async fn the_one_time_password_must_be_changed_before_anything_else() {
     assert_eq!((caller.subject.as_str(), caller.credential()), ("user:root", CredentialKind::AccessToken));
     assert_eq!(reason(&anybody.login(login(&one_time)).await.unwrap_err()), "CREDENTIALS_INVALID");
     anybody.login(login("correct horse battery")).await.unwrap();
+}
+
+/// A start in a folder that may have seen others.
+async fn start_in(data: &TempDir, dev: bool, port: u16) -> Result<Running, StartError> {
+    let mut config = Config { dev, listen: ListenConfig::loopback(port), ..Config::default() };
+    config.database.data = data.path().join("data");
+    wiring::start(config).await
+}
+
+fn one_time(running: &Running) -> Option<String> {
+    running.one_time_root_password().map(|password| password.expose_secret().to_owned())
+}
+
+async fn stop(running: Running) {
+    running.shutdown(std::time::Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn a_password_that_nobody_has_seen_is_no_dead_end() {
+    let data = TempDir::new().unwrap();
+    let dev = start_in(&data, true, 0).await.unwrap();
+    assert_eq!(one_time(&dev), None, "dev has its key, and shows no password");
+    let taken = dev.addresses()[0].port();
+
+    let elsewhere = TempDir::new().unwrap();
+    let refused = start_in(&elsewhere, false, taken).await.unwrap_err();
+    assert!(matches!(refused, StartError::Listen { .. }), "{refused}");
+    assert!(!elsewhere.path().join("data").exists(), "who cannot listen begins nothing");
+    stop(dev).await;
+
+    let first = start_in(&data, false, 0).await.unwrap();
+    let lost = one_time(&first).expect("dev did not use up the one password that is shown");
+    stop(first).await;
+    let second = start_in(&data, false, 0).await.unwrap();
+    let seen = one_time(&second).expect("nobody has chosen a password yet");
+    assert_ne!(lost, seen);
+    let channel = Endpoint::from_shared(format!("http://{}", second.addresses()[0])).unwrap().connect_lazy();
+    let mut anybody = wire::auth_service_client::AuthServiceClient::new(channel);
+    assert_eq!(reason(&anybody.login(login(&lost)).await.unwrap_err()), "CREDENTIALS_INVALID");
+    let tokens = anybody.login(login(&seen)).await.unwrap().into_inner().tokens.unwrap();
+    let change = wire::ChangePasswordRequest { current_password: seen, new_password: "correct horse battery".into() };
+    let mut change = tonic::Request::new(change);
+    let bearer = format!("Bearer {}", tokens.access_token).parse().unwrap();
+    change.metadata_mut().insert("authorization", bearer);
+    anybody.change_password(change).await.unwrap();
+    stop(second).await;
+    let third = start_in(&data, false, 0).await.unwrap();
+    assert_eq!(one_time(&third), None, "root has a password of its own");
+    stop(third).await;
 }
 
 #[tokio::test]

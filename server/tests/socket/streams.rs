@@ -1,5 +1,7 @@
 //! A worker on bare stubs, and the streams of watchers.
 
+#![expect(clippy::disallowed_methods, reason = "what a test waits for is bounded")]
+
 use std::time::Duration;
 
 use mainspring_proto::{

@@ -40,6 +40,7 @@ async fn run(args: Args) -> Result<()> {
     let id = worker.id();
     journal.note(json!({"e": "UP", "worker": id, "slots": args.slots, "pid": std::process::id()}))?;
     println!("id {id}");
+    #[expect(clippy::disallowed_methods, reason = "it blocks on stdin, and must not hold up the runtime's end")]
     std::thread::spawn(leash);
     worker
         .slots(args.slots)

@@ -6,7 +6,7 @@ use super::world::{World, secs};
 
 async fn root(w: &World) {
     let root = RootUser { password_hash: "$argon2id$1".into(), must_change_password: true };
-    assert!(w.store.create_root(w.now, root).await.unwrap());
+    assert!(w.store.claim_root(w.now, root).await.unwrap());
 }
 
 async fn open(w: &World, id: &str, token: u8) {
@@ -38,16 +38,27 @@ fn key(w: &World, id: &str) -> ApiKeyRecord {
     }
 }
 
-pub async fn root_is_made_once(w: World) {
+pub async fn root_is_claimed_until_it_has_a_password_of_its_own(mut w: World) {
+    let claim = async |w: &World, hash: &str, must_change_password| {
+        let root = RootUser { password_hash: hash.into(), must_change_password };
+        w.store.claim_root(w.now, root).await.unwrap()
+    };
     assert!(!w.store.has_users().await.unwrap());
     assert_eq!(w.store.user("root").await.unwrap(), None);
     root(&w).await;
     assert!(w.store.has_users().await.unwrap());
-    let again = RootUser { password_hash: "$argon2id$2".into(), must_change_password: false };
-    assert!(!w.store.create_root(w.now, again).await.unwrap());
+    open(&w, "before", 1).await;
+    w.pass(secs(1));
+    assert!(claim(&w, "$argon2id$2", true).await, "nobody has chosen a password");
     let user = w.store.user("root").await.unwrap().unwrap();
-    assert_eq!((user.password_hash.as_str(), user.must_change_password), ("$argon2id$1", true));
+    assert_eq!((user.password_hash.as_str(), user.must_change_password), ("$argon2id$2", true));
     assert_eq!(user.roles, ["admin"]);
+    assert!(w.store.session("before").await.unwrap().unwrap().revoked);
+    w.store.set_password(w.now, "root", "$argon2id$3", None).await.unwrap();
+    assert!(!claim(&w, "$argon2id$4", true).await);
+    assert!(!claim(&w, "$argon2id$4", false).await);
+    let user = w.store.user("root").await.unwrap().unwrap();
+    assert_eq!((user.password_hash.as_str(), user.must_change_password), ("$argon2id$3", false));
 }
 
 pub async fn passwords_replace_and_end_sessions(w: World) {

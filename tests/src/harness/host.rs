@@ -32,6 +32,7 @@ pub async fn pass_time(length: Duration, why: &str) {
 }
 
 /// Waits for an event, and fails with its name where it does not come in time.
+#[expect(clippy::disallowed_methods, reason = "the tests' one home of time")]
 pub async fn within<T>(limit: Duration, what: &str, event: impl Future<Output = T>) -> Result<T> {
     tokio::time::timeout(limit, event).await.with_context(|| format!("waited {limit:?} in vain for {what}"))
 }

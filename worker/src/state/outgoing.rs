@@ -112,7 +112,8 @@ impl Machine {
             sdk: Some(SdkInfo {
                 name: "mainspring-rust".into(),
                 version: env!("CARGO_PKG_VERSION").into(),
-                runtime: concat!("rust ", env!("CARGO_PKG_RUST_VERSION"), "+").into(),
+                // The name says it; the compiler is not known at run time.
+                runtime: String::new(),
             }),
             handlers: self.identity.handlers.clone(),
             capacity: self.wire_capacity(),

@@ -304,6 +304,7 @@ fn result_ack(attempt: Option<AttemptRef>, disposition: ResultDisposition) -> Re
 }
 
 /// What `work` yields, unless a test's patience ends first.
+#[expect(clippy::disallowed_methods, reason = "what a test waits for is bounded")]
 pub(crate) async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, work).await {
         Ok(value) => value,

@@ -213,6 +213,7 @@ async fn a_computing_handler_does_not_hold_up_heartbeats() {
             Ok(())
         }
     });
+    #[expect(clippy::disallowed_methods, reason = "a runtime that is blocked needs a thread of its own")]
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(worker.run_until(std::future::pending::<()>()))

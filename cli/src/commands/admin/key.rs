@@ -8,6 +8,7 @@ use crate::{
     commands::examples,
     exit::Exit,
     failure::Failure,
+    named,
     session::{LimitArgs, Session},
     times::{self, Length},
 };
@@ -33,7 +34,7 @@ pub(crate) enum KeyCommand {
         #[arg(long, value_name = "ROLE")]
         role: Role,
         /// When it ends [default: never]
-        #[arg(long, value_name = "LENGTH")]
+        #[arg(long, value_name = "LENGTH", allow_hyphen_values = true)]
         expires_in: Option<Length>,
     },
     /// List keys, newest first, without the keys themselves
@@ -46,6 +47,7 @@ pub(crate) enum KeyCommand {
     #[command(before_help = examples!["mainspring admin key revoke $KEY", "mainspring admin key revoke $KEY -o json"])]
     Revoke {
         /// The key's id
+        #[arg(value_parser = named::key)]
         key: String,
     },
 }

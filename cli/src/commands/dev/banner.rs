@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path};
 
-use super::{CONTEXT, Login};
+use super::Login;
 use crate::address::Address;
 
 /// Everything that varies in it.
@@ -19,6 +19,9 @@ impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, data, ephemeral, login, demo } = self;
         let grpc = format!("localhost:{}", address.port());
+        // As a person writes it: `./` says that it is here.
+        let here = data.is_relative() && !data.starts_with(".") && !data.starts_with("..");
+        let data = if here { Path::new(".").join(data) } else { data.to_path_buf() };
         let database = data.join("mainspring.db").display().to_string();
         let kept = if *ephemeral {
             "(forgotten when you stop)"
@@ -30,46 +33,19 @@ impl fmt::Display for Banner<'_> {
             "  mainspring {}  embedded mode (one process: SQLite, in-process broker)\n",
             env!("CARGO_PKG_VERSION")
         )?;
-        writeln!(f, "  {:<12}{grpc:<33}(reflection on; gRPC-Web on the same port)", "gRPC")?;
-        writeln!(f, "  {:<12}{database:<33}{kept}", "Data")?;
+        writeln!(f, "  {:<12}{grpc:<32} (reflection on; gRPC-Web on the same port)", "gRPC")?;
+        writeln!(f, "  {:<12}{database:<32} {kept}", "Data")?;
         writeln!(f, "  {:<12}{login}", "Login")?;
         if *demo {
             writeln!(f, "  {:<12}4 jobs and 1 built-in worker are running (--no-demo to leave them out)", "Demo")?;
         }
         // Another context stays selected, so what is typed next has to name this one.
-        let context = if login.is_selected() { String::new() } else { format!(" --context {CONTEXT}") };
+        let context = login.to_be_named().map(|name| format!(" --context {name}")).unwrap_or_default();
         let first = if *demo { "trigger demo.hello -d name=you --follow" } else { "job list" };
         writeln!(f, "\n  {:<12}mainspring{context} {first}", "Try next")?;
         writeln!(f, "  {:<12}mainspring{context} run list", "")?;
         writeln!(f, "  {:<12}grpcurl -plaintext {grpc} list", "")?;
         write!(f, "  Not for production as it is.   Ctrl-C stops cleanly.")
-    }
-}
-
-impl Login {
-    fn is_selected(&self) -> bool {
-        match self {
-            Self::Saved(saved, _) => saved.current == CONTEXT,
-            Self::NotSaved(_) => true,
-        }
-    }
-}
-
-impl fmt::Display for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Saved(saved, credentials) => {
-                let made = if saved.created { "created" } else { "updated" };
-                let selected =
-                    if self.is_selected() { "selected".into() } else { format!("not selected ({} is)", saved.current) };
-                write!(
-                    f,
-                    "CLI context \"{CONTEXT}\" {made} and {selected}; API key in {} (0600)",
-                    credentials.display()
-                )
-            }
-            Self::NotSaved(reason) => write!(f, "not saved ({reason}); --print-addr json tells the API key"),
-        }
     }
 }
 
@@ -81,11 +57,20 @@ mod tests {
     use crate::{address::Address, context::Saved};
 
     fn banner(current: &str, demo: bool) -> String {
-        let saved = Saved { created: true, current: current.into() };
-        let login = Login::Saved(saved, PathBuf::from("~/.config/mainspring/credentials.toml"));
-        let address = Address::local(7421);
-        Banner { address: &address, data: Path::new("./mainspring-data"), ephemeral: false, login: &login, demo }
-            .to_string()
+        told(Path::new("mainspring-data"), &saved("dev", current, None), demo)
+    }
+
+    fn saved(name: &str, current: &str, other: Option<&str>) -> Login {
+        Login::Saved {
+            name: name.into(),
+            saved: Saved { created: true, current: current.into() },
+            credentials: PathBuf::from("~/.config/mainspring/credentials.toml"),
+            other: other.map(|other| other.parse().unwrap()),
+        }
+    }
+
+    fn told(data: &Path, login: &Login, demo: bool) -> String {
+        Banner { address: &Address::local(7421), data, ephemeral: false, login, demo }.to_string()
     }
 
     #[test]
@@ -108,5 +93,22 @@ mod tests {
         let text = banner("prod", false);
         assert!(text.contains("not selected (prod is)"), "{text}");
         assert!(text.contains("mainspring --context dev job list") && !text.contains("demo"), "{text}");
+    }
+    #[test]
+    fn a_long_path_is_apart_from_what_is_said_about_it() {
+        let data = Path::new("/home/somebody/work/clients/a-long-name/mainspring-data");
+        let text = told(data, &saved("dev", "dev", None), true);
+        assert!(text.contains("mainspring-data/mainspring.db (kept when you stop"), "{text}");
+    }
+
+    #[test]
+    fn a_second_server_does_not_take_the_context_of_the_first() {
+        let text = told(Path::new("d"), &saved("dev-7421", "dev", Some("127.0.0.1:7420")), true);
+        for part in [
+            "CLI context \"dev-7421\" created and not selected (\"dev\" stays with the server at 127.0.0.1:7420); API key in",
+            "mainspring --context dev-7421 trigger demo.hello",
+        ] {
+            assert!(text.contains(part), "{part:?} is missing in\n{text}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     connection::Server,
     exit::Exit,
     failure::Failure,
-    resource,
+    named, resource,
     session::Session,
     times::{self, Length, Moment},
 };
@@ -32,22 +32,22 @@ const PREVIEWED: i32 = 3;
 ])]
 pub(crate) struct CreateArgs {
     /// Its name: lower case letters, digits, `.`, `_`, `-`; it is never changed
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = named::job)]
     job: String,
     /// The type that names the worker's handler
     #[arg(long = "type", value_name = "TYPE")]
     job_type: String,
     /// The queue its runs wait in [default: "default"]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = named::queue)]
     queue: Option<String>,
-    /// When it is due: 5 fields, or 6 with seconds first; may be repeated
-    #[arg(long, value_name = "EXPR")]
+    /// When it is due: 5 fields, 6 with seconds first, or 7 with the year last; may be repeated
+    #[arg(long, value_name = "EXPR", allow_hyphen_values = true)]
     cron: Vec<String>,
     /// Due in this rhythm
-    #[arg(long, value_name = "LENGTH")]
+    #[arg(long, value_name = "LENGTH", allow_hyphen_values = true)]
     every: Option<Length>,
     /// Due once: RFC 3339, or now+1h
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     at: Option<Moment>,
     /// Zone of --cron, for example Europe/Berlin [default: UTC]
     #[arg(long, value_name = "ZONE", requires = "cron")]

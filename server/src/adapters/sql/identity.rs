@@ -27,13 +27,16 @@ const USE_STEP_MICROS: i64 = 60_000_000;
 
 #[async_trait]
 impl Identity for SqliteStore {
-    async fn create_root(&self, now: Instant, root: RootUser) -> StoreResult<bool> {
+    async fn claim_root(&self, now: Instant, root: RootUser) -> StoreResult<bool> {
         self.write(move |tx| {
             Box::pin(async move {
                 let RootUser { password_hash, must_change_password } = root;
                 let roles = json(&[ADMIN])?;
                 let sql = "INSERT INTO account (name, password_hash, roles, must_change_password, create_time, \
-                     update_time) SELECT ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM account)";
+                     update_time) SELECT ?, ?, ?, ?, ?, ? \
+                     WHERE NOT EXISTS (SELECT 1 FROM account WHERE name <> ? OR NOT must_change_password) \
+                     ON CONFLICT (name) DO UPDATE SET password_hash = excluded.password_hash, \
+                     must_change_password = excluded.must_change_password, update_time = excluded.update_time";
                 let values = vec![
                     ROOT.into(),
                     password_hash.into(),
@@ -41,8 +44,14 @@ impl Identity for SqliteStore {
                     must_change_password.into(),
                     time(now),
                     time(now),
+                    ROOT.into(),
                 ];
-                Ok(exec(tx, sql, values).await? > 0)
+                let claimed = exec(tx, sql, values).await? > 0;
+                if claimed {
+                    let sql = "UPDATE session SET revoke_time = ? WHERE account = ? AND revoke_time IS NULL";
+                    exec(tx, sql, vec![time(now), ROOT.into()]).await?;
+                }
+                Ok(claimed)
             })
         })
         .await

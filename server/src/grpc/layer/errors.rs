@@ -19,6 +19,7 @@ use http_body::{Frame, SizeHint};
 use tonic::{Code, Status, body::Body};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::{Layer, Service};
+use tracing::Instrument as _;
 
 use crate::grpc::{
     request_id::CallContext,
@@ -67,10 +68,14 @@ where
         let context = CallContext::of(request.headers());
         request.extensions_mut().insert(context.clone());
         let deadline = request.headers().get(TIMEOUT).and_then(|value| timeout(value.to_str().ok()?));
-        let answer = self.inner.call(request);
+        // Whatever is logged while the call is answered names the call, at any level.
+        let path: String = request.uri().path().chars().take(128).collect();
+        let span = tracing::error_span!("call", request_id = context.id(), path);
+        let answer = span.in_scope(|| self.inner.call(request));
         // Made before tonic makes its own for the same deadline, and so done before it.
         let answer: Pin<Box<dyn Future<Output = _> + Send>> = match deadline {
             Some(deadline) => {
+                #[expect(clippy::disallowed_methods, reason = "the caller's own deadline")]
                 let bounded = tokio::time::timeout(deadline, answer);
                 Box::pin(async move {
                     bounded
@@ -80,13 +85,18 @@ where
             }
             None => Box::pin(answer),
         };
-        Box::pin(async move {
+        let answered = async move {
             let Ok(response) = answer.await;
             let (mut parts, body) = response.into_parts();
             rewrite(&mut parts.headers, &context);
             context.echo(&mut parts.headers);
+            match parts.headers.get(STATUS).and_then(|code| code.to_str().ok()) {
+                Some(status) => tracing::debug!(status, "refused"),
+                None => tracing::debug!("answered"),
+            }
             Ok(Response::from_parts(parts, Body::new(Rewritten { body, context })))
-        })
+        };
+        Box::pin(answered.instrument(span))
     }
 }
 

@@ -18,7 +18,7 @@ pub struct UserRecord {
     pub must_change_password: bool,
 }
 
-/// The first user, made when there is none.
+/// The first user, made when there is none, and made anew until it has chosen a password.
 #[derive(Clone, Debug)]
 pub struct RootUser {
     /// Hash of its password, in PHC format.
@@ -109,8 +109,9 @@ pub struct ApiKeyRecord {
 /// Users, sessions, keys.
 #[async_trait]
 pub trait Identity: Send + Sync {
-    /// Makes the user `root` with role `admin` where there is no user at all; `false` where there is one.
-    async fn create_root(&self, now: Instant, root: RootUser) -> StoreResult<bool>;
+    /// Makes the user `root` with role `admin` where there is no user at all; where `root` is the only one and its password
+    /// is still a one-time one, gives it this password and ends its sessions. `false` where neither is so.
+    async fn claim_root(&self, now: Instant, root: RootUser) -> StoreResult<bool>;
 
     /// Whether there is any user.
     async fn has_users(&self) -> StoreResult<bool>;

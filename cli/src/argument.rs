@@ -1,0 +1,78 @@
+//! What a field of the API is called at a shell: errors name fields by their path in the request, and nobody typed that.
+
+/// The argument that a field of a request comes from; `None` where no single one does.
+pub(crate) fn of(path: &str) -> Option<&'static str> {
+    // Which of several does not matter: the description quotes what is wrong.
+    let path: String = path.split('.').map(|part| part.split('[').next().unwrap_or(part)).collect::<Vec<_>>().join(".");
+    let path = path.as_str();
+    let (of_job, of_run) = (path.strip_prefix("job."), path.strip_prefix("run."));
+    Some(match of_job.or(of_run).unwrap_or(path) {
+        "job" if of_job.is_some() => "NAME",
+        "job" => "JOB",
+        "job_type" if of_run.is_some() => "TYPE",
+        "job_type" => "--type",
+        "queue" if of_job.is_some() || of_run.is_some() => "--queue",
+        "queue" => "QUEUE",
+        "run_id" => "RUN",
+        "worker_id" => "WORKER",
+        "key_id" => "KEY",
+        "name" => "NAME",
+        "path" => "FILE",
+        "schedules.cron" => "--cron",
+        "schedules.time_zone" => "--tz",
+        "schedules.interval" | "schedules.interval.every" => "--every",
+        "schedules.at" => "--at",
+        "overlap" => "--overlap",
+        "catch_up" => "--catch-up",
+        "retry_policy.max_attempts" => "--max-attempts",
+        "retry_policy.initial_backoff" => "--backoff",
+        "timeouts.execution" => "--timeout",
+        "priority" => "--priority",
+        "labels" => "--label",
+        "description" => "--description",
+        "due_time" => "--at or --delay",
+        "request_id" => "--request-id",
+        "note" => "--note",
+        "reason" => "--reason",
+        "etag" => "--etag",
+        "filter" => "--filter",
+        "from_time" => "--from",
+        "to_time" => "--to",
+        "min_level" => "--level",
+        "role" | "bindings" | "bindings.role" => "--role",
+        "expire_time" => "--expires-in",
+        "namespace" => "--namespace",
+        "username" => "--user",
+        "password" | "current_password" => "the password",
+        "new_password" => "the new password",
+        payload if payload == "payload" || payload.starts_with("payload.") => "-d",
+        label if label.starts_with("labels.") => "--label",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of;
+
+    #[test]
+    fn a_path_is_told_as_what_was_typed() {
+        for (path, argument) in [
+            ("job.schedules[1].cron", Some("--cron")),
+            ("job.schedules[0].interval.every", Some("--every")),
+            ("job.job", Some("NAME")),
+            ("job", Some("JOB")),
+            ("job.queue", Some("--queue")),
+            ("run.queue", Some("--queue")),
+            ("queue", Some("QUEUE")),
+            ("run.job_type", Some("TYPE")),
+            ("job.retry_policy.max_attempts", Some("--max-attempts")),
+            ("job.labels[team]", Some("--label")),
+            ("payload.json", Some("-d")),
+            ("run_id", Some("RUN")),
+            ("page_token", None),
+        ] {
+            assert_eq!(of(path), argument, "{path}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The settings: one table of name, meaning, default and how a text becomes a value.
+//!
+//! Everything that speaks of settings reads this table: the environment ([`super::env`]), `mainspring serve --help`, the
+//! generated page docs/reference/settings.md. So a setting that is not written here does not exist, and one that is has
+//! a documented meaning.
+
+use std::{fmt::Display, net::SocketAddr, path::Path, str::FromStr, time::Duration};
+
+use mainspring_cron::{format_duration, parse_duration};
+
+use super::{Config, ListenConfig};
+
+/// One setting of a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The environment variable that sets it.
+    pub name: &'static str,
+    /// What it takes.
+    pub takes: Takes,
+    /// What it means, in a sentence or two.
+    pub meaning: &'static str,
+    show: fn(&Config) -> String,
+    set: fn(&mut Config, &str) -> Result<(), String>,
+}
+
+/// What a setting takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// A length such as `30s`, `5m`, `1h30m` or `2d`.
+    Length,
+    /// A number of bytes.
+    Bytes,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// `IP:PORT`, several with commas between them.
+    Addresses,
+    /// The path of a folder.
+    Folder,
+    /// A text.
+    Text,
+    /// A filter of log lines, in the words of `RUST_LOG`.
+    LogFilter,
+}
+
+impl Takes {
+    /// For people.
+    pub fn words(self) -> String {
+        match self {
+            Self::Length => "length".into(),
+            Self::Bytes => "bytes".into(),
+            Self::OneOf(words) => words.join(" or "),
+            Self::Addresses => "IP:PORT, …".into(),
+            Self::Folder => "folder".into(),
+            Self::Text => "text".into(),
+            Self::LogFilter => "filter, such as info,mainspring_server=debug".into(),
+        }
+    }
+}
+
+impl Setting {
+    /// The setting of a name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// What holds where nothing is said, as it would be written.
+    pub fn default_value(&self) -> String {
+        (self.show)(&Config::default())
+    }
+
+    /// Writes a value into a configuration, or says why it cannot be one.
+    pub(super) fn apply(&self, config: &mut Config, value: &str) -> Result<(), String> {
+        (self.set)(config, value)
+    }
+}
+
+/// A setting whose value is one field of the configuration.
+macro_rules! setting {
+    ($name:literal, $takes:expr, $read:ident/$write:ident $($field:ident).+, $meaning:literal) => {
+        Setting {
+            name: concat!("MAINSPRING_", $name),
+            takes: $takes,
+            meaning: $meaning,
+            show: |config| $write(&config.$($field).+),
+            set: |config, text| $read(text).map(|value| config.$($field).+ = value),
+        }
+    };
+}
+
+/// Every setting, by name.
+pub const SETTINGS: &[Setting] = &[
+    setting!(
+        "AUTH__ACCESS_TTL",
+        Takes::Length,
+        length/shown_length auth.access_ttl,
+        "How long an access token is good: 1s to 30m, and no longer than a session."
+    ),
+    setting!(
+        "AUTH__AUDIENCE",
+        Takes::Text,
+        parsed/shown auth.audience,
+        "`aud` of access tokens; a token with another one is refused."
+    ),
+    setting!(
+        "AUTH__ISSUER",
+        Takes::Text,
+        parsed/shown auth.issuer,
+        "`iss` of access tokens; a token with another one is refused."
+    ),
+    setting!(
+        "AUTH__SESSION_TTL",
+        Takes::Length,
+        length/shown_length auth.session_ttl,
+        "How long a sign-in lasts, whatever is refreshed."
+    ),
+    setting!(
+        "DATABASE__DATA",
+        Takes::Folder,
+        parsed/shown_path database.data,
+        "Folder of everything the server keeps; made where it is missing, readable by its owner alone."
+    ),
+    setting!(
+        "DATABASE__SYNCHRONOUS",
+        Takes::OneOf(&["full", "normal"]),
+        parsed/shown database.synchronous,
+        "What a commit waits for. `full`: the disk, so that what was answered survives a power cut. `normal`: the operating \
+         system, which is faster; a power cut may lose the last commits, and an attempt number may be given out twice."
+    ),
+    setting!(
+        "LIMITS__DRAIN_DEADLINE",
+        Takes::Length,
+        length/shown_length limits.drain_deadline,
+        "How long a shutdown waits for workers to move away."
+    ),
+    setting!(
+        "LIMITS__LEASE_TTL",
+        Takes::Length,
+        length/shown_length limits.lease_ttl,
+        "How long a worker that is not heard keeps its runs: 1s to 1h. Heartbeat and reply timeout follow from it."
+    ),
+    setting!(
+        "LIMITS__MAX_INLINE_PAYLOAD_BYTES",
+        Takes::Bytes,
+        parsed/shown limits.max_inline_payload_bytes,
+        "Largest payload inside a message; at least 1024."
+    ),
+    setting!(
+        "LIMITS__MAX_MESSAGE_BYTES",
+        Takes::Bytes,
+        parsed/shown limits.max_message_bytes,
+        "Largest message; at least twice the largest payload, at most 64 MiB."
+    ),
+    Setting {
+        name: "MAINSPRING_LISTEN__ADDRESSES",
+        takes: Takes::Addresses,
+        meaning: "Where the server listens. Loopback only, as long as there is no TLS. Port 0 is any free one.",
+        show: |config| shown_addresses(&config.listen.addresses),
+        // Whoever names an address wants that one, not the next free one.
+        set: |config, text| {
+            addresses(text).map(|addresses| config.listen = ListenConfig { addresses, next_free: false })
+        },
+    },
+    setting!(
+        "LOG__FILTER",
+        Takes::LogFilter,
+        some/shown_option log.filter,
+        "What is told on stderr. Empty: what `RUST_LOG` says, else `info` for `serve` and `warn` for `dev`."
+    ),
+    setting!(
+        "LOG__FORMAT",
+        Takes::OneOf(&["text", "json"]),
+        parsed/shown log.format,
+        "How it is told: for people, or one JSON object a line."
+    ),
+    setting!(
+        "RETENTION__FAILED",
+        Takes::Length,
+        length/shown_length retention.failed,
+        "How long FAILED and TIMED_OUT runs are kept after their end; at least RETENTION__REQUESTS."
+    ),
+    setting!(
+        "RETENTION__LEDGER",
+        Takes::Length,
+        length/shown_length retention.ledger,
+        "How long the fates of schedule instants are kept."
+    ),
+    setting!(
+        "RETENTION__LOGS",
+        Takes::Length,
+        length/shown_length retention.logs,
+        "How long log lines are kept after they were stored."
+    ),
+    setting!(
+        "RETENTION__REQUESTS",
+        Takes::Length,
+        length/shown_length retention.requests,
+        "How long a `request_id` answers with the same run; at least 24h, which is what the API promises."
+    ),
+    setting!(
+        "RETENTION__SUCCEEDED",
+        Takes::Length,
+        length/shown_length retention.succeeded,
+        "How long SUCCEEDED and CANCELLED runs are kept after their end; at least RETENTION__REQUESTS."
+    ),
+    setting!(
+        "RETENTION__WORKERS",
+        Takes::Length,
+        length/shown_length retention.workers,
+        "How long workers that are LOST or GONE are kept after they were last heard."
+    ),
+];
+
+/// What else the server reads from its environment: names without `__`, with their meaning.
+pub const PLAIN: [(&str, &str); 2] = [
+    (
+        "MAINSPRING_ROOT_PASSWORD",
+        "Password of `root`, taken as long as `root` has not chosen one. Without it, `serve` makes a one-time one and \
+         prints it.",
+    ),
+    ("MAINSPRING_ROOT_PASSWORD_FILE", "A file that holds it. Set one of the two."),
+];
+
+fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+fn shown(value: &impl ToString) -> String {
+    value.to_string()
+}
+
+fn length(text: &str) -> Result<Duration, String> {
+    let micros = parse_duration(text).map_err(|error| error.to_string())?;
+    Ok(Duration::from_micros(micros.unsigned_abs()))
+}
+
+pub(super) fn shown_length(length: &Duration) -> String {
+    format_duration(i64::try_from(length.as_micros()).unwrap_or(i64::MAX))
+}
+
+fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
+    text.split(',').map(|address| parsed(address.trim())).collect()
+}
+
+fn shown_addresses(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn shown_path(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a reader of settings may refuse, this one never does")]
+fn some(text: &str) -> Result<Option<String>, String> {
+    Ok(Some(text.into()).filter(|text: &String| !text.is_empty()))
+}
+
+fn shown_option(value: &Option<String>) -> String {
+    value.clone().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_every_default_is_a_value() {
+        let names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+        assert!(names.is_sorted(), "{names:?}");
+        for setting in SETTINGS {
+            let mut config = Config::default();
+            let default = setting.default_value();
+            assert_eq!(setting.apply(&mut config, &default), Ok(()), "{}: {default}", setting.name);
+            assert_eq!((setting.show)(&config), default, "{}", setting.name);
+            assert!(setting.meaning.ends_with('.'), "{}", setting.name);
+        }
+    }
+
+    /// A value other than the default, written to the wrong field, would leave the right one as it was.
+    #[test]
+    fn each_setting_is_written_where_it_is_shown() {
+        for setting in SETTINGS {
+            let other = match setting.takes {
+                Takes::Length => "7m7s",
+                Takes::Bytes => "7777",
+                Takes::OneOf(words) => words[1],
+                Takes::Addresses => "127.0.0.1:7,[::1]:8",
+                Takes::Folder | Takes::Text => "other",
+                Takes::LogFilter => "debug",
+            };
+            let mut config = Config::default();
+            setting.apply(&mut config, other).unwrap();
+            assert_eq!((setting.show)(&config), other, "{}", setting.name);
+            let changed = SETTINGS.iter().filter(|one| (one.show)(&config) != one.default_value());
+            assert_eq!(changed.map(|one| one.name).collect::<Vec<_>>(), [setting.name]);
+        }
+    }
+}
