@@ -241,7 +241,7 @@ impl Worker {
                 let Lane { queue, job_type } = lane;
                 return Err(Error::DuplicateHandler { job_type, queue });
             }
-            let handler = handler.finish(&lane.job_type, &states)?;
+            let handler = handler.finish(&lane, &states)?;
             by_lane.insert(lane, handler);
         }
         if let Some(unused) = settings.queue_slots.keys().find(|queue| !queues.contains_key(*queue)) {

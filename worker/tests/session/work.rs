@@ -17,7 +17,7 @@ use crate::{
     worker::{Gate, Whispers, run, worker},
 };
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 struct Numbers {
     left: i64,
     right: i64,
@@ -52,6 +52,9 @@ async fn a_run_goes_from_dispatch_to_an_acknowledged_result() {
     assert_eq!(session.authorization.as_deref(), Some("Bearer secret"));
     assert_eq!((hello.worker_instance_id, hello.worker_name.as_str(), hello.connect_sequence), (id, "test", 1));
     assert_eq!((hello.handlers[0].job_type.as_str(), hello.handlers[0].queue.as_str()), ("add", "default"));
+    let properties = |schema: &str| -> serde_json::Value { serde_json::from_str(schema).unwrap() };
+    assert_eq!(properties(&hello.handlers[0].input_schema)["properties"]["left"]["type"], "integer");
+    assert_eq!(properties(&hello.handlers[0].output_schema)["type"], "integer");
     assert_eq!(
         (hello.capacity[0].max_in_flight, hello.build_id.as_str(), hello.labels["zone"].as_str()),
         (2, "b7", "a")
@@ -168,7 +171,7 @@ async fn what_cannot_be_handled_is_said_so() {
     session.dispatch("r1", "add", r#"{"left":2,"right":"three"}"#);
     let mismatch = failure(session.result().await);
     assert_eq!(mismatch.reason, "PAYLOAD_MISMATCH");
-    assert!(mismatch.message.contains("`add`") && mismatch.message.contains("`right`"), "{}", mismatch.message);
+    assert!(mismatch.message.contains("`add`") && mismatch.message.contains("`/right`"), "{}", mismatch.message);
     assert_eq!(mismatch.retry_hint.unwrap().decision(), RetryDecision::DoNotRetry);
 
     session.dispatch("r2", "panics", "");
