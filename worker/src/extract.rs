@@ -144,3 +144,31 @@ impl FromRun for RawPayload {
 fn mismatch(message: String) -> JobError {
     JobError::failed("PAYLOAD_MISMATCH", message).do_not_retry()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use super::Run;
+    use crate::ctx::{Ctx, Facts, LogLevel, Reports, Stop};
+
+    struct Nowhere;
+
+    impl Reports for Nowhere {
+        fn log(&self, _: LogLevel, _: String, _: BTreeMap<String, String>) {}
+        fn progress(&self, _: f64, _: String) {}
+        fn occupy(&self) -> Box<dyn Send> {
+            Box::new(())
+        }
+    }
+
+    impl Run {
+        /// A run of `email.send` whose words go nowhere.
+        pub(crate) fn of_test(run_id: &str, payload: &str) -> Self {
+            let facts = Facts { run_id: run_id.into(), job_type: "email.send".into(), ..Facts::default() };
+            let ctx = Ctx::new(facts, Stop::default(), Arc::new(Nowhere));
+            let payload = payload.into();
+            Self { ctx, content_type: String::new(), payload, unreadable: None, states: Arc::default() }
+        }
+    }
+}

@@ -15,10 +15,12 @@ use crate::{
     extract::{FromRun, Needs, Run, States},
     job_error::JobError,
     schema::{Check, Schema},
+    service::{HandlerService, Output},
     state::Lane,
 };
 
 type Answer = Result<Vec<u8>, JobError>;
+type Work = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// An async function of up to five [extractors](FromRun) that returns `Result<T, JobError>`.
 ///
@@ -33,19 +35,16 @@ type Answer = Result<Vec<u8>, JobError>;
 pub trait Handler<Args>: Send + Sync + 'static {
     /// Calls the handler; the answer is its output as JSON, empty for `null`.
     #[doc(hidden)]
-    fn call(&self, run: Run) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
+    fn call(&self, run: Run) -> Work;
 
     /// Says what its arguments need and what it answers with.
     #[doc(hidden)]
     fn declare(needs: &mut Needs);
 }
 
-/// A handler without its types.
-pub(crate) type Erased = Arc<dyn Fn(Run) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
-
 /// A handler that has all it needs.
 pub(crate) struct Ready {
-    pub(crate) call: Erased,
+    pub(crate) service: HandlerService,
     /// As it is announced.
     pub(crate) spec: HandlerSpec,
 }
@@ -53,14 +52,14 @@ pub(crate) struct Ready {
 /// A handler in the making: not yet given what it needs.
 pub(crate) struct Unfinished {
     needs: Needs,
-    call: Erased,
+    call: Box<dyn Fn(Run) -> Work + Send + Sync>,
 }
 
 impl Unfinished {
     pub(crate) fn new<Args: 'static, H: Handler<Args>>(handler: H) -> Self {
         let mut needs = Needs::default();
         H::declare(&mut needs);
-        Self { needs, call: Arc::new(move |run| handler.call(run)) }
+        Self { needs, call: Box::new(move |run| handler.call(run)) }
     }
 
     /// Gives it what it needs.
@@ -82,11 +81,14 @@ impl Unfinished {
         };
         let check = input.map(Schema::check).transpose().map_err(|problem| wrong("input", problem))?;
         let states = states.clone();
-        let call: Erased = Arc::new(move |run| match check.as_ref().map_or(Ok(()), |check| matches(check, &run)) {
-            Ok(()) => call(Run { states: states.clone(), ..run }),
-            Err(error) => Box::pin(ready(Err(error))),
+        let service = HandlerService::new(move |run| {
+            let answer = match check.as_ref().map_or(Ok(()), |check| matches(check, &run)) {
+                Ok(()) => call(Run { states: states.clone(), ..run }),
+                Err(error) => Box::pin(ready(Err(error))),
+            };
+            Box::pin(async { Ok(Output(answer.await?)) })
         });
-        Ok(Ready { call, spec })
+        Ok(Ready { service, spec })
     }
 }
 
@@ -100,15 +102,15 @@ fn matches(check: &Check, run: &Run) -> Result<(), JobError> {
 
 macro_rules! handler_of {
     ($($argument:ident),*) => {
-        impl<Function, Work, Output, $($argument,)*> Handler<($($argument,)*)> for Function
+        impl<Function, Future, Out, $($argument,)*> Handler<($($argument,)*)> for Function
         where
-            Function: Fn($($argument),*) -> Work + Send + Sync + 'static,
-            Work: Future<Output = Result<Output, JobError>> + Send + 'static,
-            Output: Serialize + JsonSchema,
+            Function: Fn($($argument),*) -> Future + Send + Sync + 'static,
+            Future: std::future::Future<Output = Result<Out, JobError>> + Send + 'static,
+            Out: Serialize + JsonSchema,
             $($argument: FromRun,)*
         {
             #[allow(non_snake_case, unused_variables, reason = "the arguments are named after their types")]
-            fn call(&self, run: Run) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+            fn call(&self, run: Run) -> Work {
                 $(let $argument = match $argument::from_run(&run) {
                     Ok(argument) => argument,
                     Err(error) => return Box::pin(ready(Err(error))),
@@ -121,7 +123,7 @@ macro_rules! handler_of {
             #[allow(unused_variables, reason = "there may be no arguments")]
             fn declare(needs: &mut Needs) {
                 $($argument::declare(needs);)*
-                needs.output::<Output>();
+                needs.output::<Out>();
             }
         }
     };
@@ -144,29 +146,19 @@ fn encode(output: &impl Serialize) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, sync::Arc};
+    use std::sync::Arc;
 
     use schemars::JsonSchema;
     use serde::{Deserialize, Serialize};
 
-    use super::{Answer, Handler, Ready, Unfinished};
+    use super::{Answer, Handler, Output, Ready, Unfinished};
     use crate::{
-        ctx::{Ctx, Facts, LogLevel, Reports, Stop},
+        ctx::Ctx,
         error::Error,
         extract::{Payload, RawPayload, Run, State, States},
         job_error::JobError,
         state::Lane,
     };
-
-    struct Nowhere;
-
-    impl Reports for Nowhere {
-        fn log(&self, _: LogLevel, _: String, _: BTreeMap<String, String>) {}
-        fn progress(&self, _: f64, _: String) {}
-        fn occupy(&self) -> Box<dyn Send> {
-            Box::new(())
-        }
-    }
 
     /// Send one e-mail.
     #[derive(Deserialize, JsonSchema)]
@@ -212,11 +204,8 @@ mod tests {
     async fn call<Args: 'static>(handler: impl Handler<Args>, payload: &str) -> Answer {
         let mut states = States::default();
         assert!(states.insert(Suffix("end")) && states.insert(7u8));
-        let handler = finish(handler, states).unwrap().call;
-        let facts = Facts { run_id: "r1".into(), job_type: "email.send".into(), ..Facts::default() };
-        let ctx = Ctx::new(facts, Stop::default(), Arc::new(Nowhere));
-        let payload = payload.into();
-        handler(Run { ctx, content_type: String::new(), payload, unreadable: None, states: Arc::default() }).await
+        let handler = finish(handler, states).unwrap_or_else(|error| panic!("{error}")).service;
+        handler.run(Run::of_test("r1", payload)).await.map(|Output(bytes)| bytes)
     }
 
     fn failure(answer: Answer) -> mainspring_proto::common::v1::Failure {

@@ -96,6 +96,7 @@ mod observe;
 mod panic;
 mod reconnect;
 mod schema;
+mod service;
 mod session;
 mod signal;
 mod state;
@@ -111,4 +112,5 @@ pub use job_error::{Cancelled, JobError, JobFailure, OrFatal};
 pub use observe::{Disposition, Observed, Outcome};
 /// The crate whose `JsonSchema` payloads and outputs derive, in the version that fits.
 pub use schemars;
+pub use service::{HandlerError, HandlerService, Output};
 pub use worker::Worker;

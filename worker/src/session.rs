@@ -72,7 +72,7 @@ pub(crate) fn start(setup: Setup, runtime: Handle) -> Result<Session, Error> {
         });
     }
     let (handlers, specs): (BTreeMap<_, _>, Vec<_>) =
-        handlers.into_iter().map(|(lane, Ready { call, spec })| ((lane, call), spec)).unzip();
+        handlers.into_iter().map(|(lane, Ready { service, spec })| ((lane, service), spec)).unzip();
     let identity = Identity {
         worker_id: id.to_string(),
         name: settings.name,

@@ -10,7 +10,8 @@ use mainspring_proto::{
         worker_stream_response::Message as Heard,
     },
 };
-use mainspring_worker::{Ctx, Disposition, Error, JobError, Observed, Outcome, Payload, State};
+use mainspring_worker::{Ctx, Disposition, Error, HandlerService, JobError, Observed, Outcome, Payload, Run, State};
+use tower::{ServiceExt as _, layer::layer_fn};
 
 use crate::{
     server::{Rules, Server, dispatch, spawn},
@@ -290,6 +291,29 @@ async fn one_type_can_come_from_several_queues() {
         _ => None,
     };
     assert_eq!(session.wait_for(refused).await, RejectReason::UnknownJobType);
+}
+
+#[tokio::test]
+async fn a_layer_is_around_every_handler() {
+    let mut server = Server::start().await;
+    let whispers = Whispers::new();
+    let say = whispers.clone();
+    // It may be added before the handlers or after them.
+    let noting = layer_fn(move |inner: HandlerService| {
+        let say = say.clone();
+        inner.map_request(move |run: Run| {
+            say.say(run.ctx().job_type());
+            run
+        })
+    });
+    let worker = worker(&server).handle("early", nothing).layer(noting).handle("late", nothing);
+    let _running = run(worker);
+    let (mut session, _) = server.session().await;
+    for (run, job_type) in [("r1", "early"), ("r2", "late")] {
+        session.dispatch(run, job_type, "");
+        assert!(matches!(session.result().await.outcome, Some(Ended::Succeeded(_))));
+        assert_eq!(whispers.next().await, job_type);
+    }
 }
 
 #[tokio::test]
