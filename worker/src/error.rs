@@ -24,6 +24,16 @@ pub enum Error {
         /// The type of the state.
         state: &'static str,
     },
+    /// The schema of what a handler takes or gives cannot be used.
+    #[error("the schema of the {which} of `{job_type}`: {problem}")]
+    Schema {
+        /// The job type.
+        job_type: String,
+        /// `input` or `output`.
+        which: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The worker was given two states of one type.
     #[error("two states of the type {0}: a handler could not tell them apart; wrap one in a type of its own")]
     DuplicateState(&'static str),

@@ -5,6 +5,7 @@ mod state;
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::state::States;
@@ -43,6 +44,18 @@ impl Run {
             None => Ok(&self.payload),
             Some(why) => Err(mismatch(format!("the payload of `{}` cannot be read: {why}", self.ctx.job_type()))),
         }
+    }
+
+    /// The payload's bytes, where they are meant to be JSON; no payload is `null`.
+    pub(crate) fn json(&self) -> Result<&[u8], JobError> {
+        let media = self.content_type.split(';').next().unwrap_or_default().trim();
+        let is_json = matches!(media, "" | "application/json" | "text/json") || media.ends_with("+json");
+        if !is_json {
+            let job_type = self.ctx.job_type();
+            return Err(mismatch(format!("the payload of `{job_type}` is {media}, and the handler reads JSON")));
+        }
+        let bytes = self.payload()?;
+        Ok(if bytes.is_empty() { b"null" } else { bytes })
     }
 }
 
@@ -87,23 +100,21 @@ impl FromRun for Ctx {
 
 /// The run's payload, read from JSON.
 ///
-/// One that does not match `T` ends the run without another attempt, with the reason `PAYLOAD_MISMATCH` and a message
-/// that names the type and the field. A run without a payload reads as `null`: take `Payload<()>` or
-/// `Payload<Option<T>>`.
+/// The schema of `T` is announced to the server, which shows it; the doc comment of `T` describes the job type. One that
+/// does not match the schema, or cannot be read as a `T`, ends the run without another attempt, with the reason
+/// `PAYLOAD_MISMATCH` and a message that names the fields. A run without a payload reads as `null`: take `Payload<()>`
+/// or `Payload<Option<T>>`. For JSON of any form take `Payload<serde_json::Value>`, for bytes [`RawPayload`].
 #[derive(Clone, Debug)]
 pub struct Payload<T>(pub T);
 
-impl<T: DeserializeOwned + Send> FromRun for Payload<T> {
+impl<T: DeserializeOwned + JsonSchema + Send> FromRun for Payload<T> {
+    fn declare(needs: &mut Needs) {
+        needs.input::<T>();
+    }
+
     fn from_run(run: &Run) -> Result<Self, JobError> {
         let job_type = run.ctx.job_type();
-        let media = run.content_type.split(';').next().unwrap_or_default().trim();
-        let is_json = matches!(media, "" | "application/json" | "text/json") || media.ends_with("+json");
-        if !is_json {
-            return Err(mismatch(format!("the payload of `{job_type}` is {media}, and the handler reads JSON")));
-        }
-        let bytes = run.payload()?;
-        let bytes = if bytes.is_empty() { b"null" } else { bytes };
-        let mut reader = serde_json::Deserializer::from_slice(bytes);
+        let mut reader = serde_json::Deserializer::from_slice(run.json()?);
         let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
             let path = error.path().to_string();
             let field = if path == "." { String::new() } else { format!("field `{path}`: ") };
@@ -132,4 +143,32 @@ impl FromRun for RawPayload {
 
 fn mismatch(message: String) -> JobError {
     JobError::failed("PAYLOAD_MISMATCH", message).do_not_retry()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use super::Run;
+    use crate::ctx::{Ctx, Facts, LogLevel, Reports, Stop};
+
+    struct Nowhere;
+
+    impl Reports for Nowhere {
+        fn log(&self, _: LogLevel, _: String, _: BTreeMap<String, String>) {}
+        fn progress(&self, _: f64, _: String) {}
+        fn occupy(&self) -> Box<dyn Send> {
+            Box::new(())
+        }
+    }
+
+    impl Run {
+        /// A run of `email.send` whose words go nowhere.
+        pub(crate) fn of_test(run_id: &str, payload: &str) -> Self {
+            let facts = Facts { run_id: run_id.into(), job_type: "email.send".into(), ..Facts::default() };
+            let ctx = Ctx::new(facts, Stop::default(), Arc::new(Nowhere));
+            let payload = payload.into();
+            Self { ctx, content_type: String::new(), payload, unreadable: None, states: Arc::default() }
+        }
+    }
 }

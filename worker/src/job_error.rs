@@ -9,6 +9,8 @@ use std::{
 
 use mainspring_proto::common::v1::{Failure, Payload, RetryDecision, RetryHint, payload};
 
+use crate::service::HandlerError;
+
 /// The reason of a failure whose handler named none.
 const DEFAULT_REASON: &str = "HANDLER_ERROR";
 /// The contract: deeper causes are cut.
@@ -30,6 +32,7 @@ const MAX_DETAILS_BYTES: usize = 64 << 10;
 /// let fatal = JobError::fatal("this address does not exist").reason("NO_SUCH_ADDRESS");
 /// # let _ = (error, fatal);
 /// ```
+#[derive(Clone)]
 pub enum JobError {
     /// The handler stopped because it was told to: the run was cancelled or timed out, or the worker is leaving.
     Cancelled,
@@ -38,6 +41,7 @@ pub enum JobError {
 }
 
 /// A handler's failure. Made by the constructors of [`JobError`].
+#[derive(Clone)]
 pub struct JobFailure(pub(crate) Failure);
 
 impl JobError {
@@ -103,11 +107,16 @@ impl JobError {
         Self::Failed(Box::new(JobFailure(failure(reason, message))))
     }
 
-    /// A [`Cancelled`] anywhere in the chain means that the handler was stopped, however often it was wrapped since.
+    /// A [`Cancelled`] anywhere in the chain means that the handler was stopped, however often it was wrapped since; a
+    /// [`HandlerError`] is the handler's own word, whatever layer carried it.
     fn of(error: &(dyn StdError + 'static)) -> Self {
-        let mut chain = std::iter::successors(Some(error), |error| inner(*error));
-        if chain.any(|cause| cause.is::<Cancelled>()) {
-            return Self::Cancelled;
+        for cause in std::iter::successors(Some(error), |error| inner(*error)) {
+            if cause.is::<Cancelled>() {
+                return Self::Cancelled;
+            }
+            if let Some(HandlerError(own)) = cause.downcast_ref() {
+                return own.clone();
+            }
         }
         Self::Failed(Box::new(JobFailure(describe(error, MAX_CAUSES))))
     }

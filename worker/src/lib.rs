@@ -3,35 +3,44 @@
 //! ```no_run
 //! use std::time::Duration;
 //!
-//! use mainspring_worker::{Ctx, JobError, OrFatal, Payload, Worker};
+//! use mainspring_worker::{Ctx, JobError, OrFatal, Payload, State, Worker};
 //!
-//! #[derive(serde::Deserialize)]
+//! /// Send one e-mail.
+//! #[derive(serde::Deserialize, schemars::JsonSchema)] // the doc comment and the schema are shown by `mainspring type list`
 //! struct SendEmail {
 //!     to: String,
 //!     #[serde(default)]
 //!     copies: u64,
 //! }
 //!
-//! #[derive(serde::Serialize)]
+//! #[derive(serde::Serialize, schemars::JsonSchema)]
 //! struct Sent {
 //!     letters: u64,
 //! }
 //!
-//! async fn send_email(ctx: Ctx, Payload(job): Payload<SendEmail>) -> Result<Sent, JobError> {
+//! async fn send_email(
+//!     ctx: Ctx,
+//!     State(mailer): State<Mailer>,
+//!     Payload(job): Payload<SendEmail>,
+//! ) -> Result<Sent, JobError> {
 //!     let to: std::net::IpAddr = job.to.parse().or_fatal()?; // never retried: the run ends FAILED
 //!     ctx.info(format!("sending to {to}")); // the run's log: `mainspring logs -f`
 //!     for copy in 0..job.copies {
 //!         ctx.progress(copy + 1, job.copies, "copies")?; // an error once the run was cancelled
-//!         deliver(to, ctx.idempotency_key()).await?; // any standard error: retried as the job's policy says
+//!         mailer.send(to, ctx.idempotency_key()).await?; // any standard error: retried as the job's policy says
 //!     }
 //!     Ok(Sent { letters: job.copies })
 //! }
-//! # async fn deliver(_: std::net::IpAddr, _: &str) -> std::io::Result<()> { Ok(()) }
+//! # struct Mailer;
+//! # impl Mailer {
+//! #     async fn send(&self, _: std::net::IpAddr, _: &str) -> std::io::Result<()> { Ok(()) }
+//! # }
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), mainspring_worker::Error> {
 //!     Worker::from_env()? // MAINSPRING_ADDRESS, MAINSPRING_API_KEY …, or the CLI's context
-//!         .handle("email.send", send_email)
+//!         .state(Mailer)
+//!         .handle("email.send", send_email) // two handlers of a type, or a missing state, fail before connecting
 //!         .slots(8)
 //!         .drain_within(Duration::from_secs(30))
 //!         .run_until_signal() // SIGTERM: take no more work, finish, leave
@@ -86,6 +95,8 @@ mod job_error;
 mod observe;
 mod panic;
 mod reconnect;
+mod schema;
+mod service;
 mod session;
 mod signal;
 mod state;
@@ -99,4 +110,7 @@ pub use extract::{FromRun, Needs, Payload, RawPayload, Run, State};
 pub use handler::Handler;
 pub use job_error::{Cancelled, JobError, JobFailure, OrFatal};
 pub use observe::{Disposition, Observed, Outcome};
+/// The crate whose `JsonSchema` payloads and outputs derive, in the version that fits.
+pub use schemars;
+pub use service::{HandlerError, HandlerService, Output};
 pub use worker::Worker;

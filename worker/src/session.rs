@@ -17,7 +17,6 @@ use std::{
     thread,
 };
 
-use mainspring_proto::worker::v1::HandlerSpec;
 use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -26,7 +25,7 @@ use self::{driver::Driver, shared::Shared, transport::Transport};
 use crate::{
     config::Settings,
     error::Error,
-    handler::Erased,
+    handler::Ready,
     state::{Identity, Lane, Machine},
     worker::Observer,
 };
@@ -35,7 +34,7 @@ use crate::{
 pub(crate) struct Setup {
     pub(crate) id: Uuid,
     pub(crate) settings: Settings,
-    pub(crate) handlers: BTreeMap<Lane, Erased>,
+    pub(crate) handlers: BTreeMap<Lane, Ready>,
     pub(crate) queues: BTreeMap<String, u32>,
     pub(crate) observers: Vec<Observer>,
 }
@@ -72,18 +71,15 @@ pub(crate) fn start(setup: Setup, runtime: Handle) -> Result<Session, Error> {
             );
         });
     }
-    let specs = handlers.keys().map(|Lane { queue, job_type }| HandlerSpec {
-        job_type: job_type.clone(),
-        queue: queue.clone(),
-        ..HandlerSpec::default()
-    });
+    let (handlers, specs): (BTreeMap<_, _>, Vec<_>) =
+        handlers.into_iter().map(|(lane, Ready { service, spec })| ((lane, service), spec)).unzip();
     let identity = Identity {
         worker_id: id.to_string(),
         name: settings.name,
         namespace: settings.namespace.clone(),
         labels: settings.labels,
         build_id: settings.build_id,
-        handlers: specs.collect(),
+        handlers: specs,
     };
     let machine = Machine::new(identity, queues, settings.drain_within, settings.stop_within, rand::random());
     let (orders, inbox) = tokio::sync::mpsc::unbounded_channel();

@@ -4,15 +4,18 @@ use std::{collections::BTreeMap, convert::Infallible, future::Future, pin::pin, 
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
+use tower::{BoxError, Layer, Service};
 use uuid::Uuid;
 
 use crate::{
     config::{Backoff, Settings},
     error::Error,
+    extract::Run,
     extract::States,
-    handler::{Handler, Unfinished},
+    handler::{Handler, Ready, Unfinished},
     observe::Observed,
     panic,
+    service::{HandlerService, Output},
     session::{self, Setup},
     signal::Signals,
     state::{DEFAULT_QUEUE, Lane},
@@ -36,8 +39,12 @@ pub struct Worker {
     states: States,
     /// A type that was given twice; told when the worker is run.
     twice: Option<&'static str>,
+    layers: Vec<Wrap>,
     observers: Vec<Observer>,
 }
+
+/// A layer without its type.
+type Wrap = Box<dyn Fn(HandlerService) -> HandlerService + Send>;
 
 impl Worker {
     /// A worker with the settings of its environment: `MAINSPRING_ADDRESS`, `MAINSPRING_API_KEY`,
@@ -65,6 +72,7 @@ impl Worker {
             handlers: Vec::new(),
             states: States::default(),
             twice: None,
+            layers: Vec::new(),
             observers: Vec::new(),
         }
     }
@@ -139,6 +147,34 @@ impl Worker {
         handler: impl Handler<Args>,
     ) -> Self {
         self.handlers.push((Lane::of(&queue.into(), &job_type.into()), Unfinished::new(handler)));
+        self
+    }
+
+    /// Puts a [`tower::Layer`] around every handler of this worker, for what concerns all of them. What is added last is
+    /// outermost.
+    ///
+    /// The layer is applied to each handler by itself, with [`HandlerService`] as the service within. An error of the
+    /// layer's own fails the run as if the handler had returned it by `?`. Any layer that does not change what goes in
+    /// and out will do, such as those of `tower` itself:
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use mainspring_worker::{JobError, Worker};
+    /// # let worker = Worker::connect_to("localhost");
+    /// let worker = worker
+    ///     .handle("report.build", async || Ok::<_, JobError>("done"))
+    ///     .layer(tower::limit::GlobalConcurrencyLimitLayer::new(2))
+    ///     .layer(tower::timeout::TimeoutLayer::new(Duration::from_secs(60)));
+    /// # drop(worker);
+    /// ```
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<HandlerService> + Send + 'static,
+        L::Service: Service<Run, Response = Output> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Run>>::Error: Into<BoxError>,
+        <L::Service as Service<Run>>::Future: Send,
+    {
+        self.layers.push(Box::new(move |service| service.behind(&layer)));
         self
     }
 
@@ -218,7 +254,7 @@ impl Worker {
 
     /// Refuses what cannot work, before anything is connected.
     fn check(self) -> Result<Setup, Error> {
-        let Self { id, settings, handlers, states, twice, observers } = self;
+        let Self { id, settings, handlers, states, twice, layers, observers } = self;
         if let Some(twice) = twice {
             return Err(Error::DuplicateState(twice));
         }
@@ -241,8 +277,9 @@ impl Worker {
                 let Lane { queue, job_type } = lane;
                 return Err(Error::DuplicateHandler { job_type, queue });
             }
-            let handler = handler.finish(&lane.job_type, &states)?;
-            by_lane.insert(lane, handler);
+            let Ready { service, spec } = handler.finish(&lane, &states)?;
+            let service = layers.iter().fold(service, |service, wrap| wrap(service));
+            by_lane.insert(lane, Ready { service, spec });
         }
         if let Some(unused) = settings.queue_slots.keys().find(|queue| !queues.contains_key(*queue)) {
             return Err(Error::setting("queue", format!("no handler takes runs from `{unused}`: see `handle_in`")));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mainspring_worker::{Ctx, Error, JobError, Payload, Worker};
+use schemars::JsonSchema;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::{select, sync::oneshot};
@@ -53,18 +54,19 @@ impl BuiltIn {
     }
 }
 
-#[derive(Default, Deserialize)]
+/// Greets somebody, in three steps.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Hello {
+    /// Whom; the world if nobody is named.
     name: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Greeting {
     greeting: String,
 }
 
-/// Greets, in three steps.
 async fn hello(ctx: Ctx, Payload(hello): Payload<Option<Hello>>) -> Result<Greeting, JobError> {
     let name = hello.unwrap_or_default().name.unwrap_or_else(|| "world".into());
     let greeting = format!("hello, {name}");
@@ -77,18 +79,19 @@ async fn hello(ctx: Ctx, Payload(hello): Payload<Option<Hello>>) -> Result<Greet
     Ok(Greeting { greeting })
 }
 
-#[derive(Default, Deserialize)]
+/// Counts its steps.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Steps {
+    /// How many; 20 if nothing is said.
     steps: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Counted {
     steps: u64,
 }
 
-/// Counts its steps.
 async fn progress(ctx: Ctx, Payload(input): Payload<Option<Steps>>) -> Result<Counted, JobError> {
     let steps = input.unwrap_or_default().steps.unwrap_or(20);
     for step in 1..=steps {
@@ -101,13 +104,14 @@ async fn progress(ctx: Ctx, Payload(input): Payload<Option<Steps>>) -> Result<Co
     Ok(Counted { steps })
 }
 
-#[derive(Default, Deserialize)]
+/// Sleeps, and wakes when it is cancelled.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Sleep {
+    /// How long; 5 if nothing is said.
     seconds: Option<f64>,
 }
 
-/// Sleeps, and wakes when it is cancelled.
 async fn sleep(ctx: Ctx, Payload(sleep): Payload<Option<Sleep>>) -> Result<(), JobError> {
     let seconds = sleep.unwrap_or_default().seconds.unwrap_or(5.0);
     let length = Duration::try_from_secs_f64(seconds).map_err(JobError::fatal)?;
@@ -121,18 +125,19 @@ async fn sleep(ctx: Ctx, Payload(sleep): Payload<Option<Sleep>>) -> Result<(), J
     }
 }
 
-#[derive(Default, Deserialize)]
+/// Fails until the attempt it is told to succeed on.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Flaky {
+    /// That attempt; the third if nothing is said.
     succeed_on: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Recovered {
     attempts: u64,
 }
 
-/// Fails until the attempt it is told to succeed on.
 async fn flaky(ctx: Ctx, Payload(flaky): Payload<Option<Flaky>>) -> Result<Recovered, JobError> {
     let succeed_on = flaky.unwrap_or_default().succeed_on.unwrap_or(3);
     // Attempts also count handing back and losing; failures count what this handler did.

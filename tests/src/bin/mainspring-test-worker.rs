@@ -8,7 +8,9 @@ use std::{io::Read as _, path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::Result;
 use clap::Parser;
 use mainspring_tests::harness::{host, journal::Journal};
-use mainspring_worker::{Backoff, Ctx, Disposition, JobError, Observed, Outcome, Payload, Worker};
+use mainspring_worker::{
+    Backoff, Ctx, Disposition, JobError, Observed, Outcome, Payload, Worker, schemars::JsonSchema,
+};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -112,7 +114,8 @@ fn disposition_name(disposition: Disposition) -> &'static str {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(crate = "mainspring_worker::schemars")]
 struct Sleep {
     ms: u64,
 }

@@ -52,8 +52,8 @@ async fn call(shared: &Arc<Shared>, key: &Key, mut dispatch: Dispatch, stop: Sto
     };
     let ctx = Ctx::new(Facts::of(&mut dispatch), stop, reports);
     let run = Run { ctx, content_type: input.content_type, payload, unreadable, states: Arc::default() };
-    match Caught(Box::pin(async move { handler(run).await })).await {
-        Ok(Ok(output)) => End::Returned(output),
+    match Caught(Box::pin(async move { handler.run(run).await })).await {
+        Ok(Ok(output)) => End::Returned(output.0),
         Ok(Err(error)) => error.into_failure().map_or(End::Stopped, End::Failed),
         Err(panic) => {
             let (message, trace) = panic.into_parts();

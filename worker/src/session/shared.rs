@@ -12,9 +12,9 @@ use tokio::{
 use super::execute;
 use crate::{
     clock::{self, Instant},
-    handler::Erased,
     observe::Observed,
     reconnect::Loss,
+    service::HandlerService,
     state::{Effect, Lane, Machine, Pull, StreamId},
     tasks,
     worker::Observer,
@@ -32,7 +32,7 @@ pub(super) enum Order {
 
 pub(super) struct Shared {
     machine: Mutex<Machine>,
-    handlers: BTreeMap<Lane, Erased>,
+    handlers: BTreeMap<Lane, HandlerService>,
     observers: Vec<Observer>,
     /// The caller's: handlers run there.
     runtime: Handle,
@@ -46,7 +46,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(
         machine: Machine,
-        handlers: BTreeMap<Lane, Erased>,
+        handlers: BTreeMap<Lane, HandlerService>,
         observers: Vec<Observer>,
         runtime: Handle,
         orders: mpsc::UnboundedSender<Order>,
@@ -104,7 +104,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn handler(&self, lane: &Lane) -> Option<Erased> {
+    pub(super) fn handler(&self, lane: &Lane) -> Option<HandlerService> {
         self.handlers.get(lane).cloned()
     }
 

@@ -10,14 +10,15 @@ use mainspring_proto::{
         worker_stream_response::Message as Heard,
     },
 };
-use mainspring_worker::{Ctx, Disposition, Error, JobError, Observed, Outcome, Payload, State};
+use mainspring_worker::{Ctx, Disposition, Error, HandlerService, JobError, Observed, Outcome, Payload, Run, State};
+use tower::{ServiceExt as _, layer::layer_fn};
 
 use crate::{
     server::{Rules, Server, dispatch, spawn},
     worker::{Gate, Whispers, run, worker},
 };
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 struct Numbers {
     left: i64,
     right: i64,
@@ -52,6 +53,9 @@ async fn a_run_goes_from_dispatch_to_an_acknowledged_result() {
     assert_eq!(session.authorization.as_deref(), Some("Bearer secret"));
     assert_eq!((hello.worker_instance_id, hello.worker_name.as_str(), hello.connect_sequence), (id, "test", 1));
     assert_eq!((hello.handlers[0].job_type.as_str(), hello.handlers[0].queue.as_str()), ("add", "default"));
+    let properties = |schema: &str| -> serde_json::Value { serde_json::from_str(schema).unwrap() };
+    assert_eq!(properties(&hello.handlers[0].input_schema)["properties"]["left"]["type"], "integer");
+    assert_eq!(properties(&hello.handlers[0].output_schema)["type"], "integer");
     assert_eq!(
         (hello.capacity[0].max_in_flight, hello.build_id.as_str(), hello.labels["zone"].as_str()),
         (2, "b7", "a")
@@ -168,7 +172,7 @@ async fn what_cannot_be_handled_is_said_so() {
     session.dispatch("r1", "add", r#"{"left":2,"right":"three"}"#);
     let mismatch = failure(session.result().await);
     assert_eq!(mismatch.reason, "PAYLOAD_MISMATCH");
-    assert!(mismatch.message.contains("`add`") && mismatch.message.contains("`right`"), "{}", mismatch.message);
+    assert!(mismatch.message.contains("`add`") && mismatch.message.contains("`/right`"), "{}", mismatch.message);
     assert_eq!(mismatch.retry_hint.unwrap().decision(), RetryDecision::DoNotRetry);
 
     session.dispatch("r2", "panics", "");
@@ -288,6 +292,29 @@ async fn one_type_can_come_from_several_queues() {
         _ => None,
     };
     assert_eq!(session.wait_for(refused).await, RejectReason::UnknownJobType);
+}
+
+#[tokio::test]
+async fn a_layer_is_around_every_handler() {
+    let mut server = Server::start().await;
+    let whispers = Whispers::new();
+    let say = whispers.clone();
+    // It may be added before the handlers or after them.
+    let noting = layer_fn(move |inner: HandlerService| {
+        let say = say.clone();
+        inner.map_request(move |run: Run| {
+            say.say(run.ctx().job_type());
+            run
+        })
+    });
+    let worker = worker(&server).handle("early", nothing).layer(noting).handle("late", nothing);
+    let _running = run(worker);
+    let (mut session, _) = server.session().await;
+    for (run, job_type) in [("r1", "early"), ("r2", "late")] {
+        session.dispatch(run, job_type, "");
+        assert!(matches!(session.result().await.outcome, Some(Ended::Succeeded(_))));
+        assert_eq!(whispers.next().await, job_type);
+    }
 }
 
 #[tokio::test]
