@@ -148,6 +148,29 @@ async fn triggers_submissions_and_retries_make_runs() {
 }
 
 #[tokio::test]
+async fn a_retry_belongs_to_the_job_that_made_the_run_and_to_no_other_of_its_name() {
+    let server = Server::start().await;
+    let mut client = server.scheduler();
+    client.create_job(create("nightly")).await.unwrap();
+    let trigger = wire::TriggerJobRequest { job: "nightly".into(), ..Default::default() };
+    let run = client.trigger_job(trigger).await.unwrap().into_inner().run.unwrap();
+    let cancel = wire::CancelRunRequest { run_id: run.run_id.clone(), ..Default::default() };
+    client.cancel_run(cancel).await.unwrap();
+    let mut update = wire::UpdateJobRequest { job: Some(job("nightly")), ..Default::default() };
+    update.job.as_mut().unwrap().owner = "ada".into();
+    client.update_job(update).await.unwrap();
+    let retry = wire::RetryRunRequest { run_id: run.run_id, ..Default::default() };
+    let made = client.retry_run(retry.clone()).await.unwrap().into_inner().run.unwrap();
+    assert_eq!((made.job.as_str(), made.job_version), ("nightly", 1), "the version that made the run");
+
+    let delete = wire::DeleteJobRequest { job: "nightly".into(), ..Default::default() };
+    client.delete_job(delete).await.unwrap();
+    client.create_job(create("nightly")).await.unwrap();
+    let made = client.retry_run(retry).await.unwrap().into_inner().run.unwrap();
+    assert_eq!((made.job.as_str(), made.job_version), ("", 0), "another job has the name");
+}
+
+#[tokio::test]
 async fn a_rule_is_shown_before_it_is_saved() {
     let server = Server::start().await;
     let schedule = job("x").schedules.remove(0);

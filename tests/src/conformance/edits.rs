@@ -7,7 +7,7 @@ use mainspring_engine::{
         ledger::Fate,
         run::{RunState, reason},
     },
-    ports::store::{JobChange, NewRun, UpdateJob},
+    ports::store::{JobChange, JobRef, NewRun, UpdateJob},
 };
 
 use super::world::{World, every, fired, job_name, secs, spec};
@@ -147,7 +147,7 @@ pub async fn a_deleted_name_is_free(mut w: World) {
     w.pass(secs(600));
     assert!(w.store.due(w.now, None, 10).await.unwrap().is_empty());
     let view = w.store.run(&w.scope, run.run).await.unwrap().unwrap();
-    assert_eq!(view.job, Some(job.name));
+    assert_eq!(view.job, Some(JobRef { uid: job.uid, name: job.name, version: 1 }));
 }
 
 pub async fn waiting_runs_of_a_deleted_job_end(w: World) {

@@ -8,7 +8,7 @@ use mainspring_engine::{
         ledger::Fate,
         run::{RunOrigin, RunState},
     },
-    ports::store::{Fired, JobChange, NewRun, RetentionPolicy, UpdateJob},
+    ports::store::{Fired, JobChange, JobRef, NewRun, RetentionPolicy, UpdateJob},
 };
 
 use super::world::{World, every, fired, lane, pointer, secs, spec};
@@ -33,7 +33,8 @@ pub async fn a_firing_makes_a_queued_run(mut w: World) {
     let view = w.store.run(&w.scope, run.run).await.unwrap().unwrap();
     assert_eq!((view.origin, view.nominal_time, view.due_time), (RunOrigin::Schedule, Some(w.now), w.now));
     assert_eq!((view.schedule.unwrap().as_str(), view.late), ("main", false));
-    assert_eq!((view.job, view.labels, view.priority), (Some(job.name), job.spec.labels, job.spec.priority));
+    let made_by = JobRef { uid: job.uid, name: job.name, version: job.version };
+    assert_eq!((view.job, view.labels, view.priority), (Some(made_by), job.spec.labels, job.spec.priority));
     assert_eq!(view.detail.unwrap().payload, job.spec.payload);
     assert_eq!(fates(&w, job.uid).await, [(Fate::Fired, 1)]);
     let runs = w.store.scheduled_runs(job.uid, w.now, w.now, 10).await.unwrap();

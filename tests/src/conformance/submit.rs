@@ -8,7 +8,7 @@ use mainspring_engine::{
         payload::Payload,
         run::{Lifecycle, RunOrigin, RunState},
     },
-    ports::store::{JobChange, NewRun, RequestKey, Submitted},
+    ports::store::{JobChange, JobRef, NewRun, RequestKey, Submitted},
 };
 
 use super::world::{World, at_most_once, lane, lane_of, secs, spec};
@@ -44,7 +44,7 @@ pub async fn a_run_reads_back(w: World) {
     assert_eq!((&moved.lane, &moved.job), (&run.lane, &Some(job.name.clone())));
     let view = w.store.run(&w.scope, run.id).await.unwrap().unwrap();
     assert_eq!(view.life, Lifecycle::new(w.now, w.now));
-    assert_eq!((view.job, view.job_version), (Some(job.name), 1));
+    assert_eq!(view.job, Some(JobRef { uid: job.uid, name: job.name, version: 1 }));
     assert_eq!((view.job_type, view.queue), (lane().job_type, lane().queue));
     assert_eq!((view.origin, view.priority, view.due_time), (RunOrigin::Trigger, 9, w.now));
     assert_eq!((view.fairness_key, view.labels), (run.fairness_key, run.labels));

@@ -8,7 +8,7 @@ use mainspring_engine::{
         run::{Lifecycle, RunState},
     },
     flow::instants::InstantView,
-    ports::store::{AttemptView, RunDetail, RunView, StatsView, WaitFacts},
+    ports::store::{AttemptView, JobRef, RunDetail, RunView, StatsView, WaitFacts},
 };
 use mainspring_proto::scheduler::v1 as wire;
 
@@ -20,7 +20,6 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         run,
         namespace,
         job,
-        job_version,
         schedule,
         job_type,
         queue,
@@ -62,11 +61,13 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         cancel_reason: _,
         log_lines: _,
     } = life;
+    let (job, job_version) =
+        job.map_or_else(Default::default, |JobRef { uid: _, name, version }| (name.into(), version));
     let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let mut shown = wire::Run {
         namespace: namespace.into(),
         run_id: run.to_string(),
-        job: job.map(String::from).unwrap_or_default(),
+        job,
         job_version,
         schedule: schedule.map(String::from).unwrap_or_default(),
         job_type: job_type.into(),

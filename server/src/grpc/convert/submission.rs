@@ -135,7 +135,7 @@ impl Check {
 }
 
 /// The job, as a run names it.
-pub(crate) fn job_ref(job: &Job) -> JobRef {
+fn job_ref(job: &Job) -> JobRef {
     JobRef { uid: job.uid, name: job.name.clone(), version: job.version }
 }
 

@@ -7,7 +7,7 @@ use crate::grpc::{
     Api, Call,
     convert::{
         MAX_NOTE, read,
-        submission::{RETRY, again, job_ref},
+        submission::{RETRY, again},
     },
     status::{Reason, Refusal},
 };
@@ -32,17 +32,15 @@ pub(super) async fn retry(
             .with("state", old.life.state.name())
             .because_of("RUN_STATE", format!("run/{run}")));
     }
-    // The new run belongs to the job as long as there is one of that name; its version is the one that made the old run.
+    // The new run belongs to the job as long as there is one; another of that name has nothing to do with it.
     let job = match &old.job {
-        Some(name) => api.store().job(&scope, name).await?,
+        Some(made_by) => {
+            let named = api.store().job(&scope, &made_by.name).await?;
+            named.filter(|named| named.uid == made_by.uid).and(Some(made_by.clone()))
+        }
         None => None,
     };
-    let job = job.map(|job| {
-        let mut made_by = job_ref(&job);
-        made_by.version = old.job_version.clamp(1, job.version);
-        made_by
-    });
-    let name = old.job.clone();
+    let name = job.as_ref().map(|job| job.name.clone());
     let context = context(api, call, scope.clone());
     let new = again(old, job, note, key, &context).ok_or_else(|| Refusal::bug("a run came without its detail"))?;
     let run = make(api, &scope, new, name.as_ref()).await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use super::StoreResult;
+use super::{JobRef, StoreResult};
 use crate::domain::{
     attempt::AttemptState,
     filter::Filter,
@@ -12,7 +12,7 @@ use crate::domain::{
     instant::Instant,
     job::{Job, JobSpec},
     ledger::Range,
-    names::{JobName, JobType, NamespaceName, QueueName, ScheduleName, Scope},
+    names::{JobType, NamespaceName, QueueName, ScheduleName, Scope},
     payload::{Failure, Payload},
     policy::RunPolicy,
     run::{Lifecycle, RunOrigin, RunState},
@@ -45,10 +45,8 @@ pub struct RunView {
     pub run: RunId,
     /// Where.
     pub namespace: NamespaceName,
-    /// Its job.
-    pub job: Option<JobName>,
-    /// The job's version.
-    pub job_version: i64,
+    /// The job that made it, which may be deleted by now.
+    pub job: Option<JobRef>,
     /// The schedule that fired it.
     pub schedule: Option<ScheduleName>,
     /// Its type.

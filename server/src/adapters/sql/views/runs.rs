@@ -7,11 +7,11 @@ use mainspring_engine::{
         filter::{Filter, Op, Value as Wanted},
         ids::{JobUid, RunId},
         instant::Instant,
-        names::{JobName, ScheduleName, Scope},
+        names::{ScheduleName, Scope},
         payload::{Failure, Payload},
         run::{RunOrigin, RunState},
     },
-    ports::store::{Order, Page, RunDetail, RunView, StoreResult},
+    ports::store::{JobRef, Order, Page, RunDetail, RunView, StoreResult},
 };
 use sea_orm::{
     Condition, ConnectionTrait, Order as Direction, QueryResult,
@@ -118,12 +118,12 @@ async fn views(store: &SqliteStore, rows: &[QueryResult], detailed: bool) -> Sto
     for row in rows {
         found.push(view(store, &mut Cells::of(row), detailed)?);
     }
-    let jobs = found.iter().filter_map(|(_, job, _)| *job);
+    let jobs = found.iter().filter_map(|(_, job, _)| Some(job.as_ref()?.0));
     let names = store.known.names.resolve(&store.reads, jobs).await?;
     let mut runs: Vec<RunView> = Vec::with_capacity(found.len());
     let mut spilled = Vec::new();
     for (mut run, job, elsewhere) in found {
-        run.job = job.and_then(|job| names.get(&job).cloned());
+        run.job = job.and_then(|(uid, version)| Some(JobRef { uid, name: names.get(&uid)?.clone(), version }));
         if elsewhere != 0 {
             spilled.push(run.run.uuid());
         }
@@ -135,14 +135,13 @@ async fn views(store: &SqliteStore, rows: &[QueryResult], detailed: bool) -> Sto
     Ok(runs)
 }
 
-/// A run without its job's name, its job, and which of its bytes are elsewhere.
-type Found = (RunView, Option<JobUid>, i32);
+/// A run without its job, the job and its version, and which of its bytes are elsewhere.
+type Found = (RunView, Option<(JobUid, i64)>, i32);
 
 fn view(store: &SqliteStore, cells: &mut Cells<'_>, detailed: bool) -> StoreResult<Found> {
     let run = RunId::from_uuid(cells.next()?);
     let lane = store.known.lanes.of(cells.next()?)?.lane.clone();
-    let job = cells.next::<Option<Uuid>>()?.map(JobUid::from_uuid);
-    let job_version = cells.next::<Option<i64>>()?.unwrap_or_default();
+    let job = cells.next::<Option<Uuid>>()?.map(JobUid::from_uuid).zip(cells.next::<Option<i64>>()?);
     let schedule = cells.next::<Option<String>>()?.map(name::<ScheduleName>).transpose()?;
     let origin = cells.parse("a run's origin", |code: &i32| RunOrigin::from_code(*code))?;
     let labels = read_labels(cells.next()?)?;
@@ -160,8 +159,7 @@ fn view(store: &SqliteStore, cells: &mut Cells<'_>, detailed: bool) -> StoreResu
     let view = RunView {
         run,
         namespace: lane.namespace,
-        job: None::<JobName>,
-        job_version,
+        job: None,
         schedule,
         job_type: lane.job_type,
         queue: lane.queue,
