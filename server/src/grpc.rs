@@ -131,8 +131,8 @@ async fn answer<T>(result: impl Future<Output = Result<T, Refusal>>) -> Answer<T
 /// Reads the filter of a list.
 fn filter(text: &str, fields: &[Field], now: Instant) -> Result<Filter, Refusal> {
     filter::parse(text, fields, now).map_err(|error| {
-        let bad =
-            status::BadField { field: "filter".into(), description: error.to_string(), reason: Reason::FilterInvalid };
-        Refusal::fields(vec![bad], [("column".to_owned(), error.column.to_string())].into())
+        let mut bad = status::BadField::new(Reason::FilterInvalid, "filter", error.to_string());
+        bad.tell("column", error.column);
+        Refusal::fields(vec![bad])
     })
 }

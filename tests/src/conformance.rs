@@ -39,7 +39,7 @@ macro_rules! conformance {
                 an_unsettled_job_is_not_changed, an_edit_keeps_cursor_and_open_range,
                 a_schedule_that_is_gone_keeps_its_ledger, a_pause_shows_and_lifts, a_deleted_name_is_free,
                 waiting_runs_of_a_deleted_job_end, a_paused_job_in_error_resumes_in_error;
-            submit: a_run_reads_back, later_runs_are_scheduled, an_answer_means_committed, repeats_are_replayed,
+            submit: a_run_reads_back, an_answer_is_what_a_look_shows, later_runs_are_scheduled, an_answer_means_committed, repeats_are_replayed,
                 other_bodies_are_refused, repeats_in_one_batch_meet, ids_of_calls_and_namespaces_do_not_meet,
                 a_batch_tried_again_stores_once, a_deleted_job_makes_no_runs, only_if_idle_finds_the_run,
                 only_if_idle_counts_the_same_batch, large_payloads_read_back, many_runs_in_one_batch,

@@ -37,7 +37,6 @@ const MAX_REQUEST_ID: usize = 128;
 pub(crate) struct Check {
     path: String,
     bad: Vec<BadField>,
-    metadata: BTreeMap<String, String>,
 }
 
 impl Check {
@@ -79,12 +78,14 @@ impl Check {
             ("", field) => field.to_owned(),
             (path, field) => format!("{path}.{field}"),
         };
-        self.bad.push(BadField { field, description: description.into(), reason });
+        self.bad.push(BadField::new(reason, field, description));
     }
 
-    /// More about a refusal that has a name.
+    /// More for programs about what was refused last.
     pub(crate) fn detail(&mut self, key: &str, value: impl Display) {
-        self.metadata.entry(key.into()).or_insert_with(|| value.to_string());
+        if let Some(bad) = self.bad.last_mut() {
+            bad.tell(key, value);
+        }
     }
 
     /// Whether nothing was refused so far.
@@ -186,7 +187,7 @@ impl Check {
         match value {
             Some(value) if self.bad.is_empty() => Ok(value),
             None if self.bad.is_empty() => Err(Refusal::bug("a request was refused without saying why")),
-            _ => Err(Refusal::fields(self.bad, self.metadata)),
+            _ => Err(Refusal::fields(self.bad)),
         }
     }
 }

@@ -69,7 +69,7 @@ reasons! {
     PasswordChangeRequired "PASSWORD_CHANGE_REQUIRED" PermissionDenied
         "The caller's password is a one-time one. Call ChangePassword first.";
     FieldInvalid "FIELD_INVALID" InvalidArgument
-        "Fields of the request cannot be what they are; BadRequest lists every one of them.";
+        "Fields of the request cannot be what they are; BadRequest lists every one. `suggestion`: what the first probably meant.";
     CronInvalid "CRON_INVALID" InvalidArgument
         "A cron expression cannot be read: `field` and `column` say where, `suggestion` what was probably meant.";
     ScheduleNeverFires "SCHEDULE_NEVER_FIRES" InvalidArgument
@@ -188,6 +188,20 @@ pub(crate) struct BadField {
     pub(crate) description: String,
     /// `FIELD_INVALID`, or something more telling.
     pub(crate) reason: Reason,
+    /// More for programs.
+    pub(crate) metadata: BTreeMap<String, String>,
+}
+
+impl BadField {
+    /// A field that cannot be what it is.
+    pub(crate) fn new(reason: Reason, field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self { field: field.into(), description: description.into(), reason, metadata: BTreeMap::new() }
+    }
+
+    /// More for programs.
+    pub(crate) fn tell(&mut self, key: &str, value: impl fmt::Display) {
+        self.metadata.insert(key.into(), value.to_string());
+    }
 }
 
 /// A call that is refused, and everything the caller is told about it.
@@ -221,12 +235,12 @@ impl Refusal {
 
     /// One bad field.
     pub(crate) fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
-        let bad = BadField { field: field.into(), description: description.into(), reason: Reason::FieldInvalid };
-        Self::fields(vec![bad], BTreeMap::new())
+        Self::fields(vec![BadField::new(Reason::FieldInvalid, field, description)])
     }
 
-    /// Bad fields. Where all of them have one reason it is the refusal's; `FIELD_INVALID` otherwise.
-    pub(crate) fn fields(fields: Vec<BadField>, metadata: BTreeMap<String, String>) -> Self {
+    /// Bad fields. Where all of them have one reason it is the refusal's; `FIELD_INVALID` otherwise. Message and metadata
+    /// are those of the first.
+    pub(crate) fn fields(fields: Vec<BadField>) -> Self {
         let first = fields.first().map_or(Reason::FieldInvalid, |bad| bad.reason);
         let reason = if fields.iter().all(|bad| bad.reason == first) { first } else { Reason::FieldInvalid };
         let message = match fields.as_slice() {
@@ -235,9 +249,7 @@ impl Refusal {
             [] => "the request cannot be understood".into(),
         };
         let mut refusal = Self::new(reason, message);
-        if reason != Reason::FieldInvalid {
-            refusal.0.metadata = metadata;
-        }
+        refusal.0.metadata = fields.first().map(|bad| bad.metadata.clone()).unwrap_or_default();
         refusal.0.fields = fields;
         refusal
     }
@@ -434,16 +446,29 @@ mod tests {
 
     #[test]
     fn one_special_reason_speaks_for_all_fields_only_if_it_is_theirs() {
-        let bad = |reason| BadField { field: "f".into(), description: "d".into(), reason };
-        let refusal = Refusal::fields(vec![bad(Reason::CronInvalid)], [("column".into(), "3".into())].into());
-        assert_eq!((refusal.reason(), refusal.metadata().len()), (Reason::CronInvalid, 1));
+        let bad = |reason| BadField::new(reason, "f", "d");
+        let refusal = Refusal::fields(vec![bad(Reason::CronInvalid)]);
+        assert_eq!(refusal.reason(), Reason::CronInvalid);
         let mixed = vec![bad(Reason::CronInvalid), bad(Reason::FieldInvalid)];
-        let status = Status::from(Refusal::fields(mixed, BTreeMap::new()));
+        let status = Status::from(Refusal::fields(mixed));
         let details = status.get_error_details();
         assert_eq!(details.error_info().unwrap().reason, "FIELD_INVALID");
         let reasons: Vec<_> =
             details.bad_request().unwrap().field_violations.iter().map(|v| v.reason.as_str()).collect();
         assert_eq!(reasons, ["CRON_INVALID", "FIELD_INVALID"]);
+    }
+
+    #[test]
+    fn what_is_told_of_the_first_bad_field_is_told_of_the_refusal() {
+        let bad = |field: &str, column: i32| {
+            let mut bad = BadField::new(Reason::CronInvalid, field, "d");
+            bad.tell("column", column);
+            bad
+        };
+        let plain = BadField::new(Reason::FieldInvalid, "c", "d");
+        let refusal = Refusal::fields(vec![bad("a", 3), bad("b", 5), plain.clone()]);
+        assert_eq!((refusal.first_field(), refusal.metadata()["column"].as_str()), (Some("a"), "3"));
+        assert!(Refusal::fields(vec![plain, bad("b", 5)]).metadata().is_empty());
     }
 
     #[test]

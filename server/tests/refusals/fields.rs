@@ -174,7 +174,9 @@ async fn a_bad_rule_says_where_and_what_was_meant() {
             refusal(never).await.is_field("SCHEDULE_NEVER_FIRES", &path, &why);
         }
         let zone = json!({"cron": "@daily", "time_zone": "Europe/Berlni"});
-        refusal(zone).await.is_field("FIELD_INVALID", &format!("{path}.time_zone"), &why);
+        let told = refusal(zone).await;
+        told.is_field("FIELD_INVALID", &format!("{path}.time_zone"), &why);
+        told.says(&["suggestion"], &why);
         let interval = json!({"interval": {}});
         refusal(interval).await.is_field("FIELD_INVALID", &format!("{path}.interval.every"), &why);
         let interval = json!({"interval": {"every": "0.5s"}});

@@ -184,6 +184,42 @@ async fn triggers_submissions_and_retries_make_runs() {
 }
 
 #[tokio::test]
+async fn whoever_makes_a_run_is_shown_it_whole() {
+    let server = Server::start().await;
+    let mut client = server.scheduler();
+    client.create_job(create("nightly")).await.unwrap();
+    let due_time = Some(prost_types::Timestamp { seconds: 4_000_000_000, nanos: 0 });
+    let trigger = wire::TriggerJobRequest {
+        job: "nightly".into(),
+        note: "now".into(),
+        request_id: "r1".into(),
+        due_time,
+        ..Default::default()
+    };
+    let triggered = client.trigger_job(trigger.clone()).await.unwrap().into_inner().run.unwrap();
+    assert_eq!((triggered.state(), triggered.job.as_str()), (RunState::Scheduled, "nightly"));
+    let run =
+        wire::RunSubmission { job_type: "a".into(), labels: [("k".into(), "v".into())].into(), ..Default::default() };
+    let submit = wire::SubmitRunRequest { run: Some(run), ..Default::default() };
+    let submitted = client.submit_run(submit).await.unwrap().into_inner().run.unwrap();
+    let cancel = wire::CancelRunRequest { run_id: triggered.run_id.clone(), ..Default::default() };
+    let get = |run_id: &String| wire::GetRunRequest { run_id: run_id.clone(), ..Default::default() };
+    assert_eq!(client.get_run(get(&triggered.run_id)).await.unwrap().into_inner().run.unwrap(), triggered);
+    client.cancel_run(cancel).await.unwrap();
+    // A repeat shows the run as it stands, not as it was made.
+    let again = client.trigger_job(trigger).await.unwrap().into_inner().run.unwrap();
+    assert_eq!((again.state(), &again.run_id), (RunState::Cancelled, &triggered.run_id));
+    let retry = wire::RetryRunRequest { run_id: triggered.run_id, ..Default::default() };
+    let retried = client.retry_run(retry).await.unwrap().into_inner().run.unwrap();
+    assert_eq!(retried.payload, triggered.payload);
+    for run in [submitted, retried] {
+        assert_eq!((run.state(), run.wait_reason.as_str()), (RunState::Queued, ""));
+        let shown = client.get_run(get(&run.run_id)).await.unwrap().into_inner().run.unwrap();
+        assert_eq!(wire::Run { wait_reason: String::new(), ..shown }, run);
+    }
+}
+
+#[tokio::test]
 async fn a_retry_belongs_to_the_job_that_made_the_run_and_to_no_other_of_its_name() {
     let server = Server::start().await;
     let mut client = server.scheduler();

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use mainspring_engine::{
     domain::{
         ids::RunId,
+        names::Scope,
         payload::Payload,
         run::{Lifecycle, RunOrigin, RunState},
     },
@@ -19,7 +20,7 @@ fn request(call: &'static str, body: u8) -> Option<RequestKey> {
 
 fn stored(answer: &Submitted) -> RunId {
     match answer {
-        Submitted::Stored(moved) => moved.run,
+        Submitted::Stored(stored) => stored.run.run,
         other => panic!("{other:?}"),
     }
 }
@@ -51,6 +52,33 @@ pub async fn a_run_reads_back(w: World) {
     assert_eq!((view.parent, view.note, view.request_id), (Some(parent), run.note, "r1".into()));
     let detail = view.detail.unwrap();
     assert_eq!((detail.payload, detail.policy, detail.output), (run.payload, run.policy, None));
+}
+
+pub async fn an_answer_is_what_a_look_shows(mut w: World) {
+    let job = w.create("report", spec(vec![])).await;
+    let due = w.now.plus(secs(60));
+    w.pass(secs(1));
+    let runs = vec![
+        w.new_run(),
+        NewRun { due, ..w.new_run() },
+        NewRun { lane: lane_of("other", "q", "test.job"), ..w.new_run() },
+        NewRun { payload: Payload { content_type: String::new(), data: vec![7; 300_000] }, ..w.new_run() },
+        NewRun {
+            priority: 9,
+            fairness_key: "tenant".into(),
+            labels: BTreeMap::from([("a".into(), "b".into())]),
+            policy: at_most_once(),
+            request: request("TriggerJob", 1),
+            note: "by hand".into(),
+            parent: Some(RunId::new(w.now)),
+            ..w.run_of(&job)
+        },
+    ];
+    for answer in w.store.submit(w.now, runs).await.unwrap() {
+        let Submitted::Stored(stored) = answer else { panic!("{answer:?}") };
+        let scope = Scope(stored.run.namespace.clone());
+        assert_eq!(w.store.run(&scope, stored.run.run).await.unwrap(), Some(stored.run));
+    }
 }
 
 pub async fn later_runs_are_scheduled(w: World) {

@@ -163,7 +163,7 @@ impl World {
     pub async fn submit(&self, runs: Vec<NewRun>) -> Vec<Moved> {
         let answers = self.store.submit(self.now, runs).await.unwrap();
         let stored = answers.into_iter().map(|answer| match answer {
-            Submitted::Stored(moved) => *moved,
+            Submitted::Stored(stored) => stored.moved,
             other => panic!("{other:?}"),
         });
         stored.collect()

@@ -28,7 +28,7 @@ impl Submitter {
                 core.news.moved(
                     now,
                     answers.iter().filter_map(|answer| match answer {
-                        Submitted::Stored(moved) => Some(&**moved),
+                        Submitted::Stored(stored) => Some(&stored.moved),
                         Submitted::Replayed(_)
                         | Submitted::RequestReused
                         | Submitted::NotIdle(_)

@@ -30,7 +30,7 @@ pub use logs::Logs;
 pub use outcomes::{Applied, Apply, Outcomes, Report, ReportAnswer};
 pub use release::{Queued, Release};
 pub use retention::{Retention, RetentionPolicy, Swept};
-pub use submit::{JobRef, NewRun, RequestKey, Submit, Submitted};
+pub use submit::{JobRef, NewRun, RequestKey, Stored, Submit, Submitted};
 pub use views::{
     AttemptView, InstantRange, JobTypeView, Order, Page, QueueView, RunDetail, RunView, StatsView, Views, WaitFacts,
     WorkerView,

@@ -15,7 +15,7 @@ use mainspring_engine::{
         instant::Instant,
         names::NamespaceName,
     },
-    ports::store::{NewRun, RequestKey, StoreError, StoreResult, Submit, Submitted},
+    ports::store::{NewRun, RequestKey, StoreError, StoreResult, Stored, Submit, Submitted},
 };
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use uuid::Uuid;
@@ -113,11 +113,11 @@ async fn submit(tx: &Tx, known: &Known, now: Instant, runs: Vec<NewRun>) -> Stor
     insert(tx, REQUESTS, requests, "").await?;
     Ok(answers
         .into_iter()
-        .zip(&runs)
+        .zip(runs)
         .filter_map(|(answer, run)| {
             answer.or_else(|| {
                 Some(match moved.next()? {
-                    Some(moved) => Submitted::Stored(Box::new(moved)),
+                    Some(moved) => Submitted::Stored(Box::new(Stored { moved, run: run.stored(now) })),
                     None => Submitted::Replayed(run.id),
                 })
             })

@@ -49,10 +49,10 @@ impl Check {
                 }
             };
             if data.len() > max {
-                check.detail("limit_bytes", max);
-                check.detail("size_bytes", data.len());
                 let why = format!("is {} bytes; the limit is {max}", data.len());
                 check.refuse_as(Reason::PayloadTooLarge, "", why);
+                check.detail("limit_bytes", max);
+                check.detail("size_bytes", data.len());
                 return None;
             }
             let content_type = if content_type.is_empty() { default.into() } else { content_type };

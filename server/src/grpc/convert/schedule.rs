@@ -51,10 +51,8 @@ impl Check {
         match Zone::parse(name) {
             Ok(zone) => Some(zone),
             Err(error) => {
-                if let Some(suggestion) = &error.suggestion {
-                    self.detail("suggestion", suggestion);
-                }
                 self.refuse("time_zone", error.to_string());
+                self.suggest(error.suggestion);
                 None
             }
         }
@@ -83,14 +81,19 @@ impl Check {
     }
 
     fn cron_error(&mut self, error: &ParseError) {
+        self.refuse_as(Reason::CronInvalid, "cron", error.to_string());
         if let Some(field) = error.field {
             self.detail("field", field);
         }
         self.detail("column", error.column);
-        if let Some(suggestion) = &error.suggestion {
+        self.suggest(error.suggestion.as_deref());
+    }
+
+    /// What was probably meant by what was refused last.
+    fn suggest(&mut self, suggestion: Option<impl std::fmt::Display>) {
+        if let Some(suggestion) = suggestion {
             self.detail("suggestion", suggestion);
         }
-        self.refuse_as(Reason::CronInvalid, "cron", error.to_string());
     }
 
     fn interval(&mut self, interval: &wire::Interval) -> Option<Interval> {
@@ -285,6 +288,7 @@ mod tests {
     fn zones_and_intervals_are_checked() {
         let refusal = parsed(wire::Schedule { time_zone: "Europe/Berln".into(), ..cron("0 0 * * *") }).unwrap_err();
         assert!(refusal.message().contains("Europe/Berlin"), "{}", refusal.message());
+        assert_eq!(refusal.metadata()["suggestion"], "Europe/Berlin");
         assert!(parsed(every(0)).is_err());
         assert!(parsed(wire::Schedule::default()).is_err());
         assert!(parsed(every(1)).is_ok());

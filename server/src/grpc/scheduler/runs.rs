@@ -114,7 +114,7 @@ pub(super) async fn batch(
     }
     let mut submitted = if good.is_empty() { Vec::new() } else { api.engine.submit(good).await? }.into_iter();
     let mut settled = || match submitted.next() {
-        Some(Submitted::Stored(moved)) => Ok(moved.run),
+        Some(Submitted::Stored(stored)) => Ok(stored.run.run),
         Some(Submitted::Replayed(run)) => Ok(run),
         Some(Submitted::RequestReused) => Err(request_reused()),
         Some(Submitted::NotIdle(_) | Submitted::JobGone) | None => {
@@ -220,10 +220,10 @@ pub(super) async fn wait(api: &Api, request: wire::WaitRunRequest) -> Result<wir
     Ok(wire::WaitRunResponse { run: Some(live(api, view)), done })
 }
 
-/// Stores a run, and shows it as it is stored.
+/// Stores a run, and shows it as it was stored; the one that an earlier call made is shown as it stands.
 pub(super) async fn make(api: &Api, scope: &Scope, new: NewRun, job: Option<&JobName>) -> Result<wire::Run, Refusal> {
     let id = match api.engine.submit(vec![new]).await?.pop() {
-        Some(Submitted::Stored(moved)) => moved.run,
+        Some(Submitted::Stored(stored)) => return Ok(live(api, stored.run)),
         Some(Submitted::Replayed(run)) => run,
         Some(Submitted::RequestReused) => return Err(request_reused()),
         Some(Submitted::NotIdle(run)) => return Err(not_idle(run)),

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use super::{Moved, StoreResult};
+use super::{Moved, RunDetail, RunView, StoreResult};
 use crate::domain::{
     ids::{JobUid, RunId},
     instant::Instant,
     names::{JobName, Lane},
     payload::Payload,
     policy::RunPolicy,
-    run::RunOrigin,
+    run::{Lifecycle, RunOrigin},
 };
 
 /// A caller's protection against repeats, kept 24 h.
@@ -71,11 +71,63 @@ pub struct NewRun {
     pub only_if_idle: bool,
 }
 
+impl NewRun {
+    /// The run as it stands once it was stored at `now`.
+    pub fn stored(self, now: Instant) -> RunView {
+        let Self {
+            id,
+            lane: Lane { namespace, queue, job_type },
+            job,
+            origin,
+            due,
+            priority,
+            fairness_key,
+            labels,
+            payload,
+            policy,
+            request,
+            note,
+            parent,
+            headers: _,
+            only_if_idle: _,
+        } = self;
+        RunView {
+            run: id,
+            namespace,
+            job,
+            schedule: None,
+            job_type,
+            queue,
+            origin,
+            life: Lifecycle::new(now, due),
+            labels,
+            priority,
+            fairness_key,
+            nominal_time: None,
+            due_time: due,
+            late: false,
+            parent,
+            request_id: request.map(|request| request.id).unwrap_or_default(),
+            note,
+            detail: Some(Box::new(RunDetail { payload, output: None, failure: None, policy })),
+        }
+    }
+}
+
+/// A run that was stored.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// For the other stages.
+    pub moved: Moved,
+    /// For whoever asked for it: what a look would have shown right after the commit, whatever happened since.
+    pub run: RunView,
+}
+
 /// What became of it.
 #[derive(Clone, Debug)]
 pub enum Submitted {
     /// It is stored: QUEUED, or SCHEDULED where it is due later.
-    Stored(Box<Moved>),
+    Stored(Box<Stored>),
     /// The same request had made this run before.
     Replayed(RunId),
     /// The request id was used with another body.

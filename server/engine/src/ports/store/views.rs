@@ -39,7 +39,7 @@ pub enum Order {
 }
 
 /// A run as lists show it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RunView {
     /// Which.
     pub run: RunId,
@@ -80,7 +80,7 @@ pub struct RunView {
 }
 
 /// What lists leave out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RunDetail {
     /// Input.
     pub payload: Payload,
