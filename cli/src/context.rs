@@ -53,6 +53,11 @@ impl Folder {
 
     /// Writes a context and its key, and selects it where none was selected. Comments, order and every other
     /// context stay. True where it was selected.
+    /// What is stored.
+    pub(crate) fn read(&self) -> Result<Contexts, ContextError> {
+        self.0.read()
+    }
+
     pub(crate) fn save(&self, name: &str, address: &str, api_key: &SecretString) -> Result<Saved, Failure> {
         let mut credentials = edit(self.0.credentials())?;
         entry(&mut credentials, name)["api-key"] = value(api_key.expose_secret());

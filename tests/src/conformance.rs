@@ -38,38 +38,38 @@ macro_rules! conformance {
             edits: an_edit_makes_a_version, an_edit_of_a_completed_job_leaves_it_so, an_equal_definition_changes_nothing, a_stale_revision_is_refused,
                 an_unsettled_job_is_not_changed, an_edit_keeps_cursor_and_open_range,
                 a_schedule_that_is_gone_keeps_its_ledger, a_pause_shows_and_lifts, a_deleted_name_is_free,
-                waiting_runs_of_a_deleted_job_end, a_paused_job_in_error_resumes_in_error;
+                waiting_runs_of_a_deleted_job_end, only_what_waits_of_the_deleted_job_ends, a_paused_job_in_error_resumes_in_error;
             submit: a_run_reads_back, an_answer_is_what_a_look_shows, later_runs_are_scheduled, an_answer_means_committed, repeats_are_replayed,
                 other_bodies_are_refused, repeats_in_one_batch_meet, ids_of_calls_and_namespaces_do_not_meet,
                 a_batch_tried_again_stores_once, a_deleted_job_makes_no_runs, only_if_idle_finds_the_run,
                 only_if_idle_counts_the_same_batch, large_payloads_read_back, many_runs_in_one_batch,
-                concurrent_callers_all_get_their_own;
+                concurrent_callers_all_get_their_own, every_request_has_its_own_run;
             firing: f01_an_old_owner_commits_nothing, f01_a_cursor_never_goes_back, f02_retention_keeps_a_named_instant,
                 f03_a_second_schedule_is_united, f04_an_edit_stops_the_old_rule, f04_a_pause_stops_a_firing,
                 f05_a_refused_owner_fires_again_under_its_new_epoch, a_firing_makes_a_queued_run, firing_twice_fires_once,
                 overlap_skips_while_a_run_is_not_over, overlap_counts_the_same_firing, paused_instants_get_their_fate,
                 ledger_ranges_join_and_close, a_last_instant_completes_the_job, a_schedule_that_fails_harms_no_other,
-                next_due_is_the_earliest;
+                next_due_is_the_earliest, jobs_of_one_instant_fire_apart, a_deleted_job_fires_no_more, the_longest_due_fire_first, an_error_stays_when_the_last_instant_has_fired, a_firing_with_too_few_ids_is_refused_whole;
             release: the_best_come_first, lanes_do_not_mix, leased_runs_are_not_offered, the_limit_holds;
             leases: a_lease_carries_the_run, a_second_lease_is_stale, a_lease_under_an_old_generation_is_stale,
                 v11_a_lease_under_an_old_epoch_changes_nothing, v12_a_repeated_lease_answers_leased,
                 v12_a_repeat_after_a_requeue_is_stale, at_most_once_is_running_at_once, the_attempt_grows_by_one,
-                a_lost_attempt_is_charged_at_the_next_lease, one_batch_of_many_owners, a_cancelled_run_is_not_leased;
+                a_lost_attempt_is_charged_at_the_next_lease, one_batch_of_many_owners, a_cancelled_run_is_not_leased, a_lease_leaves_nothing_of_the_stay_before;
             hello: an_older_stream_is_superseded, listed_attempts_are_kept, expired_attempts_are_adopted,
                 moved_on_attempts_are_abandoned, unlisted_leases_are_returned, unlisted_running_attempts_are_lost,
                 stops_are_told, a_drain_survives_a_reconnect, reconcile_needs_the_owner, reconcile_takes_nothing_back,
-                another_namespaces_attempts_are_unknown;
+                another_namespaces_attempts_are_unknown, a_later_hello_replaces_what_a_worker_is, the_last_word_on_a_job_type_counts, only_a_worker_that_is_there_is_drained, an_attempt_is_abandoned_for_its_own_reason, nobody_takes_up_anothers_attempt;
             expiry: renewals_answer_by_owner, a_renewal_after_judgement_is_lapsed, expired_runs_wait_again,
                 expiry_goes_on_in_steps, a_renewed_worker_is_not_judged, the_last_loss_decides_at_once,
-                a_lease_to_a_judged_worker_expires_too, a_worker_that_left_stays_gone, stops_name_only_current_owners;
+                a_lease_to_a_judged_worker_expires_too, a_worker_that_left_stays_gone, stops_name_only_current_owners, only_the_silent_worker_is_judged, the_longest_silent_are_judged_first, the_dead_do_not_hide_the_dying, a_lease_that_was_over_is_not_lengthened_by_leaving, what_was_adopted_after_judgement_expires_too, a_renewal_changes_no_more_than_it_says, a_step_is_as_large_as_was_asked;
             outcomes: success_ends_the_run, v01_a_repeated_failure_is_charged_once, v02_a_repeated_result_is_a_duplicate,
                 a_fenced_result_changes_nothing, a_result_of_another_namespace_is_fenced, outputs_read_back, told_log_lines_are_kept,
                 one_batch_applies_in_order, failures_retry_then_fail, v05_a_cancel_is_folded_into_a_failure,
                 cancelling_what_waits_ends_it, cancelling_twice_keeps_the_first, an_event_of_an_old_owner_is_refused,
-                an_event_of_another_namespace_is_missing, a_late_result_beats_the_queue, mixed_batches_apply_each_item;
+                an_event_of_another_namespace_is_missing, a_late_result_beats_the_queue, mixed_batches_apply_each_item, a_success_beats_a_stop, a_repeat_is_known_by_run_and_attempt;
             queues: a_limit_is_never_exceeded, a_limit_counts_what_was_there, every_end_makes_room,
                 a_paused_queue_leases_nothing, settings_need_the_revision, restricted_queues_are_listed,
-                lifting_a_limit_opens_the_queue;
+                lifting_a_limit_opens_the_queue, what_moved_on_is_stale_even_where_there_is_no_room;
             timers: waking_moves_due_runs, waking_is_earliest_first, deadlines_are_found, an_execution_timeout_stops_then_ends,
                 a_queue_timeout_ends_the_run, next_deadline_is_the_earliest;
             logs: lines_read_back_in_order, lines_sent_again_are_stored_once, overlapping_batches_keep_what_is_new,
@@ -80,9 +80,9 @@ macro_rules! conformance {
                 wait_facts_tell_why, ledger_ranges_carry_their_rule, last_success_is_the_newest;
             identity: root_is_claimed_until_it_has_a_password_of_its_own, passwords_replace_and_end_sessions, refresh_replaces_the_token,
                 a_reused_token_ends_the_session, unknown_and_ended_sessions_are_told_apart, keys_live_and_die,
-                keys_page_newest_first, touching_a_key_is_cheap;
-            retention: ended_runs_go_after_their_time, unfinished_runs_stay, a_sweep_is_bounded, a_round_begins_anew,
-                ledger_requests_and_workers_go, logs_go;
+                keys_page_newest_first, touching_a_key_is_cheap, sessions_do_not_touch_each_other;
+            retention: ended_runs_go_after_their_time, failures_may_be_kept_for_less, an_id_made_ahead_of_time_keeps_nothing, unfinished_runs_stay, a_sweep_is_bounded, a_round_begins_anew,
+                ledger_requests_and_workers_go, logs_go, a_round_goes_past_what_stays, young_runs_cost_a_sweep_nothing, what_is_young_stays, a_ledger_range_is_as_old_as_its_last_instant, only_dead_workers_that_were_judged_go, a_deleted_job_stays_while_anything_is_of_it, a_job_does_not_go_before_its_ledger, logs_go_by_attempt;
             property: the_store_agrees_with_the_table, batches_agree_with_the_table;
         );
     };

@@ -2,6 +2,7 @@
 
 use mainspring_engine::{
     domain::{
+        attempt::Outcome,
         instant::Instant,
         job::{Job, JobSpec, JobState, Pause, ScheduleSpec},
         ledger::Fate,
@@ -10,7 +11,7 @@ use mainspring_engine::{
     ports::store::{JobChange, JobRef, NewRun, UpdateJob},
 };
 
-use super::world::{World, every, fired, job_name, secs, spec};
+use super::world::{World, applied, every, failure, fired, job_name, pointer, secs, spec};
 
 async fn update(w: &World, job: &Job, spec: JobSpec) -> JobChange {
     let update = UpdateJob { scope: w.scope.clone(), name: job.name.clone(), revision: job.revision, spec };
@@ -171,7 +172,7 @@ pub async fn waiting_runs_of_a_deleted_job_end(w: World) {
     let owner = w.connect().await;
     let later = NewRun { due: w.now.plus(secs(60)), ..w.run_of(&job) };
     let runs = w.submit(vec![w.run_of(&job), w.run_of(&job), later]).await;
-    let held = w.lease(owner, super::world::pointer(&runs[0])).await.key;
+    let held = w.lease(owner, pointer(&runs[0])).await.key;
     done(w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap());
     let (first, more) = w.store.cancel_waiting(w.now, job.uid, 1).await.unwrap();
     assert_eq!((first.len(), more), (1, true));
@@ -181,4 +182,20 @@ pub async fn waiting_runs_of_a_deleted_job_end(w: World) {
         first.iter().chain(&rest).all(|moved| moved.to == RunState::Cancelled && moved.reason == reason::JOB_DELETED)
     );
     assert_eq!(w.state(held.run).await, RunState::Leased);
+}
+
+pub async fn only_what_waits_of_the_deleted_job_ends(w: World) {
+    let (job, other) = (w.create("report", spec(vec![])).await, w.create("other", spec(vec![])).await);
+    let owner = w.connect().await;
+    let runs = w.submit(vec![w.run_of(&job), w.run_of(&job), w.run_of(&other), w.run_of(&job)]).await;
+    // The oldest two are at a worker, and one of the others waits for its retry.
+    let held = [0, 1].map(|place| pointer(&runs[place]));
+    w.lease_all(owner, held.to_vec()).await;
+    let key = w.lease(owner, pointer(&runs[3])).await.key;
+    let failed = applied(w.report(key, Outcome::Failed(failure("X"))).await);
+    assert_eq!(failed.to, RunState::RetryWait);
+    done(w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap());
+    let (moved, more) = w.store.cancel_waiting(w.now, job.uid, 1).await.unwrap();
+    assert_eq!((moved.len(), moved[0].run, more), (1, key.run, false));
+    assert_eq!(w.state(runs[2].run).await, RunState::Queued);
 }

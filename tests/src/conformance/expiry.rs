@@ -1,5 +1,8 @@
 //! Heartbeats, and what becomes of workers that are not heard.
 
+use std::sync::Arc;
+
+use futures::future::join_all;
 use mainspring_engine::{
     domain::{
         policy::RunPolicy,
@@ -119,6 +122,8 @@ pub async fn a_worker_that_left_stays_gone(mut w: World) {
     assert_eq!(status(&w, owner).await, WorkerStatus::Connected, "an old session has no say");
     w.store.set_status(w.now, owner, WorkerStatus::Disconnected).await.unwrap();
     assert_eq!(status(&w, owner).await, WorkerStatus::Disconnected);
+    w.pass(secs(1));
+    assert!(w.store.expire(w.now, w.now, 10).await.unwrap().0.is_empty(), "its lease lives on");
     w.store.set_status(w.now, owner, WorkerStatus::Gone).await.unwrap();
     w.pass(secs(1));
     let (moved, _) = w.store.expire(w.now, w.now, 10).await.unwrap();
@@ -135,8 +140,122 @@ pub async fn stops_name_only_current_owners(w: World) {
     assert_eq!(w.store.stops(&[one]).await.unwrap(), [(one, stopped, "no more".to_owned())]);
     let old = Owner { epoch: 0, ..one };
     assert!(w.store.stops(&[old]).await.unwrap().is_empty());
-    assert_eq!(w.store.stops(&[one, other]).await.unwrap().len(), 2);
+    let mut both = w.store.stops(&[one, other]).await.unwrap();
+    both.sort_by_key(|(_, key, _)| key.run);
+    let mut wanted = [(one, stopped, "no more".to_owned()), (other, theirs, reason::CANCELLED.to_owned())];
+    wanted.sort_by_key(|(_, key, _)| key.run);
+    assert_eq!(both, wanted);
     w.report(stopped, mainspring_engine::domain::attempt::Outcome::Cancelled).await;
     assert!(w.store.stops(&[one]).await.unwrap().is_empty());
     assert_eq!(w.state(running.run).await, RunState::Leased);
+}
+
+pub async fn only_the_silent_worker_is_judged(mut w: World) {
+    let (silent, heard, left) = (w.connect().await, w.connect().await, w.connect().await);
+    let (lost, kept) = (w.leased(silent).await, w.leased(heard).await);
+    w.pass(secs(29));
+    assert_eq!(renew(&w, heard).await, RenewalAnswer::Renewed);
+    w.store.set_status(w.now, left, WorkerStatus::Gone).await.unwrap();
+    let end = w.store.worker(&w.scope, silent.worker).await.unwrap().unwrap().lease_expire_time;
+    assert_eq!(end, w.now.plus(secs(1)), "neither moves another's lease");
+    w.pass(secs(2));
+    let (moved, more) = w.store.expire(w.now, w.now, 10).await.unwrap();
+    assert_eq!((moved.len(), moved[0].run, more), (1, lost.run, false));
+    assert_eq!(w.state(kept.run).await, RunState::Leased);
+    let now = [status(&w, silent).await, status(&w, heard).await, status(&w, left).await];
+    assert_eq!(now, [WorkerStatus::Lost, WorkerStatus::Connected, WorkerStatus::Gone]);
+}
+
+pub async fn the_longest_silent_are_judged_first(mut w: World) {
+    let (late, early) = (w.connect().await, w.connect().await);
+    let (second, first) = (w.leased(late).await, w.leased(early).await);
+    w.pass(secs(5));
+    renew(&w, late).await;
+    w.pass(secs(60));
+    for run in [first.run, second.run] {
+        let (moved, _) = w.store.expire(w.now, w.now, 1).await.unwrap();
+        assert_eq!(moved.iter().map(|moved| moved.run).collect::<Vec<_>>(), [run]);
+    }
+}
+
+pub async fn the_dead_do_not_hide_the_dying(mut w: World) {
+    // More than are looked at in one step.
+    let w = {
+        let shared = Arc::new(w);
+        join_all((0..1_050).map(|_| {
+            let w = Arc::clone(&shared);
+            async move { w.connect().await }
+        }))
+        .await;
+        w = Arc::into_inner(shared).unwrap();
+        w.pass(secs(60));
+        let (moved, more) = w.store.expire(w.now, w.now, 10).await.unwrap();
+        assert!(moved.is_empty() && more, "there are more than fit into one step");
+        while w.store.expire(w.now, w.now, 10).await.unwrap().1 {}
+        &mut w
+    };
+    let owner = w.connect().await;
+    let key = w.leased(owner).await;
+    w.pass(secs(60));
+    let (moved, _) = w.store.expire(w.now, w.now, 10).await.unwrap();
+    assert_eq!(moved.iter().map(|moved| moved.run).collect::<Vec<_>>(), [key.run]);
+}
+
+pub async fn a_lease_that_was_over_is_not_lengthened_by_leaving(mut w: World) {
+    let owner = w.connect().await;
+    let over = w.lease_end();
+    w.pass(secs(60));
+    w.store.set_status(w.now, owner, WorkerStatus::Gone).await.unwrap();
+    let view = w.store.worker(&w.scope, owner.worker).await.unwrap().unwrap();
+    assert_eq!(view.lease_expire_time, over);
+}
+
+/// A worker may die right after it took up again what it had lost.
+pub async fn what_was_adopted_after_judgement_expires_too(mut w: World) {
+    let expire = async |w: &World| {
+        let (moved, _) = w.store.expire(w.now, w.now, 10).await.unwrap();
+        moved.iter().map(|moved| (moved.run, moved.to)).collect::<Vec<_>>()
+    };
+    let owner = w.connect().await;
+    let key = w.leased(owner).await;
+    w.pass(secs(60));
+    assert_eq!(expire(&w).await, [(key.run, RunState::Queued)]);
+    // Its session reconciles what it lists, though no heartbeat has reached the store since.
+    let (_, moved) = w.store.reconcile(w.now, owner, vec![key]).await.unwrap().unwrap();
+    assert_eq!(moved[0].to, RunState::Running);
+    assert_eq!(expire(&w).await, [(key.run, RunState::Queued)]);
+    let (_, moved) = w.reconnect(owner.worker, 2, &[key]).await;
+    assert_eq!(moved[0].to, RunState::Running);
+    w.pass(secs(60));
+    assert_eq!(expire(&w).await, [(key.run, RunState::Queued)]);
+}
+
+pub async fn a_renewal_changes_no_more_than_it_says(mut w: World) {
+    let (judged, draining, left) = (w.connect().await, w.connect().await, w.connect().await);
+    w.pass(secs(60));
+    w.store.expire(w.now, w.now, 10).await.unwrap();
+    let renewal = Renewal { owner: judged, expire_time: w.lease_end() };
+    let answers = w.store.renew(w.now, vec![renewal, renewal]).await.unwrap();
+    assert_eq!(answers, [RenewalAnswer::Lapsed, RenewalAnswer::Renewed], "one comparison is enough");
+    renew(&w, draining).await;
+    assert!(w.store.drain_worker(w.now, &w.scope, draining.worker).await.unwrap());
+    renew(&w, draining).await;
+    w.store.set_status(w.now, left, WorkerStatus::Gone).await.unwrap();
+    renew(&w, left).await;
+    let now = [status(&w, judged).await, status(&w, draining).await, status(&w, left).await];
+    assert_eq!(now, [WorkerStatus::Connected, WorkerStatus::Draining, WorkerStatus::Gone]);
+}
+
+pub async fn a_step_is_as_large_as_was_asked(mut w: World) {
+    for _ in 0..2 {
+        let owner = w.connect().await;
+        for _ in 0..2 {
+            w.leased(owner).await;
+        }
+    }
+    w.pass(secs(60));
+    let (first, more) = w.store.expire(w.now, w.now, 3).await.unwrap();
+    assert_eq!((first.len(), more), (3, true));
+    let (last, more) = w.store.expire(w.now, w.now, 1).await.unwrap();
+    assert_eq!((last.len(), more), (1, false));
 }

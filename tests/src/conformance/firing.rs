@@ -8,7 +8,7 @@ use mainspring_engine::{
         ledger::Fate,
         run::{RunOrigin, RunState},
     },
-    ports::store::{Fired, JobChange, JobRef, NewRun, RetentionPolicy, UpdateJob},
+    ports::store::{Fired, JobChange, JobRef, NewRun, RetentionPolicy, StoreError, UpdateJob},
 };
 
 use super::world::{World, every, fired, lane, pointer, secs, spec};
@@ -253,7 +253,7 @@ pub async fn a_last_instant_completes_the_job(mut w: World) {
 }
 
 pub async fn a_schedule_that_fails_harms_no_other(mut w: World) {
-    let job = w.create("report", spec(vec![every("bad", 60), every("good", 60)])).await;
+    let job = w.create("report", spec(vec![every("bad", 60), every("a-good", 60)])).await;
     let shard = w.own().await;
     w.pass(secs(60));
     let due = w.store.due(w.now, None, 10).await.unwrap();
@@ -279,4 +279,78 @@ pub async fn next_due_is_the_earliest(w: World) {
     let due = w.now.plus(secs(1));
     w.submit(vec![NewRun { due, ..w.new_run() }]).await;
     assert_eq!(w.store.next_due().await.unwrap(), Some(due));
+    // Later ones of either kind change nothing.
+    w.create("seldom", spec(vec![every("main", 3_600)])).await;
+    w.submit(vec![NewRun { due: w.now.plus(secs(9)), ..w.new_run() }]).await;
+    assert_eq!(w.store.next_due().await.unwrap(), Some(due));
+    w.store.wake(due, 10).await.unwrap();
+    w.store.wake(due.plus(secs(9)), 10).await.unwrap();
+    assert_eq!(w.store.next_due().await.unwrap(), by_rule);
+}
+
+pub async fn jobs_of_one_instant_fire_apart(mut w: World) {
+    let ending = ScheduleSpec { end: Some(w.now.plus(secs(70))), ..every("main", 60) };
+    let (one, other) =
+        (w.create("one", spec(vec![ending])).await, w.create("other", spec(vec![every("main", 60)])).await);
+    let shard = w.own().await;
+    w.pass(secs(60));
+    let of_one = w.store.due(w.now, Some(one.uid), 10).await.unwrap();
+    assert_eq!(of_one.iter().map(|due| due.job).collect::<Vec<_>>(), [one.uid]);
+    let firings = of_one.into_iter().map(|due| w.firing(due, shard)).collect();
+    let answers = w.store.fire(w.now, shard, firings).await.unwrap();
+    assert!(matches!(&answers[0], Fired::Done { runs, completed: true } if runs.len() == 1), "{answers:?}");
+    // The other one has not moved, and does not find its instant taken.
+    assert_eq!(w.job("other").await, Some(other.clone()));
+    let answers = w.fire_due(shard).await;
+    assert!(matches!(&answers[..], [Fired::Done { runs, completed: false }] if runs.len() == 1), "{answers:?}");
+    assert_eq!(
+        (fates(&w, one.uid).await, fates(&w, other.uid).await),
+        (vec![(Fate::Fired, 1)], vec![(Fate::Fired, 1)])
+    );
+}
+
+pub async fn a_deleted_job_fires_no_more(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 60)])).await;
+    let shard = w.own().await;
+    let due = w.store.due(Instant::MAX, Some(job.uid), 1).await.unwrap().remove(0);
+    assert!(matches!(w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap(), JobChange::Done(_)));
+    w.pass(secs(60));
+    let answers = w.store.fire(w.now, shard, vec![w.firing(due, shard)]).await.unwrap();
+    assert!(matches!(answers[0], Fired::Overtaken));
+    assert!(w.queued(&lane()).await.is_empty());
+}
+
+pub async fn the_longest_due_fire_first(mut w: World) {
+    let uids = [
+        w.create("late", spec(vec![every("main", 90)])).await.uid,
+        w.create("early", spec(vec![every("main", 60)])).await.uid,
+    ];
+    w.pass(secs(600));
+    let first = w.store.due(w.now, None, 1).await.unwrap();
+    assert_eq!(first.iter().map(|due| due.job).collect::<Vec<_>>(), [uids[1]]);
+}
+
+pub async fn an_error_stays_when_the_last_instant_has_fired(mut w: World) {
+    let ending = ScheduleSpec { end: Some(w.now.plus(secs(70))), ..every("good", 60) };
+    w.create("report", spec(vec![ending, every("bad", 60)])).await;
+    let shard = w.own().await;
+    w.pass(secs(60));
+    let due = w.store.due(w.now, None, 10).await.unwrap();
+    let bad = due.into_iter().find(|due| due.schedule.as_str() == "bad").unwrap();
+    w.store.fail_schedule(w.now, &bad, "no such zone").await.unwrap();
+    let answers = w.fire_due(shard).await;
+    assert!(matches!(&answers[..], [Fired::Done { runs, completed: false }] if runs.len() == 1), "{answers:?}");
+    assert_eq!(w.job("report").await.unwrap().state, JobState::Error);
+}
+
+pub async fn a_firing_with_too_few_ids_is_refused_whole(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 10)])).await;
+    let shard = w.own().await;
+    w.pass(secs(30));
+    let mut firings = w.evaluate(shard).await;
+    firings[0].run_ids.truncate(2);
+    let refused = w.store.fire(w.now, shard, firings).await;
+    assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{refused:?}");
+    assert!(w.queued(&lane()).await.is_empty() && fates(&w, job.uid).await.is_empty());
+    assert_eq!(w.fire_due(shard).await.iter().flat_map(fired).count(), 3);
 }

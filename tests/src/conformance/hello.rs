@@ -1,18 +1,21 @@
 //! Hello and reconciliation: what a worker holds against what the rows say.
 
+use std::collections::BTreeMap;
+
 use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
         ids::{RunId, WorkerId},
+        names::Scope,
         policy::RunPolicy,
-        run::RunState,
+        run::{RunState, reason},
         transition::Event,
-        worker::{AbandonReason, Hello},
+        worker::{AbandonReason, Handler, Hello, WorkerStatus},
     },
-    ports::store::{HelloAnswer, LeaseResult, NewRun, Owner, Verdict},
+    ports::store::{HelloAnswer, JobTypeView, LeaseResult, NewRun, Owner, Page, Verdict},
 };
 
-use super::world::{World, failure, lane_of, pointer, secs};
+use super::world::{World, changed, failure, lane, lane_of, pointer, secs};
 
 fn abandoned(verdict: &Verdict) -> AbandonReason {
     match verdict {
@@ -52,10 +55,13 @@ pub async fn expired_attempts_are_adopted(mut w: World) {
     assert_eq!((adopted[0].from, adopted[0].to), (Some(RunState::Queued), RunState::Running));
     let life = w.store.run(&w.scope, key.run).await.unwrap().unwrap().life;
     assert_eq!((life.losses, life.open), (0, Some(1)), "nothing is charged");
-    // The pointer of the stay in the queue it was adopted out of is dead.
+    // The pointer of the stay in the queue it was adopted out of is dead: for another worker, and for the very one that
+    // runs it, which would be told to start it again.
     let other = w.connect().await;
-    let stale = pointer(&moved[0]);
-    assert!(matches!(w.lease_all(other, vec![stale]).await[0], LeaseResult::Stale));
+    for owner in [other, Owner { epoch: 2, ..owner }] {
+        let stale = pointer(&moved[0]);
+        assert!(matches!(w.lease_all(owner, vec![stale]).await[0], LeaseResult::Stale));
+    }
 }
 
 pub async fn moved_on_attempts_are_abandoned(mut w: World) {
@@ -118,7 +124,7 @@ pub async fn unlisted_running_attempts_are_lost(w: World) {
     assert_eq!((life.returns, life.losses), (0, 1));
 }
 
-pub async fn stops_are_told(w: World) {
+pub async fn stops_are_told(mut w: World) {
     let owner = w.connect().await;
     let key = w.leased(owner).await;
     w.apply(key.run, Event::Cancel { reason: "wrong input".into() }).await;
@@ -127,6 +133,34 @@ pub async fn stops_are_told(w: World) {
         matches!(&verdicts[0].1, Verdict::Stop(held, why) if held.key == key && why == "wrong input"),
         "{verdicts:?}"
     );
+    let mut policy = RunPolicy::default();
+    policy.timeouts.execution = Some(secs(10));
+    let late = w.running(Owner { epoch: 2, ..owner }, policy).await;
+    w.pass(secs(10));
+    w.apply(late.run, Event::Deadline).await;
+    let (verdicts, _) = w.reconnect(owner.worker, 3, &[late]).await;
+    assert!(
+        matches!(&verdicts[0].1, Verdict::Stop(held, why) if held.key == late && why == reason::EXECUTION_TIMEOUT),
+        "{verdicts:?}"
+    );
+}
+
+pub async fn nobody_takes_up_anothers_attempt(mut w: World) {
+    let (owner, thief) = (w.connect().await, w.connect().await);
+    let key = w.leased(owner).await;
+    for waits in [false, true] {
+        let (verdicts, moved) = w.store.reconcile(w.now, thief, vec![key]).await.unwrap().unwrap();
+        assert_eq!((abandoned(&verdicts[0].1), moved), (AbandonReason::UnknownAttempt, Vec::new()), "waits: {waits}");
+        w.pass(secs(60));
+        w.store.expire(w.now, w.now, 10).await.unwrap();
+    }
+    let (verdicts, _) = w.store.reconcile(w.now, owner, vec![key]).await.unwrap().unwrap();
+    assert!(matches!(verdicts[0].1, Verdict::Keep(_)), "{verdicts:?}");
+    w.apply(key.run, Event::Rejected { attempt: 1 }).await;
+    for (asks, reason) in [(thief, AbandonReason::UnknownAttempt), (owner, AbandonReason::Returned)] {
+        let (verdicts, _) = w.store.reconcile(w.now, asks, vec![key]).await.unwrap().unwrap();
+        assert_eq!(abandoned(&verdicts[0].1), reason, "an attempt that ended is its worker's as well");
+    }
 }
 
 pub async fn a_drain_survives_a_reconnect(w: World) {
@@ -173,4 +207,95 @@ pub async fn another_namespaces_attempts_are_unknown(w: World) {
     // Nor does a worker move from one namespace to another.
     let moved_over = Hello { namespace: w.scope.0.clone(), epoch: 2, ..theirs };
     assert!(matches!(w.say_hello(&moved_over).await, HelloAnswer::Superseded));
+}
+
+pub async fn a_later_hello_replaces_what_a_worker_is(mut w: World) {
+    let owner = w.connect().await;
+    w.store.set_status(w.now, owner, WorkerStatus::Disconnected).await.unwrap();
+    let before = w.store.worker(&w.scope, owner.worker).await.unwrap().unwrap();
+    w.pass(secs(9));
+    let later = Hello {
+        name: "other".into(),
+        labels: BTreeMap::from([("zone".into(), "b".into())]),
+        sdk: "test/2".into(),
+        build_id: "b2".into(),
+        capacity: BTreeMap::from([(lane().queue, 3)]),
+        handlers: vec![Handler {
+            job_type: "test.other".parse().unwrap(),
+            ..w.hello(owner.worker, 2, &[]).handlers.remove(0)
+        }],
+        ..w.hello(owner.worker, 2, &[])
+    };
+    let bystander = w.connect().await;
+    w.say_hello(&later).await;
+    let view = w.store.worker(&w.scope, owner.worker).await.unwrap().unwrap();
+    assert_eq!(
+        (&view.name, &view.labels, &view.sdk, &view.build_id),
+        (&later.name, &later.labels, &later.sdk, &later.build_id)
+    );
+    assert_eq!((&view.capacity, view.job_types), (&later.capacity, vec!["test.other".parse().unwrap()]));
+    assert_eq!((view.status, view.connect_time, view.last_heartbeat_time), (WorkerStatus::Connected, w.now, w.now));
+    assert_eq!(view.lease_expire_time, w.lease_end());
+    assert!(view.server.is_some() && view.server != before.server, "each Hello here comes to another server");
+    let other = w.store.worker(&w.scope, bystander.worker).await.unwrap().unwrap();
+    assert_eq!(other.job_types, [lane().job_type]);
+}
+
+pub async fn the_last_word_on_a_job_type_counts(mut w: World) {
+    let hello = |w: &World, namespace: &str, job_type: &str, queue: &str, words: &str| {
+        let handler = Handler {
+            job_type: job_type.parse().unwrap(),
+            queue: queue.parse().unwrap(),
+            description: words.into(),
+            input_schema: format!("{{\"in\":\"{words}\"}}"),
+            output_schema: format!("{{\"out\":\"{words}\"}}"),
+        };
+        let namespace = namespace.parse().unwrap();
+        Hello { namespace, handlers: vec![handler], ..w.hello(WorkerId::new(w.now), 1, &[]) }
+    };
+    w.say_hello(&hello(&w, "other", "test.job", "far", "there")).await;
+    w.say_hello(&hello(&w, "default", "test.else", "away", "else")).await;
+    w.say_hello(&hello(&w, "default", "test.job", "a", "first")).await;
+    w.pass(secs(5));
+    w.say_hello(&hello(&w, "default", "test.job", "b", "second")).await;
+    let page = Page { after: Some("test.else".into()), limit: 5 };
+    let types = w.store.job_types(&w.scope, page).await.unwrap();
+    assert_eq!(types.len(), 1);
+    let JobTypeView { description, input_schema, output_schema, queues, announce_time, .. } = &types[0];
+    assert_eq!((description.as_str(), *announce_time), ("second", w.now));
+    assert_eq!((input_schema.as_str(), output_schema.as_str()), ("{\"in\":\"second\"}", "{\"out\":\"second\"}"));
+    assert_eq!(queues.iter().map(|queue| queue.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+}
+
+pub async fn only_a_worker_that_is_there_is_drained(w: World) {
+    let (here, away, gone) = (w.connect().await, w.connect().await, w.connect().await);
+    w.store.set_status(w.now, away, WorkerStatus::Disconnected).await.unwrap();
+    w.store.set_status(w.now, gone, WorkerStatus::Gone).await.unwrap();
+    let there = Hello { namespace: "other".parse().unwrap(), ..w.hello(WorkerId::new(w.now), 1, &[]) };
+    w.say_hello(&there).await;
+    assert!(
+        !w.store.drain_worker(w.now, &Scope(there.namespace), here.worker).await.unwrap(),
+        "it serves another namespace"
+    );
+    let status = async |w: &World, owner: Owner| w.store.worker(&w.scope, owner.worker).await.unwrap().unwrap().status;
+    assert_eq!(status(&w, here).await, WorkerStatus::Connected);
+    let drained = async |owner: Owner| w.store.drain_worker(w.now, &w.scope, owner.worker).await.unwrap();
+    assert_eq!((drained(away).await, drained(gone).await), (true, false));
+    assert_eq!(status(&w, away).await, WorkerStatus::Disconnected, "and drains once it is back");
+    assert_eq!(status(&w, gone).await, WorkerStatus::Gone);
+    w.reconnect(away.worker, 2, &[]).await;
+    assert_eq!(status(&w, away).await, WorkerStatus::Draining);
+}
+
+pub async fn an_attempt_is_abandoned_for_its_own_reason(w: World) {
+    let owner = w.connect().await;
+    let first = w.leased(owner).await;
+    let moved = changed(w.apply(first.run, Event::Rejected { attempt: 1 }).await);
+    let second = w.lease(owner, pointer(&moved)).await.key;
+    w.report(second, Outcome::Failed(failure("X"))).await;
+    let never = AttemptKey { attempt: 0, ..first };
+    let (verdicts, _) = w.store.reconcile(w.now, owner, vec![first, second, never]).await.unwrap().unwrap();
+    let reasons: Vec<_> = verdicts.iter().map(|(_, verdict)| abandoned(verdict)).collect();
+    use AbandonReason::{LeaseExpired, Returned, UnknownAttempt};
+    assert_eq!(reasons, [Returned, LeaseExpired, UnknownAttempt]);
 }

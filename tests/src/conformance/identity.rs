@@ -152,3 +152,23 @@ pub async fn touching_a_key_is_cheap(mut w: World) {
     w.pass(secs(1));
     assert_eq!(touch(&w).await, Some(w.now));
 }
+
+pub async fn sessions_do_not_touch_each_other(mut w: World) {
+    root(&w).await;
+    open(&w, "one", 1).await;
+    open(&w, "other", 11).await;
+    assert!(matches!(refresh(&w, 1, 2).await, RefreshAnswer::Refreshed(session) if session.id == "one"));
+    assert!(matches!(refresh(&w, 11, 12).await, RefreshAnswer::Refreshed(session) if session.id == "other"));
+    assert_eq!(refresh(&w, 99, 98).await, RefreshAnswer::Unknown, "though others were used");
+    assert_eq!(refresh(&w, 1, 3).await, RefreshAnswer::Reused);
+    let revoked = async |w: &World, id: &str| w.store.session(id).await.unwrap().unwrap().revoked;
+    assert_eq!((revoked(&w, "one").await, revoked(&w, "other").await), (true, false));
+    assert!(matches!(refresh(&w, 12, 13).await, RefreshAnswer::Refreshed(_)));
+    w.store.create_key(key(&w, "k1")).await.unwrap();
+    w.store.create_key(key(&w, "k2")).await.unwrap();
+    w.pass(secs(1));
+    w.store.revoke_key(w.now, "k1").await.unwrap();
+    w.store.touch_keys(w.now, vec!["k1".into()]).await.unwrap();
+    let other = w.store.key("k2").await.unwrap().unwrap();
+    assert_eq!((other.revoke_time, other.last_use_time), (None, None));
+}

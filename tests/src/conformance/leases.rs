@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mainspring_engine::{
     domain::{
         attempt::{AttemptState, Outcome},
-        policy::LeaseLossPolicy,
+        policy::{LeaseLossPolicy, RunPolicy},
         run::RunState,
         transition::Event,
     },
@@ -15,7 +15,7 @@ use mainspring_engine::{
     },
 };
 
-use super::world::{World, at_most_once, changed, lane, pointer, secs, spec};
+use super::world::{World, applied, at_most_once, changed, failure, lane, pointer, secs, spec};
 
 pub async fn a_lease_carries_the_run(mut w: World) {
     let job = w.create("report", spec(vec![])).await;
@@ -122,7 +122,8 @@ pub async fn the_attempt_grows_by_one(w: World) {
 
 pub async fn a_lost_attempt_is_charged_at_the_next_lease(mut w: World) {
     let lost = w.connect().await;
-    let key = w.leased(lost).await;
+    let key = w.running(lost, RunPolicy::default()).await;
+    let started = w.now;
     w.pass(secs(60));
     let (moved, _) = w.store.expire(w.now, w.now, 10).await.unwrap();
     let life = w.store.run(&w.scope, key.run).await.unwrap().unwrap().life;
@@ -134,6 +135,8 @@ pub async fn a_lost_attempt_is_charged_at_the_next_lease(mut w: World) {
     let attempts = w.store.attempts(&w.scope, key.run).await.unwrap().unwrap();
     let told: Vec<_> = attempts.iter().map(|attempt| (attempt.attempt, attempt.state, attempt.worker)).collect();
     assert_eq!(told, [(1, AttemptState::Lost, Some(lost.worker)), (2, AttemptState::Leased, Some(next.worker))]);
+    let times = (attempts[0].lease_time, attempts[0].start_time, attempts[0].end_time);
+    assert_eq!(times, (Some(started), Some(started), Some(w.now)), "of the attempt that was lost, not of the next");
     assert!(matches!(w.report(key, Outcome::Succeeded).await, ReportAnswer::Fenced));
 }
 
@@ -166,4 +169,22 @@ pub async fn a_cancelled_run_is_not_leased(w: World) {
     let pointer = w.submit_one().await;
     w.apply(pointer.run, Event::Cancel { reason: "no".into() }).await;
     assert!(matches!(w.lease_all(owner, vec![pointer]).await[0], LeaseResult::Stale));
+}
+
+pub async fn a_lease_leaves_nothing_of_the_stay_before(mut w: World) {
+    let (first, next) = (w.connect().await, w.connect().await);
+    let mut policy = RunPolicy::default();
+    policy.timeouts.queue = Some(secs(60));
+    let pointer = w.submit_with(policy).await;
+    let key = w.lease(first, pointer).await.key;
+    let moved = applied(w.report(key, Outcome::Failed(failure("X"))).await);
+    w.now = moved.wake_time.unwrap();
+    let woken = w.store.wake(w.now, 10).await.unwrap().remove(0);
+    assert_eq!(woken.deadline, Some(w.now.plus(secs(60))));
+    w.pass(secs(1));
+    let key = w.lease(next, super::world::pointer(&woken)).await.key;
+    let life = w.store.run(&w.scope, key.run).await.unwrap().unwrap().life;
+    assert_eq!((life.attempt, life.worker, life.lease_time), (2, Some(next.worker), Some(w.now)));
+    assert_eq!((life.reason, life.start_time), (None, None), "what the first attempt left");
+    assert_eq!(w.store.next_deadline().await.unwrap(), None, "it waits no more");
 }

@@ -4,7 +4,8 @@ use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, AttemptState, Outcome},
         names::Scope,
-        payload::Payload,
+        payload::{Failure, Payload, RetryHint},
+        policy::RunPolicy,
         run::{RunState, reason},
         transition::{Event, Refusal, Tell},
     },
@@ -71,19 +72,31 @@ pub async fn a_result_of_another_namespace_is_fenced(w: World) {
     let owner = w.connect().await;
     let key = w.leased(owner).await;
     let report = Report { scope: Scope("other".parse().unwrap()), ..w.report_of(key, Outcome::Succeeded) };
-    let answer = w.store.report(w.now, vec![report]).await.unwrap().remove(0);
-    assert!(matches!(answer, ReportAnswer::Fenced));
-    assert_eq!(w.state(key.run).await, RunState::Leased);
+    // Before that namespace has anything, and after.
+    for _ in 0..2 {
+        let answer = w.store.report(w.now, vec![report.clone()]).await.unwrap().remove(0);
+        assert!(matches!(answer, ReportAnswer::Fenced), "{answer:?}");
+        assert_eq!(w.state(key.run).await, RunState::Leased);
+        w.submit(vec![NewRun { lane: lane_of("other", "default", "test.job"), ..w.new_run() }]).await;
+    }
+    let failed = Report { outcome: Outcome::Failed(failure("X")), ..report };
+    let answer = w.store.report(w.now, vec![failed]).await.unwrap().remove(0);
+    assert!(matches!(answer, ReportAnswer::Fenced), "{answer:?}");
+    applied(w.report(key, Outcome::Succeeded).await);
 }
 
 pub async fn outputs_read_back(w: World) {
     let owner = w.connect().await;
-    for size in [10, 100_000] {
+    let mut kept = Vec::new();
+    for size in [10, 100_000, 20, 2_000] {
         let key = w.leased(owner).await;
-        let output = Payload { content_type: "text/plain".into(), data: vec![b'x'; size] };
+        let output = Payload { content_type: format!("text/{size}"), data: vec![b'x'; size] };
         let report = Report { output: Some(output.clone()), ..w.report_of(key, Outcome::Succeeded) };
         applied(w.store.report(w.now, vec![report]).await.unwrap().remove(0));
-        let detail = w.store.run(&w.scope, key.run).await.unwrap().unwrap().detail.unwrap();
+        kept.push((key.run, output));
+    }
+    for (run, output) in kept {
+        let detail = w.store.run(&w.scope, run).await.unwrap().unwrap().detail.unwrap();
         assert_eq!(detail.output, Some(output));
     }
 }
@@ -244,4 +257,47 @@ pub async fn mixed_batches_apply_each_item(w: World) {
     }
     let interrupted = w.store.attempts(&w.scope, pointers[3].run).await.unwrap().unwrap();
     assert_eq!(interrupted[0].state, AttemptState::Interrupted);
+}
+
+pub async fn a_success_beats_a_stop(w: World) {
+    let owner = w.connect().await;
+    let key = w.running(owner, RunPolicy::default()).await;
+    assert!(w.store.next_deadline().await.unwrap().is_some(), "it may not run for ever");
+    w.apply(key.run, Event::Cancel { reason: "no".into() }).await;
+    let moved = applied(w.report(key, Outcome::Succeeded).await);
+    assert_eq!((moved.from, moved.to), (Some(RunState::Running), RunState::Succeeded));
+    let life = w.store.run(&w.scope, key.run).await.unwrap().unwrap().life;
+    assert_eq!((life.cancel_requested, life.stop_deadline), (true, None));
+    assert_eq!(w.store.next_deadline().await.unwrap(), None);
+    assert!(w.store.stops(&[owner]).await.unwrap().is_empty());
+}
+
+pub async fn a_repeat_is_known_by_run_and_attempt(w: World) {
+    let owner = w.connect().await;
+    // Of one run the first attempt was reported and the second was not; of another nothing was.
+    let key = w.leased(owner).await;
+    let hint = Some(RetryHint { retry: Some(true), delay: Some(secs(0)) });
+    applied(w.report(key, Outcome::Failed(Failure { hint, ..failure("X") })).await);
+    let again = w.store.wake(w.now, 1).await.unwrap().remove(0);
+    let second = w.lease(owner, pointer(&again)).await.key;
+    w.apply(second.run, Event::Rejected { attempt: second.attempt }).await;
+    let other = w.leased(owner).await;
+    w.apply(other.run, Event::Rejected { attempt: other.attempt }).await;
+    // And of one that is over, the second attempt decided.
+    let over = w.leased(owner).await;
+    let back = changed(w.apply(over.run, Event::Rejected { attempt: 1 }).await);
+    applied({
+        let key = w.lease(owner, pointer(&back)).await.key;
+        w.report(key, Outcome::Succeeded).await
+    });
+    let reports = [key, second, other, over].map(|key| w.report_of(key, Outcome::Succeeded)).to_vec();
+    let answers = w.store.report(w.now, reports).await.unwrap();
+    use ReportAnswer::{Duplicate, Fenced};
+    assert!(matches!(answers[..], [Duplicate, Fenced, Fenced, Fenced]), "{answers:?}");
+    // The same where the first report is of this very batch.
+    let key = w.leased(owner).await;
+    let future = AttemptKey { attempt: 2, ..key };
+    let reports = [key, key, future, other].map(|key| w.report_of(key, Outcome::Failed(failure("X")))).to_vec();
+    let answers = w.store.report(w.now, reports).await.unwrap();
+    assert!(matches!(answers[..], [ReportAnswer::Applied(_), Duplicate, Fenced, Fenced]), "{answers:?}");
 }

@@ -4,12 +4,13 @@
 //! [`step`](mainspring_engine::domain::transition::step) in memory. After each one the stored run must be the one the table
 //! says. This is what holds the narrow statements (lease, success) to the table.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
         ids::{RunId, WorkerId},
+        instant::Instant,
         policy::{Delivery, RunPolicy},
         run::{Lifecycle, RunState},
         transition::{Change, Context, Event, Refusal, step},
@@ -92,6 +93,8 @@ fn policy() -> impl Strategy<Value = RunPolicy> {
     )
 }
 
+const MICROSECOND: Duration = Duration::from_micros(1);
+
 /// One run, in memory and in the store.
 struct Twin {
     id: RunId,
@@ -143,6 +146,12 @@ impl Twin {
     async fn agrees(&self, w: &World, after: &str) {
         let stored = w.store.run(&w.scope, self.id).await.unwrap().unwrap();
         assert_eq!(stored.life, self.life, "after {after}");
+        // Its deadline is stored beside it, where the stage that keeps deadlines finds it.
+        let found = async |at| w.store.past_deadline(at, usize::MAX).await.unwrap().contains(&self.id);
+        match self.life.deadline(&self.policy) {
+            Some(at) => assert!(found(at).await && !found(at.minus(MICROSECOND)).await, "after {after}"),
+            None => assert!(!found(Instant::MAX).await, "after {after}"),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use mainspring_engine::{
     domain::{attempt::Outcome, run::RunState, transition::Event},
-    ports::store::{LeaseAnswer, LeaseBatch, LeaseResult, NewRun, QueueChange, QueueSettings},
+    ports::store::{LeaseAnswer, LeaseBatch, LeaseResult, NewRun, QueueChange, QueueSettings, ReportAnswer},
 };
 
 use super::world::{World, failure, lane, lane_of, pointer, secs};
@@ -99,11 +99,16 @@ pub async fn every_end_makes_room(mut w: World) {
 
 pub async fn a_paused_queue_leases_nothing(w: World) {
     let owner = w.connect().await;
+    let running = [w.leased(owner).await, w.leased(owner).await];
     let pointer = w.submit_one().await;
     set(&w, QueueSettings { paused: Some((true, "deploy".into())), ..QueueSettings::default() }).await;
     assert!(matches!(w.lease_all(owner, vec![pointer]).await[0], LeaseResult::NoRoom));
     let view = w.store.queue(&w.scope, &lane().queue).await.unwrap().unwrap();
     assert_eq!((view.paused, view.pause_note.as_str(), view.depth), (true, "deploy", 1));
+    // What runs may end, in whatever way.
+    let ended =
+        [w.report(running[0], Outcome::Succeeded).await, w.report(running[1], Outcome::Failed(failure("X"))).await];
+    assert!(ended.iter().all(|answer| matches!(answer, ReportAnswer::Applied(_))), "{ended:?}");
     set(&w, QueueSettings { paused: Some((false, String::new())), ..QueueSettings::default() }).await;
     w.lease(owner, pointer).await;
 }
@@ -145,4 +150,16 @@ pub async fn lifting_a_limit_opens_the_queue(w: World) {
     assert_eq!(in_flight(&w).await, 1);
     let third = w.submit_one().await;
     assert!(matches!(w.lease_all(owner, vec![third]).await[0], LeaseResult::NoRoom));
+}
+
+pub async fn what_moved_on_is_stale_even_where_there_is_no_room(w: World) {
+    let owner = w.connect().await;
+    let (cancelled, returned, waiting) = (w.submit_one().await, w.submit_one().await, w.submit_one().await);
+    w.apply(cancelled.run, Event::Cancel { reason: String::new() }).await;
+    w.lease(owner, returned).await;
+    w.apply(returned.run, Event::Rejected { attempt: 1 }).await;
+    set(&w, QueueSettings { paused: Some((true, String::new())), ..QueueSettings::default() }).await;
+    let results = w.lease_all(owner, vec![cancelled, returned, waiting]).await;
+    use LeaseResult::{NoRoom, Stale};
+    assert!(matches!(results[..], [Stale, Stale, NoRoom]), "{results:?}");
 }

@@ -133,7 +133,8 @@ pub async fn ids_of_calls_and_namespaces_do_not_meet(w: World) {
 }
 
 pub async fn a_batch_tried_again_stores_once(w: World) {
-    let runs = vec![w.new_run(), w.new_run()];
+    let large = Payload { content_type: "text/plain".into(), data: vec![b'x'; 9_000] };
+    let runs = vec![w.new_run(), NewRun { payload: large, ..w.new_run() }];
     w.submit(runs.clone()).await;
     let again = w.store.submit(w.now, runs.clone()).await.unwrap();
     for (answer, run) in again.iter().zip(&runs) {
@@ -209,4 +210,25 @@ pub async fn concurrent_callers_all_get_their_own(w: World) {
     });
     futures::future::join_all(calls).await;
     assert_eq!(w.queued(&lane()).await.len(), 200);
+}
+
+pub async fn every_request_has_its_own_run(w: World) {
+    let of = |call, id: &str, body| Some(RequestKey { call, id: id.into(), body: [body; 32] });
+    let there = || NewRun { lane: lane_of("other", "default", "test.job"), ..w.new_run() };
+    let runs = || {
+        vec![
+            NewRun { request: of("SubmitRun", "r1", 1), ..w.new_run() },
+            NewRun { request: of("SubmitRun", "r2", 2), ..w.new_run() },
+            NewRun { request: of("TriggerJob", "r1", 3), ..w.new_run() },
+            NewRun { request: of("SubmitRun", "r1", 4), ..there() },
+        ]
+    };
+    let mut made = Vec::new();
+    for run in runs() {
+        made.push(stored(&w.store.submit(w.now, vec![run]).await.unwrap()[0]));
+    }
+    let answers = w.store.submit(w.now, runs()).await.unwrap();
+    for (answer, made) in answers.iter().zip(made) {
+        assert!(matches!(answer, Submitted::Replayed(run) if *run == made), "{answer:?}");
+    }
 }

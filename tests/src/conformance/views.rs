@@ -14,7 +14,7 @@ use mainspring_engine::{
         transition::Event,
         worker::{Handler, Hello, WorkerStatus},
     },
-    ports::store::{NewRun, Order, Page, QueueSettings},
+    ports::store::{NewRun, Order, Page, QueueSettings, Report},
 };
 
 use super::world::{World, every, failure, fired, job_name, lane, lane_of, pointer, secs, spec};
@@ -174,7 +174,9 @@ pub async fn attempts_tell_the_whole_story(mut w: World) {
     let key = w.leased(owner).await;
     let leased = w.now;
     w.pass(secs(1));
-    w.report(key, Outcome::Failed(failure("X"))).await;
+    // It never said that it started, but its report does.
+    let failed = Report { start_time: Some(leased), ..w.report_of(key, Outcome::Failed(failure("X"))) };
+    w.store.report(w.now, vec![failed]).await.unwrap();
     w.pass(secs(60));
     let woken = w.store.wake(w.now, 10).await.unwrap();
     let second = w.lease(owner, pointer(&woken[0])).await.key;
@@ -191,6 +193,7 @@ pub async fn attempts_tell_the_whole_story(mut w: World) {
         [(1, AttemptState::Failed, ""), (2, AttemptState::Returned, "REJECTED"), (3, AttemptState::Succeeded, "")]
     );
     assert_eq!(attempts[0].failure, Some(failure("X")));
+    assert_eq!((attempts[0].start_time, attempts[1].start_time), (Some(leased), None));
     assert_eq!((attempts[0].lease_time, attempts[0].end_time), (Some(leased), Some(leased.plus(secs(1)))));
     assert_eq!((attempts[2].end_time, attempts[2].worker), (Some(w.now), Some(owner.worker)));
     assert!(attempts.iter().all(|attempt| attempt.worker_name == "w"));

@@ -10,6 +10,7 @@ use super::{
     statement::{exec, query, single},
 };
 
+mod guards;
 mod plans;
 mod upgrade;
 mod writer;

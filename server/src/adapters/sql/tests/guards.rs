@@ -1,0 +1,190 @@
+//! Guards that the port cannot show: against a second writer, which one task alone never meets, and of columns that
+//! nobody reads yet. The second writer is played by statements, or triggers, of the same transaction.
+
+use mainspring_engine::{
+    domain::{
+        fire::evaluate,
+        ids::{JobUid, RunId, ServerId},
+        instant::Instant,
+        job::{CatchUp, JobSpec, Overlap, ScheduleSpec},
+        names::{Lane, Scope},
+        payload::Payload,
+        policy::RunPolicy,
+        run::{RunOrigin, RunState},
+        transition::Event,
+    },
+    ports::store::{
+        Apply, Catalog, Due, Firing, Identity, NewJob, NewRun, NewSession, Outcomes, RootUser, Submit, Submitted, Views,
+    },
+};
+
+use super::{
+    super::{retention::delete_sql, steps::Steps},
+    *,
+};
+
+fn now() -> Instant {
+    Instant::from_micros(1_800_000_000_000_000)
+}
+
+fn lane() -> Lane {
+    let name = "default".parse().unwrap();
+    Lane { namespace: name, queue: "default".parse().unwrap(), job_type: "test.job".parse().unwrap() }
+}
+
+async fn submit(store: &SqliteStore, data: &[u8]) -> RunId {
+    let run = NewRun {
+        id: RunId::new(now()),
+        lane: lane(),
+        job: None,
+        origin: RunOrigin::Submit,
+        due: now(),
+        priority: 5,
+        fairness_key: String::new(),
+        labels: Default::default(),
+        payload: Payload { content_type: "text/plain".into(), data: data.to_vec() },
+        policy: RunPolicy::default(),
+        request: None,
+        note: String::new(),
+        parent: None,
+        headers: Default::default(),
+        only_if_idle: false,
+    };
+    match store.submit(now(), vec![run]).await.unwrap().remove(0) {
+        Submitted::Stored(moved) => moved.run,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Runs statements beside the store's own.
+async fn sql(store: &SqliteStore, text: &'static str) -> StoreResult<u64> {
+    store.write(move |tx| Box::pin(async move { exec(tx, text, Vec::new()).await })).await
+}
+
+async fn number(store: &SqliteStore, text: &str) -> i64 {
+    single(&query(&store.reads, text, Vec::new()).await.unwrap()[0]).unwrap()
+}
+
+async fn state(store: &SqliteStore, run: RunId) -> RunState {
+    store.run(&Scope::default(), run).await.unwrap().unwrap().life.state
+}
+
+#[tokio::test]
+async fn a_run_that_moved_after_it_was_loaded_takes_the_batch_back() {
+    let (store, _home) = store().await;
+    let runs = [submit(&store, b"").await, submit(&store, b"").await];
+    for moved in ["generation = generation + 1", "attempt = attempt + 1", "state = 1, ready_lane = NULL, wake_time = 1"]
+    {
+        let known = std::sync::Arc::clone(&store.known);
+        let done = store
+            .write(move |tx| {
+                Box::pin(async move {
+                    let mut steps = Steps::begin(tx, &known, now()).await?;
+                    steps.load(tx, runs).await?;
+                    let text = format!("UPDATE run SET {moved} WHERE id = ?");
+                    exec(tx, text, vec![runs[0].uuid().into()]).await?;
+                    for run in runs {
+                        steps.apply(run, &Event::Cancel { reason: "no".into() }).unwrap().unwrap();
+                    }
+                    steps.save(tx).await
+                })
+            })
+            .await;
+        assert!(matches!(done, Err(StoreError::Conflict(_))), "{moved}: {done:?}");
+        for run in runs {
+            assert_eq!(state(&store, run).await, RunState::Queued, "{moved}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_schedule_that_moved_after_it_was_read_takes_the_firing_back() {
+    let (store, _home) = store().await;
+    let rule = mainspring_cron::Rule::cron(mainspring_cron::Expr::parse("* * * * * *").unwrap());
+    let zone = mainspring_cron::Zone::utc();
+    let spec = JobSpec {
+        display_name: String::new(),
+        description: String::new(),
+        owner: String::new(),
+        labels: Default::default(),
+        job_type: lane().job_type,
+        queue: lane().queue,
+        payload: Payload::default(),
+        schedules: vec![ScheduleSpec { name: Default::default(), rule, zone, start: None, end: None }],
+        overlap: Overlap::Allow,
+        catch_up: CatchUp::Latest,
+        policy: RunPolicy::default(),
+        priority: 5,
+        fairness_key: String::new(),
+    };
+    let (uid, name) = (JobUid::new(now()), "report".parse().unwrap());
+    let job = NewJob { scope: Scope::default(), uid, name, spec, request: None };
+    store.create_job(now(), job).await.unwrap();
+    let shard = store.take_shard(now(), ServerId::new(now())).await.unwrap();
+    let later = now().plus(std::time::Duration::from_secs(1));
+    let due = store.due(later, None, 1).await.unwrap().remove(0);
+    let evaluation = evaluate(&due.spec.schedules[0], &due.position, CatchUp::Latest, shard.since, later);
+    let firing = Firing { due, evaluation, run_ids: vec![RunId::new(later)] };
+    sql(
+        &store,
+        "CREATE TRIGGER other AFTER INSERT ON run BEGIN UPDATE schedule SET cursor_time = cursor_time + 1; END",
+    )
+    .await
+    .unwrap();
+    let fired = store.fire(later, shard, vec![firing.clone()]).await;
+    assert!(matches!(fired, Err(StoreError::Conflict(_))), "{fired:?}");
+    assert_eq!(number(&store, "SELECT count(*) FROM run").await, 0);
+    sql(&store, "DROP TRIGGER other").await.unwrap();
+    store.fire(later, shard, vec![firing]).await.unwrap();
+    assert_eq!(number(&store, "SELECT count(*) FROM run").await, 1);
+}
+
+#[tokio::test]
+async fn what_is_not_over_is_not_deleted_whoever_asks() {
+    let (store, _home) = store().await;
+    let (waits, over) = (submit(&store, b"").await, submit(&store, b"").await);
+    let cancel = Apply { run: over, event: Event::Cancel { reason: "no".into() }, owner: None, scope: None };
+    store.apply(now(), vec![cancel]).await.unwrap();
+    let ids = vec![waits.uuid().into(), over.uuid().into()];
+    let deleted = store.write(move |tx| Box::pin(async move { exec(tx, delete_sql(2), ids).await })).await.unwrap();
+    assert_eq!((deleted, state(&store, waits).await), (1, RunState::Queued));
+}
+
+/// A row is written again at every step, so what is large is not in it.
+#[tokio::test]
+async fn large_input_is_kept_beside_its_run_and_small_input_in_it() {
+    let (store, _home) = store().await;
+    for (size, inline) in [(1_024, true), (1_025, false)] {
+        let run = submit(&store, &vec![b'x'; size]).await;
+        let row = query(&store.reads, "SELECT length(payload), spilled FROM run WHERE id = ?", vec![run.uuid().into()]);
+        let row = row.await.unwrap().remove(0);
+        let (length, spilled): (Option<i64>, i32) =
+            (row.try_get_by_index(0).unwrap(), row.try_get_by_index(1).unwrap());
+        assert_eq!((length.is_some(), spilled), (inline, i32::from(!inline)), "{size} bytes");
+    }
+    assert_eq!(number(&store, "SELECT length(data) FROM run_data").await, 1_025);
+}
+
+/// There is one user yet; the statements know which.
+#[tokio::test]
+async fn a_password_is_one_users() {
+    let (store, _home) = store().await;
+    let root = RootUser { password_hash: "1".into(), must_change_password: true };
+    store.create_root(now(), root).await.unwrap();
+    sql(&store, "INSERT INTO account SELECT 'ann', 'a', roles, TRUE, 0, 0 FROM account").await.unwrap();
+    for (id, user, refresh) in [("r", "root", 1), ("a", "ann", 2)] {
+        let (id, user, client) = (id.into(), user.into(), "cli".into());
+        let session = NewSession { id, user, client, refresh_hash: [refresh; 32], expire_time: Instant::MAX };
+        store.open_session(now(), session).await.unwrap();
+    }
+    assert_eq!(store.user("ann").await.unwrap().unwrap().password_hash, "a");
+    store.end_session(now(), "r").await.unwrap();
+    let later = now().plus(std::time::Duration::from_secs(1));
+    store.set_password(later, "root", "2", None).await.unwrap();
+    let ann = store.user("ann").await.unwrap().unwrap();
+    assert_eq!((ann.password_hash.as_str(), ann.must_change_password), ("a", true));
+    assert!(!store.session("a").await.unwrap().unwrap().revoked);
+    store.end_session(later, "r").await.unwrap();
+    let first = number(&store, "SELECT revoke_time FROM session WHERE id = 'r'").await;
+    assert_eq!(first, now().as_micros(), "the first end stays");
+}
