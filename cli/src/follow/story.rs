@@ -89,11 +89,13 @@ impl Story {
 
     /// Why it waits, once per reason.
     fn waits(&mut self, run: &Run) -> Option<String> {
-        if run.wait_reason.is_empty() || run.wait_reason == self.waiting || self.state != RunState::Queued {
+        if run.wait_sentence.is_empty() || run.wait_sentence == self.waiting || self.state != RunState::Queued {
             return None;
         }
-        self.waiting.clone_from(&run.wait_reason);
-        Some(format!("run/{}  waiting: {}", self.run_id, run.wait_reason))
+        self.waiting.clone_from(&run.wait_sentence);
+        // The sentence begins with the same word.
+        let why = run.wait_sentence.strip_prefix("Waiting: ").unwrap_or(&run.wait_sentence);
+        Some(format!("run/{}  waiting: {why}", self.run_id))
     }
 }
 
@@ -239,7 +241,7 @@ mod tests {
     #[test]
     fn why_it_waits_is_told_once() {
         let mut story = Story::new("R".into());
-        let waits = Run { wait_reason: "no worker handles it".into(), ..run(RunState::Queued, 0) };
+        let waits = Run { wait_sentence: "Waiting: no worker handles it".into(), ..run(RunState::Queued, 0) };
         assert_eq!(story.advance(&waits, "built-in"), ["run/R  queued", "run/R  waiting: no worker handles it"]);
         assert!(story.advance(&waits, "built-in").is_empty());
     }

@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use mainspring_engine::{domain::rules::LeaseRules, ports::store::StoreResult};
+use mainspring_engine::{domain::rules::LeaseRules, ports::store::StoreResult, tasks::Tasks};
 use sea_orm::DatabaseConnection;
 
 mod backup;
@@ -56,6 +56,10 @@ pub struct SqliteStore {
     writer: Writer,
     reads: DatabaseConnection,
     logs: logs::LogStore,
+    /// Where copies are made from.
+    main: open::Files,
+    /// Copies under way.
+    tasks: Tasks,
     /// Where retention stands in its round through the runs.
     round: parking_lot::Mutex<retention::Round>,
     /// Refuses a second server as long as it lives.
@@ -82,8 +86,10 @@ impl SqliteStore {
         self.writer.write(work).await
     }
 
-    /// Ends the writers after what they were given, and closes the files. Calls after this fail.
+    /// Stops copies, ends the writers after what they were given, and closes the files. Calls after this fail.
     pub async fn close(&self) {
+        self.tasks.stop();
+        self.tasks.ended().await;
         self.writer.close().await;
         self.logs.close().await;
         // Nothing is left to write; an error here would only say that the file is closed already.

@@ -5,7 +5,7 @@ use mainspring_engine::{
         attempt::Outcome,
         instant::Instant,
         job::{JobSpec, JobState, Overlap, Pause, ScheduleSpec},
-        ledger::Fate,
+        ledger::{Fate, FateReason},
         run::{RunOrigin, RunState},
     },
     ports::store::{Fired, JobChange, NewRun, RetentionPolicy, UpdateJob},
@@ -257,7 +257,7 @@ pub async fn a_schedule_that_fails_harms_no_other(mut w: World) {
     w.pass(secs(60));
     let due = w.store.due(w.now, None, 10).await.unwrap();
     let bad = due.into_iter().find(|due| due.schedule.as_str() == "bad").unwrap();
-    w.store.fail_schedule(w.now, &bad, "no such zone").await.unwrap();
+    w.store.fail_schedule(w.now, &bad, FateReason::RuleBroken).await.unwrap();
     assert_eq!(w.job("report").await.unwrap().state, JobState::Error);
     let answers = w.fire_due(shard).await;
     assert_eq!(answers.len(), 1);
@@ -266,7 +266,7 @@ pub async fn a_schedule_that_fails_harms_no_other(mut w: World) {
     told.sort_unstable();
     assert_eq!(told, [(Fate::Fired, 1), (Fate::Error, 1)]);
     // Noted once: what was evaluated before is overtaken.
-    w.store.fail_schedule(w.now, &bad, "no such zone").await.unwrap();
+    w.store.fail_schedule(w.now, &bad, FateReason::RuleBroken).await.unwrap();
     assert_eq!(fates(&w, job.uid).await.len(), 2);
 }
 

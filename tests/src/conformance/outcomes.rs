@@ -11,7 +11,7 @@ use mainspring_engine::{
     ports::store::{Applied, Apply, NewRun, Owner, Report, ReportAnswer},
 };
 
-use super::world::{World, applied, changed, failure, lane_of, pointer, secs};
+use super::world::{World, all, applied, changed, failure, lane_of, pointer, secs};
 
 pub async fn success_ends_the_run(mut w: World) {
     let owner = w.connect().await;
@@ -210,6 +210,6 @@ pub async fn mixed_batches_apply_each_item(w: World) {
         };
         assert_eq!((applied(answer).to, w.state(pointer.run).await), (wanted, wanted));
     }
-    let interrupted = w.store.attempts(&w.scope, pointers[3].run).await.unwrap().unwrap();
+    let interrupted = w.store.attempts(&w.scope, pointers[3].run, all()).await.unwrap().unwrap().entries;
     assert_eq!(interrupted[0].state, AttemptState::Interrupted);
 }

@@ -11,7 +11,7 @@ use mainspring_engine::{
     ports::store::{NewRun, RequestKey, RetentionPolicy, Submitted},
 };
 
-use super::world::{World, every, failure, secs, spec};
+use super::world::{World, all, every, failure, secs, spec};
 
 const DAY: u64 = 24 * 3_600;
 
@@ -50,7 +50,7 @@ pub async fn ended_runs_go_after_their_time(mut w: World) {
     w.pass(secs(60 * DAY));
     sweep(&w).await;
     assert!(gone(&w, bad.run).await);
-    assert!(w.store.attempts(&w.scope, bad.run).await.unwrap().is_none());
+    assert!(w.store.attempts(&w.scope, bad.run, all()).await.unwrap().is_none());
 }
 
 pub async fn unfinished_runs_stay(mut w: World) {

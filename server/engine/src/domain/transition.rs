@@ -12,7 +12,7 @@
 //! * LEASED and RUNNING have an open attempt; budgets are never exceeded (I6).
 
 use super::{
-    attempt::{AttemptEnd, AttemptState, Outcome},
+    attempt::{AttemptEnd, AttemptState, LossReason, Outcome},
     ids::{RunId, WorkerId},
     instant::Instant,
     payload::Failure,
@@ -143,10 +143,10 @@ pub fn step(run: &Lifecycle, event: &Event, context: Context<'_>) -> Result<Chan
         Event::Due => table.due(),
         Event::Lease { worker, generation } => table.lease(*worker, *generation),
         Event::Start { attempt, start_time } => table.start(*attempt, *start_time),
-        Event::Rejected { attempt } => table.active(*attempt)?.give_back("REJECTED"),
+        Event::Rejected { attempt } => table.active(*attempt)?.give_back(LossReason::Rejected),
         Event::Silent { attempt } => table.silent(*attempt),
         Event::Unlisted { attempt } => table.unlisted(*attempt),
-        Event::Absent { attempt } => table.active(*attempt)?.lose("ABSENT"),
+        Event::Absent { attempt } => table.active(*attempt)?.lose(LossReason::Absent),
         Event::Adopt { attempt, worker } => table.adopt(*attempt, *worker),
         Event::Expire => table.expire(),
         Event::Report { attempt, outcome, start_time } => table.report(*attempt, outcome, *start_time),
@@ -180,7 +180,7 @@ impl Table<'_> {
         // The attempt before was lost when its worker's lease expired; only now is it certain that it never comes back.
         let end = self.run.open.map(|lost| {
             next.losses += 1;
-            self.ended(lost, AttemptState::Lost, "EXPIRED")
+            self.ended(lost, AttemptState::Lost, LossReason::Expired)
         });
         next.attempt += 1;
         next.open = Some(next.attempt);
@@ -218,17 +218,21 @@ impl Table<'_> {
     fn silent(&self, attempt: i64) -> Result<Change, Refusal> {
         let leaving = Leaving { tell: Some(Tell::Revoke(attempt)), ..self.active(attempt)? };
         if self.context.policy.at_most_once() {
-            return leaving.lose("SILENT");
+            return leaving.lose(LossReason::Silent);
         }
         if self.run.state != RunState::Leased {
             return Err(Refusal::Stale);
         }
-        leaving.give_back("SILENT")
+        leaving.give_back(LossReason::Silent)
     }
 
     fn unlisted(&self, attempt: i64) -> Result<Change, Refusal> {
         let leaving = self.active(attempt)?;
-        if self.run.state == RunState::Leased { leaving.give_back("UNLISTED") } else { leaving.lose("UNLISTED") }
+        if self.run.state == RunState::Leased {
+            leaving.give_back(LossReason::Unlisted)
+        } else {
+            leaving.lose(LossReason::Unlisted)
+        }
     }
 
     fn adopt(&self, attempt: i64, worker: WorkerId) -> Result<Change, Refusal> {
@@ -246,13 +250,13 @@ impl Table<'_> {
 
     fn expire(&self) -> Result<Change, Refusal> {
         let leaving = self.active(self.run.open.ok_or(Refusal::Stale)?)?;
-        if let Some(folded) = leaving.fold(AttemptState::Lost, "EXPIRED") {
+        if let Some(folded) = leaving.fold(AttemptState::Lost, LossReason::Expired) {
             return Ok(folded);
         }
         // The last loss decides at once; any other is charged when the run is leased again, so that a worker that
         // comes back before that is adopted for free.
         if self.context.policy.at_most_once() || self.run.losses + 1 >= self.context.policy.retry.max_losses {
-            return leaving.lose("EXPIRED");
+            return leaving.lose(LossReason::Expired);
         }
         let mut next = self.requeued();
         next.open = self.run.open;
@@ -293,7 +297,7 @@ impl Table<'_> {
             let table = Table { run: &next, context: self.context };
             return Ok(Change {
                 next: table.over(RunState::Cancelled, Some(reason::CANCELLED)),
-                end: self.run.open.map(|lost| self.ended(lost, AttemptState::Lost, "EXPIRED")),
+                end: self.run.open.map(|lost| self.ended(lost, AttemptState::Lost, LossReason::Expired)),
                 tell: None,
             });
         }
@@ -333,7 +337,7 @@ impl Table<'_> {
         let why = if self.total_passed() { reason::TOTAL_TIMEOUT } else { reason::QUEUE_TIMEOUT };
         Ok(Change {
             next: self.over(RunState::TimedOut, Some(why)),
-            end: self.run.open.map(|lost| self.ended(lost, AttemptState::Lost, "EXPIRED")),
+            end: self.run.open.map(|lost| self.ended(lost, AttemptState::Lost, LossReason::Expired)),
             tell: None,
         })
     }
@@ -347,8 +351,8 @@ impl Table<'_> {
         Change { next, end: None, tell: None }
     }
 
-    fn ended(&self, attempt: i64, state: AttemptState, cause: &'static str) -> AttemptEnd {
-        AttemptEnd { attempt, state, reported: false, cause, failure: None }
+    fn ended(&self, attempt: i64, state: AttemptState, cause: LossReason) -> AttemptEnd {
+        AttemptEnd { attempt, state, reported: false, cause: Some(cause), failure: None }
     }
 
     /// Back into the queue, with no attempt open.
@@ -385,7 +389,7 @@ struct Leaving<'a> {
 impl Leaving<'_> {
     /// A stop that was asked for decides every end but success: a cancelled run is CANCELLED, an attempt that was told
     /// to stop for its time is TIMED_OUT. Nothing leaves a worker with a stop flag still standing.
-    fn fold(&self, state: AttemptState, cause: &'static str) -> Option<Change> {
+    fn fold(&self, state: AttemptState, cause: LossReason) -> Option<Change> {
         let run = self.table.run;
         if run.cancel_requested {
             let next = self.table.over(RunState::Cancelled, Some(reason::CANCELLED));
@@ -396,7 +400,7 @@ impl Leaving<'_> {
     }
 
     /// Not started: costs nothing but a count against endless returns.
-    fn give_back(&self, cause: &'static str) -> Result<Change, Refusal> {
+    fn give_back(&self, cause: LossReason) -> Result<Change, Refusal> {
         if let Some(folded) = self.fold(AttemptState::Returned, cause) {
             return Ok(folded);
         }
@@ -412,7 +416,7 @@ impl Leaving<'_> {
     }
 
     /// May have run: costs a loss.
-    fn lose(&self, cause: &'static str) -> Result<Change, Refusal> {
+    fn lose(&self, cause: LossReason) -> Result<Change, Refusal> {
         if let Some(folded) = self.fold(AttemptState::Lost, cause) {
             return Ok(folded);
         }
@@ -440,7 +444,7 @@ impl Leaving<'_> {
             }
             change
         };
-        let mut change = self.lose("WORKER_SHUTDOWN").map(reported)?;
+        let mut change = self.lose(LossReason::WorkerShutdown).map(reported)?;
         if change.next.reason.as_deref() == Some(reason::LEASE_LOST) {
             change.next.reason = Some(reason::WORKER_SHUTDOWN.into());
         }
@@ -459,7 +463,7 @@ impl Leaving<'_> {
             attempt: self.attempt,
             state: AttemptState::Failed,
             reported: true,
-            cause: "",
+            cause: None,
             failure: Some(failure.clone()),
         };
         Ok(self.charged(end, RunState::Failed, Some(failure), &failure.reason))
@@ -470,7 +474,7 @@ impl Leaving<'_> {
             attempt: self.attempt,
             state: AttemptState::TimedOut,
             reported,
-            cause: reason::EXECUTION_TIMEOUT,
+            cause: Some(LossReason::ExecutionTimeout),
             failure: failure.cloned(),
         };
         if self.table.total_passed() {
@@ -512,8 +516,8 @@ impl Leaving<'_> {
     fn cancelled(&self, reported: bool) -> Change {
         let mut next = self.table.over(RunState::Cancelled, Some(reason::CANCELLED));
         next.decided = reported.then_some(self.attempt);
-        let cause = if reported { "" } else { "UNRESPONSIVE" };
-        let end = AttemptEnd { reported, ..self.table.ended(self.attempt, AttemptState::Cancelled, cause) };
+        let cause = (!reported).then_some(LossReason::Unresponsive);
+        let end = AttemptEnd { attempt: self.attempt, state: AttemptState::Cancelled, reported, cause, failure: None };
         Change { next, end: Some(end), tell: self.tell }
     }
 }

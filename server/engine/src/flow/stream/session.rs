@@ -24,7 +24,7 @@ use super::{
     Hub,
     held::{Held, Replied},
     inbox::Waiting,
-    messages::{Disposition, FromWorker, Reply, SessionEnd, ToWorker},
+    messages::{Disposition, FromWorker, Remark, Reply, SessionEnd, ToWorker},
 };
 use crate::{
     domain::{
@@ -275,9 +275,9 @@ impl Task {
             self.report(reports);
         }
         for (key, (phase, progress)) in progress {
-            let known = self.live.held().tell_progress(key, phase, progress.clone(), now);
-            if known {
-                self.core.news.progress(now, &self.live.scope, key, progress);
+            let told = self.live.held().tell_progress(key, phase, progress, now);
+            if let Some(told) = told {
+                self.core.news.progress(now, self.live.owner.worker, key, told);
             }
         }
         if !logs.is_empty() {
@@ -430,7 +430,7 @@ impl Task {
                     own.push(batch);
                 } else {
                     live.send(ToWorker::Notice {
-                        reason: "LEASE_NOT_OWNED",
+                        reason: Remark::LeaseNotOwned,
                         message: "log lines of an attempt that this worker never had are not stored".into(),
                         attempt: Some(batch.key),
                     });
