@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use mainspring_worker::context::{self, ContextError};
+use mainspring_worker::context::{self, ContextError, Contexts};
 use secrecy::{ExposeSecret as _, SecretString};
 use toml_edit::{DocumentMut, Item, Table, value};
 
@@ -51,13 +51,13 @@ impl Folder {
         self.0.credentials()
     }
 
-    /// Writes a context and its key, and selects it where none was selected. Comments, order and every other
-    /// context stay. True where it was selected.
     /// What is stored.
     pub(crate) fn read(&self) -> Result<Contexts, ContextError> {
         self.0.read()
     }
 
+    /// Writes a context and its key, and selects it where none was selected. Comments, order and every other
+    /// context stay. True where it was selected.
     pub(crate) fn save(&self, name: &str, address: &str, api_key: &SecretString) -> Result<Saved, Failure> {
         let mut credentials = edit(self.0.credentials())?;
         entry(&mut credentials, name)["api-key"] = value(api_key.expose_secret());

@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use clap::Args;
 use futures::future::{Fuse, FutureExt as _};
-use mainspring_proto::scheduler::v1::{Run, RunState, WaitRunRequest};
+use mainspring_proto::{
+    common::v1::LogLevel,
+    scheduler::v1::{Run, RunState, WaitRunRequest},
+};
 use tokio::{pin, select, signal, sync::mpsc};
 
 use self::{
@@ -190,7 +193,7 @@ async fn tell(server: &Server, out: &Output, run: Run) -> Result<Run, Failure> {
 }
 
 /// The log of a run as it comes, until the run is over.
-pub(crate) async fn logs(server: &Server, out: &Output, run_id: &str, min_level: String) -> Result<Exit, Failure> {
+pub(crate) async fn logs(server: &Server, out: &Output, run_id: &str, min_level: LogLevel) -> Result<Exit, Failure> {
     let (tell, mut told) = mpsc::channel(64);
     let source = watch::logs(server, run_id, min_level, tell);
     let print = async {

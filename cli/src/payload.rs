@@ -12,11 +12,16 @@ use std::{
 };
 
 use mainspring_proto::common::v1::{Payload, payload};
+use prost::Message as _;
 use prost_types::{ListValue, Struct, Value, value::Kind};
 use serde_json::{Map, Number, Value as Json};
 
 /// Integers beyond this lose digits on the wire (`Payload.json` carries doubles).
 const EXACT: u64 = 1 << 53;
+
+/// The largest `Payload.json` that servers answer with; nothing larger is sent.
+const LARGEST_VALUE: usize = 1 << 20;
+const JSON: &str = "application/json";
 
 /// Why `-d` makes no payload.
 #[derive(Debug, thiserror::Error)]
@@ -73,11 +78,18 @@ pub(crate) fn from_arguments(arguments: &[String]) -> Result<Option<Payload>, Pa
             },
         }
     }
-    document
-        .map(|document| {
-            Ok(Payload { content_type: String::new(), data: Some(payload::Data::Json(to_proto(document)?)) })
-        })
-        .transpose()
+    document.map(sent).transpose()
+}
+
+/// As `json`, or as the bytes of the same document where that would be too large on the wire: `[0,0,…]` takes more than
+/// five times its text there.
+fn sent(document: Json) -> Result<Payload, PayloadError> {
+    let text = document.to_string();
+    let value = to_proto(document)?;
+    if value.encoded_len() <= LARGEST_VALUE {
+        return Ok(Payload { content_type: String::new(), data: Some(payload::Data::Json(value)) });
+    }
+    Ok(Payload { content_type: JSON.into(), data: Some(payload::Data::Inline(text.into_bytes())) })
 }
 
 /// `KEY:=JSON` before `KEY=TEXT`: a key never ends in a colon.
@@ -171,7 +183,9 @@ mod tests {
 
     use serde_json::json;
 
-    use super::{PayloadError, from_arguments, shown};
+    use mainspring_proto::common::v1::payload::Data;
+
+    use super::{JSON, PayloadError, from_arguments, shown};
 
     fn made(arguments: &[&str]) -> Result<String, PayloadError> {
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).into()).collect();
@@ -221,6 +235,18 @@ mod tests {
         assert_eq!(made(&["n:=9007199254740992"]).unwrap(), r#"{"n":9007199254740992}"#);
         assert!(matches!(made(&["n:=9007199254740993"]), Err(PayloadError::Inexact(_))));
         assert!(matches!(made(&["n:=-9007199254740993"]), Err(PayloadError::Inexact(_))));
+    }
+
+    #[test]
+    fn a_large_document_is_sent_as_its_bytes() {
+        let zeros = |count: usize| {
+            let argument = format!("{{\"n\":[{}]}}", vec!["0"; count].join(","));
+            let payload = from_arguments(std::slice::from_ref(&argument)).unwrap().unwrap();
+            (argument, payload)
+        };
+        assert!(matches!(zeros(9).1.data, Some(Data::Json(_))));
+        let (text, payload) = zeros(100_000);
+        assert_eq!((payload.content_type.as_str(), payload.data), (JSON, Some(Data::Inline(text.into_bytes()))));
     }
 
     #[test]

@@ -77,7 +77,7 @@ named! { "mainspring.scheduler.v1":
     scheduler::TailLogsResponse,
     scheduler::DeleteJobResponse,
     scheduler::GetServerInfoResponse,
-    scheduler::BackupDatabaseResponse,
+    scheduler::BackupResult,
 }
 
 named! { "mainspring.auth.v1":

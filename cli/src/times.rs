@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, civil::DateTime, fmt::temporal::Pieces, tz::TimeZone};
 
 /// A length as it is typed: `30s`, `5m`, `1h30m`, `2d`, `500ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,16 +46,19 @@ impl Length {
 pub(crate) enum Moment {
     /// The instant itself.
     At(Timestamp),
+    /// On the last day there is, which people write for "never" and no calendar reaches.
+    LastDay(prost_types::Timestamp),
     /// So far from now.
     FromNow(SignedDuration),
 }
 
 impl Moment {
-    /// The instant it names.
-    pub(crate) fn resolve(self, now: Timestamp) -> Timestamp {
+    /// The instant it names, for the wire.
+    pub(crate) fn to_proto(self, now: Timestamp) -> prost_types::Timestamp {
         match self {
-            Self::At(instant) => instant,
-            Self::FromNow(offset) => now.saturating_add(offset).unwrap_or(now),
+            Self::At(instant) => to_proto(instant),
+            Self::LastDay(instant) => instant,
+            Self::FromNow(offset) => to_proto(now.saturating_add(offset).unwrap_or(now)),
         }
     }
 }
@@ -67,7 +70,7 @@ impl FromStr for Moment {
         let refuse = || TimeError::Moment(text.into());
         let text = text.trim();
         let Some(offset) = text.strip_prefix("now") else {
-            return text.parse().map(Self::At).map_err(|_| refuse());
+            return text.parse().map(Self::At).ok().or_else(|| last_day(text)).ok_or_else(refuse);
         };
         if offset.is_empty() {
             return Ok(Self::FromNow(SignedDuration::ZERO));
@@ -80,6 +83,18 @@ impl FromStr for Moment {
         let Length(length) = length.parse().map_err(|_| refuse())?;
         SignedDuration::try_from(length).map(|length| Self::FromNow(length * sign)).map_err(|_| refuse())
     }
+}
+
+/// RFC 3339 between what a calendar can show and the end of the year 9999.
+fn last_day(text: &str) -> Option<Moment> {
+    let pieces = Pieces::parse(text).ok()?;
+    let civil = pieces.date().to_datetime(pieces.time()?);
+    let offset = pieces.to_numeric_offset()?;
+    let since_epoch = civil.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0));
+    let seconds = since_epoch.as_secs() - i64::from(offset.seconds());
+    let end = 253_402_300_800; // 10000-01-01T00:00:00Z
+    let beyond = Timestamp::MAX.as_second() < seconds && seconds < end;
+    beyond.then(|| Moment::LastDay(prost_types::Timestamp { seconds, nanos: since_epoch.subsec_nanos() }))
 }
 
 /// For the wire.
@@ -161,7 +176,7 @@ mod tests {
 
     use jiff::{SignedDuration, Timestamp};
 
-    use super::{Length, Moment, relative, took};
+    use super::{Length, Moment, relative, to_proto, took};
 
     #[test]
     fn lengths_are_typed_with_units() {
@@ -190,8 +205,13 @@ mod tests {
             ("now+5m", "2026-11-21T10:05:00Z"),
         ] {
             let moment: Moment = text.parse().unwrap();
-            assert_eq!(moment.resolve(now), instant.parse::<Timestamp>().unwrap(), "{text}");
+            assert_eq!(moment.to_proto(now), to_proto(instant.parse().unwrap()), "{text}");
         }
+        for text in ["9999-12-31T23:59:59Z", "9999-12-31T22:59:59-01:00"] {
+            let last = prost_types::Timestamp { seconds: 253_402_300_799, nanos: 0 };
+            assert_eq!(text.parse::<Moment>().unwrap().to_proto(now), last, "{text}");
+        }
+        assert!("9999-12-31T23:59:59-01:00".parse::<Moment>().is_err(), "that is the year 10000");
         for text in ["", "tomorrow", "2026-11-23", "2026-11-23T02:00:00", "now1h", "now-", "nowadays"] {
             assert!(text.parse::<Moment>().is_err(), "{text}");
         }

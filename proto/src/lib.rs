@@ -15,6 +15,8 @@
     reason = "generated code"
 )]
 
+pub mod codec;
+
 /// Shared messages: payloads, failures, policies, the permission option.
 pub mod common {
     /// Version 1.

@@ -26,7 +26,7 @@ use mainspring_engine::{
 };
 use parking_lot::Mutex;
 
-pub(crate) use keys::{KeyError, NewKey};
+pub(crate) use keys::{KeyError, MadeKey, NewKey, WantedKey};
 pub(crate) use passwords::{Passwords, PolicyError};
 pub use secret::SecretFileError;
 pub(crate) use secret::hex;

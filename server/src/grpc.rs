@@ -9,6 +9,7 @@ mod convert;
 pub(crate) mod layer;
 pub(crate) mod page;
 mod queue;
+mod replay;
 mod request_id;
 mod scheduler;
 mod serve;
@@ -22,6 +23,7 @@ use mainspring_engine::{
     domain::{
         filter::{self, Field, Filter},
         instant::Instant,
+        names::Scope,
     },
     flow::Engine,
     ports::store::SharedStore,
@@ -35,6 +37,7 @@ use crate::{
     auth::{Auth, Caller},
     config::LimitsConfig,
 };
+use convert::Check;
 use page::Pages;
 use request_id::CallContext;
 use status::{Reason, Refusal};
@@ -79,6 +82,31 @@ impl Api {
 
     fn now(&self) -> Instant {
         self.engine.now()
+    }
+
+    /// Reads a request that is about a namespace, all of it before anything is refused, and sees that the namespace is
+    /// there.
+    async fn read<T>(
+        &self,
+        namespace: &str,
+        read: impl FnOnce(&mut Check, &Scope) -> Option<T>,
+    ) -> Result<(Scope, T), Refusal> {
+        let (scope, value) = convert::read(|check| {
+            let scope = check.scope(namespace);
+            let value = read(check, &scope);
+            Some((scope, value?))
+        })?;
+        self.see(&scope).await?;
+        Ok((scope, value))
+    }
+
+    /// Refuses a namespace that does not exist: what is put there would never be seen again.
+    async fn see(&self, scope: &Scope) -> Result<(), Refusal> {
+        if self.store().has_namespace(&scope.0).await? {
+            return Ok(());
+        }
+        let message = format!("there is no namespace `{}`; leave it empty for `default`", scope.0);
+        Err(Refusal::new(Reason::NamespaceNotFound, message).about("namespace", &scope.0))
     }
 
     /// Waits for an answer, but not beyond the server's life.

@@ -7,6 +7,7 @@
 //!
 //! Names that begin with `v01_` or `f01_` are the traces of the verified rules (`docs/architecture.md`, "Leases").
 
+pub mod backup;
 pub mod broker;
 pub mod catalog;
 pub mod clock;
@@ -16,6 +17,7 @@ pub mod firing;
 pub mod hello;
 pub mod identity;
 pub mod leases;
+pub mod lists;
 pub mod logs;
 pub mod outcomes;
 pub mod property;
@@ -34,13 +36,16 @@ macro_rules! conformance {
     ($family:expr) => {
         $crate::conformance_cases!($family;
             catalog: created_jobs_read_back, a_name_is_taken_once, a_repeated_create_is_replayed,
-                another_body_under_the_same_id_is_refused, namespaces_do_not_see_each_other;
-            edits: an_edit_makes_a_version, an_edit_of_a_completed_job_leaves_it_so, an_equal_definition_changes_nothing, a_stale_revision_is_refused,
-                an_unsettled_job_is_not_changed, an_edit_keeps_cursor_and_open_range,
+                another_body_under_the_same_id_is_refused, namespaces_do_not_see_each_other,
+                a_job_is_found_by_its_identity_after_its_end, the_default_namespace_is_there_from_the_start;
+            edits: an_edit_makes_a_version, an_edit_of_a_completed_job_leaves_it_so, an_equal_definition_changes_nothing,
+                a_stale_revision_is_refused, an_unsettled_job_is_not_changed, an_edit_keeps_cursor_and_open_range,
                 a_schedule_that_is_gone_keeps_its_ledger, a_pause_shows_and_lifts, a_deleted_name_is_free,
-                waiting_runs_of_a_deleted_job_end, only_what_waits_of_the_deleted_job_ends, a_paused_job_in_error_resumes_in_error;
-            submit: a_run_reads_back, an_answer_is_what_a_look_shows, later_runs_are_scheduled, an_answer_means_committed, repeats_are_replayed,
-                other_bodies_are_refused, repeats_in_one_batch_meet, ids_of_calls_and_namespaces_do_not_meet,
+                waiting_runs_of_a_deleted_job_end, only_what_waits_of_the_deleted_job_ends,
+                a_paused_job_in_error_resumes_in_error;
+            submit: a_run_reads_back, an_answer_is_what_a_look_shows, later_runs_are_scheduled,
+                an_answer_means_committed, repeats_are_replayed, other_bodies_are_refused,
+                what_a_request_made_is_found_again, repeats_in_one_batch_meet, ids_of_calls_and_namespaces_do_not_meet,
                 a_batch_tried_again_stores_once, a_deleted_job_makes_no_runs, only_if_idle_finds_the_run,
                 only_if_idle_counts_the_same_batch, large_payloads_read_back, many_runs_in_one_batch,
                 concurrent_callers_all_get_their_own, every_request_has_its_own_run;
@@ -68,19 +73,26 @@ macro_rules! conformance {
                 cancelling_what_waits_ends_it, cancelling_twice_keeps_the_first, an_event_of_an_old_owner_is_refused,
                 an_event_of_another_namespace_is_missing, a_late_result_beats_the_queue, mixed_batches_apply_each_item, a_success_beats_a_stop, a_repeat_is_known_by_run_and_attempt;
             queues: a_limit_is_never_exceeded, a_limit_counts_what_was_there, every_end_makes_room,
-                a_paused_queue_leases_nothing, settings_need_the_revision, restricted_queues_are_listed,
+                a_paused_queue_leases_nothing, settings_need_the_revision, a_queue_is_known_once_it_was_named,
+                what_is_only_asked_for_changes_nothing, restricted_queues_are_listed,
                 lifting_a_limit_opens_the_queue, what_moved_on_is_stale_even_where_there_is_no_room;
             timers: waking_moves_due_runs, waking_is_earliest_first, deadlines_are_found, an_execution_timeout_stops_then_ends,
                 a_queue_timeout_ends_the_run, next_deadline_is_the_earliest;
             logs: lines_read_back_in_order, lines_sent_again_are_stored_once, overlapping_batches_keep_what_is_new,
                 a_gap_is_refused, told_drops_are_counted, the_reach_of_a_log_counts_what_was_dropped, too_many_lines_leave_a_marker, too_many_bytes_leave_a_marker,
                 levels_and_positions_narrow, other_namespaces_read_nothing, attempts_are_apart;
+            lists: full_runs_stop_at_their_bytes, only_the_last_failure_of_a_run_is_read, attempts_stop_at_their_bytes,
+                jobs_go_by_name_or_by_age, filters_narrow_queues, filters_narrow_workers, job_types_stop_at_their_bytes,
+                filters_narrow_keys;
+            backup: a_copy_is_private_and_tells_how_far_it_is,
+                a_copy_overwrites_nothing_and_says_why_it_cannot_be_written, a_copy_that_is_let_go_of_leaves_nothing;
             views: runs_page_by_key, filters_narrow_runs, filters_narrow_jobs, absent_fields_compare_as_false, details_only_where_asked,
                 attempts_tell_the_whole_story, workers_are_listed, job_types_show_drift, queues_are_counted, stats_count,
                 wait_facts_tell_why, ledger_ranges_carry_their_rule, last_success_is_the_newest;
             identity: root_is_claimed_until_it_has_a_password_of_its_own, passwords_replace_and_end_sessions, refresh_replaces_the_token,
                 a_reused_token_ends_the_session, unknown_and_ended_sessions_are_told_apart, keys_live_and_die,
-                keys_page_newest_first, touching_a_key_is_cheap, sessions_do_not_touch_each_other;
+                keys_page_newest_first, a_repeated_key_is_replayed, touching_a_key_is_cheap,
+                sessions_do_not_touch_each_other;
             retention: ended_runs_go_after_their_time, failures_may_be_kept_for_less, an_id_made_ahead_of_time_keeps_nothing, unfinished_runs_stay, a_sweep_is_bounded, a_round_begins_anew,
                 ledger_requests_and_workers_go, logs_go, a_round_goes_past_what_stays, young_runs_cost_a_sweep_nothing, what_is_young_stays, a_ledger_range_is_as_old_as_its_last_instant, only_dead_workers_that_were_judged_go, a_deleted_job_stays_while_anything_is_of_it, a_job_does_not_go_before_its_ledger, logs_go_by_attempt;
             property: the_store_agrees_with_the_table, batches_agree_with_the_table;
@@ -131,5 +143,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(catalog edits expiry firing hello identity leases logs outcomes property queues release retention submit timers views)
+    sources!(backup catalog edits expiry firing hello identity leases lists logs outcomes property queues release retention submit timers views)
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mainspring_proto::worker::v1::{Dispatch, LogLevel as ProtoLevel};
+use mainspring_proto::{common::v1::LogLevel as ProtoLevel, worker::v1::Dispatch};
 use tokio_util::sync::CancellationToken;
 
 use crate::job_error::{Cancelled, JobError};

@@ -128,8 +128,6 @@ pub(crate) struct Machine {
     next_stream: StreamId,
     /// The stream whose Hello was composed last. Only its Dispatches count.
     current: Option<StreamId>,
-    /// The session before the one that is being opened.
-    previous_session: String,
 
     attempts: BTreeMap<Key, Attempt>,
     slots: Slots,
@@ -186,7 +184,6 @@ impl Machine {
             streams: BTreeMap::new(),
             next_stream: StreamId(1),
             current: None,
-            previous_session: String::new(),
             attempts: BTreeMap::new(),
             slots: Slots::new(slots),
             seen: Seen::default(),

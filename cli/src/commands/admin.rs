@@ -5,7 +5,7 @@ mod key;
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use mainspring_proto::scheduler::v1::BackupDatabaseRequest;
+use mainspring_proto::scheduler::v1::{BackupDatabaseRequest, backup_database_response::Step};
 
 use super::examples;
 use crate::{exit::Exit, failure::Failure, session::Session};
@@ -42,7 +42,16 @@ async fn backup(file: PathBuf, session: &Session) -> Result<Exit, Failure> {
     let path = std::path::absolute(&file)?;
     let path = path.to_str().ok_or_else(|| Failure::usage("the path is not UTF-8"))?.to_owned();
     let server = session.server().await?;
-    let answer = server.admin().backup_database(BackupDatabaseRequest { path }).await?.into_inner();
-    session.out.did(&format!("{} written, {} bytes", answer.path, answer.size_bytes), &answer)?;
-    Ok(Exit::Done)
+    let mut steps = server.admin().backup_database(BackupDatabaseRequest { path }).await?.into_inner();
+    // A large database takes minutes; every message shows that it goes on, and there is no time after which it should not.
+    while let Some(message) = steps.message().await? {
+        match message.step {
+            Some(Step::Result(copy)) => {
+                session.out.did(&format!("{} written, {} bytes", copy.path, copy.size_bytes), &copy)?;
+                return Ok(Exit::Done);
+            }
+            Some(Step::Progress(_)) | None => {}
+        }
+    }
+    Err(Failure::new(Exit::Unreachable, "SERVER_UNREACHABLE", "the server ended the copy without a word"))
 }

@@ -14,7 +14,7 @@ use crate::{
     failure::Failure,
     named,
     session::{LimitArgs, Session},
-    times::{self, Moment},
+    times::Moment,
 };
 
 /// Create, see, pause and delete jobs
@@ -115,6 +115,7 @@ pub(super) async fn run(command: JobCommand, session: &Session) -> Result<Exit, 
                         filter: filter.clone().unwrap_or_default(),
                         page_size,
                         page_token,
+                        ..ListJobsRequest::default()
                     };
                     Ok(scheduler.list_jobs(request).await?.into_inner())
                 })
@@ -122,7 +123,8 @@ pub(super) async fn run(command: JobCommand, session: &Session) -> Result<Exit, 
             session.out.list(jobs)?;
         }
         JobCommand::Get { job } => {
-            let answer = scheduler.get_job(GetJobRequest { namespace, job }).await?.into_inner();
+            let answer =
+                scheduler.get_job(GetJobRequest { namespace, job, ..GetJobRequest::default() }).await?.into_inner();
             session.out.show(&answer.job.unwrap_or_default())?;
         }
         JobCommand::Pause { job, note } => {
@@ -147,7 +149,7 @@ pub(super) async fn run(command: JobCommand, session: &Session) -> Result<Exit, 
         }
         JobCommand::Instants { job, from, to, limit } => {
             let now = clock::now();
-            let bound = |moment: Option<Moment>| moment.map(|moment| times::to_proto(moment.resolve(now)));
+            let bound = |moment: Option<Moment>| moment.map(|moment| moment.to_proto(now));
             let (from_time, to_time) = (bound(from), bound(to));
             let instants = limit
                 .pages(async |page_size, page_token| {
@@ -158,6 +160,7 @@ pub(super) async fn run(command: JobCommand, session: &Session) -> Result<Exit, 
                         to_time,
                         page_size,
                         page_token,
+                        ..ListInstantsRequest::default()
                     };
                     Ok(scheduler.list_instants(request).await?.into_inner())
                 })

@@ -1,7 +1,10 @@
 //! `logs`: what a run wrote.
 
 use clap::{Args, ValueEnum};
-use mainspring_proto::scheduler::v1::{ListLogsRequest, ListLogsResponse};
+use mainspring_proto::{
+    common::v1::LogLevel,
+    scheduler::v1::{ListLogsRequest, ListLogsResponse},
+};
 
 use super::examples;
 use crate::{
@@ -45,12 +48,12 @@ enum Level {
 }
 
 impl Level {
-    fn name(self) -> &'static str {
+    fn wire(self) -> LogLevel {
         match self {
-            Self::Debug => "DEBUG",
-            Self::Info => "INFO",
-            Self::Warning => "WARNING",
-            Self::Error => "ERROR",
+            Self::Debug => LogLevel::Debug,
+            Self::Info => LogLevel::Info,
+            Self::Warning => LogLevel::Warning,
+            Self::Error => LogLevel::Error,
         }
     }
 }
@@ -59,7 +62,7 @@ pub(super) async fn run(args: LogsArgs, session: &Session) -> Result<Exit, Failu
     let LogsArgs { run, follow, level } = args;
     let server = session.server().await?;
     let out = &session.out;
-    let min_level = level.map(Level::name).unwrap_or_default().to_owned();
+    let min_level = level.map(Level::wire).unwrap_or_default();
     if follow {
         return follow::logs(&server, out, &run, min_level).await;
     }
@@ -69,7 +72,7 @@ pub(super) async fn run(args: LogsArgs, session: &Session) -> Result<Exit, Failu
             namespace: server.namespace(),
             run_id: run.clone(),
             attempt: 0,
-            min_level: min_level.clone(),
+            min_level: min_level.into(),
             page_size: PAGE,
             page_token: std::mem::take(&mut all.next_page_token),
         };

@@ -58,7 +58,9 @@ pub(super) async fn run(command: QueueCommand, session: &Session) -> Result<Exit
         QueueCommand::List { limit } => {
             let listed = limit
                 .pages(async |page_size, page_token| {
-                    let request = ListQueuesRequest { namespace: namespace.clone(), page_size, page_token };
+                    let namespace = namespace.clone();
+                    let request =
+                        ListQueuesRequest { namespace, page_size, page_token, ..ListQueuesRequest::default() };
                     Ok(queues.list_queues(request).await?.into_inner())
                 })
                 .await?;

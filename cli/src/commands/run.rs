@@ -50,15 +50,15 @@ pub(crate) enum RunCommand {
     /// Cancel a run that is not over
     #[command(before_help = examples![
         "mainspring run cancel $RUN",
-        "mainspring run cancel $RUN --reason 'wrong month'",
+        "mainspring run cancel $RUN --note 'wrong month'",
     ])]
     Cancel {
         /// The run
         #[arg(value_parser = named::run)]
         run: String,
         /// Why, for the handler and for people
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
+        #[arg(long, value_name = "TEXT", alias = "reason")]
+        note: Option<String>,
     },
     /// Make a new run like one that is over
     #[command(before_help = examples![
@@ -96,7 +96,7 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
     let mut scheduler = server.scheduler();
     match command {
         RunCommand::List { filter, oldest, limit } => {
-            let order_by = if oldest { "create_time asc" } else { "" };
+            let order_by = if oldest { "create_time" } else { "" };
             let runs = limit
                 .pages(async |page_size, page_token| {
                     let request = ListRunsRequest {
@@ -116,8 +116,8 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
             let request = GetRunRequest { namespace, run_id: run, view: RunView::Full.into() };
             session.out.show(&scheduler.get_run(request).await?.into_inner().run.unwrap_or_default())?;
         }
-        RunCommand::Cancel { run, reason } => {
-            let request = CancelRunRequest { namespace, run_id: run, reason: reason.unwrap_or_default() };
+        RunCommand::Cancel { run, note } => {
+            let request = CancelRunRequest { namespace, run_id: run, note: note.unwrap_or_default() };
             let run = scheduler.cancel_run(request).await?.into_inner().run.unwrap_or_default();
             let sentence = match run.state() {
                 RunState::Cancelled => format!("run/{} cancelled", run.run_id),

@@ -61,12 +61,11 @@ pub(crate) struct WhenArgs {
 impl WhenArgs {
     pub(super) fn due_time(&self) -> Option<prost_types::Timestamp> {
         let now = clock::now();
-        let due = match (self.at, self.delay) {
-            (Some(moment), _) => moment.resolve(now),
-            (None, Some(Length(delay))) => now.saturating_add(delay).unwrap_or(now),
-            (None, None) => return None,
-        };
-        Some(times::to_proto(due))
+        match (self.at, self.delay) {
+            (Some(moment), _) => Some(moment.to_proto(now)),
+            (None, Some(Length(delay))) => Some(times::to_proto(now.saturating_add(delay).unwrap_or(now))),
+            (None, None) => None,
+        }
     }
 }
 

@@ -29,7 +29,12 @@ pub(super) async fn run(command: TypeCommand, session: &Session) -> Result<Exit,
         TypeCommand::List { limit } => {
             let listed = limit
                 .pages(async |page_size, page_token| {
-                    let request = ListJobTypesRequest { namespace: server.namespace(), page_size, page_token };
+                    let request = ListJobTypesRequest {
+                        namespace: server.namespace(),
+                        page_size,
+                        page_token,
+                        ..ListJobTypesRequest::default()
+                    };
                     Ok(queues.list_job_types(request).await?.into_inner())
                 })
                 .await?;

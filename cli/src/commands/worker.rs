@@ -47,8 +47,13 @@ pub(super) async fn run(command: WorkerCommand, session: &Session) -> Result<Exi
         WorkerCommand::List { all, limit } => {
             let listed = limit
                 .pages(async |page_size, page_token| {
-                    let request =
-                        ListWorkersRequest { namespace: namespace.clone(), page_size, page_token, include_gone: all };
+                    let request = ListWorkersRequest {
+                        namespace: namespace.clone(),
+                        page_size,
+                        page_token,
+                        include_gone: all,
+                        ..ListWorkersRequest::default()
+                    };
                     Ok(queues.list_workers(request).await?.into_inner())
                 })
                 .await?;

@@ -5,7 +5,10 @@ use std::fmt;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
-use mainspring_proto::scheduler::v1::{Progress, StoredLogEntry};
+use mainspring_proto::{
+    common::v1::LogLevel,
+    scheduler::v1::{Progress, StoredLogEntry},
+};
 
 use super::watch::Seen;
 use crate::{
@@ -144,11 +147,16 @@ impl<'a> LogLine<'a> {
 
 impl fmt::Display for LogLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let StoredLogEntry { attempt: _, offset: _, log_time, level, message, fields, dropped_before } = self.entry;
+        let StoredLogEntry { attempt: _, offset: _, log_time, level: _, message, fields, dropped_before } = self.entry;
         if *dropped_before > 0 {
             writeln!(f, "… {dropped_before} lines are missing here")?;
         }
-        let level = if level == "WARNING" { "WARN" } else { level };
+        let level = match self.entry.level() {
+            LogLevel::Debug => "DEBUG",
+            LogLevel::Unspecified | LogLevel::Info => "INFO",
+            LogLevel::Warning => "WARN",
+            LogLevel::Error => "ERROR",
+        };
         write!(f, "{}{level:<5} {}", stamp(log_time.as_ref(), self.terminal), visible::lines(message))?;
         for (key, value) in fields {
             write!(f, "  {key}={}", visible::lines(value))?;
@@ -168,7 +176,7 @@ pub(crate) fn interrupted(out: &Output, run_id: &str) -> Exit {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use mainspring_proto::scheduler::v1::StoredLogEntry;
+    use mainspring_proto::{common::v1::LogLevel, scheduler::v1::StoredLogEntry};
 
     use super::LogLine;
     use crate::output::Look;
@@ -177,7 +185,7 @@ mod tests {
     fn a_log_line_cannot_move_the_terminal() {
         let entry = StoredLogEntry {
             log_time: Some(prost_types::Timestamp { seconds: 0, nanos: 0 }),
-            level: "WARNING".into(),
+            level: LogLevel::Warning.into(),
             message: "red \u{1b}[31m\nnext \u{202e}txet".into(),
             fields: [("k".to_owned(), "v".to_owned())].into(),
             dropped_before: 2,

@@ -89,12 +89,12 @@ impl Story {
 
     /// Why it waits, once per reason.
     fn waits(&mut self, run: &Run) -> Option<String> {
-        if run.wait_reason.is_empty() || run.wait_reason == self.waiting || self.state != RunState::Queued {
+        if run.wait_sentence.is_empty() || run.wait_sentence == self.waiting || self.state != RunState::Queued {
             return None;
         }
-        self.waiting.clone_from(&run.wait_reason);
+        self.waiting.clone_from(&run.wait_sentence);
         // The sentence begins with the same word.
-        let why = run.wait_reason.strip_prefix("Waiting: ").unwrap_or(&run.wait_reason);
+        let why = run.wait_sentence.strip_prefix("Waiting: ").unwrap_or(&run.wait_sentence);
         Some(format!("run/{}  waiting: {why}", self.run_id))
     }
 }
@@ -245,9 +245,9 @@ mod tests {
 
     #[test]
     fn why_it_waits_is_told_once() {
-        for wait_reason in ["Waiting: no worker handles it", "no worker handles it"] {
+        for wait_sentence in ["Waiting: no worker handles it", "no worker handles it"] {
             let mut story = Story::new("R".into());
-            let waits = Run { wait_reason: wait_reason.into(), ..run(RunState::Queued, 0) };
+            let waits = Run { wait_sentence: wait_sentence.into(), ..run(RunState::Queued, 0) };
             assert_eq!(story.advance(&waits, "built-in"), ["run/R  queued", "run/R  waiting: no worker handles it"]);
             assert!(story.advance(&waits, "built-in").is_empty());
         }

@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
-use mainspring_proto::scheduler::v1::{
-    EventTopic, GetRunRequest, ListAttemptsRequest, LogPosition, Progress, Run, RunState, RunView, StoredLogEntry,
-    TailLogsRequest, WaitRunRequest, WatchEventsRequest, event::Detail,
+use mainspring_proto::{
+    common::v1::LogLevel,
+    scheduler::v1::{
+        EventTopic, GetRunRequest, ListAttemptsRequest, LogPosition, Progress, Run, RunState, RunView, StoredLogEntry,
+        TailLogsRequest, WaitRunRequest, WatchEventsRequest, event::Detail,
+    },
 };
 use tokio::sync::mpsc;
 
@@ -48,7 +51,7 @@ pub(super) struct Snapshot {
 /// All three; ends when the truth is that the run is over, and its log was told.
 pub(super) async fn all(server: &Server, run_id: &str, tell: mpsc::Sender<Seen>) -> Result<(), Failure> {
     let logs = async {
-        let result = logs(server, run_id, String::new(), tell.clone()).await;
+        let result = logs(server, run_id, LogLevel::Unspecified, tell.clone()).await;
         if let Err(failure) = result {
             // Whoever may trigger may still not be allowed to read logs.
             send(&tell, Seen::Note(format!("note: no logs: {} ({})", failure.message(), failure.reason()))).await;
@@ -112,8 +115,7 @@ async fn hints_once(
         namespace: server.namespace(),
         topics: vec![EventTopic::Runs.into(), EventTopic::Progress.into()],
         cursor: cursor.clone(),
-        job: String::new(),
-        run_id: run_id.into(),
+        filter: format!("run_id = {run_id}"),
     };
     let mut stream = server.scheduler().watch_events(request).await?.into_inner();
     // What happened before the stream was open has no event in it.
@@ -139,13 +141,13 @@ async fn hints_once(
 pub(super) async fn logs(
     server: &Server,
     run_id: &str,
-    min_level: String,
+    min_level: LogLevel,
     tell: mpsc::Sender<Seen>,
 ) -> Result<(), Failure> {
     let mut after: Option<LogPosition> = None;
     let mut pauses = Pauses::new();
     loop {
-        let ended = logs_once(server, run_id, &min_level, &tell, &mut after, &mut pauses).await;
+        let ended = logs_once(server, run_id, min_level, &tell, &mut after, &mut pauses).await;
         match ended {
             Ok(true) => return Ok(()),
             Err(failure) if !failure.is_passing() => return Err(failure),
@@ -167,7 +169,7 @@ pub(super) async fn logs(
 async fn logs_once(
     server: &Server,
     run_id: &str,
-    min_level: &str,
+    min_level: LogLevel,
     tell: &mpsc::Sender<Seen>,
     after: &mut Option<LogPosition>,
     pauses: &mut Pauses,
@@ -213,7 +215,11 @@ async fn get(server: &Server, run_id: &str) -> Result<Snapshot, Failure> {
 async fn named(server: &Server, run: Run) -> Snapshot {
     let mut worker = run.worker_id.clone();
     if !worker.is_empty() && (run.state() == RunState::Running || is_over(run.state())) {
-        let request = ListAttemptsRequest { namespace: server.namespace(), run_id: run.run_id.clone() };
+        let request = ListAttemptsRequest {
+            namespace: server.namespace(),
+            run_id: run.run_id.clone(),
+            ..ListAttemptsRequest::default()
+        };
         // Where it cannot be had, the id stands.
         if let Ok(answer) = server.scheduler().list_attempts(request).await {
             let attempts = answer.into_inner().attempts;

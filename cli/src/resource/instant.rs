@@ -18,6 +18,8 @@ impl Resource for Instant {
             RunState::Unspecified => Cell::text(""),
             state => state_cell(state),
         };
+        // What the fate says by itself is not said twice.
+        let reason = if self.reason == 0 { "" } else { self.sentence.as_str() };
         vec![
             // The instant itself is the point of the ledger, so it is never shown as a distance.
             Cell::text(
@@ -31,7 +33,7 @@ impl Resource for Instant {
             Cell::Word(word(self.fate().as_str_name(), "FATE_"), tone),
             Cell::text(&self.run_id),
             run_state,
-            Cell::text(&self.reason),
+            Cell::text(reason),
         ]
     }
 }

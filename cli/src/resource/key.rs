@@ -1,7 +1,7 @@
 //! What a person sees of an API key and of whoever is signed in.
 
 use jiff::Timestamp;
-use mainspring_proto::auth::v1::{ApiKey, CredentialKind, GetCallerResponse};
+use mainspring_proto::auth::v1::{ApiKey, CredentialKind, GetCallerResponse, RoleBinding};
 
 use super::{Resource, word};
 use crate::{
@@ -18,7 +18,7 @@ impl Resource for ApiKey {
         vec![
             Cell::text(&self.key_id),
             Cell::text(&self.name),
-            Cell::text(&self.role),
+            Cell::text(roles(&self.bindings)),
             Cell::Word(state.0.into(), state.1),
             Cell::time(self.create_time.as_ref()),
             Cell::text(&self.creator),
@@ -38,6 +38,15 @@ fn state(key: &ApiKey, now: Timestamp) -> (&'static str, Tone) {
     }
 }
 
+/// Roles, each with its namespace where it is held in one only.
+fn roles(bindings: &[RoleBinding]) -> String {
+    let shown = bindings.iter().map(|RoleBinding { role, namespace }| match namespace.as_str() {
+        "" => role.clone(),
+        namespace => format!("{role}@{namespace}"),
+    });
+    shown.collect::<Vec<_>>().join(",")
+}
+
 impl Resource for GetCallerResponse {
     const COLUMNS: &'static [&'static str] = &["SUBJECT", "NAME", "ROLES", "CREDENTIAL", "EXPIRES", "PERMISSIONS"];
 
@@ -49,7 +58,7 @@ impl Resource for GetCallerResponse {
         vec![
             Cell::text(&self.subject),
             Cell::text(&self.display_name),
-            Cell::text(self.roles.join(",")),
+            Cell::text(roles(&self.bindings)),
             Cell::text(credential),
             Cell::time(self.expire_time.as_ref()),
             Cell::text(self.permissions.join(" ")),

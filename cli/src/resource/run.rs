@@ -38,7 +38,7 @@ impl Resource for Run {
             ("schedule", Cell::text(if self.origin() == RunOrigin::Schedule { &self.schedule } else { "" })),
             ("state", state_cell(self.state())),
             ("reason", Cell::text(&self.reason)),
-            ("waiting", Cell::text(self.wait_reason.strip_prefix("Waiting: ").unwrap_or(&self.wait_reason))),
+            ("waiting", Cell::text(self.wait_sentence.strip_prefix("Waiting: ").unwrap_or(&self.wait_sentence))),
             ("progress", Cell::text(self.progress.as_ref().map(progress).unwrap_or_default())),
             ("payload", payload(&self.payload)),
             ("output", payload(&self.output)),
@@ -56,7 +56,7 @@ impl Resource for Run {
             ("took", Cell::text(took(self))),
             (
                 "cancellation",
-                Cell::text(self.cancellation.as_ref().map(|asked| asked.reason.clone()).unwrap_or_default()),
+                Cell::text(self.cancellation.as_ref().map(|asked| asked.note.clone()).unwrap_or_default()),
             ),
             ("note", Cell::text(&self.note)),
             ("parent", Cell::text(&self.parent_run_id)),

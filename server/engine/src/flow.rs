@@ -217,8 +217,9 @@ impl Engine {
         settings: QueueSettings,
     ) -> StoreResult<QueueChange> {
         let paused = settings.paused.as_ref().map(|(paused, _)| *paused);
+        let only_asked = settings.validate_only;
         let change = self.core.store.update_queue(self.now(), scope, queue, settings).await?;
-        if change == QueueChange::Done {
+        if change == QueueChange::Done && !only_asked {
             self.core.signals.send(Signal::QueueChanged(scope.clone()));
             if let Some(paused) = paused {
                 self.core.news.queue(self.now(), scope, queue, paused);

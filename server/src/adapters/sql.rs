@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use mainspring_engine::{domain::rules::LeaseRules, ports::store::StoreResult};
+use mainspring_engine::{domain::rules::LeaseRules, ports::store::StoreResult, tasks::Tasks};
 use sea_orm::DatabaseConnection;
 
 mod backup;
@@ -59,6 +59,10 @@ pub struct SqliteStore {
     /// For what the engine looks at, and for who may call.
     stage_reads: DatabaseConnection,
     logs: logs::LogStore,
+    /// Where copies are made from.
+    main: open::Files,
+    /// Copies under way.
+    tasks: Tasks,
     /// Where retention stands in its rounds through the runs.
     rounds: parking_lot::Mutex<retention::Rounds>,
     /// Refuses a second server as long as it lives.
@@ -85,11 +89,13 @@ impl SqliteStore {
         self.writer.write(work).await
     }
 
-    /// Ends the writers after what they were given, and closes the files. Calls after this fail.
+    /// Stops copies, ends the writers after what they were given, and closes the files. Calls after this fail.
     ///
-    /// Readers go first: SQLite moves the log into the database and removes it when the last connection closes, unless
-    /// that one may only read.
+    /// Readers go before writers: SQLite moves the log into the database and removes it when the last connection closes,
+    /// unless that one may only read.
     pub async fn close(&self) {
+        self.tasks.stop();
+        self.tasks.ended().await;
         // An error here would only say that the file is closed already.
         for reads in [&self.reads, &self.stage_reads] {
             let _ = reads.clone().close().await;

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     Auth,
-    keys::{self, KeyError},
+    keys::{self, KeyError, MadeKey, WantedKey},
     passwords::HashError,
     roles,
     secret::{self, SecretFileError},
@@ -91,7 +91,15 @@ impl Auth {
                 Ok(_) | Err(_) => {}
             }
         }
-        let key = self.create_key(DEV_KEY_NAME, roles::ADMIN, "mainspring dev".into(), None).await?;
+        let wanted = WantedKey {
+            name: DEV_KEY_NAME.into(),
+            role: roles::ADMIN.into(),
+            creator: "mainspring dev".into(),
+            expire_time: None,
+        };
+        let MadeKey::New(key) = self.create_key(wanted, None).await? else {
+            return Err(StoreError::Corrupt("a key was made without a request id, and met one".into()).into());
+        };
         secret::write_file(&path, key.text.as_bytes())?;
         Ok(key.text.into())
     }

@@ -2,7 +2,7 @@
 
 use mainspring_engine::{
     domain::instant::Instant,
-    ports::store::{ApiKeyRecord, Page, StoreError},
+    ports::store::{ApiKeyRecord, CreateKey, RequestKey, StoreError},
 };
 use subtle::ConstantTimeEq as _;
 
@@ -23,6 +23,30 @@ pub(crate) struct NewKey {
     pub(crate) text: String,
 }
 
+/// A key that somebody wants.
+#[derive(Clone, Debug)]
+pub(crate) struct WantedKey {
+    /// Name for people.
+    pub(crate) name: String,
+    /// What it may do.
+    pub(crate) role: String,
+    /// Who makes it.
+    pub(crate) creator: String,
+    /// When it ends.
+    pub(crate) expire_time: Option<Instant>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) enum MadeKey {
+    /// It was made.
+    New(NewKey),
+    /// The same request had made this one before.
+    Replayed(ApiKeyRecord),
+    /// The request id was used with another body.
+    RequestReused,
+}
+
 /// Why a key was not made or revoked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeyError {
@@ -35,15 +59,16 @@ pub(crate) enum KeyError {
 }
 
 impl NewKey {
-    /// A key of this text and role.
-    fn new(name: &str, role: &str, creator: String, now: Instant, expire_time: Option<Instant>) -> Self {
+    /// A key that is made now.
+    fn new(wanted: WantedKey, now: Instant) -> Self {
+        let WantedKey { name, role, creator, expire_time } = wanted;
         let id = sortable_id(now);
         let secret = hex(&secret::random::<32>());
         let text = format!("{PREFIX}{id}_{secret}");
         let record = ApiKeyRecord {
             id,
-            name: name.into(),
-            role: role.into(),
+            name,
+            role,
             secret_hash: hash(&secret),
             creator,
             create_time: now,
@@ -63,22 +88,14 @@ pub(super) fn split(text: &str) -> Option<(&str, &str)> {
 }
 
 impl Auth {
-    /// Makes a key.
-    pub(crate) async fn create_key(
-        &self,
-        name: &str,
-        role: &str,
-        creator: String,
-        expire_time: Option<Instant>,
-    ) -> Result<NewKey, KeyError> {
-        let key = NewKey::new(name, role, creator, self.now(), expire_time);
-        self.0.store.create_key(key.record.clone()).await?;
-        Ok(key)
-    }
-
-    /// Keys, newest first.
-    pub(crate) async fn list_keys(&self, page: Page) -> Result<Vec<ApiKeyRecord>, KeyError> {
-        Ok(self.0.store.keys(page).await?)
+    /// Makes a key, once for each request.
+    pub(crate) async fn create_key(&self, wanted: WantedKey, request: Option<RequestKey>) -> Result<MadeKey, KeyError> {
+        let key = NewKey::new(wanted, self.now());
+        Ok(match self.0.store.create_key(key.record.clone(), request).await? {
+            CreateKey::Created => MadeKey::New(key),
+            CreateKey::Replayed(record) => MadeKey::Replayed(record),
+            CreateKey::RequestReused => MadeKey::RequestReused,
+        })
     }
 
     /// Revokes a key: no call and no stream goes on under it.
@@ -149,7 +166,9 @@ mod tests {
 
     #[test]
     fn a_key_is_read_back_and_nothing_else_is_a_key() {
-        let key = NewKey::new("ci", "worker", "user:root".into(), Instant::from_micros(1), None);
+        let wanted =
+            WantedKey { name: "ci".into(), role: "worker".into(), creator: "user:root".into(), expire_time: None };
+        let key = NewKey::new(wanted, Instant::from_micros(1));
         let (id, secret) = split(&key.text).unwrap();
         assert_eq!((id, hash(secret)), (key.record.id.as_str(), key.record.secret_hash));
         let longer = format!("{}0", key.text);

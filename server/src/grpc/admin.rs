@@ -1,20 +1,22 @@
 //! `AdminService`: the server itself.
 
-use std::{path::PathBuf, time::Duration};
+mod backup;
+
+use std::time::Duration;
 
 use mainspring_cron::Zone;
 use mainspring_proto::{
     MAX_WORKER_PROTOCOL, MIN_WORKER_PROTOCOL,
     scheduler::v1::{self as wire, admin_service_server::AdminService},
 };
-use tonic::Request;
+use tonic::{Request, Response};
 
 use super::{
-    Answer, Api, answer,
-    convert::{self, read, time},
+    Answer, Api, Call, answer,
+    convert::{self, time},
     page,
     scheduler::MAX_BATCH,
-    status::{Reason, Refusal},
+    status::Refusal,
 };
 
 /// Statistics reach back so far where nothing is asked for.
@@ -22,6 +24,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 #[tonic::async_trait]
 impl AdminService for Api {
+    type BackupDatabaseStream = backup::Stream;
+
     async fn get_server_info(
         &self,
         request: Request<wire::GetServerInfoRequest>,
@@ -37,8 +41,9 @@ impl AdminService for Api {
     async fn backup_database(
         &self,
         request: Request<wire::BackupDatabaseRequest>,
-    ) -> Answer<wire::BackupDatabaseResponse> {
-        answer(backup(self, request.into_inner())).await
+    ) -> Answer<Self::BackupDatabaseStream> {
+        let (call, request) = Call::split(request);
+        Ok(Response::new(backup::backup(self, &call, request).await?))
     }
 }
 
@@ -66,35 +71,16 @@ fn info(api: &Api) -> wire::GetServerInfoResponse {
 async fn stats(api: &Api, request: wire::GetStatsRequest) -> Result<wire::GetStatsResponse, Refusal> {
     let wire::GetStatsRequest { namespace, from_time, to_time } = request;
     let now = api.now();
-    let (scope, from, to) = read(|check| {
-        let scope = check.scope(&namespace);
-        let (from, to) = (check.instant("from_time", from_time), check.instant("to_time", to_time));
-        let to = to.unwrap_or(now);
-        let from = from.unwrap_or_else(|| now.minus(DAY));
-        if to < from {
-            check.refuse("to_time", "must not be earlier than from_time");
-        }
-        Some((scope, from, to))
-    })?;
+    let (scope, (from, to)) = api
+        .read(&namespace, |check, _| {
+            let (from, to) = (check.instant("from_time", from_time), check.instant("to_time", to_time));
+            let to = to.unwrap_or(now);
+            let from = from.unwrap_or_else(|| now.minus(DAY));
+            if to < from {
+                check.refuse("to_time", "must not be earlier than from_time");
+            }
+            Some((from, to))
+        })
+        .await?;
     Ok(convert::run::stats(api.store().stats(&scope, from, to).await?))
-}
-
-async fn backup(api: &Api, request: wire::BackupDatabaseRequest) -> Result<wire::BackupDatabaseResponse, Refusal> {
-    let wire::BackupDatabaseRequest { path } = request;
-    let file = read(|check| {
-        let file = PathBuf::from(&path);
-        if path.contains('\0') || !file.is_absolute() || file.file_name().is_none() {
-            check.refuse("path", "must be the absolute path of a file on the server's machine");
-        } else if !file.parent().is_some_and(std::path::Path::is_dir) {
-            check.refuse("path", "must be in a directory that exists");
-        }
-        Some(file)
-    })?;
-    if file.symlink_metadata().is_ok() {
-        return Err(Refusal::new(Reason::BackupFileExists, format!("{path} exists; a backup overwrites nothing")));
-    }
-    match api.store().backup(&file).await? {
-        Some(size) => Ok(wire::BackupDatabaseResponse { path, size_bytes: i64::try_from(size).unwrap_or(i64::MAX) }),
-        None => Err(Refusal::new(Reason::BackupUnsupported, "the database is not embedded; use its own tools")),
-    }
 }

@@ -7,6 +7,7 @@ use super::{
     Answer, Api, Call, answer,
     convert::{read, time},
     status::{Reason, Refusal},
+    user,
 };
 use crate::auth::{Credential, Passwords, RefreshError, SignInError, SignedIn};
 
@@ -54,7 +55,7 @@ impl AuthService for Api {
             Ok(wire::GetCallerResponse {
                 subject: caller.subject(),
                 display_name: caller.display_name.clone(),
-                roles: caller.roles.clone(),
+                bindings: caller.roles.iter().map(|role| user::binding(role)).collect(),
                 permissions: caller.permissions().into_iter().map(str::to_owned).collect(),
                 credential: credential.into(),
                 expire_time: caller.expire_time.map(time::timestamp),
@@ -86,7 +87,7 @@ async fn login(api: &Api, request: wire::LoginRequest) -> Result<wire::LoginResp
         if let Err(error @ crate::auth::PolicyError::TooLong) = Passwords::check(&password) {
             check.refuse("password", error.to_string());
         }
-        Some(check.text("client_name", client_name, MAX_CLIENT_NAME))
+        Some(check.line("client_name", client_name, MAX_CLIENT_NAME))
     })?;
     let signed_in = api.auth.sign_in(&username, password, client_name).await?;
     let password_change_required = signed_in.must_change_password;

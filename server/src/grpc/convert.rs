@@ -6,7 +6,10 @@
 
 use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
-use mainspring_engine::domain::names::{NamespaceName, Scope};
+use mainspring_engine::{
+    domain::names::{NamespaceName, Scope},
+    ports::store::RequestKey,
+};
 
 use super::status::{BadField, Reason, Refusal};
 
@@ -123,20 +126,78 @@ impl Check {
         Scope(self.or_default::<NamespaceName>("namespace", namespace))
     }
 
-    /// A text of bounded length.
+    /// A text of bounded length, which may have several lines.
     pub(crate) fn text(&mut self, field: &str, text: String, max: usize) -> String {
-        if text.chars().nth(max).is_some() {
-            self.refuse(field, format!("must be at most {max} characters"));
-        } else if text.contains('\0') {
-            self.refuse(field, "must not contain NUL");
+        self.bounded(field, &text, max);
+        if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+            self.refuse(field, "must not contain control characters but line ends and tabs");
         }
         text
     }
 
-    /// A request id; none where it is empty.
-    pub(crate) fn request_id(&mut self, id: String) -> Option<String> {
-        let id = self.text("request_id", id, MAX_REQUEST_ID);
-        (!id.is_empty()).then_some(id)
+    /// A text of bounded length, on one line.
+    pub(crate) fn line(&mut self, field: &str, text: String, max: usize) -> String {
+        self.one_line(field, &text, max);
+        text
+    }
+
+    fn one_line(&mut self, field: &str, text: &str, max: usize) {
+        self.bounded(field, text, max);
+        if text.chars().any(char::is_control) {
+            self.refuse(field, "must not contain control characters");
+        }
+    }
+
+    fn bounded(&mut self, field: &str, text: &str, max: usize) {
+        if text.chars().nth(max).is_some() {
+            self.refuse(field, format!("must be at most {max} characters"));
+        }
+    }
+
+    /// The request id of a call; see [`super::replay`].
+    pub(crate) fn request_id(&mut self, key: Option<&RequestKey>) {
+        if let Some(key) = key {
+            self.one_line("request_id", &key.id, MAX_REQUEST_ID);
+        }
+    }
+
+    /// Which way a list goes: one of `orders`, the first where nothing is said. "asc" may be said and means nothing.
+    pub(crate) fn order<T: Copy, const N: usize>(&mut self, text: &str, orders: &[(&str, T); N]) -> T {
+        let mut words: Vec<_> = text.split_whitespace().collect();
+        if words.len() > 1 && words.last() == Some(&"asc") {
+            words.pop();
+        }
+        let wanted = words.join(" ");
+        let first = orders[0].1;
+        if wanted.is_empty() {
+            return first;
+        }
+        orders.iter().find(|(name, _)| *name == wanted).map_or_else(
+            || {
+                let names: Vec<_> = orders.iter().map(|(name, _)| format!("`{name}`")).collect();
+                let (last, others) = names
+                    .split_last()
+                    .map_or((String::new(), String::new()), |(last, others)| (last.clone(), others.join(", ")));
+                self.refuse("order_by", format!("must be {others} or {last}"));
+                first
+            },
+            |(_, order)| *order,
+        )
+    }
+
+    /// Paths of an update mask that name what can be changed.
+    pub(crate) fn mask(&mut self, paths: &[String], mutable: &[&str]) {
+        for path in paths.iter().filter(|path| !mutable.contains(&path.as_str())) {
+            let shown: String = path.chars().take(64).collect();
+            self.refuse("update_mask", format!("`{shown}` cannot be changed; what can is {}", mutable.join(", ")));
+        }
+    }
+
+    /// The namespace inside a resource, which must not contradict the request's.
+    pub(crate) fn same_namespace(&mut self, namespace: &str, scope: &str) {
+        if !namespace.is_empty() && namespace != scope {
+            self.refuse("namespace", format!("must be empty or `{scope}`, the request's"));
+        }
     }
 
     /// Labels: keys like job names, bounded.
@@ -152,6 +213,8 @@ impl Check {
             }
             if value.chars().nth(MAX_LABEL_VALUE).is_some() {
                 self.refuse(field, format!("the value of `{key}` must be at most {MAX_LABEL_VALUE} characters"));
+            } else if value.chars().any(char::is_control) {
+                self.refuse(field, format!("the value of `{key}` must not contain control characters"));
             }
         }
         labels
@@ -222,11 +285,40 @@ mod tests {
     }
 
     #[test]
+    fn control_characters_are_nowhere_but_line_ends_in_texts() {
+        let ok = |read: fn(&mut Check, String) -> String, text: &str| {
+            super::read(|check| Some(read(check, text.to_owned()))).is_ok()
+        };
+        let (text, line) = (|c: &mut Check, s| c.text("t", s, 9), |c: &mut Check, s| c.line("t", s, 9));
+        for (written, as_text, as_line) in
+            [("Ops & ä", true, true), ("a\nb\tc", true, false), ("a\0b", false, false), ("a\u{1b}[m", false, false)]
+        {
+            assert_eq!((ok(text, written), ok(line, written)), (as_text, as_line), "{written:?}");
+        }
+        assert!(!ok(text, "ten letters") && !ok(line, "ten letters"));
+    }
+
+    #[test]
+    fn orders_are_read_as_people_write_them() {
+        const ORDERS: [(&str, u8); 3] = [("job", 0), ("job desc", 1), ("create_time", 2)];
+        let order = |text: &str| read(|check| Some(check.order(text, &ORDERS)));
+        for (text, expected) in [("", 0), ("job", 0), (" job  asc ", 0), ("job desc", 1), ("create_time asc", 2)] {
+            assert_eq!(order(text).unwrap(), expected, "{text}");
+        }
+        for bad in ["desc", "asc", "job down", "owner", "job, create_time"] {
+            let refusal = order(bad).unwrap_err();
+            assert!(refusal.message().contains("`job`, `job desc` or `create_time`"), "{}", refusal.message());
+        }
+    }
+
+    #[test]
     fn labels_are_bounded() {
         let many = (0..65).map(|n| (format!("k{n}"), String::new())).collect();
         assert!(read(|check| Some(check.labels("labels", many))).is_err());
-        let bad_key = [("Not ok".to_owned(), String::new())].into();
-        assert!(read(|check| Some(check.labels("labels", bad_key))).is_err());
+        for (key, value) in [("Not ok", ""), ("team", "a\0b"), ("team", "a\nb")] {
+            let bad = [(key.to_owned(), value.to_owned())].into();
+            assert!(read(|check| Some(check.labels("labels", bad))).is_err(), "{key} = {value:?}");
+        }
         let fine = [("team".to_owned(), "Ops & more".to_owned())].into();
         assert!(read(|check| Some(check.labels("labels", fine))).is_ok());
     }

@@ -2,10 +2,11 @@
 
 use mainspring_engine::{
     domain::{
+        filter::{Field, Kind},
         ids::WorkerId,
         names::{QueueName, Scope},
     },
-    ports::store::{QueueChange, QueueSettings},
+    ports::store::{Direction, QueueChange, QueueSettings},
 };
 use mainspring_proto::scheduler::v1::{self as wire, queue_service_server::QueueService};
 use tonic::Request;
@@ -15,10 +16,36 @@ use super::{
     convert::{
         self, MAX_NOTE,
         queue::{MUTABLE, job_type, worker},
-        read,
     },
+    filter,
     status::{Reason, Refusal},
 };
+
+/// What a list of queues may be narrowed by.
+const QUEUE_FIELDS: &[Field] = &[
+    Field { name: "queue", kind: Kind::Text },
+    Field { name: "paused", kind: Kind::Bool },
+    Field { name: "concurrency_limit", kind: Kind::Number },
+];
+
+const WORKER_STATES: &[(&str, i64)] =
+    &[("CONNECTED", 1), ("DISCONNECTED", 2), ("DRAINING", 3), ("LOST", 4), ("GONE", 5)];
+
+/// What a list of workers may be narrowed by. Of its job types and queues a worker has to have one that passes.
+const WORKER_FIELDS: &[Field] = &[
+    Field { name: "name", kind: Kind::Text },
+    Field { name: "state", kind: Kind::Enum(WORKER_STATES) },
+    Field { name: "job_type", kind: Kind::Text },
+    Field { name: "queue", kind: Kind::Text },
+    Field { name: "sdk", kind: Kind::Text },
+    Field { name: "build_id", kind: Kind::Text },
+    Field { name: "connect_time", kind: Kind::Time },
+    Field { name: "last_heartbeat_time", kind: Kind::Time },
+];
+
+/// What a list of job types may be narrowed by.
+const JOB_TYPE_FIELDS: &[Field] =
+    &[Field { name: "job_type", kind: Kind::Text }, Field { name: "announce_time", kind: Kind::Time }];
 
 #[tonic::async_trait]
 impl QueueService for Api {
@@ -59,7 +86,7 @@ impl QueueService for Api {
     async fn get_worker(&self, request: Request<wire::GetWorkerRequest>) -> Answer<wire::GetWorkerResponse> {
         let wire::GetWorkerRequest { namespace, worker_id } = request.into_inner();
         answer(async {
-            let (scope, id) = named_worker(&namespace, &worker_id)?;
+            let (scope, id) = named_worker(self, &namespace, &worker_id).await?;
             Ok(wire::GetWorkerResponse { worker: Some(find_worker(self, &scope, id).await?) })
         })
         .await
@@ -68,7 +95,7 @@ impl QueueService for Api {
     async fn drain_worker(&self, request: Request<wire::DrainWorkerRequest>) -> Answer<wire::DrainWorkerResponse> {
         let wire::DrainWorkerRequest { namespace, worker_id, terminate } = request.into_inner();
         answer(async {
-            let (scope, id) = named_worker(&namespace, &worker_id)?;
+            let (scope, id) = named_worker(self, &namespace, &worker_id).await?;
             if !self.engine.drain_worker(&scope, id, terminate).await? {
                 return Err(worker_missing(id, &scope));
             }
@@ -83,60 +110,71 @@ impl QueueService for Api {
 }
 
 async fn list_queues(api: &Api, mut request: wire::ListQueuesRequest) -> Result<wire::ListQueuesResponse, Refusal> {
-    let (size, token) = (std::mem::take(&mut request.page_size), std::mem::take(&mut request.page_token));
-    let turn = api.pages.turn("ListQueues", &request, size, &token, api.now())?;
-    let scope = read(|check| Some(check.scope(&request.namespace)))?;
-    let found = api.store().queues(&scope, turn.page()).await?;
+    let turn = api.pages.turn(&mut request, api.now())?;
+    let wire::ListQueuesRequest { namespace, filter: text, page_size: _, page_token: _, order_by } = request;
+    let orders = [("queue", Direction::Up), ("queue desc", Direction::Down)];
+    let (scope, direction) = api.read(&namespace, |check, _| Some(check.order(&order_by, &orders))).await?;
+    let filter = filter(&text, QUEUE_FIELDS, turn.asked)?;
+    let found = api.store().queues(&scope, &filter, direction, turn.page()).await?;
     let entries = found.into_iter().map(|view| (view.queue.to_string(), convert::queue::queue(view)));
     let (queues, next_page_token) = turn.cut(entries);
     Ok(wire::ListQueuesResponse { queues, next_page_token })
 }
 
 async fn get_queue(api: &Api, request: wire::GetQueueRequest) -> Result<wire::GetQueueResponse, Refusal> {
-    let (scope, queue) = named_queue(&request.namespace, &request.queue)?;
+    let wire::GetQueueRequest { namespace, queue } = request;
+    let (scope, queue) = api.read(&namespace, |check, _| check.required("queue", &queue)).await?;
     Ok(wire::GetQueueResponse { queue: Some(find_queue(api, &scope, &queue).await?) })
 }
 
 async fn update_queue(api: &Api, request: wire::UpdateQueueRequest) -> Result<wire::UpdateQueueResponse, Refusal> {
-    let wire::UpdateQueueRequest { namespace, queue, update_mask } = request;
+    let wire::UpdateQueueRequest { namespace, queue, update_mask, allow_missing, validate_only } = request;
     let mask = update_mask.unwrap_or_default().paths;
-    let (scope, name, settings) = read(|check| {
-        let scope = check.scope(&namespace);
-        for path in mask.iter().filter(|path| !MUTABLE.contains(&path.as_str())) {
-            let shown: String = path.chars().take(64).collect();
-            check.refuse("update_mask", format!("`{shown}` cannot be changed; what can is {}", MUTABLE.join(", ")));
-        }
-        let Some(queue) = queue else {
-            check.refuse("queue", "is required");
-            return None;
-        };
-        let (name, limit, revision) = check.under("queue", |check| {
-            if !queue.namespace.is_empty() && queue.namespace != scope.0.as_str() {
-                check.refuse("namespace", format!("must be empty or `{}`, the request's", scope.0));
-            }
-            let name = check.required::<QueueName>("queue", &queue.queue);
-            let limit = u32::try_from(check.within("concurrency_limit", queue.concurrency_limit, 0..=i32::MAX));
-            // An etag that is no revision was never one of this queue's.
-            let revision = (!queue.etag.is_empty()).then(|| queue.etag.parse().unwrap_or(-1));
-            (name, limit.unwrap_or(0), revision)
-        });
-        Some((scope, name?, QueueSettings { paused: None, concurrency_limit: Some(limit), revision }))
-    })?;
+    let (scope, (name, limit, revision)) = api
+        .read(&namespace, |check, scope| {
+            check.mask(&mask, MUTABLE);
+            let Some(queue) = queue else {
+                check.refuse("queue", "is required");
+                return None;
+            };
+            check.under("queue", |check| {
+                check.same_namespace(&queue.namespace, scope.0.as_str());
+                let name = check.required::<QueueName>("queue", &queue.queue);
+                let limit = u32::try_from(check.within("concurrency_limit", queue.concurrency_limit, 0..=i32::MAX));
+                // An etag that is no revision was never one of this queue's.
+                let revision = (!queue.etag.is_empty()).then(|| queue.etag.parse().unwrap_or(-1));
+                Some((name?, limit.unwrap_or(0), revision))
+            })
+        })
+        .await?;
+    let settings =
+        QueueSettings { paused: None, concurrency_limit: Some(limit), revision, allow_missing, validate_only };
     change(api, &scope, &name, settings).await?;
-    Ok(wire::UpdateQueueResponse { queue: Some(find_queue(api, &scope, &name).await?) })
+    let shown = match api.store().queue(&scope, &name).await? {
+        Some(view) => convert::queue::queue(view),
+        // Only asked for: as it would be.
+        None if validate_only => {
+            wire::Queue { namespace: scope.0.to_string(), queue: name.to_string(), ..wire::Queue::default() }
+        }
+        None => return Err(queue_missing(&name, &scope)),
+    };
+    let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+    let concurrency_limit = if validate_only { limit } else { shown.concurrency_limit };
+    Ok(wire::UpdateQueueResponse { queue: Some(wire::Queue { concurrency_limit, ..shown }) })
 }
 
 /// Pauses with a note, or resumes without one.
 async fn set_paused(api: &Api, namespace: &str, queue: &str, note: Option<String>) -> Result<wire::Queue, Refusal> {
-    let (scope, name, paused) = read(|check| {
-        let scope = check.scope(namespace);
-        let name = check.required::<QueueName>("queue", queue);
-        let paused = match note {
-            Some(note) => (true, check.text("note", note, MAX_NOTE)),
-            None => (false, String::new()),
-        };
-        Some((scope, name?, paused))
-    })?;
+    let (scope, (name, paused)) = api
+        .read(namespace, |check, _| {
+            let name = check.required::<QueueName>("queue", queue);
+            let paused = match note {
+                Some(note) => (true, check.text("note", note, MAX_NOTE)),
+                None => (false, String::new()),
+            };
+            Some((name?, paused))
+        })
+        .await?;
     change(api, &scope, &name, QueueSettings { paused: Some(paused), ..QueueSettings::default() }).await?;
     find_queue(api, &scope, &name).await
 }
@@ -144,6 +182,7 @@ async fn set_paused(api: &Api, namespace: &str, queue: &str, note: Option<String
 async fn change(api: &Api, scope: &Scope, name: &QueueName, settings: QueueSettings) -> Result<(), Refusal> {
     match api.engine.update_queue(scope, name, settings).await? {
         QueueChange::Done => Ok(()),
+        QueueChange::Missing => Err(queue_missing(name, scope)),
         QueueChange::RevisionMismatch => Err(Refusal::new(
             Reason::EtagMismatch,
             format!("queue `{name}` has changed since it was read; read it again"),
@@ -155,16 +194,22 @@ async fn change(api: &Api, scope: &Scope, name: &QueueName, settings: QueueSetti
 async fn find_queue(api: &Api, scope: &Scope, name: &QueueName) -> Result<wire::Queue, Refusal> {
     match api.store().queue(scope, name).await? {
         Some(view) => Ok(convert::queue::queue(view)),
-        None => Err(Refusal::missing(Reason::QueueNotFound, "queue", name, &scope.0)),
+        None => Err(queue_missing(name, scope)),
     }
 }
 
+fn queue_missing(name: &QueueName, scope: &Scope) -> Refusal {
+    Refusal::missing(Reason::QueueNotFound, "queue", name, &scope.0)
+}
+
 async fn list_workers(api: &Api, mut request: wire::ListWorkersRequest) -> Result<wire::ListWorkersResponse, Refusal> {
-    let (size, token) = (std::mem::take(&mut request.page_size), std::mem::take(&mut request.page_token));
-    let turn = api.pages.turn("ListWorkers", &request, size, &token, api.now())?;
-    let wire::ListWorkersRequest { namespace, page_size: _, page_token: _, include_gone } = request;
-    let scope = read(|check| Some(check.scope(&namespace)))?;
-    let found = api.store().workers(&scope, include_gone, turn.page()).await?;
+    let turn = api.pages.turn(&mut request, api.now())?;
+    let wire::ListWorkersRequest { namespace, filter: text, page_size: _, page_token: _, order_by, include_gone } =
+        request;
+    let orders = [("worker_id desc", Direction::Down), ("worker_id", Direction::Up)];
+    let (scope, direction) = api.read(&namespace, |check, _| Some(check.order(&order_by, &orders))).await?;
+    let filter = filter(&text, WORKER_FIELDS, turn.asked)?;
+    let found = api.store().workers(&scope, include_gone, &filter, direction, turn.page()).await?;
     let (workers, next_page_token) = turn.cut(found.into_iter().map(|view| (view.worker.to_string(), worker(view))));
     Ok(wire::ListWorkersResponse { workers, next_page_token })
 }
@@ -184,25 +229,34 @@ async fn list_job_types(
     api: &Api,
     mut request: wire::ListJobTypesRequest,
 ) -> Result<wire::ListJobTypesResponse, Refusal> {
-    let (size, token) = (std::mem::take(&mut request.page_size), std::mem::take(&mut request.page_token));
-    let turn = api.pages.turn("ListJobTypes", &request, size, &token, api.now())?;
-    let scope = read(|check| Some(check.scope(&request.namespace)))?;
-    let found = api.store().job_types(&scope, turn.page()).await?;
-    let (job_types, next_page_token) =
-        turn.cut(found.into_iter().map(|view| (view.job_type.to_string(), job_type(view))));
+    let turn = api.pages.turn(&mut request, api.now())?;
+    let wire::ListJobTypesRequest { namespace, filter: text, page_size: _, page_token: _, order_by } = request;
+    let orders = [("job_type", Direction::Up), ("job_type desc", Direction::Down)];
+    let (scope, direction) = api.read(&namespace, |check, _| Some(check.order(&order_by, &orders))).await?;
+    let filter = filter(&text, JOB_TYPE_FIELDS, turn.asked)?;
+    let found = api.store().job_types(&scope, &filter, direction, turn.page()).await?;
+    let entries = found.entries.into_iter().map(|view| (view.job_type.to_string(), job_type(view)));
+    let (job_types, next_page_token) = turn.cut_listed(entries, found.cut);
     Ok(wire::ListJobTypesResponse { job_types, next_page_token })
 }
 
-fn named_queue(namespace: &str, queue: &str) -> Result<(Scope, QueueName), Refusal> {
-    read(|check| {
-        let scope = check.scope(namespace);
-        Some((scope, check.required("queue", queue)?))
-    })
+async fn named_worker(api: &Api, namespace: &str, worker: &str) -> Result<(Scope, WorkerId), Refusal> {
+    api.read(namespace, |check, _| check.required("worker_id", worker)).await
 }
 
-fn named_worker(namespace: &str, worker: &str) -> Result<(Scope, WorkerId), Refusal> {
-    read(|check| {
-        let scope = check.scope(namespace);
-        Some((scope, check.required("worker_id", worker)?))
-    })
+#[cfg(test)]
+mod tests {
+    use mainspring_engine::domain::worker::WorkerStatus;
+
+    use super::*;
+
+    #[test]
+    fn filters_know_every_state_of_a_worker() {
+        let known: Vec<_> = WorkerStatus::ALL
+            .iter()
+            .map(|status| (format!("{status:?}").to_ascii_uppercase(), i64::from(status.code())))
+            .collect();
+        let named: Vec<_> = WORKER_STATES.iter().map(|(name, code)| ((*name).to_owned(), *code)).collect();
+        assert_eq!(known, named);
+    }
 }

@@ -7,11 +7,17 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use mainspring_engine::{flow::stream::messages::SessionEnd, ports::store::StoreError};
+use mainspring_proto::scheduler::v1 as wire;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
+use super::convert::time;
+
 /// Who gives the reasons of [`Reason`].
 pub(crate) const DOMAIN: &str = "mainspring.dev";
+
+/// The violations of one status have so many bytes at most.
+const MAX_VIOLATIONS: usize = 6 << 10;
 
 /// What a status says that stands for a bug of ours; the request id is added on the way out.
 pub(crate) const INTERNAL_MESSAGE: &str = "the server has a bug or a broken row here; its log tells more";
@@ -66,6 +72,8 @@ reasons! {
         "The name and the password do not go together.";
     PermissionMissing "PERMISSION_MISSING" PermissionDenied
         "The caller's roles do not hold `required_permission`.";
+    LeaseNotOwned "LEASE_NOT_OWNED" PermissionDenied
+        "A worker spoke of an attempt that it never had. Only ever a StreamNotice: what it said was dropped.";
     PasswordChangeRequired "PASSWORD_CHANGE_REQUIRED" PermissionDenied
         "The caller's password is a one-time one. Call ChangePassword first.";
     FieldInvalid "FIELD_INVALID" InvalidArgument
@@ -84,16 +92,20 @@ reasons! {
         "The filter cannot be read; `column` says where.";
     HelloRequired "HELLO_REQUIRED" InvalidArgument
         "The first message of a worker stream is Hello, exactly once.";
+    NamespaceNotFound "NAMESPACE_NOT_FOUND" NotFound
+        "There is no such namespace. So far there is `default` and no other.";
     JobNotFound "JOB_NOT_FOUND" NotFound
         "There is no such job in the namespace.";
     RunNotFound "RUN_NOT_FOUND" NotFound
         "There is no such run in the namespace; retention may have deleted it.";
     QueueNotFound "QUEUE_NOT_FOUND" NotFound
-        "Nothing ever used such a queue in the namespace.";
+        "No run, job or worker of the namespace ever named such a queue. UpdateQueue with `allow_missing` creates it.";
     WorkerNotFound "WORKER_NOT_FOUND" NotFound
         "There is no such worker in the namespace.";
     KeyNotFound "KEY_NOT_FOUND" NotFound
         "There is no such API key.";
+    ServiceUnknown "SERVICE_UNKNOWN" NotFound
+        "The health or reflection service was asked for something that this server does not serve.";
     JobAlreadyExists "JOB_ALREADY_EXISTS" AlreadyExists
         "The namespace has a job of this name. Update it, or choose another name.";
     RequestIdReused "REQUEST_ID_REUSED" AlreadyExists
@@ -104,10 +116,14 @@ reasons! {
         "A run of the job is not over (`run_id`) and its overlap policy is SKIP. Wait for it, or set `force`.";
     RunNotRetryable "RUN_NOT_RETRYABLE" FailedPrecondition
         "Only a run that is over can be made again.";
+    DispatchTooLarge "DISPATCH_TOO_LARGE" FailedPrecondition
+        "An attempt was not sent, since the worker reads smaller messages than it takes (`Hello.max_receive_message_bytes`). Only ever a StreamNotice: the attempt goes to another worker.";
     ProtocolVersionUnsupported "PROTOCOL_VERSION_UNSUPPORTED" FailedPrecondition
         "Worker and server have no protocol version in common; upgrade the older one.";
     PasswordNotHeld "PASSWORD_NOT_HELD" FailedPrecondition
         "The caller came with an API key, which has no password.";
+    BackupFailed "BACKUP_FAILED" FailedPrecondition
+        "The copy cannot be written; the message says why. Name a file in a directory that is there, where the server's user may write and the disk has room.";
     BackupUnsupported "BACKUP_UNSUPPORTED" FailedPrecondition
         "The database is not embedded; use its own tools.";
     CursorExpired "CURSOR_EXPIRED" OutOfRange
@@ -120,6 +136,8 @@ reasons! {
         "Nothing was heard from the worker for the silence timeout of its Welcome. Reconnect; leases live on for a while.";
     MethodUnknown "METHOD_UNKNOWN" Unimplemented
         "This server has no such method; it may be older than the client.";
+    UnsupportedMessage "UNSUPPORTED_MESSAGE" Unimplemented
+        "A worker sent a message that this server does not know; it may be older than the worker. Only ever a StreamNotice.";
     CompressionUnsupported "COMPRESSION_UNSUPPORTED" Unimplemented
         "The message is compressed in a way that the server does not read. Send it uncompressed.";
     EtagMismatch "ETAG_MISMATCH" Aborted
@@ -150,7 +168,8 @@ impl Reason {
              domain `mainspring.dev` and one of these reasons. `BadRequest` lists every bad field, `RetryInfo` says when to try\n\
              again, `ResourceInfo` and `PreconditionFailure` what it is about. Programs decide by the reason, never by the\n\
              message. Every answer carries `x-request-id`: the caller's own, or one that the server made.\n\n\
-             Failures of user code are data (`Run.failure`), not errors of a call.\n\n\
+             Failures of user code are data (`Run.failure`), not errors of a call. A `StreamNotice` tells a worker of a problem\n\
+             that does not end its stream, with the same reasons; it has no code.\n\n\
              | reason | code | what it means and what to do |\n| --- | --- | --- |\n",
         );
         for reason in Self::ALL {
@@ -254,6 +273,18 @@ impl Refusal {
         refusal
     }
 
+    /// A message that is longer than the server reads; how long it is, where that is known.
+    pub(crate) fn too_long(size: Option<usize>, limit: usize) -> Self {
+        let has = size.map(|size| format!(" of {size} bytes")).unwrap_or_default();
+        let message =
+            format!("the message{has} is larger than the {limit} bytes that this server reads; send less at once");
+        let refusal = Self::new(Reason::PayloadTooLarge, message).with("limit_bytes", limit);
+        match size {
+            Some(size) => refusal.with("size_bytes", size),
+            None => refusal,
+        }
+    }
+
     /// Something is not there.
     pub(crate) fn missing(
         reason: Reason,
@@ -322,8 +353,22 @@ impl Refusal {
     }
 
     /// The first bad field, if fields are what is bad.
+    #[cfg(test)]
     pub(crate) fn first_field(&self) -> Option<&str> {
         self.0.fields.first().map(|bad| bad.field.as_str())
+    }
+
+    /// The same inside an answer: one item of a batch was refused.
+    pub(crate) fn into_submission_error(self) -> wire::SubmissionError {
+        let Inner { reason, message, metadata, fields, retry_after, resource: _, precondition: _ } = *self.0;
+        wire::SubmissionError {
+            code: reason.code().into(),
+            reason: reason.name().into(),
+            message,
+            field: fields.into_iter().next().map(|bad| bad.field).unwrap_or_default(),
+            metadata,
+            retry_delay: retry_after.map(time::duration),
+        }
     }
 
     /// The details, as tonic wants them.
@@ -335,7 +380,15 @@ impl Refusal {
             metadata.clone().into_iter().collect::<std::collections::HashMap<_, _>>(),
         );
         if !fields.is_empty() {
-            let violations = fields.iter().map(|bad| FieldViolation {
+            // A status travels in headers, which clients read up to a few kilobytes. The message tells how many there are.
+            let mut room = MAX_VIOLATIONS;
+            let violations = fields.iter().take_while(|bad| {
+                let bytes = bad.field.len() + bad.description.len() + bad.reason.name().len() + 16;
+                let fits = bytes <= room;
+                room = room.saturating_sub(bytes);
+                fits
+            });
+            let violations = violations.map(|bad| FieldViolation {
                 field: bad.field.clone(),
                 description: bad.description.clone(),
                 reason: bad.reason.name().into(),
@@ -469,6 +522,18 @@ mod tests {
         let refusal = Refusal::fields(vec![bad("a", 3), bad("b", 5), plain.clone()]);
         assert_eq!((refusal.first_field(), refusal.metadata()["column"].as_str()), (Some("a"), "3"));
         assert!(Refusal::fields(vec![plain, bad("b", 5)]).metadata().is_empty());
+    }
+
+    #[test]
+    fn a_status_fits_into_headers() {
+        let many = (0..1_000).map(|n| BadField {
+            field: format!("handlers[{n}].job_type"),
+            description: "must match [A-Za-z0-9][A-Za-z0-9._-]{0,127}".into(),
+            reason: Reason::FieldInvalid,
+        });
+        let status = Status::from(Refusal::fields(many.collect(), BTreeMap::new()));
+        assert!(status.message().ends_with("(and 999 more)") && status.details().len() < 8 << 10);
+        assert!(status.get_error_details().bad_request().unwrap().field_violations.len() > 20);
     }
 
     #[test]

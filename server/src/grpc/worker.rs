@@ -8,7 +8,6 @@
 mod reading;
 mod session;
 
-use mainspring_engine::domain::names::Scope;
 use mainspring_engine::ports::store::ReportAnswer;
 use mainspring_proto::worker::v1::{self as wire, worker_service_server::WorkerService};
 use tonic::{Request, Status, Streaming};
@@ -17,7 +16,7 @@ use super::{
     Answer, Api, Call, answer,
     convert::{
         from_worker::{self, Heard},
-        read, to_worker,
+        to_worker,
     },
     draining,
     status::Refusal,
@@ -55,16 +54,17 @@ async fn report(
     request: wire::ReportAttemptResultRequest,
 ) -> Result<wire::ReportAttemptResultResponse, Refusal> {
     let wire::ReportAttemptResultRequest { namespace, result } = request;
-    let (scope, result) = read(|check| {
-        let scope: Scope = check.scope(&namespace);
-        let Some(result) = result else {
-            check.refuse("result", "is required");
-            return None;
-        };
-        // The stream reads a result by itself; here it is a field of the request, and is named as one.
-        check.under("result", |check| check.attempt(result.attempt.as_ref()))?;
-        Some((scope, result))
-    })?;
+    let (scope, result) = api
+        .read(&namespace, |check, _| {
+            let Some(result) = result else {
+                check.refuse("result", "is required");
+                return None;
+            };
+            // The stream reads a result by itself; here it is a field of the request, and is named as one.
+            check.under("result", |check| check.attempt(result.attempt.as_ref()))?;
+            Some(result)
+        })
+        .await?;
     let Heard { report, invalid } = from_worker::result(result, &scope, api.limits.max_inline_payload_bytes)?;
     let key = report.key;
     let disposition = match api.engine.report(report).await? {

@@ -3,8 +3,14 @@
 use std::time::Duration;
 
 use mainspring_proto::{
-    auth::v1::{auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
-    scheduler::v1::{queue_service_client::QueueServiceClient, scheduler_service_client::SchedulerServiceClient},
+    auth::v1::{
+        CreateApiKeyRequest, RoleBinding, auth_service_client::AuthServiceClient,
+        user_service_client::UserServiceClient,
+    },
+    scheduler::v1::{
+        admin_service_client::AdminServiceClient, queue_service_client::QueueServiceClient,
+        scheduler_service_client::SchedulerServiceClient,
+    },
     worker::v1::worker_service_client::WorkerServiceClient,
 };
 use mainspring_server::{
@@ -82,6 +88,10 @@ impl Server {
         QueueServiceClient::new(self.signed())
     }
 
+    pub(crate) fn admin(&self) -> AdminServiceClient<Signed> {
+        AdminServiceClient::new(self.signed())
+    }
+
     pub(crate) fn users(&self) -> UserServiceClient<Signed> {
         UserServiceClient::new(self.signed())
     }
@@ -93,6 +103,12 @@ impl Server {
     pub(crate) fn worker(&self, token: Option<String>) -> WorkerServiceClient<Signed> {
         WorkerServiceClient::new(self.as_caller(token))
     }
+}
+
+/// A key with one role, in every namespace.
+pub(crate) fn key_with(role: &str) -> CreateApiKeyRequest {
+    let bindings = vec![RoleBinding { role: role.into(), namespace: String::new() }];
+    CreateApiKeyRequest { name: role.into(), bindings, ..CreateApiKeyRequest::default() }
 }
 
 /// The reason of a refusal, which must be in the contract's form.

@@ -1,12 +1,12 @@
 //! Who may call: no credential, one that is none, and roles that do not hold the permission.
 
-use mainspring_proto::auth::v1::{CreateApiKeyRequest, GetCallerRequest};
+use mainspring_proto::auth::v1::GetCallerRequest;
 use tonic::Code;
 
 use super::{
     contract::{Rule, path, rpcs, rule, short},
     raw,
-    server::Server,
+    server::{Server, key_with},
     stage::Told,
 };
 
@@ -39,8 +39,7 @@ async fn no_rpc_answers_a_caller_without_a_credential_but_the_public_ones() {
 async fn no_rpc_answers_a_role_that_does_not_hold_its_permission() {
     let server = Server::start().await;
     for role in ROLES {
-        let key = CreateApiKeyRequest { name: role.into(), role: role.into(), expire_time: None };
-        let key = server.users().create_api_key(key).await.unwrap().into_inner().secret;
+        let key = server.users().create_api_key(key_with(role)).await.unwrap().into_inner().secret;
         let caller = server.auth(Some(key.clone())).get_caller(GetCallerRequest {}).await.unwrap().into_inner();
         let mut refused = 0;
         for rpc in rpcs() {
@@ -53,7 +52,7 @@ async fn no_rpc_answers_a_role_that_does_not_hold_its_permission() {
             let status = raw::first(&server, &path(&rpc), Some(key.clone()), vec![]).await.expect_err(&why);
             let told = Told::of(&status);
             told.is(Code::PermissionDenied, "PERMISSION_MISSING", &why);
-            assert_eq!(told.metadata.unwrap()["required_permission"], permission, "{why}");
+            assert_eq!(told.metadata["required_permission"], permission, "{why}");
         }
         assert_eq!(refused == 0, role == "admin", "{role}");
     }

@@ -1,6 +1,6 @@
 //! Calls that are made again under the same request id.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tonic::Code;
 
 use super::{
@@ -22,7 +22,17 @@ async fn a_request_id_stands_for_one_request() {
             request = with(&request, &path, json!(format!("once-{}", row.rpc)));
         }
         let made = stage.answer(row, &request).await.unwrap();
-        assert_eq!(stage.answer(row, &request).await.unwrap(), made, "{}", row.rpc);
+        let again = stage.answer(row, &request).await.unwrap();
+        assert_eq!(again.pointer("/answers/0/run/replayed").is_some(), row.rpc.ends_with("/BatchSubmitRuns"));
+        assert!(again.get("secret").is_none(), "it was told once");
+        let plain = |mut answer: Value| {
+            answer.as_object_mut().unwrap().remove("secret");
+            if let Some(run) = answer.pointer_mut("/answers/0/run") {
+                run.as_object_mut().unwrap().remove("replayed");
+            }
+            answer
+        };
+        assert_eq!(plain(again), plain(made), "{}", row.rpc);
         // Any other text will do for another request.
         let is_other = |other: &&Place| other.max_chars().is_some() && other.field.name() != "request_id";
         let other = places.iter().find(is_other).unwrap().shown_in(&request);
@@ -30,5 +40,5 @@ async fn a_request_id_stands_for_one_request() {
         let told = stage.refusal(row, &with(&request, &other[0], json!("other")), &why).await;
         told.is(Code::AlreadyExists, "REQUEST_ID_REUSED", &why);
     }
-    assert!(seen >= 5, "{seen}");
+    assert!(seen >= 6, "{seen}");
 }

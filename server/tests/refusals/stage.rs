@@ -72,9 +72,9 @@ impl Stage {
         let submit = async || text(&said(&server, "SchedulerService/SubmitRun", &run).await["run"]["runId"]);
         let over = submit().await;
         said(&server, "SchedulerService/CancelRun", &json!({"run_id": over})).await;
-        let queue = json!({"queue": {"queue": "narrow", "concurrency_limit": 3}});
+        let queue = json!({"queue": {"queue": "narrow", "concurrency_limit": 3}, "allow_missing": true});
         let queue = said(&server, "QueueService/UpdateQueue", &queue).await;
-        let key = json!({"name": "spare", "role": "viewer"});
+        let key = json!({"name": "spare", "bindings": [{"role": "viewer"}]});
         let key = said(&server, "UserService/CreateApiKey", &key).await;
         let files = TempDir::new().unwrap();
         let known = Known {
@@ -99,16 +99,25 @@ impl Stage {
         if row.as_user { self.access_token.clone() } else { self.server.key() }
     }
 
-    /// What the server answers to a row's call; a stream's answer is that it was opened.
+    /// What the server answers to a row's call; a stream's answer is its last message, where it ends by itself.
     pub(crate) async fn answer(&self, row: &Row, request: &Value) -> Result<Value, Told> {
         let rpc = rpc(row.rpc);
         let body = encode(rpc.input(), request);
         let token = Some(self.token(row));
         if rpc.is_server_streaming() {
-            return match raw::open(&self.server, &path(&rpc), token, body).await {
-                Ok(_) => Ok(Value::Null),
-                Err(status) => Err(Told::of(&status)),
+            let mut messages = match raw::open(&self.server, &path(&rpc), token, body).await {
+                Ok(messages) => messages,
+                Err(status) => return Err(Told::of(&status)),
             };
+            let mut last = Value::Null;
+            while row.ends {
+                match messages.message().await {
+                    Ok(Some(bytes)) => last = decode(rpc.output(), &bytes),
+                    Ok(None) => break,
+                    Err(status) => return Err(Told::of(&status)),
+                }
+            }
+            return Ok(last);
         }
         let bytes = raw::first(&self.server, &path(&rpc), token, body).await.map_err(|status| Told::of(&status))?;
         let answer = decode(rpc.output(), &bytes);
@@ -148,8 +157,7 @@ pub(crate) struct Told {
     pub(crate) reason: String,
     /// The fields of `BadRequest`.
     pub(crate) fields: Vec<String>,
-    /// None where it came inside the answer to a batch, which has no room for it.
-    pub(crate) metadata: Option<BTreeMap<String, String>>,
+    pub(crate) metadata: BTreeMap<String, String>,
 }
 
 impl Told {
@@ -164,7 +172,7 @@ impl Told {
             code: status.code(),
             reason,
             fields: bad.into_iter().map(|bad| bad.field).collect(),
-            metadata: Some(details.error_info().unwrap().metadata.clone().into_iter().collect()),
+            metadata: details.error_info().unwrap().metadata.clone().into_iter().collect(),
         }
     }
 
@@ -173,7 +181,9 @@ impl Told {
         assert_ne!(code, Code::Internal, "{error}");
         assert!(!text(&error["message"]).is_empty());
         let fields = error["field"].as_str().map(str::to_owned).into_iter().collect();
-        Self { code, reason: text(&error["reason"]), fields, metadata: None }
+        let metadata = error["metadata"].as_object().into_iter().flatten();
+        let metadata = metadata.map(|(key, value)| (key.clone(), text(value))).collect();
+        Self { code, reason: text(&error["reason"]), fields, metadata }
     }
 
     #[track_caller]
@@ -190,9 +200,8 @@ impl Told {
 
     #[track_caller]
     pub(crate) fn says(&self, keys: &[&str], why: &str) {
-        let Some(metadata) = &self.metadata else { return };
         for key in keys {
-            assert!(metadata.get(*key).is_some_and(|value| !value.is_empty()), "{why}: no `{key}`: {self:?}");
+            assert!(self.metadata.get(*key).is_some_and(|value| !value.is_empty()), "{why}: no `{key}`: {self:?}");
         }
     }
 }

@@ -155,12 +155,13 @@ async fn triggers_submissions_and_retries_make_runs() {
 
     let get = wire::GetRunRequest { run_id: run.run_id.clone(), ..Default::default() };
     let shown = client.get_run(get).await.unwrap().into_inner().run.unwrap();
-    assert!(shown.wait_reason.contains("no connected worker handles `report.build`"), "{}", shown.wait_reason);
+    assert_eq!(shown.wait_reason(), wire::WaitReason::NoWorker);
+    assert!(shown.wait_sentence.contains("no connected worker handles `report.build`"), "{}", shown.wait_sentence);
     let retry = wire::RetryRunRequest { run_id: run.run_id.clone(), ..Default::default() };
     assert_eq!(reason(&client.retry_run(retry.clone()).await.unwrap_err()), "RUN_NOT_RETRYABLE");
-    let cancel = wire::CancelRunRequest { run_id: run.run_id.clone(), reason: "enough".into(), ..Default::default() };
+    let cancel = wire::CancelRunRequest { run_id: run.run_id.clone(), note: "enough".into(), ..Default::default() };
     let cancelled = client.cancel_run(cancel.clone()).await.unwrap().into_inner().run.unwrap();
-    assert_eq!((cancelled.state(), cancelled.cancellation.unwrap().reason.as_str()), (RunState::Cancelled, "enough"));
+    assert_eq!((cancelled.state(), cancelled.cancellation.unwrap().note.as_str()), (RunState::Cancelled, "enough"));
     client.cancel_run(cancel).await.unwrap();
     let made = client.retry_run(retry).await.unwrap().into_inner().run.unwrap();
     assert_eq!((made.origin(), made.parent_run_id), (wire::RunOrigin::Retry, run.run_id));
@@ -172,11 +173,12 @@ async fn triggers_submissions_and_retries_make_runs() {
     };
     let answers = client.batch_submit_runs(batch).await.unwrap().into_inner().answers;
     use wire::submission_answer::Answer;
-    let [Some(Answer::RunId(_)), Some(Answer::Error(error)), Some(Answer::RunId(_))] =
+    let [Some(Answer::Run(first)), Some(Answer::Error(error)), Some(Answer::Run(_))] =
         [0, 1, 2].map(|at| answers[at].answer.clone())
     else {
         panic!("{answers:?}");
     };
+    assert_eq!((first.state(), first.replayed), (RunState::Queued, false));
     assert_eq!((error.code, error.field.as_str(), error.reason.as_str()), (3, "runs[1].priority", "FIELD_INVALID"));
     let list = wire::ListRunsRequest { filter: "state=QUEUED AND job_type=a".into(), ..Default::default() };
     let runs = client.list_runs(list).await.unwrap().into_inner().runs;
@@ -257,7 +259,18 @@ async fn queues_are_paused_with_a_note() {
     let server = Server::start().await;
     let mut client = server.queues();
     let get = wire::GetQueueRequest { queue: "slow".into(), ..Default::default() };
-    assert_eq!(reason(&client.get_queue(get).await.unwrap_err()), "QUEUE_NOT_FOUND");
+    assert_eq!(reason(&client.get_queue(get.clone()).await.unwrap_err()), "QUEUE_NOT_FOUND");
+    let limit = |limit| wire::Queue { queue: "slow".into(), concurrency_limit: limit, ..Default::default() };
+    let update = wire::UpdateQueueRequest { queue: Some(limit(5)), ..Default::default() };
+    assert_eq!(reason(&client.update_queue(update.clone()).await.unwrap_err()), "QUEUE_NOT_FOUND");
+    let tried = wire::UpdateQueueRequest { allow_missing: true, validate_only: true, ..update.clone() };
+    let would_be = client.update_queue(tried).await.unwrap().into_inner().queue.unwrap();
+    assert_eq!((would_be.concurrency_limit, would_be.etag.as_str()), (5, ""));
+    assert_eq!(reason(&client.get_queue(get).await.unwrap_err()), "QUEUE_NOT_FOUND", "nothing was stored");
+    let made = wire::UpdateQueueRequest { allow_missing: true, ..update };
+    assert_eq!(client.update_queue(made).await.unwrap().into_inner().queue.unwrap().concurrency_limit, 5);
+    let tried = wire::UpdateQueueRequest { queue: Some(limit(9)), validate_only: true, ..Default::default() };
+    assert_eq!(client.update_queue(tried).await.unwrap().into_inner().queue.unwrap().concurrency_limit, 9);
     let pause = wire::PauseQueueRequest { queue: "slow".into(), note: "full".into(), ..Default::default() };
     let paused = client.pause_queue(pause).await.unwrap().into_inner().queue.unwrap();
     assert!(paused.paused && paused.pause_note == "full");
@@ -265,7 +278,9 @@ async fn queues_are_paused_with_a_note() {
     let update = wire::UpdateQueueRequest { queue: Some(limited), ..Default::default() };
     let updated = client.update_queue(update.clone()).await.unwrap().into_inner().queue.unwrap();
     assert!(updated.paused && updated.concurrency_limit == 3);
-    assert_eq!(reason(&client.update_queue(update).await.unwrap_err()), "ETAG_MISMATCH");
+    assert_eq!(reason(&client.update_queue(update.clone()).await.unwrap_err()), "ETAG_MISMATCH");
+    let tried = wire::UpdateQueueRequest { validate_only: true, ..update };
+    assert_eq!(reason(&client.update_queue(tried).await.unwrap_err()), "ETAG_MISMATCH");
     let resume = wire::ResumeQueueRequest { queue: "slow".into(), ..Default::default() };
     assert!(!client.resume_queue(resume).await.unwrap().into_inner().queue.unwrap().paused);
 }
@@ -284,7 +299,7 @@ async fn the_ledger_tells_every_instant() {
     let mut client = server.scheduler();
     client.create_job(create).await.unwrap();
     let mut watcher = client
-        .watch_events(wire::WatchEventsRequest { job: "ticking".into(), ..Default::default() })
+        .watch_events(wire::WatchEventsRequest { filter: "job = ticking".into(), ..Default::default() })
         .await
         .unwrap()
         .into_inner();
@@ -304,19 +319,12 @@ async fn the_ledger_tells_every_instant() {
 }
 
 #[tokio::test]
-async fn the_server_tells_of_itself_and_copies_its_database() {
+async fn the_server_tells_of_itself() {
     let server = Server::start().await;
     server.scheduler().create_job(create("nightly")).await.unwrap();
-    let mut admin = wire::admin_service_client::AdminServiceClient::new(server.as_caller(Some(server.key())));
+    let mut admin = server.admin();
     let info = admin.get_server_info(wire::GetServerInfoRequest {}).await.unwrap().into_inner();
     assert_eq!((info.mode(), info.limits.unwrap().max_page_size), (wire::ServerMode::Embedded, 1_000));
     let stats = admin.get_stats(wire::GetStatsRequest::default()).await.unwrap().into_inner();
     assert_eq!((stats.jobs, stats.queued), (1, 0));
-    let copies = tempfile::tempdir().unwrap();
-    let path = copies.path().join("copy.db").to_str().unwrap().to_owned();
-    let backup = wire::BackupDatabaseRequest { path };
-    assert!(admin.backup_database(backup.clone()).await.unwrap().into_inner().size_bytes > 0);
-    assert_eq!(reason(&admin.backup_database(backup).await.unwrap_err()), "BACKUP_FILE_EXISTS");
-    let relative = wire::BackupDatabaseRequest { path: "copy.db".into() };
-    assert_eq!(reason(&admin.backup_database(relative).await.unwrap_err()), "FIELD_INVALID");
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use mainspring_proto::{
-    common::v1::{Payload, payload::Data},
+    common::v1::{LogLevel, Payload, payload::Data},
     scheduler::v1::{self as api, RunState},
     worker::v1 as wire,
 };
@@ -16,7 +16,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use wire::{worker_stream_request::Message as Say, worker_stream_response::Message as Hear};
 
 use super::{
-    server::{Server, reason},
+    server::{Server, key_with, reason},
     worker::{SOON, Worker, hello},
 };
 
@@ -101,7 +101,7 @@ async fn a_run_goes_to_a_worker_and_comes_back() {
     let last = timeout(SOON, tail.message()).await.unwrap().unwrap().unwrap();
     assert_eq!(last.run.unwrap().state(), RunState::Succeeded);
     assert!(tail.message().await.unwrap().is_none());
-    let list = api::ListLogsRequest { run_id, min_level: "warning".into(), ..Default::default() };
+    let list = api::ListLogsRequest { run_id, min_level: LogLevel::Warning.into(), ..Default::default() };
     assert!(server.scheduler().list_logs(list).await.unwrap().into_inner().entries.is_empty());
 }
 
@@ -182,9 +182,8 @@ async fn a_newer_stream_of_the_process_supersedes_the_older_one() {
 #[tokio::test]
 async fn a_revoked_key_ends_its_streams() {
     let server = Server::start().await;
-    use mainspring_proto::auth::v1::{CreateApiKeyRequest, RevokeApiKeyRequest};
-    let key = CreateApiKeyRequest { name: "w".into(), role: "worker".into(), expire_time: None };
-    let made = server.users().create_api_key(key).await.unwrap().into_inner();
+    use mainspring_proto::auth::v1::RevokeApiKeyRequest;
+    let made = server.users().create_api_key(key_with("worker")).await.unwrap().into_inner();
     let mut worker = Worker::connect(&server, Some(made.secret)).await.unwrap();
     worker.say(Say::Hello(hello())).await;
     worker.heard().await;
@@ -214,7 +213,7 @@ async fn what_a_worker_is_and_did_is_listed() {
     let worker_id = workers[0].worker_id.clone();
     let drain = api::DrainWorkerRequest { worker_id: worker_id.clone(), terminate: true, ..Default::default() };
     let drained = queues.drain_worker(drain).await.unwrap().into_inner().worker.unwrap();
-    assert_eq!((drained.worker_id, drained.state), (worker_id, api::WorkerStatus::Draining.into()));
+    assert_eq!((drained.worker_id, drained.state), (worker_id, api::WorkerState::Draining.into()));
     let Hear::Drain(drain) = worker.heard().await else { panic!("no drain") };
     assert_eq!(drain.mode(), wire::ServerDrainMode::Terminate);
     let nobody = api::GetWorkerRequest { worker_id: uuid::Uuid::now_v7().to_string(), ..Default::default() };
@@ -231,11 +230,11 @@ async fn a_result_may_come_by_itself() {
     let report = wire::ReportAttemptResultRequest { namespace: String::new(), result: Some(result) };
     let mut unary = server.worker(Some(server.key()));
     let other = wire::ReportAttemptResultRequest { namespace: "other".into(), ..report.clone() };
-    for (report, expected) in [
-        (other, wire::ResultDisposition::Fenced),
-        (report.clone(), wire::ResultDisposition::Applied),
-        (report, wire::ResultDisposition::Duplicate),
-    ] {
+    let status = unary.report_attempt_result(other).await.unwrap_err();
+    assert_eq!(reason(&status), "NAMESPACE_NOT_FOUND");
+    for (report, expected) in
+        [(report.clone(), wire::ResultDisposition::Applied), (report, wire::ResultDisposition::Duplicate)]
+    {
         let ack = unary.report_attempt_result(report).await.unwrap().into_inner().ack.unwrap();
         assert_eq!(ack.disposition(), expected);
     }

@@ -62,3 +62,19 @@ pub async fn namespaces_do_not_see_each_other(w: World) {
     assert!(matches!(w.store.create_job(w.now, there).await.unwrap(), CreateJob::Created(_)));
     assert_eq!(w.store.job(&other, &job_name("report")).await.unwrap().unwrap().namespace, other.0);
 }
+
+pub async fn a_job_is_found_by_its_identity_after_its_end(w: World) {
+    let job = w.create("report", spec(vec![])).await;
+    assert_eq!(w.store.job_by_uid(&w.scope, job.uid).await.unwrap(), Some(job.clone()));
+    w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap();
+    let found = w.store.job_by_uid(&w.scope, job.uid).await.unwrap().unwrap();
+    assert_eq!((found.uid, found.spec), (job.uid, job.spec));
+    assert_eq!(w.store.job_by_uid(&w.scope, JobUid::new(w.now)).await.unwrap(), None);
+    let other = Scope("other".parse().unwrap());
+    assert_eq!(w.store.job_by_uid(&other, job.uid).await.unwrap(), None);
+}
+
+pub async fn the_default_namespace_is_there_from_the_start(w: World) {
+    assert!(w.store.has_namespace(&w.scope.0).await.unwrap());
+    assert!(!w.store.has_namespace(&"other".parse().unwrap()).await.unwrap());
+}

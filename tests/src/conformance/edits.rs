@@ -5,7 +5,7 @@ use mainspring_engine::{
         attempt::Outcome,
         instant::Instant,
         job::{Job, JobSpec, JobState, Pause, ScheduleSpec},
-        ledger::Fate,
+        ledger::{Fate, FateReason},
         run::{RunState, reason},
     },
     ports::store::{JobChange, JobRef, NewRun, UpdateJob},
@@ -143,7 +143,7 @@ pub async fn a_paused_job_in_error_resumes_in_error(mut w: World) {
     let job = w.create("report", spec(vec![every("main", 60)])).await;
     w.pass(secs(60));
     let due = w.store.due(w.now, None, 1).await.unwrap().remove(0);
-    w.store.fail_schedule(w.now, &due, "broken").await.unwrap();
+    w.store.fail_schedule(w.now, &due, FateReason::RuleBroken).await.unwrap();
     assert_eq!(w.job("report").await.unwrap().state, JobState::Error);
     done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "x")).await.unwrap());
     let resumed = done(w.store.resume_job(w.now, &w.scope, &job.name).await.unwrap());

@@ -5,7 +5,7 @@ use mainspring_engine::{
         attempt::Outcome,
         instant::Instant,
         job::{JobSpec, JobState, Overlap, Pause, ScheduleSpec},
-        ledger::Fate,
+        ledger::{Fate, FateReason},
         run::{RunOrigin, RunState},
     },
     ports::store::{Fired, JobChange, JobRef, NewRun, RetentionPolicy, StoreError, UpdateJob},
@@ -258,7 +258,7 @@ pub async fn a_schedule_that_fails_harms_no_other(mut w: World) {
     w.pass(secs(60));
     let due = w.store.due(w.now, None, 10).await.unwrap();
     let bad = due.into_iter().find(|due| due.schedule.as_str() == "bad").unwrap();
-    w.store.fail_schedule(w.now, &bad, "no such zone").await.unwrap();
+    w.store.fail_schedule(w.now, &bad, FateReason::RuleBroken).await.unwrap();
     assert_eq!(w.job("report").await.unwrap().state, JobState::Error);
     let answers = w.fire_due(shard).await;
     assert_eq!(answers.len(), 1);
@@ -267,7 +267,7 @@ pub async fn a_schedule_that_fails_harms_no_other(mut w: World) {
     told.sort_unstable();
     assert_eq!(told, [(Fate::Fired, 1), (Fate::Error, 1)]);
     // Noted once: what was evaluated before is overtaken.
-    w.store.fail_schedule(w.now, &bad, "no such zone").await.unwrap();
+    w.store.fail_schedule(w.now, &bad, FateReason::RuleBroken).await.unwrap();
     assert_eq!(fates(&w, job.uid).await.len(), 2);
 }
 
@@ -337,7 +337,7 @@ pub async fn an_error_stays_when_the_last_instant_has_fired(mut w: World) {
     w.pass(secs(60));
     let due = w.store.due(w.now, None, 10).await.unwrap();
     let bad = due.into_iter().find(|due| due.schedule.as_str() == "bad").unwrap();
-    w.store.fail_schedule(w.now, &bad, "no such zone").await.unwrap();
+    w.store.fail_schedule(w.now, &bad, FateReason::RuleBroken).await.unwrap();
     let answers = w.fire_due(shard).await;
     assert!(matches!(&answers[..], [Fired::Done { runs, completed: false }] if runs.len() == 1), "{answers:?}");
     assert_eq!(w.job("report").await.unwrap().state, JobState::Error);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
+        filter::Filter,
         ids::{RunId, WorkerId},
         names::Scope,
         policy::RunPolicy,
@@ -12,10 +13,10 @@ use mainspring_engine::{
         transition::Event,
         worker::{AbandonReason, Handler, Hello, WorkerStatus},
     },
-    ports::store::{HelloAnswer, JobTypeView, LeaseResult, NewRun, Owner, Page, Verdict},
+    ports::store::{Direction, HelloAnswer, JobTypeView, LeaseResult, NewRun, Owner, Verdict},
 };
 
-use super::world::{World, changed, failure, lane, lane_of, pointer, secs};
+use super::world::{World, changed, failure, lane, lane_of, page, pointer, secs};
 
 fn abandoned(verdict: &Verdict) -> AbandonReason {
     match verdict {
@@ -258,8 +259,8 @@ pub async fn the_last_word_on_a_job_type_counts(mut w: World) {
     w.say_hello(&hello(&w, "default", "test.job", "a", "first")).await;
     w.pass(secs(5));
     w.say_hello(&hello(&w, "default", "test.job", "b", "second")).await;
-    let page = Page { after: Some("test.else".into()), limit: 5 };
-    let types = w.store.job_types(&w.scope, page).await.unwrap();
+    let page = page(Some("test.else".into()), 5);
+    let types = w.store.job_types(&w.scope, &Filter::All, Direction::Up, page).await.unwrap().entries;
     assert_eq!(types.len(), 1);
     let JobTypeView { description, input_schema, output_schema, queues, announce_time, .. } = &types[0];
     assert_eq!((description.as_str(), *announce_time), ("second", w.now));

@@ -1,8 +1,11 @@
 //! Users, sessions, keys.
 
-use mainspring_engine::ports::store::{ApiKeyRecord, NewSession, Page, RefreshAnswer, RefreshUse, RootUser};
+use mainspring_engine::{
+    domain::filter::Filter,
+    ports::store::{ApiKeyRecord, CreateKey, Direction, NewSession, RefreshAnswer, RefreshUse, RequestKey, RootUser},
+};
 
-use super::world::{World, secs};
+use super::world::{World, all, page, secs};
 
 async fn root(w: &World) {
     let root = RootUser { password_hash: "$argon2id$1".into(), must_change_password: true };
@@ -111,7 +114,7 @@ pub async fn unknown_and_ended_sessions_are_told_apart(mut w: World) {
 
 pub async fn keys_live_and_die(mut w: World) {
     let made = key(&w, "k1");
-    w.store.create_key(made.clone()).await.unwrap();
+    assert_eq!(w.store.create_key(made.clone(), None).await.unwrap(), CreateKey::Created);
     assert_eq!(w.store.key("k1").await.unwrap(), Some(made.clone()));
     assert_eq!(w.store.key("k2").await.unwrap(), None);
     w.pass(secs(1));
@@ -124,7 +127,7 @@ pub async fn keys_live_and_die(mut w: World) {
 
 pub async fn keys_page_newest_first(mut w: World) {
     for id in ["a", "b", "c", "d"] {
-        w.store.create_key(key(&w, id)).await.unwrap();
+        w.store.create_key(key(&w, id), None).await.unwrap();
         // Two of one instant are told apart by their ids.
         if id != "b" {
             w.pass(secs(1));
@@ -132,15 +135,30 @@ pub async fn keys_page_newest_first(mut w: World) {
     }
     let mut got: Vec<String> = Vec::new();
     while got.len() < 4 {
-        let page = Page { after: got.last().cloned(), limit: 1 };
-        got.push(w.store.keys(page).await.unwrap().remove(0).id);
+        let page = page(got.last().cloned(), 1);
+        got.push(w.store.keys(&Filter::All, Direction::Down, page).await.unwrap().remove(0).id);
     }
     assert_eq!(got, ["d", "c", "b", "a"]);
-    assert!(w.store.keys(Page { after: got.pop(), limit: 1 }).await.unwrap().is_empty());
+    let oldest = page(got.pop(), 1);
+    assert!(w.store.keys(&Filter::All, Direction::Down, oldest).await.unwrap().is_empty());
+    let up = w.store.keys(&Filter::All, Direction::Up, page(Some("a".into()), 9)).await.unwrap();
+    assert_eq!(up.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(), ["b", "c", "d"]);
+}
+
+pub async fn a_repeated_key_is_replayed(mut w: World) {
+    let request = |body| Some(RequestKey { call: "CreateApiKey", id: "r1".into(), body: [body; 32] });
+    let id = |n: u128| uuid::Uuid::from_u128(n).simple().to_string();
+    let made = key(&w, &id(1));
+    assert_eq!(w.store.create_key(made.clone(), request(1)).await.unwrap(), CreateKey::Created);
+    w.pass(secs(1));
+    let again = w.store.create_key(key(&w, &id(2)), request(1)).await.unwrap();
+    assert_eq!(again, CreateKey::Replayed(made));
+    assert_eq!(w.store.create_key(key(&w, &id(3)), request(2)).await.unwrap(), CreateKey::RequestReused);
+    assert_eq!(w.store.keys(&Filter::All, Direction::Down, all()).await.unwrap().len(), 1);
 }
 
 pub async fn touching_a_key_is_cheap(mut w: World) {
-    w.store.create_key(key(&w, "k")).await.unwrap();
+    w.store.create_key(key(&w, "k"), None).await.unwrap();
     let touch = async |w: &World| {
         w.store.touch_keys(w.now, vec!["k".into(), "nobody".into()]).await.unwrap();
         w.store.key("k").await.unwrap().unwrap().last_use_time
@@ -164,8 +182,8 @@ pub async fn sessions_do_not_touch_each_other(mut w: World) {
     let revoked = async |w: &World, id: &str| w.store.session(id).await.unwrap().unwrap().revoked;
     assert_eq!((revoked(&w, "one").await, revoked(&w, "other").await), (true, false));
     assert!(matches!(refresh(&w, 12, 13).await, RefreshAnswer::Refreshed(_)));
-    w.store.create_key(key(&w, "k1")).await.unwrap();
-    w.store.create_key(key(&w, "k2")).await.unwrap();
+    w.store.create_key(key(&w, "k1"), None).await.unwrap();
+    w.store.create_key(key(&w, "k2"), None).await.unwrap();
     w.pass(secs(1));
     w.store.revoke_key(w.now, "k1").await.unwrap();
     w.store.touch_keys(w.now, vec!["k1".into()]).await.unwrap();

@@ -15,7 +15,7 @@ use mainspring_engine::{
     },
 };
 
-use super::world::{World, applied, at_most_once, changed, failure, lane, pointer, secs, spec};
+use super::world::{World, all, applied, at_most_once, changed, failure, lane, pointer, secs, spec};
 
 pub async fn a_lease_carries_the_run(mut w: World) {
     let job = w.create("report", spec(vec![])).await;
@@ -132,7 +132,7 @@ pub async fn a_lost_attempt_is_charged_at_the_next_lease(mut w: World) {
     let again = w.lease(next, pointer(&moved[0])).await.key;
     let life = w.store.run(&w.scope, key.run).await.unwrap().unwrap().life;
     assert_eq!((again.attempt, life.losses, life.open), (2, 1, Some(2)));
-    let attempts = w.store.attempts(&w.scope, key.run).await.unwrap().unwrap();
+    let attempts = w.store.attempts(&w.scope, key.run, all()).await.unwrap().unwrap().entries;
     let told: Vec<_> = attempts.iter().map(|attempt| (attempt.attempt, attempt.state, attempt.worker)).collect();
     assert_eq!(told, [(1, AttemptState::Lost, Some(lost.worker)), (2, AttemptState::Leased, Some(next.worker))]);
     let times = (attempts[0].lease_time, attempts[0].start_time, attempts[0].end_time);

@@ -12,7 +12,7 @@ use mainspring_engine::{
     ports::store::{Applied, Apply, NewRun, Owner, Report, ReportAnswer},
 };
 
-use super::world::{World, applied, changed, failure, lane, lane_of, pointer, secs};
+use super::world::{World, all, applied, changed, failure, lane, lane_of, pointer, secs};
 
 pub async fn success_ends_the_run(mut w: World) {
     let owner = w.connect().await;
@@ -115,12 +115,12 @@ pub async fn told_log_lines_are_kept(w: World) {
         (Outcome::Cancelled, None, Some(7)),
     ] {
         let key = w.leased(owner).await;
-        let open = w.store.attempts(&w.scope, key.run).await.unwrap().unwrap();
+        let open = w.store.attempts(&w.scope, key.run, all()).await.unwrap().unwrap().entries;
         assert_eq!(open[0].log_lines, None);
         let told = format!("{log_lines:?} of {outcome:?}");
         let report = Report { output, log_lines, ..w.report_of(key, outcome) };
         applied(w.store.report(w.now, vec![report]).await.unwrap().remove(0));
-        let attempts = w.store.attempts(&w.scope, key.run).await.unwrap().unwrap();
+        let attempts = w.store.attempts(&w.scope, key.run, all()).await.unwrap().unwrap().entries;
         assert_eq!((attempts[0].attempt, attempts[0].log_lines), (1, log_lines), "{told}");
     }
     // What was never started wrote nothing, and what was lost told nothing.
@@ -129,7 +129,7 @@ pub async fn told_log_lines_are_kept(w: World) {
     let again = w.queued(&lane()).await.into_iter().find(|pointer| pointer.run == key.run).unwrap();
     let second = w.lease(owner, again).await.key;
     w.apply(key.run, Event::Absent { attempt: second.attempt }).await;
-    let attempts = w.store.attempts(&w.scope, key.run).await.unwrap().unwrap();
+    let attempts = w.store.attempts(&w.scope, key.run, all()).await.unwrap().unwrap().entries;
     assert_eq!(attempts.iter().map(|attempt| attempt.log_lines).collect::<Vec<_>>(), [Some(0), None]);
 }
 
@@ -255,7 +255,7 @@ pub async fn mixed_batches_apply_each_item(w: World) {
         };
         assert_eq!((applied(answer).to, w.state(pointer.run).await), (wanted, wanted));
     }
-    let interrupted = w.store.attempts(&w.scope, pointers[3].run).await.unwrap().unwrap();
+    let interrupted = w.store.attempts(&w.scope, pointers[3].run, all()).await.unwrap().unwrap().entries;
     assert_eq!(interrupted[0].state, AttemptState::Interrupted);
 }
 

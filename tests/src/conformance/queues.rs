@@ -1,18 +1,18 @@
 //! Queues: pauses and limits hold in the transaction of the lease (I8).
 
 use mainspring_engine::{
-    domain::{attempt::Outcome, run::RunState, transition::Event},
-    ports::store::{LeaseAnswer, LeaseBatch, LeaseResult, NewRun, QueueChange, QueueSettings, ReportAnswer},
+    domain::{attempt::Outcome, ids::WorkerId, job::JobSpec, names::QueueName, run::RunState, transition::Event},
+    ports::store::{LeaseAnswer, LeaseBatch, LeaseResult, NewRun, QueueChange, QueueSettings, ReportAnswer, UpdateJob},
 };
 
-use super::world::{World, failure, lane, lane_of, pointer, secs};
+use super::world::{World, failure, lane, lane_of, pointer, secs, spec};
 
 async fn set(w: &World, settings: QueueSettings) -> QueueChange {
     w.store.update_queue(w.now, &w.scope, &lane().queue, settings).await.unwrap()
 }
 
 async fn limit(w: &World, limit: u32) {
-    let settings = QueueSettings { concurrency_limit: Some(limit), ..QueueSettings::default() };
+    let settings = QueueSettings { concurrency_limit: Some(limit), allow_missing: true, ..QueueSettings::default() };
     assert_eq!(set(w, settings).await, QueueChange::Done);
 }
 
@@ -114,13 +114,65 @@ pub async fn a_paused_queue_leases_nothing(w: World) {
 }
 
 pub async fn settings_need_the_revision(w: World) {
-    let at = |revision| QueueSettings { concurrency_limit: Some(5), revision, ..QueueSettings::default() };
+    let at = |revision| QueueSettings {
+        concurrency_limit: Some(5),
+        revision,
+        allow_missing: true,
+        ..QueueSettings::default()
+    };
     assert_eq!(set(&w, at(Some(1))).await, QueueChange::RevisionMismatch, "it does not exist");
     assert_eq!(set(&w, at(None)).await, QueueChange::Done);
     let view = w.store.queue(&w.scope, &lane().queue).await.unwrap().unwrap();
     assert_eq!(view.concurrency_limit, 5);
     assert_eq!(set(&w, at(Some(view.revision))).await, QueueChange::Done);
     assert_eq!(set(&w, at(Some(view.revision))).await, QueueChange::RevisionMismatch);
+}
+
+pub async fn a_queue_is_known_once_it_was_named(w: World) {
+    let limit = |limit| QueueSettings { concurrency_limit: Some(limit), ..QueueSettings::default() };
+    let known = async |queue: &str| {
+        let queue: QueueName = queue.parse().unwrap();
+        let pause = QueueSettings { paused: Some((true, String::new())), ..QueueSettings::default() };
+        let changed = w.store.update_queue(w.now, &w.scope, &queue, pause).await.unwrap() == QueueChange::Done;
+        assert_eq!(w.store.queue(&w.scope, &queue).await.unwrap().is_some(), changed, "{queue}");
+        changed
+    };
+    for queue in ["by-run", "by-job", "by-edit", "by-worker", "by-hand", "nobody"] {
+        assert!(!known(queue).await, "{queue}");
+    }
+    w.submit(vec![NewRun { lane: lane_of("default", "by-run", "t"), ..w.new_run() }]).await;
+    let named = |queue: &str| JobSpec { queue: queue.parse().unwrap(), ..spec(vec![]) };
+    let job = w.create("report", named("by-job")).await;
+    let update = UpdateJob { scope: w.scope.clone(), name: job.name, revision: job.revision, spec: named("by-edit") };
+    w.store.update_job(w.now, update).await.unwrap();
+    let mut hello = w.hello(WorkerId::new(w.now), 1, &[]);
+    hello.handlers[0].queue = "by-worker".parse().unwrap();
+    w.say_hello(&hello).await;
+    let hand: QueueName = "by-hand".parse().unwrap();
+    let only_asked = QueueSettings { allow_missing: true, validate_only: true, ..limit(1) };
+    assert_eq!(w.store.update_queue(w.now, &w.scope, &hand, only_asked).await.unwrap(), QueueChange::Done);
+    assert!(!known("by-hand").await, "it was only asked for");
+    let made = QueueSettings { allow_missing: true, ..limit(1) };
+    assert_eq!(w.store.update_queue(w.now, &w.scope, &hand, made).await.unwrap(), QueueChange::Done);
+    for queue in ["by-run", "by-job", "by-edit", "by-worker", "by-hand"] {
+        assert!(known(queue).await, "{queue}");
+    }
+    assert!(!known("nobody").await);
+}
+
+pub async fn what_is_only_asked_for_changes_nothing(w: World) {
+    limit(&w, 2).await;
+    let before = w.store.queue(&w.scope, &lane().queue).await.unwrap().unwrap();
+    let at = |revision| QueueSettings {
+        concurrency_limit: Some(9),
+        revision: Some(revision),
+        validate_only: true,
+        ..QueueSettings::default()
+    };
+    assert_eq!(set(&w, at(before.revision)).await, QueueChange::Done);
+    assert_eq!(set(&w, at(before.revision + 1)).await, QueueChange::RevisionMismatch);
+    let after = w.store.queue(&w.scope, &lane().queue).await.unwrap().unwrap();
+    assert_eq!((after.concurrency_limit, after.revision), (2, before.revision));
 }
 
 pub async fn restricted_queues_are_listed(w: World) {
@@ -133,7 +185,9 @@ pub async fn restricted_queues_are_listed(w: World) {
     assert_eq!(listed.len(), 1);
     assert_eq!((&listed[0].scope, &listed[0].queue), (&w.scope, &lane().queue));
     assert_eq!((listed[0].paused, listed[0].room), (false, Some(1)));
-    set(&w, QueueSettings { paused: Some((true, String::new())), concurrency_limit: Some(0), revision: None }).await;
+    let settings =
+        QueueSettings { paused: Some((true, String::new())), concurrency_limit: Some(0), ..QueueSettings::default() };
+    set(&w, settings).await;
     let listed = w.store.restricted_queues().await.unwrap();
     assert_eq!((listed[0].paused, listed[0].room), (true, None));
 }

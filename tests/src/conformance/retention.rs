@@ -17,7 +17,7 @@ use mainspring_engine::{
     },
 };
 
-use super::world::{World, changed, every, failure, lane, pointer, secs, spec};
+use super::world::{World, all, changed, every, failure, lane, pointer, secs, spec};
 
 const DAY: u64 = 24 * 3_600;
 
@@ -56,7 +56,7 @@ pub async fn ended_runs_go_after_their_time(mut w: World) {
     w.pass(secs(60 * DAY));
     sweep(&w).await;
     assert!(gone(&w, bad.run).await);
-    assert!(w.store.attempts(&w.scope, bad.run).await.unwrap().is_none());
+    assert!(w.store.attempts(&w.scope, bad.run, all()).await.unwrap().is_none());
 }
 
 pub async fn failures_may_be_kept_for_less(mut w: World) {
@@ -351,7 +351,7 @@ pub async fn logs_go_by_attempt(mut w: World) {
 
 async fn root(w: &World) {
     let root = RootUser { password_hash: "$argon2id$1".into(), must_change_password: false };
-    assert!(w.store.create_root(w.now, root).await.unwrap());
+    assert!(w.store.claim_root(w.now, root).await.unwrap());
 }
 
 async fn open_session(w: &World, id: &str, expire_time: Instant) {

@@ -9,7 +9,7 @@ use mainspring_engine::{
         payload::Payload,
         run::{Lifecycle, RunOrigin, RunState},
     },
-    ports::store::{JobChange, JobRef, NewRun, RequestKey, Submitted},
+    ports::store::{JobChange, JobRef, Made, NewRun, RequestKey, Submitted},
 };
 
 use super::world::{World, at_most_once, lane, lane_of, secs, spec};
@@ -113,6 +113,20 @@ pub async fn other_bodies_are_refused(w: World) {
     let answer = w.store.submit(w.now, vec![run(2)]).await.unwrap().remove(0);
     assert!(matches!(answer, Submitted::RequestReused), "{answer:?}");
     assert_eq!(w.queued(&lane()).await.len(), 1);
+}
+
+pub async fn what_a_request_made_is_found_again(w: World) {
+    let key = |id: &str, body| RequestKey { call: "SubmitRun", id: id.into(), body: [body; 32] };
+    let job = w.create("report", spec(vec![])).await;
+    let run = NewRun { request: Some(key("r1", 1)), ..w.run_of(&job) };
+    let first = stored(&w.store.submit(w.now, vec![run]).await.unwrap()[0]);
+    w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap();
+    let asked = [key("r1", 2), key("nobody", 1), RequestKey { call: "TriggerJob", ..key("r1", 1) }, key("r1", 1)];
+    let made = w.store.made(&w.scope, &asked).await.unwrap();
+    let found = Some(Made { body: [1; 32], target: first.uuid() });
+    assert_eq!(made, [found, None, None, found], "of the call and the id; the body is for the caller to compare");
+    let elsewhere = Scope("other".parse().unwrap());
+    assert_eq!(w.store.made(&elsewhere, &asked).await.unwrap(), [None; 4]);
 }
 
 pub async fn repeats_in_one_batch_meet(w: World) {

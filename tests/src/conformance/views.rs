@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mainspring_engine::{
     domain::{
-        attempt::{AttemptState, Outcome},
+        attempt::{AttemptState, LossReason, Outcome},
         filter::{Filter, Op, Value},
         ids::{RunId, WorkerId},
         instant::Instant,
@@ -14,10 +14,10 @@ use mainspring_engine::{
         transition::Event,
         worker::{Handler, Hello, WorkerStatus},
     },
-    ports::store::{NewRun, Order, Page, QueueSettings, Report},
+    ports::store::{Direction, JobOrder, NewRun, QueueSettings, Report},
 };
 
-use super::world::{World, every, failure, fired, job_name, lane, lane_of, pointer, secs, spec};
+use super::world::{World, all, every, failure, fired, job_name, lane, lane_of, page, pointer, secs, spec};
 
 fn test(field: &'static str, op: Op, value: Value) -> Filter {
     Filter::Test { field, op, value }
@@ -27,12 +27,8 @@ fn text(value: &str) -> Value {
     Value::Text(value.into())
 }
 
-fn all() -> Page {
-    Page { after: None, limit: 1_000 }
-}
-
 async fn runs(w: &World, filter: &Filter) -> Vec<RunId> {
-    let views = w.store.runs(&w.scope, filter, Order::OldestFirst, all(), false).await.unwrap();
+    let views = w.store.runs(&w.scope, filter, Direction::Up, all(), false).await.unwrap().entries;
     views.into_iter().map(|view| view.run).collect()
 }
 
@@ -42,18 +38,17 @@ pub async fn runs_page_by_key(mut w: World) {
         w.pass(secs(1));
         made.push(w.submit_one().await.run);
     }
-    for (order, wanted) in
-        [(Order::OldestFirst, made.clone()), (Order::NewestFirst, made.iter().rev().copied().collect())]
+    for (direction, wanted) in [(Direction::Up, made.clone()), (Direction::Down, made.iter().rev().copied().collect())]
     {
         let mut got: Vec<RunId> = Vec::new();
         loop {
-            let page = Page { after: got.last().map(ToString::to_string), limit: 10 };
-            let views = w.store.runs(&w.scope, &Filter::All, order, page, false).await.unwrap();
+            let page = page(got.last().map(ToString::to_string), 10);
+            let views = w.store.runs(&w.scope, &Filter::All, direction, page, false).await.unwrap().entries;
             got.extend(views.iter().map(|view| view.run));
             if views.len() < 10 {
                 break;
             }
-            if order == Order::NewestFirst {
+            if direction == Direction::Down {
                 // What is new while somebody pages does not move the pages.
                 w.pass(secs(1));
                 w.submit_one().await;
@@ -94,6 +89,17 @@ pub async fn filters_narrow_runs(mut w: World) {
         (test("job", Op::Equal, text("report")), vec![scheduled]),
         (test("job", Op::Prefix, text("report")), vec![scheduled, by_hand]),
         (test("job", Op::Equal, text("nobody")), vec![]),
+        (test("job", Op::Equal, text("")), vec![mail.run]),
+        (test("job", Op::NotEqual, text("")), vec![scheduled, by_hand]),
+        (test("job", Op::NotEqual, text("report")), vec![by_hand, mail.run]),
+        (Filter::Not(Box::new(test("job", Op::Equal, text("report")))), vec![by_hand, mail.run]),
+        (test("job", Op::NotEqual, text("nobody")), vec![scheduled, by_hand, mail.run]),
+        (test("job", Op::Prefix, text("")), vec![scheduled, by_hand, mail.run]),
+        (test("reason", Op::Equal, text("")), vec![scheduled, by_hand]),
+        (test("schedule", Op::NotEqual, text("main")), vec![by_hand, mail.run]),
+        (test("worker_id", Op::Equal, text("")), vec![scheduled, by_hand]),
+        (test("worker_id", Op::NotEqual, text("")), vec![mail.run]),
+        (test("worker_id", Op::NotEqual, text(&owner.worker.to_string())), vec![scheduled, by_hand]),
         (test("job_type", Op::Equal, text("Mail.Send")), vec![mail.run]),
         (test("queue", Op::NotEqual, text("q")), vec![scheduled, by_hand]),
         (test("origin", Op::Equal, Value::Number(1)), vec![scheduled]),
@@ -116,7 +122,7 @@ pub async fn filters_narrow_runs(mut w: World) {
         assert_eq!(runs(&w, &filter).await, wanted, "{filter:?}");
     }
     let unknown = test("payload", Op::Equal, text("x"));
-    assert!(w.store.runs(&w.scope, &unknown, Order::OldestFirst, all(), false).await.is_err());
+    assert!(w.store.runs(&w.scope, &unknown, Direction::Up, all(), false).await.is_err());
     let _ = job;
 }
 
@@ -143,6 +149,7 @@ pub async fn filters_narrow_jobs(mut w: World) {
     let pause = Pause { note: "x".into(), actor: "ops".into(), time: w.now };
     w.store.pause_job(w.now, &w.scope, &job_name("b-report"), pause).await.unwrap();
     let state = |state: JobState| test("state", Op::Equal, Value::Number(state.code().into()));
+    let by_name = JobOrder::Name(Direction::Up);
     let cases: Vec<(Filter, &[&str])> = vec![
         (Filter::All, &["a-report", "b-report", "c-mail"]),
         (state(JobState::Paused), &["b-report"]),
@@ -154,19 +161,26 @@ pub async fn filters_narrow_jobs(mut w: World) {
         (test("create_time", Op::Less, Value::Time(w.now)), &["a-report"]),
     ];
     for (filter, wanted) in cases {
-        let jobs = w.store.jobs(&w.scope, &filter, all()).await.unwrap();
+        let jobs = w.store.jobs(&w.scope, &filter, by_name, all(), false).await.unwrap().entries;
         assert_eq!(jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), wanted, "{filter:?}");
     }
-    let page = Page { after: Some("a-report".into()), limit: 1 };
-    let jobs = w.store.jobs(&w.scope, &Filter::All, page).await.unwrap();
+    let page = page(Some("a-report".into()), 1);
+    let jobs = w.store.jobs(&w.scope, &Filter::All, by_name, page, false).await.unwrap().entries;
     assert_eq!(jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), ["b-report"]);
 }
 
 pub async fn details_only_where_asked(w: World) {
     w.submit_one().await;
-    let list = async |detail| w.store.runs(&w.scope, &Filter::All, Order::NewestFirst, all(), detail).await.unwrap();
+    let list =
+        async |detail| w.store.runs(&w.scope, &Filter::All, Direction::Down, all(), detail).await.unwrap().entries;
     assert!(list(false).await[0].detail.is_none());
     assert_eq!(list(true).await[0].detail.as_ref().unwrap().payload.data, b"{}");
+    let job = w.create("report", spec(vec![])).await;
+    let order = JobOrder::Age(Direction::Up);
+    let list =
+        async |detail| w.store.jobs(&w.scope, &Filter::All, order, all(), detail).await.unwrap().entries.remove(0);
+    assert!(list(false).await.spec.payload.data.is_empty());
+    assert_eq!(list(true).await, job);
 }
 
 pub async fn attempts_tell_the_whole_story(mut w: World) {
@@ -185,13 +199,19 @@ pub async fn attempts_tell_the_whole_story(mut w: World) {
     let third = w.lease(owner, third).await.key;
     w.pass(secs(1));
     w.report(third, Outcome::Succeeded).await;
-    let attempts = w.store.attempts(&w.scope, key.run).await.unwrap().unwrap();
-    let told: Vec<_> =
-        attempts.iter().map(|attempt| (attempt.attempt, attempt.state, attempt.cause.as_str())).collect();
+    let attempts = w.store.attempts(&w.scope, key.run, all()).await.unwrap().unwrap().entries;
+    let told: Vec<_> = attempts.iter().map(|attempt| (attempt.attempt, attempt.state, attempt.cause)).collect();
+    let rejected = Some(LossReason::Rejected);
     assert_eq!(
         told,
-        [(1, AttemptState::Failed, ""), (2, AttemptState::Returned, "REJECTED"), (3, AttemptState::Succeeded, "")]
+        [(1, AttemptState::Failed, None), (2, AttemptState::Returned, rejected), (3, AttemptState::Succeeded, None)]
     );
+    for (after, wanted) in [("1", [2_i64, 3].as_slice()), ("2", &[3]), ("3", &[])] {
+        let rest = w.store.attempts(&w.scope, key.run, page(Some(after.into()), 5)).await.unwrap().unwrap().entries;
+        assert_eq!(rest.iter().map(|attempt| attempt.attempt).collect::<Vec<_>>(), wanted);
+    }
+    let first = w.store.attempts(&w.scope, key.run, page(None, 2)).await.unwrap().unwrap().entries;
+    assert_eq!(first.iter().map(|attempt| attempt.attempt).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(attempts[0].failure, Some(failure("X")));
     assert_eq!((attempts[0].start_time, attempts[1].start_time), (Some(leased), None));
     assert_eq!((attempts[0].lease_time, attempts[0].end_time), (Some(leased), Some(leased.plus(secs(1)))));
@@ -199,9 +219,12 @@ pub async fn attempts_tell_the_whole_story(mut w: World) {
     assert!(attempts.iter().all(|attempt| attempt.worker_name == "w"));
     assert_eq!(second.attempt, 2);
     let other = Scope("other".parse().unwrap());
-    assert!(w.store.attempts(&other, key.run).await.unwrap().is_none());
+    assert!(w.store.attempts(&other, key.run, all()).await.unwrap().is_none());
     assert!(w.store.run(&other, key.run).await.unwrap().is_none());
-    assert!(w.store.attempts(&w.scope, RunId::new(w.now)).await.unwrap().is_none());
+    assert!(w.store.lifecycle(&other, key.run).await.unwrap().is_none());
+    let view = w.store.run(&w.scope, key.run).await.unwrap().unwrap();
+    assert_eq!(w.store.lifecycle(&w.scope, key.run).await.unwrap(), Some(view.life));
+    assert!(w.store.attempts(&w.scope, RunId::new(w.now), all()).await.unwrap().is_none());
 }
 
 pub async fn workers_are_listed(mut w: World) {
@@ -209,7 +232,7 @@ pub async fn workers_are_listed(mut w: World) {
     w.pass(secs(1));
     let other = w.connect().await;
     w.leased(other).await;
-    let listed = w.store.workers(&w.scope, false, all()).await.unwrap();
+    let listed = w.store.workers(&w.scope, false, &Filter::All, Direction::Down, all()).await.unwrap();
     assert_eq!(listed.iter().map(|view| view.worker).collect::<Vec<_>>(), [other.worker, one.worker]);
     let view = &listed[0];
     assert_eq!((view.name.as_str(), view.sdk.as_str(), view.build_id.as_str()), ("w", "test/1", "b1"));
@@ -219,11 +242,12 @@ pub async fn workers_are_listed(mut w: World) {
         (view.capacity.clone(), view.in_flight.clone()),
         (BTreeMap::from([(lane().queue, 10)]), BTreeMap::from([(lane().queue, 1)]))
     );
-    let page = Page { after: Some(other.worker.to_string()), limit: 5 };
-    assert_eq!(w.store.workers(&w.scope, false, page).await.unwrap()[0].worker, one.worker);
+    let page = page(Some(other.worker.to_string()), 5);
+    let older = w.store.workers(&w.scope, false, &Filter::All, Direction::Down, page).await.unwrap();
+    assert_eq!(older[0].worker, one.worker);
     w.store.set_status(w.now, one, WorkerStatus::Gone).await.unwrap();
-    assert_eq!(w.store.workers(&w.scope, false, all()).await.unwrap().len(), 1);
-    assert_eq!(w.store.workers(&w.scope, true, all()).await.unwrap().len(), 2);
+    assert_eq!(w.store.workers(&w.scope, false, &Filter::All, Direction::Down, all()).await.unwrap().len(), 1);
+    assert_eq!(w.store.workers(&w.scope, true, &Filter::All, Direction::Down, all()).await.unwrap().len(), 2);
     let there = Scope("other".parse().unwrap());
     assert!(w.store.worker(&there, one.worker).await.unwrap().is_none());
 }
@@ -237,13 +261,13 @@ pub async fn job_types_show_drift(w: World) {
         hello
     };
     w.say_hello(&hello("{}")).await;
-    let types = w.store.job_types(&w.scope, all()).await.unwrap();
+    let types = w.store.job_types(&w.scope, &Filter::All, Direction::Up, all()).await.unwrap().entries;
     assert_eq!(types.len(), 1);
     assert_eq!((types[0].connected_workers, types[0].schema_drift), (1, false));
     assert_eq!(types[0].queues.iter().map(|queue| queue.as_str()).collect::<Vec<_>>(), ["default", "q"]);
     assert_eq!((types[0].description.as_str(), types[0].announce_time), ("tests", w.now));
     w.say_hello(&hello("{\"type\":\"object\"}")).await;
-    let types = w.store.job_types(&w.scope, all()).await.unwrap();
+    let types = w.store.job_types(&w.scope, &Filter::All, Direction::Up, all()).await.unwrap().entries;
     assert_eq!((types[0].connected_workers, types[0].schema_drift), (2, true));
     assert_eq!(types[0].input_schema, "{\"type\":\"object\"}");
 }
@@ -256,15 +280,16 @@ pub async fn queues_are_counted(mut w: World) {
     w.pass(secs(5));
     w.submit_one().await;
     w.submit(vec![NewRun { lane: lane_of("default", "a", "test.job"), ..w.new_run() }]).await;
-    let settings = QueueSettings { paused: Some((true, "x".into())), ..QueueSettings::default() };
+    let settings = QueueSettings { paused: Some((true, "x".into())), allow_missing: true, ..QueueSettings::default() };
     w.store.update_queue(w.now, &w.scope, &"z".parse().unwrap(), settings).await.unwrap();
-    let queues = w.store.queues(&w.scope, all()).await.unwrap();
+    let queues = w.store.queues(&w.scope, &Filter::All, Direction::Up, all()).await.unwrap();
     assert_eq!(queues.iter().map(|view| view.queue.as_str()).collect::<Vec<_>>(), ["a", "default", "z"]);
     let view = &queues[1];
     assert_eq!((view.depth, view.in_flight, view.oldest_queue_time), (2, 1, Some(oldest)));
     assert_eq!((queues[2].depth, queues[2].paused), (0, true));
-    let page = Page { after: Some("a".into()), limit: 1 };
-    assert_eq!(w.store.queues(&w.scope, page).await.unwrap()[0].queue.as_str(), "default");
+    let page = page(Some("a".into()), 1);
+    let next = w.store.queues(&w.scope, &Filter::All, Direction::Up, page).await.unwrap();
+    assert_eq!(next[0].queue.as_str(), "default");
     assert!(w.store.queue(&w.scope, &"nobody".parse().unwrap()).await.unwrap().is_none());
 }
 
@@ -290,7 +315,8 @@ pub async fn wait_facts_tell_why(w: World) {
     assert_eq!((facts.queue_paused, facts.limit_reached, facts.handlers, facts.draining), (false, None, 0, 0));
     let (_, draining) = (w.connect().await, w.connect().await);
     w.store.drain_worker(w.now, &w.scope, draining.worker).await.unwrap();
-    let settings = QueueSettings { paused: Some((true, "x".into())), concurrency_limit: Some(1), revision: None };
+    let settings =
+        QueueSettings { paused: Some((true, "x".into())), concurrency_limit: Some(1), ..QueueSettings::default() };
     w.store.update_queue(w.now, &w.scope, &lane().queue, settings).await.unwrap();
     let facts = w.store.wait_facts(&w.scope, pointer.run).await.unwrap();
     assert_eq!((facts.queue_paused, facts.limit_reached, facts.handlers, facts.draining), (true, None, 2, 1));

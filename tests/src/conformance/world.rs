@@ -23,7 +23,7 @@ use mainspring_engine::{
         broker::Pointer,
         store::{
             Applied, Apply, CreateJob, Dispatchable, DueSchedule, Fired, Firing, HelloAnswer, JobRef, LeaseAnswer,
-            LeaseBatch, LeaseResult, Moved, NewJob, NewRun, Owner, Report, ReportAnswer, ShardLease, SharedStore,
+            LeaseBatch, LeaseResult, Moved, NewJob, NewRun, Owner, Page, Report, ReportAnswer, ShardLease, SharedStore,
             Submitted, Verdict,
         },
     },
@@ -57,6 +57,16 @@ pub struct World {
     /// The rules the store was opened with.
     pub rules: LeaseRules,
     _home: Box<dyn Debug + Send + Sync>,
+}
+
+/// A page that holds everything.
+pub fn all() -> Page {
+    page(None, 1_000)
+}
+
+/// A page of so many entries after one.
+pub fn page(after: Option<String>, limit: usize) -> Page {
+    Page { after, limit, bytes: 64 << 20 }
 }
 
 /// Seconds.
@@ -275,6 +285,12 @@ impl World {
     /// Reports one attempt.
     pub async fn report(&self, key: AttemptKey, outcome: Outcome) -> ReportAnswer {
         self.store.report(self.now, vec![self.report_of(key, outcome)]).await.unwrap().remove(0)
+    }
+
+    /// Reports one attempt which succeeded with an output.
+    pub async fn succeed_with(&self, key: AttemptKey, output: Payload) -> ReportAnswer {
+        let report = Report { output: Some(output), ..self.report_of(key, Outcome::Succeeded) };
+        self.store.report(self.now, vec![report]).await.unwrap().remove(0)
     }
 
     /// Applies one event.

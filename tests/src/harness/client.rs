@@ -126,10 +126,11 @@ impl Client {
 
     /// Watches events from now on: whatever happens after this returns is in the stream.
     pub async fn watch(&self, topics: &[EventTopic], job: &str, run: &str) -> Result<Watch> {
+        let wanted = [("job", job), ("run_id", run)].into_iter().filter(|(_, name)| !name.is_empty());
+        let filter: Vec<_> = wanted.map(|(field, name)| format!("{field} = \"{name}\"")).collect();
         let request = WatchEventsRequest {
             topics: topics.iter().map(|topic| i32::from(*topic)).collect(),
-            job: job.into(),
-            run_id: run.into(),
+            filter: filter.join(" AND "),
             ..WatchEventsRequest::default()
         };
         Ok(Watch(self.scheduler().watch_events(request).await?.into_inner()))

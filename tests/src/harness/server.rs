@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use mainspring_proto::auth::v1::{CreateApiKeyRequest, user_service_client::UserServiceClient};
+use mainspring_proto::auth::v1::{CreateApiKeyRequest, RoleBinding, user_service_client::UserServiceClient};
 use rustix::process::Signal;
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -112,7 +112,8 @@ impl Server {
     async fn lasting_key(&self, key: &str) -> Result<String> {
         let client = Client::new(&self.address, key)?;
         let mut users = UserServiceClient::new(client.authorized());
-        let request = CreateApiKeyRequest { name: "tests".into(), role: "admin".into(), expire_time: None };
+        let bindings = vec![RoleBinding { role: "admin".into(), namespace: String::new() }];
+        let request = CreateApiKeyRequest { name: "tests".into(), bindings, ..CreateApiKeyRequest::default() };
         Ok(users.create_api_key(request).await?.into_inner().secret)
     }
 

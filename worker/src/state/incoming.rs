@@ -82,7 +82,6 @@ impl Machine {
         stream.was_welcomed = true;
         stream.session_id = welcome.session_id.clone();
         let hello_sent_at = stream.sent_at(0);
-        self.previous_session.clone_from(&welcome.session_id);
         // The new stream takes over; older ones are closed from this side.
         let older: Vec<StreamId> = self.streams.range(..id).map(|(older, _)| *older).collect();
         for older in older {

@@ -81,7 +81,7 @@ impl Machine {
         let leaving = self.leaving.as_mut().filter(|leaving| !leaving.announced)?;
         leaving.announced = true;
         let deadline = prost_types::Duration::try_from(leaving.stop_at.since(now)).ok();
-        Some(WorkerDrain { reason: leaving.reason.clone(), deadline })
+        Some(WorkerDrain { note: leaving.reason.clone(), deadline })
     }
 
     /// The time to drain is over: what runs is told to stop.

@@ -120,7 +120,6 @@ impl Machine {
             labels: self.identity.labels.clone(),
             build_id: self.identity.build_id.clone(),
             max_receive_message_bytes: i32::try_from(MAX_MESSAGE_BYTES).unwrap_or(i32::MAX),
-            previous_session_id: self.previous_session.clone(),
             in_flight: self.in_flight(),
             namespace: self.identity.namespace.clone(),
             connect_sequence: id.0,

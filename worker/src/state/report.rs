@@ -1,6 +1,6 @@
 //! What handlers say on the way: log lines and progress.
 
-use mainspring_proto::worker::v1::{self as wire, LogEntry};
+use mainspring_proto::{common::v1::LogLevel as WireLevel, worker::v1::LogEntry};
 
 use super::{
     Key, Machine,
@@ -18,7 +18,7 @@ impl Machine {
         if !self.rules.logs || !matches!(self.attempts.get(key), Some(Attempt { phase: Phase::Running(_), .. })) {
             return;
         }
-        let level = wire::LogLevel::from(level).into();
+        let level = WireLevel::from(level).into();
         if let Some(at) = self.logs.push(key, LogEntry { level, ..entry }, now) {
             self.timers.set_by(at, Timer::LogLinger);
         }

@@ -19,7 +19,7 @@ impl Machine {
     /// The server asks to stop an attempt.
     pub(super) fn cancel(&mut self, key: &Key, directive: &CancelDirective, now: Instant) {
         let grace = length(directive.grace_period).unwrap_or(DEFAULT_GRACE);
-        self.stop(key, CancelReason::Requested(directive.reason.clone()), grace, now);
+        self.stop(key, CancelReason::Requested(directive.note.clone()), grace, now);
     }
 
     /// Tells an attempt to stop, and drops it after `grace`. What has not started ends here.

@@ -208,7 +208,7 @@ fn abandon(key: &Key) -> AttemptDirective {
 }
 
 fn cancel(key: &Key) -> AttemptDirective {
-    let cancel = CancelDirective { reason: "enough".into(), grace_period: None };
+    let cancel = CancelDirective { note: "enough".into(), grace_period: None };
     AttemptDirective { attempt: Some(key.wire()), directive: Some(Directive::Cancel(cancel)) }
 }
 

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use mainspring_proto::worker::v1::{
-    LogAck, LogBatch, LogLevel, ResultDisposition, worker_stream_request::Message as Said,
-    worker_stream_response::Message as Heard,
+use mainspring_proto::{
+    common::v1::LogLevel,
+    worker::v1::{
+        LogAck, LogBatch, ResultDisposition, worker_stream_request::Message as Said,
+        worker_stream_response::Message as Heard,
+    },
 };
 use mainspring_worker::{Ctx, JobError};
 use tonic::Status;

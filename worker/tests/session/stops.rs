@@ -34,7 +34,7 @@ fn obedient(whispers: &Whispers) -> impl Handler<(Ctx,)> + use<> {
 }
 
 fn directive() -> CancelDirective {
-    CancelDirective { reason: "by hand".into(), grace_period: None }
+    CancelDirective { note: "by hand".into(), grace_period: None }
 }
 
 #[tokio::test]

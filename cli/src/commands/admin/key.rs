@@ -1,7 +1,7 @@
 //! `admin key`: credentials without a person.
 
 use clap::{Subcommand, ValueEnum};
-use mainspring_proto::auth::v1::{CreateApiKeyRequest, ListApiKeysRequest, RevokeApiKeyRequest};
+use mainspring_proto::auth::v1::{CreateApiKeyRequest, ListApiKeysRequest, RevokeApiKeyRequest, RoleBinding};
 
 use crate::{
     clock,
@@ -84,7 +84,8 @@ pub(super) async fn run(command: KeyCommand, session: &Session) -> Result<Exit, 
             let now = clock::now();
             let expire_time =
                 expires_in.map(|Length(length)| times::to_proto(now.saturating_add(length).unwrap_or(now)));
-            let request = CreateApiKeyRequest { name, role: role.name().into(), expire_time };
+            let bindings = vec![RoleBinding { role: role.name().into(), namespace: String::new() }];
+            let request = CreateApiKeyRequest { name, bindings, expire_time, request_id: String::new() };
             let answer = users.create_api_key(request).await?.into_inner();
             // The key is the data; what is said about it must not end up in a variable with it.
             let id = answer.api_key.as_ref().map(|key| key.key_id.clone()).unwrap_or_default();
@@ -94,7 +95,7 @@ pub(super) async fn run(command: KeyCommand, session: &Session) -> Result<Exit, 
         KeyCommand::List { limit } => {
             let listed = limit
                 .pages(async |page_size, page_token| {
-                    let request = ListApiKeysRequest { page_size, page_token };
+                    let request = ListApiKeysRequest { page_size, page_token, ..ListApiKeysRequest::default() };
                     Ok(users.list_api_keys(request).await?.into_inner())
                 })
                 .await?;

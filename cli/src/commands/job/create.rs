@@ -177,7 +177,7 @@ fn schedules(args: &CreateArgs) -> Result<Vec<Schedule>, Failure> {
         schedules.push(("every", Schedule { rule: Some(interval(every)), ..Schedule::default() }));
     }
     if let Some(at) = args.at {
-        let instant = times::to_proto(at.resolve(clock::now()));
+        let instant = at.to_proto(clock::now());
         schedules.push(("at", Schedule { rule: Some(Rule::At(instant)), ..Schedule::default() }));
     }
     if let [(_, only)] = schedules.as_slice() {
@@ -197,7 +197,7 @@ fn rule(expression: &str) -> Result<(&'static str, Rule), Failure> {
         Some(("@every", length)) => Ok(("every", interval(length.parse().map_err(Failure::usage)?))),
         Some(("@at", moment)) => {
             let moment: Moment = moment.parse().map_err(Failure::usage)?;
-            Ok(("at", Rule::At(times::to_proto(moment.resolve(clock::now())))))
+            Ok(("at", Rule::At(moment.to_proto(clock::now()))))
         }
         Some(_) | None => Ok(("cron", Rule::Cron(expression.into()))),
     }

@@ -81,6 +81,74 @@ impl AttemptState {
     }
 }
 
+/// Why the platform ended an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LossReason {
+    /// Its worker was not heard for a lease.
+    Expired,
+    /// Its worker no longer listed it in a heartbeat.
+    Absent,
+    /// Its worker did not answer the dispatch in time.
+    Silent,
+    /// Its worker handed it back.
+    Rejected,
+    /// Its worker came back and did not list it.
+    Unlisted,
+    /// Its worker was shut down.
+    WorkerShutdown,
+    /// It ran longer than its execution timeout.
+    ExecutionTimeout,
+    /// It was cancelled, and its worker did not stop it in time.
+    Unresponsive,
+}
+
+impl LossReason {
+    /// All of them, in the order of their codes.
+    pub const ALL: [Self; 8] = [
+        Self::Expired,
+        Self::Absent,
+        Self::Silent,
+        Self::Rejected,
+        Self::Unlisted,
+        Self::WorkerShutdown,
+        Self::ExecutionTimeout,
+        Self::Unresponsive,
+    ];
+
+    /// The number that stands for it on the wire.
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::Expired => 1,
+            Self::Absent => 2,
+            Self::Silent => 3,
+            Self::Rejected => 4,
+            Self::Unlisted => 5,
+            Self::WorkerShutdown => 6,
+            Self::ExecutionTimeout => 7,
+            Self::Unresponsive => 8,
+        }
+    }
+
+    /// The name that stands for it in columns.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Expired => "EXPIRED",
+            Self::Absent => "ABSENT",
+            Self::Silent => "SILENT",
+            Self::Rejected => "REJECTED",
+            Self::Unlisted => "UNLISTED",
+            Self::WorkerShutdown => "WORKER_SHUTDOWN",
+            Self::ExecutionTimeout => "EXECUTION_TIMEOUT",
+            Self::Unresponsive => "UNRESPONSIVE",
+        }
+    }
+
+    /// The reason behind a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+}
+
 /// The end of an attempt that did not succeed, as it is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttemptEnd {
@@ -90,8 +158,8 @@ pub struct AttemptEnd {
     pub state: AttemptState,
     /// Whether the worker said so. A repeated report of such an attempt is a DUPLICATE; of any other it is FENCED.
     pub reported: bool,
-    /// Why, where the platform ended it: EXPIRED, ABSENT, SILENT, REJECTED, UNLISTED, …
-    pub cause: &'static str,
+    /// Why, where the platform ended it.
+    pub cause: Option<LossReason>,
     /// What the worker said went wrong.
     pub failure: Option<Failure>,
     /// How many log lines it wrote, where that is known.

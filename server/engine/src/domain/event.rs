@@ -46,8 +46,16 @@ pub enum Detail {
     Progress {
         /// Which run.
         run: RunId,
+        /// Its job.
+        job: Option<JobName>,
+        /// Its type.
+        job_type: String,
+        /// Its queue.
+        queue: QueueName,
         /// Which attempt.
         attempt: i64,
+        /// At which worker.
+        worker: WorkerId,
         /// How far.
         progress: Progress,
     },
@@ -64,8 +72,8 @@ pub enum Detail {
         state: Option<JobState>,
         /// Its version.
         version: i64,
-        /// created, updated, paused, resumed, completed, error or deleted.
-        change: &'static str,
+        /// What was done to it.
+        change: JobChange,
     },
     /// A worker changed.
     Worker {
@@ -83,6 +91,25 @@ pub enum Detail {
         /// Whether it is paused.
         paused: bool,
     },
+}
+
+/// What was done to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobChange {
+    /// It was created.
+    Created,
+    /// Its definition was changed.
+    Updated,
+    /// It was paused.
+    Paused,
+    /// It was resumed.
+    Resumed,
+    /// Its schedules have no instant left.
+    Completed,
+    /// One of its schedules could not be evaluated.
+    Failed,
+    /// It was deleted.
+    Deleted,
 }
 
 /// What a running attempt last told.

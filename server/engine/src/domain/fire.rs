@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{
     instant::Instant,
     job::{CatchUp, ScheduleSpec},
-    ledger::{Fate, Range},
+    ledger::{Fate, FateReason, Range},
 };
 
 /// An instant that is evaluated later than this after it was due counts as missed even under an owner that was there: the
@@ -68,9 +68,9 @@ pub fn evaluate(
     let cursor = if due.len() < MAX_INSTANTS { now.max(position.cursor) } else { due[due.len() - 1] };
     let next = schedule.next_after(cursor);
     let version = position.version;
-    let fate = |at, fate, why: &str| Entry::Fate(Range::one(version, at, fate, why));
+    let fate = |at, fate, why| Entry::Fate(Range::one(version, at, fate, why));
     if position.paused {
-        let entries = due.into_iter().map(|at| fate(at, Fate::Paused, "")).collect();
+        let entries = due.into_iter().map(|at| fate(at, Fate::Paused, None)).collect();
         return Evaluation { cursor, next, entries };
     }
     let missed_until = owned_since.max(now.minus(MISSED_AFTER));
@@ -82,7 +82,7 @@ pub fn evaluate(
         ([older @ .., newest], CatchUp::Latest) => {
             // A full step is not the end of what was missed; the newest of all is in a later one.
             let more = next.is_some_and(|next| next <= missed_until);
-            let why = "a later run stands for it";
+            let why = Some(FateReason::LaterRun);
             entries.extend(older.iter().map(|at| fate(*at, Fate::Coalesced, why)));
             entries.push(match more {
                 true => fate(*newest, Fate::Coalesced, why),
@@ -90,7 +90,7 @@ pub fn evaluate(
             });
         }
         (all, CatchUp::None) => {
-            entries.extend(all.iter().map(|at| fate(*at, Fate::Missed, "no server was there to fire it")));
+            entries.extend(all.iter().map(|at| fate(*at, Fate::Missed, Some(FateReason::NoServer))));
         }
     }
     entries.extend(live.iter().map(|at| Entry::Run { nominal: *at, late: false }));

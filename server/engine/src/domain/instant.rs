@@ -4,7 +4,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp, civil::DateTime, fmt::temporal::Pieces, tz::Offset};
 use serde::{Deserialize, Serialize};
 
 /// A point in time, in whole microseconds since the Unix epoch.
@@ -15,12 +15,14 @@ pub struct Instant(i64);
 impl Instant {
     /// The first representable instant.
     pub const MIN: Self = Self(-377_705_023_201_000_000);
-    /// The last representable instant, in the year 9999.
-    pub const MAX: Self = Self(253_402_207_200_999_999);
+    /// The last representable instant, 9999-12-31T23:59:59.999999Z, which people write for "never".
+    pub const MAX: Self = Self(253_402_300_799_999_999);
+    /// The last instant that a calendar can show in every zone, a day earlier: nothing is computed beyond it.
+    pub const CALENDAR_MAX: Self = Self(253_402_207_200_999_999);
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self(0);
 
-    /// From microseconds since the epoch, clamped to what a calendar can show.
+    /// From microseconds since the epoch, clamped to what is representable.
     pub fn from_micros(micros: i64) -> Self {
         Self(micros.clamp(Self::MIN.0, Self::MAX.0))
     }
@@ -35,7 +37,7 @@ impl Instant {
         Self::from_micros(timestamp.as_microsecond())
     }
 
-    /// As a calendar timestamp.
+    /// As a calendar timestamp, clamped to what a calendar can show.
     pub fn timestamp(self) -> Timestamp {
         Timestamp::from_microsecond(self.0).unwrap_or(if self.0 < 0 { Timestamp::MIN } else { Timestamp::MAX })
     }
@@ -60,13 +62,20 @@ impl Instant {
 
 impl fmt::Display for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.timestamp().fmt(f)
+        if *self <= Self::CALENDAR_MAX {
+            return self.timestamp().fmt(f);
+        }
+        // A date and a time without a zone reach to the end of the year.
+        let last = Timestamp::MAX.as_microsecond();
+        let beyond = SignedDuration::from_micros(self.0 - last);
+        let civil = Offset::UTC.to_datetime(Timestamp::from_microsecond(last).unwrap_or(Timestamp::MAX));
+        write!(f, "{}Z", civil.saturating_add(beyond))
     }
 }
 
 impl fmt::Debug for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.timestamp().fmt(f)
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -74,8 +83,19 @@ impl FromStr for Instant {
     type Err = jiff::Error;
 
     fn from_str(text: &str) -> Result<Self, jiff::Error> {
-        text.parse().map(Self::from_timestamp)
+        text.parse().map(Self::from_timestamp).or_else(|error| last_day(text).ok_or(error))
     }
+}
+
+/// An instant between what a calendar can show and the end of its last year.
+fn last_day(text: &str) -> Option<Instant> {
+    let pieces = Pieces::parse(text).ok()?;
+    let civil = pieces.date().to_datetime(pieces.time()?);
+    let offset = pieces.to_numeric_offset()?;
+    let epoch = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+    let micros = civil.duration_since(epoch).as_micros() - i128::from(offset.seconds()) * 1_000_000;
+    let at = Instant(i64::try_from(micros).ok()?);
+    (Instant::CALENDAR_MAX..=Instant::MAX).contains(&at).then_some(at)
 }
 
 #[cfg(test)]
@@ -85,12 +105,29 @@ mod tests {
     use super::Instant;
 
     #[test]
-    fn bounds_are_what_a_calendar_can_show() {
+    fn bounds_are_the_years_that_people_write() {
         assert_eq!(Instant::from_micros(i64::MAX), Instant::MAX);
         assert_eq!(Instant::from_micros(i64::MIN), Instant::MIN);
-        assert_eq!(Instant::from_timestamp(Instant::MAX.timestamp()), Instant::MAX);
+        assert_eq!(Instant::from_timestamp(Instant::MAX.timestamp()), Instant::CALENDAR_MAX);
         assert_eq!(Instant::from_timestamp(Instant::MIN.timestamp()), Instant::MIN);
         assert_eq!(Instant::MAX.plus(Duration::MAX), Instant::MAX);
+    }
+
+    #[test]
+    fn the_last_day_is_read_and_shown() {
+        for text in
+            ["9999-12-31T23:59:59Z", "9999-12-30T22:00:01Z", "9999-12-31T23:59:59.999999Z", "2026-01-31T12:00:00Z"]
+        {
+            assert_eq!(text.parse::<Instant>().unwrap().to_string(), text);
+        }
+        assert_eq!("9999-12-31T23:59:59.999999Z".parse::<Instant>().unwrap(), Instant::MAX);
+        assert_eq!(
+            "9999-12-31T23:59:59+02:00".parse::<Instant>().unwrap(),
+            "9999-12-31T21:59:59Z".parse::<Instant>().unwrap()
+        );
+        for bad in ["9999-12-31T23:59:59", "9999-12-31T23:59:59-01:00", "9999-12-32T00:00:00Z", "tomorrow"] {
+            assert!(bad.parse::<Instant>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -61,6 +61,67 @@ impl Fate {
     }
 }
 
+/// Why instants have their fate, where the fate alone does not say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FateReason {
+    /// A later run stands for them.
+    LaterRun,
+    /// No server was there to fire them.
+    NoServer,
+    /// The job's definition has no such schedule.
+    ScheduleMissing,
+    /// The rule could not be evaluated.
+    RuleBroken,
+}
+
+impl FateReason {
+    /// All of them, in the order of their codes.
+    pub const ALL: [Self; 4] = [Self::LaterRun, Self::NoServer, Self::ScheduleMissing, Self::RuleBroken];
+
+    /// The number that stands for it on the wire.
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::LaterRun => 1,
+            Self::NoServer => 2,
+            Self::ScheduleMissing => 3,
+            Self::RuleBroken => 4,
+        }
+    }
+
+    /// The name that stands for it in columns and filters.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LaterRun => "LATER_RUN",
+            Self::NoServer => "NO_SERVER",
+            Self::ScheduleMissing => "SCHEDULE_MISSING",
+            Self::RuleBroken => "RULE_BROKEN",
+        }
+    }
+
+    /// The reason behind a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+}
+
+/// Fate and reason as one sentence, for people.
+pub const fn sentence(fate: Fate, reason: Option<FateReason>) -> &'static str {
+    match (fate, reason) {
+        (_, Some(FateReason::LaterRun)) => "It passed while nobody could fire it, and a later run stands for it.",
+        (_, Some(FateReason::NoServer)) => "It passed while no server was there to fire it.",
+        (_, Some(FateReason::ScheduleMissing)) => "The job's definition has no such schedule.",
+        (_, Some(FateReason::RuleBroken)) => "The rule could not be evaluated.",
+        (Fate::Fired, None) => "It became a run.",
+        (Fate::United, None) => "Another schedule of the job named the same instant; they share its run.",
+        (Fate::SkippedOverlap, None) => "A run of the job was not over.",
+        (Fate::Coalesced, None) => "A later instant stands for it.",
+        (Fate::Missed, None) => "It passed while nobody could fire it.",
+        (Fate::Paused, None) => "The job was paused.",
+        (Fate::Superseded, None) => "An edit replaced it before it was due.",
+        (Fate::Error, None) => "It could not be evaluated.",
+    }
+}
+
 /// `count` instants of one schedule with one fate, for one reason, under one version of the rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
@@ -74,14 +135,14 @@ pub struct Range {
     pub count: u64,
     /// What became of them.
     pub fate: Fate,
-    /// Why, as one sentence; empty where the fate says it all.
-    pub reason: String,
+    /// Why, where the fate alone does not say it.
+    pub reason: Option<FateReason>,
 }
 
 impl Range {
     /// One instant.
-    pub fn one(version: i64, at: Instant, fate: Fate, reason: impl Into<String>) -> Self {
-        Self { version, first: at, last: at, count: 1, fate, reason: reason.into() }
+    pub fn one(version: i64, at: Instant, fate: Fate, reason: Option<FateReason>) -> Self {
+        Self { version, first: at, last: at, count: 1, fate, reason }
     }
 
     /// Whether `next` only continues this range.
@@ -133,7 +194,7 @@ mod tests {
             let entries: Vec<_> = fates
                 .iter()
                 .zip(1_i64..)
-                .map(|(fate, at)| Range::one(1, Instant::from_micros(at), Fate::ALL[*fate], ""))
+                .map(|(fate, at)| Range::one(1, Instant::from_micros(at), Fate::ALL[*fate], None))
                 .collect();
             let (open, mut ranges) = append(None, entries);
             ranges.extend(open);

@@ -41,13 +41,6 @@ impl Level {
             Self::Error => "ERROR",
         }
     }
-
-    /// The level of a name, in any case.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Debug, Self::Info, Self::Warning, Self::Error]
-            .into_iter()
-            .find(|level| level.name().eq_ignore_ascii_case(name))
-    }
 }
 
 /// One line.

@@ -13,7 +13,7 @@
 //!   lease expired; budgets are never exceeded (I6).
 
 use super::{
-    attempt::{AttemptEnd, AttemptState, Outcome},
+    attempt::{AttemptEnd, AttemptState, LossReason, Outcome},
     ids::{RunId, WorkerId},
     instant::Instant,
     payload::Failure,
@@ -146,10 +146,10 @@ pub fn step(run: &Lifecycle, event: &Event, context: Context<'_>) -> Result<Chan
         Event::Due => table.due(),
         Event::Lease { worker, generation } => table.lease(*worker, *generation),
         Event::Start { attempt, start_time } => table.start(*attempt, *start_time),
-        Event::Rejected { attempt } => table.active(*attempt)?.give_back("REJECTED"),
+        Event::Rejected { attempt } => table.active(*attempt)?.give_back(LossReason::Rejected),
         Event::Silent { attempt } => table.silent(*attempt),
         Event::Unlisted { attempt } => table.unlisted(*attempt),
-        Event::Absent { attempt } => table.active(*attempt)?.lose("ABSENT"),
+        Event::Absent { attempt } => table.active(*attempt)?.lose(LossReason::Absent),
         Event::Adopt { attempt, worker } => table.adopt(*attempt, *worker),
         Event::Expire => table.expire(),
         Event::Report { attempt, outcome, start_time, log_lines } => {
@@ -185,7 +185,7 @@ impl Table<'_> {
         // The attempt before was lost when its worker's lease expired; only now is it certain that it never comes back.
         let end = self.run.open.map(|lost| {
             next.losses += 1;
-            self.ended(lost, AttemptState::Lost, "EXPIRED")
+            self.ended(lost, AttemptState::Lost, LossReason::Expired)
         });
         next.attempt += 1;
         next.open = Some(next.attempt);
@@ -223,17 +223,21 @@ impl Table<'_> {
     fn silent(&self, attempt: i64) -> Result<Change, Refusal> {
         let leaving = Leaving { tell: Some(Tell::Revoke(attempt)), ..self.active(attempt)? };
         if self.context.policy.at_most_once() {
-            return leaving.lose("SILENT");
+            return leaving.lose(LossReason::Silent);
         }
         if self.run.state != RunState::Leased {
             return Err(Refusal::Stale);
         }
-        leaving.give_back("SILENT")
+        leaving.give_back(LossReason::Silent)
     }
 
     fn unlisted(&self, attempt: i64) -> Result<Change, Refusal> {
         let leaving = self.active(attempt)?;
-        if self.run.state == RunState::Leased { leaving.give_back("UNLISTED") } else { leaving.lose("UNLISTED") }
+        if self.run.state == RunState::Leased {
+            leaving.give_back(LossReason::Unlisted)
+        } else {
+            leaving.lose(LossReason::Unlisted)
+        }
     }
 
     fn adopt(&self, attempt: i64, worker: WorkerId) -> Result<Change, Refusal> {
@@ -251,13 +255,13 @@ impl Table<'_> {
 
     fn expire(&self) -> Result<Change, Refusal> {
         let leaving = self.active(self.run.open.ok_or(Refusal::Stale)?)?;
-        if let Some(folded) = leaving.fold(AttemptState::Lost, "EXPIRED") {
+        if let Some(folded) = leaving.fold(AttemptState::Lost, LossReason::Expired) {
             return Ok(folded);
         }
         // The last loss decides at once; any other is charged when the run is leased again, so that a worker that
         // comes back before that is adopted for free.
         if self.context.policy.at_most_once() || self.run.losses + 1 >= self.context.policy.retry.max_losses {
-            return leaving.lose("EXPIRED");
+            return leaving.lose(LossReason::Expired);
         }
         let mut next = self.requeued();
         next.open = self.run.open;
@@ -307,7 +311,7 @@ impl Table<'_> {
             let table = Table { run: &next, context: self.context };
             return Ok(Change {
                 next: table.over(RunState::Cancelled, Some(reason::CANCELLED)),
-                end: self.run.open.map(|lost| self.ended(lost, AttemptState::Lost, "EXPIRED")),
+                end: self.run.open.map(|lost| self.ended(lost, AttemptState::Lost, LossReason::Expired)),
                 tell: None,
             });
         }
@@ -348,7 +352,7 @@ impl Table<'_> {
         let why = if self.total_passed() { reason::TOTAL_TIMEOUT } else { reason::QUEUE_TIMEOUT };
         Ok(Change {
             next: self.over(RunState::TimedOut, Some(why)),
-            end: self.run.open.map(|lost| self.ended(lost, AttemptState::Lost, "EXPIRED")),
+            end: self.run.open.map(|lost| self.ended(lost, AttemptState::Lost, LossReason::Expired)),
             tell: None,
         })
     }
@@ -362,10 +366,10 @@ impl Table<'_> {
         Change { next, end: None, tell: None }
     }
 
-    fn ended(&self, attempt: i64, state: AttemptState, cause: &'static str) -> AttemptEnd {
+    fn ended(&self, attempt: i64, state: AttemptState, cause: impl Into<Option<LossReason>>) -> AttemptEnd {
         // What never started wrote nothing.
         let log_lines = (state == AttemptState::Returned).then_some(0);
-        AttemptEnd { attempt, state, reported: false, cause, failure: None, log_lines }
+        AttemptEnd { attempt, state, reported: false, cause: cause.into(), failure: None, log_lines }
     }
 
     /// Back into the queue, with no attempt open.
@@ -402,7 +406,7 @@ struct Leaving<'a> {
 impl Leaving<'_> {
     /// A stop that was asked for decides every end but success: a cancelled run is CANCELLED, an attempt that was told
     /// to stop for its time is TIMED_OUT. Nothing leaves a worker with a stop flag still standing.
-    fn fold(&self, state: AttemptState, cause: &'static str) -> Option<Change> {
+    fn fold(&self, state: AttemptState, cause: LossReason) -> Option<Change> {
         let run = self.table.run;
         if run.cancel_requested {
             let next = self.table.over(RunState::Cancelled, Some(reason::CANCELLED));
@@ -413,7 +417,7 @@ impl Leaving<'_> {
     }
 
     /// Not started: costs nothing but a count against endless returns.
-    fn give_back(&self, cause: &'static str) -> Result<Change, Refusal> {
+    fn give_back(&self, cause: LossReason) -> Result<Change, Refusal> {
         if let Some(folded) = self.fold(AttemptState::Returned, cause) {
             return Ok(folded);
         }
@@ -429,7 +433,7 @@ impl Leaving<'_> {
     }
 
     /// May have run: costs a loss.
-    fn lose(&self, cause: &'static str) -> Result<Change, Refusal> {
+    fn lose(&self, cause: LossReason) -> Result<Change, Refusal> {
         if let Some(folded) = self.fold(AttemptState::Lost, cause) {
             return Ok(folded);
         }
@@ -457,7 +461,7 @@ impl Leaving<'_> {
             }
             change
         };
-        let mut change = self.lose("WORKER_SHUTDOWN").map(reported)?;
+        let mut change = self.lose(LossReason::WorkerShutdown).map(reported)?;
         if change.next.reason.as_deref() == Some(reason::LEASE_LOST) {
             change.next.reason = Some(reason::WORKER_SHUTDOWN.into());
         }
@@ -472,13 +476,13 @@ impl Leaving<'_> {
         if run.stop_timeout {
             return self.timed_out(true, Some(failure));
         }
-        let ended = self.table.ended(self.attempt, AttemptState::Failed, "");
+        let ended = self.table.ended(self.attempt, AttemptState::Failed, None);
         let end = AttemptEnd { reported: true, failure: Some(failure.clone()), ..ended };
         self.charged(end, RunState::Failed, Some(failure), &failure.reason)
     }
 
     fn timed_out(&self, reported: bool, failure: Option<&Failure>) -> Change {
-        let ended = self.table.ended(self.attempt, AttemptState::TimedOut, reason::EXECUTION_TIMEOUT);
+        let ended = self.table.ended(self.attempt, AttemptState::TimedOut, Some(LossReason::ExecutionTimeout));
         let end = AttemptEnd { reported, failure: failure.cloned(), ..ended };
         if self.table.total_passed() {
             return self.charged(end, RunState::TimedOut, None, reason::TOTAL_TIMEOUT);
@@ -519,7 +523,7 @@ impl Leaving<'_> {
     fn cancelled(&self, reported: bool) -> Change {
         let mut next = self.table.over(RunState::Cancelled, Some(reason::CANCELLED));
         next.decided = reported.then_some(self.attempt);
-        let cause = if reported { "" } else { "UNRESPONSIVE" };
+        let cause = (!reported).then_some(LossReason::Unresponsive);
         let end = AttemptEnd { reported, ..self.table.ended(self.attempt, AttemptState::Cancelled, cause) };
         Change { next, end: Some(end), tell: self.tell }
     }

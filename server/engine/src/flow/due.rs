@@ -14,10 +14,12 @@ use std::{
 use super::Core;
 use crate::{
     domain::{
+        event::JobChange,
         fire::{self, Entry},
         ids::{JobUid, RunId},
         instant::Instant,
         job::JobState,
+        ledger::FateReason,
     },
     ports::store::{DueSchedule, Fired, Firing, ShardLease, StoreResult},
 };
@@ -100,9 +102,10 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, schedules: Vec<D
                 firings.push(Firing { due, evaluation, run_ids });
             }
             Err(why) => {
-                tracing::error!(job = %due.job_name, schedule = %due.schedule, why, "a schedule cannot be evaluated");
-                core.store.fail_schedule(now, &due, &why).await?;
-                core.news.stopped_firing(now, &due, JobState::Error, "error");
+                let reason = why.name();
+                tracing::error!(job = %due.job_name, schedule = %due.schedule, reason, "a schedule cannot be evaluated");
+                core.store.fail_schedule(now, &due, why).await?;
+                core.news.stopped_firing(now, &due, JobState::Error, JobChange::Failed);
             }
         }
     }
@@ -116,7 +119,7 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, schedules: Vec<D
             Fired::Done { runs, completed } => {
                 core.news.moved(now, &runs);
                 if completed {
-                    core.news.stopped_firing(now, due, JobState::Completed, "completed");
+                    core.news.stopped_firing(now, due, JobState::Completed, JobChange::Completed);
                 }
             }
             Fired::Overtaken => {}
@@ -127,10 +130,10 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, schedules: Vec<D
 }
 
 /// One bad rule must not stop the others: a panic in the evaluation is that schedule's error.
-fn evaluate(due: &DueSchedule, owned_since: Instant, now: Instant) -> Result<fire::Evaluation, String> {
+fn evaluate(due: &DueSchedule, owned_since: Instant, now: Instant) -> Result<fire::Evaluation, FateReason> {
     let Some(schedule) = due.spec.schedules.iter().find(|schedule| schedule.name == due.schedule) else {
-        return Err("the job's definition has no such schedule".into());
+        return Err(FateReason::ScheduleMissing);
     };
     catch_unwind(AssertUnwindSafe(|| fire::evaluate(schedule, &due.position, due.spec.catch_up, owned_since, now)))
-        .map_err(|_| "the rule could not be evaluated".into())
+        .map_err(|_| FateReason::RuleBroken)
 }

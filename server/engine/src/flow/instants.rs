@@ -7,7 +7,15 @@ use std::collections::BTreeMap;
 
 use super::Core;
 use crate::{
-    domain::{ids::RunId, instant::Instant, job::Job, ledger::Fate, names::ScheduleName, run::RunState},
+    domain::{
+        filter::{Filter, Value},
+        ids::RunId,
+        instant::Instant,
+        job::Job,
+        ledger::{Fate, FateReason},
+        names::ScheduleName,
+        run::RunState,
+    },
     ports::store::{InstantRange, StoreResult},
 };
 
@@ -20,8 +28,8 @@ pub struct InstantView {
     pub nominal: Instant,
     /// What became of it.
     pub fate: Fate,
-    /// Why.
-    pub reason: String,
+    /// Why, where the fate alone does not say it.
+    pub reason: Option<FateReason>,
     /// The run it became or was united with, while it is kept.
     pub run: Option<(RunId, RunState)>,
 }
@@ -37,17 +45,20 @@ impl<'a> Ledger<'a> {
         Self { core }
     }
 
-    /// Instants of a job in `[from, to)`, by nominal time and schedule, at most `limit`, right after `after`.
+    /// Instants of a job in `[from, to)` that pass a filter of schedule, fate and reason (both by their codes), by nominal
+    /// time and schedule, at most `limit`, right after `after`.
     pub async fn list(
         &self,
         job: &Job,
-        from: Instant,
-        to: Instant,
+        (from, to): (Instant, Instant),
+        filter: &Filter,
         after: Option<(Instant, ScheduleName)>,
         limit: usize,
     ) -> StoreResult<Vec<InstantView>> {
         let from = after.as_ref().map_or(from, |(nominal, _)| (*nominal).max(from));
-        let ranges = self.core.store.ledger(job.uid, from, to).await?;
+        let mut ranges = self.core.store.ledger(job.uid, from, to).await?;
+        // What the filter asks for is the same for a whole range.
+        ranges.retain(|found| passes(found, filter));
         let mut instants: Vec<_> =
             ranges.iter().flat_map(|range| expand(range, from, to, limit.saturating_add(1))).collect();
         instants.sort_by(|a, b| (a.nominal, &a.schedule).cmp(&(b.nominal, &b.schedule)));
@@ -67,6 +78,16 @@ impl<'a> Ledger<'a> {
     }
 }
 
+fn passes(found: &InstantRange, filter: &Filter) -> bool {
+    let InstantRange { schedule, range, spec: _ } = found;
+    filter.passes(&|field| match field {
+        "schedule" => Some(Value::Text(schedule.as_str().into())),
+        "fate" => Some(Value::Number(range.fate.code().into())),
+        "reason" => Some(Value::Number(range.reason.map_or(0, FateReason::code).into())),
+        _ => None,
+    })
+}
+
 /// The first instants of a range that lie in `[from, to)`.
 fn expand(found: &InstantRange, from: Instant, to: Instant, limit: usize) -> Vec<InstantView> {
     let InstantRange { schedule, range, spec } = found;
@@ -74,7 +95,7 @@ fn expand(found: &InstantRange, from: Instant, to: Instant, limit: usize) -> Vec
         schedule: schedule.clone(),
         nominal,
         fate: range.fate,
-        reason: range.reason.clone(),
+        reason: range.reason,
         run: None,
     };
     let first = range.first.max(from);

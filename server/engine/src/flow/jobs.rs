@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{Core, due};
 use crate::{
     domain::{
+        event,
         job::{JobState, Pause},
         names::{JobName, Scope},
     },
@@ -38,7 +39,7 @@ impl<'a> Jobs<'a> {
         let now = self.core.now();
         let created = self.core.store.create_job(now, job).await?;
         if let CreateJob::Created(job) = &created {
-            self.core.news.job(now, job, Some(job.state), "created");
+            self.core.news.job(now, job, Some(job.state), event::JobChange::Created);
         }
         Ok(created)
     }
@@ -48,7 +49,7 @@ impl<'a> Jobs<'a> {
         let (scope, name) = (update.scope.clone(), update.name.clone());
         let change =
             self.settled(&scope, &name, || self.core.store.update_job(self.core.now(), update.clone())).await?;
-        Ok(self.told(change, "updated"))
+        Ok(self.told(change, event::JobChange::Updated))
     }
 
     /// Pauses. Never answers [`JobChange::Unsettled`].
@@ -56,13 +57,13 @@ impl<'a> Jobs<'a> {
         let change = self
             .settled(scope, name, || self.core.store.pause_job(self.core.now(), scope, name, pause.clone()))
             .await?;
-        Ok(self.told(change, "paused"))
+        Ok(self.told(change, event::JobChange::Paused))
     }
 
     /// Resumes. Never answers [`JobChange::Unsettled`].
     pub async fn resume(&self, scope: &Scope, name: &JobName) -> StoreResult<JobChange> {
         let change = self.settled(scope, name, || self.core.store.resume_job(self.core.now(), scope, name)).await?;
-        Ok(self.told(change, "resumed"))
+        Ok(self.told(change, event::JobChange::Resumed))
     }
 
     /// Deletes, and cancels the runs that wait; answers how many. Never answers [`JobChange::Unsettled`].
@@ -71,7 +72,7 @@ impl<'a> Jobs<'a> {
             self.settled(scope, name, || self.core.store.delete_job(self.core.now(), scope, name, revision)).await?;
         let mut cancelled = 0;
         if let JobChange::Done(job) = &change {
-            self.core.news.job(self.core.now(), job, None, "deleted");
+            self.core.news.job(self.core.now(), job, None, event::JobChange::Deleted);
             loop {
                 let now = self.core.now();
                 let (moved, more) = self.core.store.cancel_waiting(now, job.uid, BATCH).await?;
@@ -85,7 +86,7 @@ impl<'a> Jobs<'a> {
         Ok((change, cancelled))
     }
 
-    fn told(&self, change: JobChange, what: &'static str) -> JobChange {
+    fn told(&self, change: JobChange, what: event::JobChange) -> JobChange {
         if let JobChange::Done(job) = &change {
             let state: JobState = job.state;
             self.core.news.job(self.core.now(), job, Some(state), what);

@@ -8,15 +8,20 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::{Core, dispatch::Board, events::Ring, stream::Hub};
+use super::{
+    Core,
+    dispatch::Board,
+    events::Ring,
+    stream::{Hub, held::Told},
+};
 use crate::{
     domain::{
         attempt::AttemptKey,
-        event::{Detail, Event, Progress},
+        event::{Detail, Event, JobChange},
         ids::{RunId, ServerId, WorkerId},
         instant::Instant,
         job::{Job, JobState},
-        names::{QueueName, Scope},
+        names::{Lane, QueueName, Scope},
         run::RunState,
         worker::WorkerStatus,
     },
@@ -92,7 +97,7 @@ impl News {
     }
 
     /// A job changed.
-    pub(crate) fn job(&self, now: Instant, job: &Job, state: Option<JobState>, change: &'static str) {
+    pub(crate) fn job(&self, now: Instant, job: &Job, state: Option<JobState>, change: JobChange) {
         self.due.notify_one();
         self.signals.send(Signal::Due);
         let detail = Detail::Job { job: job.name.clone(), state, version: job.version, change };
@@ -100,7 +105,7 @@ impl News {
     }
 
     /// A schedule brought its job into a state where it fires no more.
-    pub(crate) fn stopped_firing(&self, now: Instant, due: &DueSchedule, state: JobState, change: &'static str) {
+    pub(crate) fn stopped_firing(&self, now: Instant, due: &DueSchedule, state: JobState, change: JobChange) {
         let detail =
             Detail::Job { job: due.job_name.clone(), state: Some(state), version: due.position.version, change };
         self.event(now, &Scope(due.namespace.clone()), detail);
@@ -117,8 +122,12 @@ impl News {
     }
 
     /// A running attempt told how far it is.
-    pub(crate) fn progress(&self, now: Instant, scope: &Scope, key: AttemptKey, progress: Progress) {
-        self.event(now, scope, Detail::Progress { run: key.run, attempt: key.attempt, progress });
+    pub(crate) fn progress(&self, now: Instant, worker: WorkerId, key: AttemptKey, told: Told) {
+        let Told { lane: Lane { namespace, queue, job_type }, job, progress } = told;
+        let AttemptKey { run, attempt } = key;
+        let job_type = job_type.as_str().into();
+        let detail = Detail::Progress { run, job, job_type, queue, attempt, worker, progress };
+        self.event(now, &Scope(namespace), detail);
     }
 
     /// Log lines of a run were stored.

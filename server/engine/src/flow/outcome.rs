@@ -93,18 +93,19 @@ fn changed(answer: &Applied) -> Option<&Moved> {
     }
 }
 
-/// Returns once the run is over, or `timeout` has passed.
+/// Returns once the run is over, or `timeout` has passed. Only the last look reads more than where the run stands.
 pub(crate) async fn wait(core: &Core, scope: &Scope, run: RunId, timeout: Duration) -> StoreResult<Option<RunView>> {
     let until = core.now().plus(timeout);
     let mut timer = core.clock.timer("wait");
     loop {
         // Registered before looking, so that no end comes in between unseen.
         let mut watch = core.news.ring().watch(None).ok();
-        let view = core.store.run(scope, run).await?;
+        let life = core.store.lifecycle(scope, run).await?;
         let now = core.now();
-        match &view {
-            Some(found) if !found.life.state.is_terminal() && now < until && !core.tasks.is_stopping() => {}
-            _ => return Ok(view),
+        match life {
+            Some(life) if !life.state.is_terminal() && now < until && !core.tasks.is_stopping() => {}
+            Some(_) => return core.store.run(scope, run).await,
+            None => return Ok(None),
         }
         tokio::select! {
             () = ended(&mut watch, run) => {}

@@ -7,6 +7,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
+mod backup;
 mod catalog;
 mod due;
 mod identity;
@@ -18,10 +19,11 @@ mod retention;
 mod submit;
 mod views;
 
+pub use backup::{Backup, BackupError, BackupProgress};
 pub use catalog::{Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, UpdateJob};
 pub use due::{Due, DueSchedule, Fired, Firing, ShardLease};
 pub use identity::{
-    ApiKeyRecord, Identity, NewSession, RefreshAnswer, RefreshUse, RootUser, SessionRecord, UserRecord,
+    ApiKeyRecord, CreateKey, Identity, NewSession, RefreshAnswer, RefreshUse, RootUser, SessionRecord, UserRecord,
 };
 pub use leases::{
     Dispatchable, HelloAnswer, LeaseAnswer, LeaseBatch, LeaseResult, Leases, Owner, Renewal, RenewalAnswer, Verdict,
@@ -30,10 +32,10 @@ pub use logs::Logs;
 pub use outcomes::{Applied, Apply, Outcomes, Report, ReportAnswer};
 pub use release::{Queued, Release};
 pub use retention::{Retention, RetentionPolicy, Swept};
-pub use submit::{JobRef, NewRun, RequestKey, Stored, Submit, Submitted};
+pub use submit::{JobRef, Made, NewRun, RequestKey, Stored, Submit, Submitted};
 pub use views::{
-    AttemptView, InstantRange, JobTypeView, Order, Page, QueueView, RunDetail, RunView, StatsView, Views, WaitFacts,
-    WorkerView,
+    AttemptView, Direction, InstantRange, JobOrder, JobTypeView, Listed, Page, QueueView, RunDetail, RunView,
+    StatsView, Views, WaitFacts, WorkerView,
 };
 
 use crate::domain::{
@@ -64,12 +66,24 @@ pub type StoreResult<T> = Result<T, StoreError>;
 
 /// Every role at once: what an adapter implements and the wiring holds.
 pub trait Store:
-    Catalog + Submit + Due + Release + Leases + Outcomes + Logs + Retention + Identity + Views + Debug + 'static
+    Catalog + Submit + Due + Release + Leases + Outcomes + Logs + Retention + Identity + Views + Backup + Debug + 'static
 {
 }
 
 impl<T> Store for T where
-    T: Catalog + Submit + Due + Release + Leases + Outcomes + Logs + Retention + Identity + Views + Debug + 'static
+    T: Catalog
+        + Submit
+        + Due
+        + Release
+        + Leases
+        + Outcomes
+        + Logs
+        + Retention
+        + Identity
+        + Views
+        + Backup
+        + Debug
+        + 'static
 {
 }
 

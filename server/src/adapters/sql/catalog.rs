@@ -14,24 +14,33 @@ use mainspring_engine::{
         Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, StoreError, StoreResult, UpdateJob,
     },
 };
-use sea_orm::Value;
+use sea_orm::{ConnectionTrait, Value};
 
 use super::{
     Known, SqliteStore,
     jobs::{ScheduleRow, insert_ledger, insert_schedules, jobs, schedules, write_schedules},
     lanes::intern_queue,
     rows::{json, time},
-    statement::{Cells, exec, insert, query_one},
+    statement::{exec, insert, query_one, single},
     submit::{REQUESTS, made, request_cells},
     writer::Tx,
 };
 
 #[async_trait]
 impl Catalog for SqliteStore {
+    async fn has_namespace(&self, name: &NamespaceName) -> StoreResult<bool> {
+        Ok(self.known.lanes.namespace(name).is_some())
+    }
+
     async fn create_job(&self, now: Instant, job: NewJob) -> StoreResult<CreateJob> {
         let namespace = self.ensure_namespace(now, &job.scope.0).await?;
         let known = Arc::clone(&self.known);
         self.write(move |tx| Box::pin(async move { create(tx, &known, now, namespace, job).await })).await
+    }
+
+    async fn job_by_uid(&self, scope: &Scope, uid: JobUid) -> StoreResult<Option<Job>> {
+        let found = jobs(&self.reads, &self.known, "job.uid = ?", vec![uid.uuid().into()]).await?.pop();
+        Ok(found.filter(|job| job.namespace == scope.0))
     }
 
     async fn job(&self, scope: &Scope, name: &JobName) -> StoreResult<Option<Job>> {
@@ -74,6 +83,11 @@ impl Catalog for SqliteStore {
         queue: &QueueName,
         settings: QueueSettings,
     ) -> StoreResult<QueueChange> {
+        if settings.validate_only {
+            let Some(namespace) = self.known.lanes.namespace(&scope.0) else { return Ok(QueueChange::Missing) };
+            let there = queue_revision(&self.reads, namespace, queue).await?;
+            return Ok(refuses(&settings, there).unwrap_or(QueueChange::Done));
+        }
         let namespace = self.ensure_namespace(now, &scope.0).await?;
         let queue = queue.clone();
         self.write(move |tx| Box::pin(async move { update_queue(tx, namespace, &queue, settings).await })).await
@@ -147,6 +161,7 @@ async fn create(tx: &Tx, known: &Known, now: Instant, namespace: i32, job: NewJo
     let into =
         "job (uid, namespace_id, name, version, revision, state, job_type, queue, owner, create_time, update_time)";
     insert(tx, into, vec![values], "").await?;
+    intern_queue(tx, namespace, &spec.queue).await?;
     insert_version(tx, now, uid, 1, &spec).await?;
     insert_schedules(tx, &fresh(uid, 1, false, now, &spec)).await?;
     if let Some((key, body)) = request {
@@ -203,7 +218,10 @@ async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreR
         return Ok(JobChange::Unsettled);
     }
     match what {
-        What::Define(spec) => define(tx, now, &job, rows, &spec).await?,
+        What::Define(spec) => {
+            intern_queue(tx, namespace, &spec.queue).await?;
+            define(tx, now, &job, rows, &spec).await?;
+        }
         What::Pause(pause) => set_pause(tx, now, &job, Some(pause)).await?,
         What::Resume => set_pause(tx, now, &job, None).await?,
         What::Delete => {
@@ -282,20 +300,31 @@ async fn delete(tx: &Tx, now: Instant, job: &Job, rows: Vec<ScheduleRow>) -> Sto
     close(tx, rows).await
 }
 
-async fn update_queue(tx: &Tx, namespace: i32, queue: &QueueName, settings: QueueSettings) -> StoreResult<QueueChange> {
-    let QueueSettings { paused, concurrency_limit, revision } = settings;
-    let sql = "SELECT revision, concurrency_limit FROM queue WHERE namespace_id = ? AND name = ?";
-    let there = query_one(tx, sql, vec![namespace.into(), queue.as_str().into()]).await?;
-    let there: Option<(i64, i64)> = match there {
-        Some(row) => {
-            let mut cells = Cells::of(&row);
-            Some((cells.next()?, cells.next()?))
-        }
-        None => None,
-    };
-    if revision.is_some() && revision != there.map(|(revision, _)| revision) {
-        return Ok(QueueChange::RevisionMismatch);
+async fn queue_revision<C: ConnectionTrait>(
+    connection: &C,
+    namespace: i32,
+    queue: &QueueName,
+) -> StoreResult<Option<i64>> {
+    let sql = "SELECT revision FROM queue WHERE namespace_id = ? AND name = ?";
+    let row = query_one(connection, sql, vec![namespace.into(), queue.as_str().into()]).await?;
+    row.map(|row| single(&row)).transpose()
+}
+
+/// Why settings are not for a queue of this revision.
+fn refuses(settings: &QueueSettings, there: Option<i64>) -> Option<QueueChange> {
+    match (there, settings.revision) {
+        (None, _) if !settings.allow_missing => Some(QueueChange::Missing),
+        (there, Some(revision)) if there != Some(revision) => Some(QueueChange::RevisionMismatch),
+        (_, None | Some(_)) => None,
     }
+}
+
+async fn update_queue(tx: &Tx, namespace: i32, queue: &QueueName, settings: QueueSettings) -> StoreResult<QueueChange> {
+    let there = queue_revision(tx, namespace, queue).await?;
+    if let Some(refused) = refuses(&settings, there) {
+        return Ok(refused);
+    }
+    let QueueSettings { paused, concurrency_limit, revision: _, allow_missing: _, validate_only: _ } = settings;
     let id = intern_queue(tx, namespace, queue).await?;
     if let Some((paused, note)) = paused {
         exec(tx, "UPDATE queue SET paused = ?, note = ? WHERE id = ?", vec![paused.into(), note.into(), id.into()])

@@ -9,7 +9,7 @@ use mainspring_engine::{
         ids::{JobUid, RunId, ServerId},
         instant::Instant,
         job::JobState,
-        ledger::{Fate, Range, append},
+        ledger::{Fate, FateReason, Range, append},
         transition::Event,
     },
     ports::store::{Due, DueSchedule, Fired, Firing, Moved, ShardLease, StoreError, StoreResult},
@@ -68,9 +68,9 @@ impl Due for SqliteStore {
         self.write(move |tx| Box::pin(async move { fire::fire(tx, &known, now, shard, &firings).await })).await
     }
 
-    async fn fail_schedule(&self, now: Instant, due: &DueSchedule, why: &str) -> StoreResult<()> {
-        let (due, why) = (due.clone(), why.to_owned());
-        self.write(move |tx| Box::pin(async move { fail_schedule(tx, now, &due, &why).await })).await
+    async fn fail_schedule(&self, now: Instant, due: &DueSchedule, why: FateReason) -> StoreResult<()> {
+        let due = due.clone();
+        self.write(move |tx| Box::pin(async move { fail_schedule(tx, now, &due, why).await })).await
     }
 
     async fn wake(&self, now: Instant, limit: usize) -> StoreResult<Vec<Moved>> {
@@ -116,12 +116,12 @@ pub(super) fn still_at(row: &ScheduleRow, position: &Position) -> bool {
     row.cursor == *cursor && row.version == *version && row.paused == *paused
 }
 
-async fn fail_schedule(tx: &Tx, now: Instant, due: &DueSchedule, why: &str) -> StoreResult<()> {
+async fn fail_schedule(tx: &Tx, now: Instant, due: &DueSchedule, why: FateReason) -> StoreResult<()> {
     let rows = schedules(tx, &[due.job.uuid()]).await?;
     let row = rows.into_iter().find(|row| row.name == due.schedule && still_at(row, &due.position));
     let Some((row, at)) = row.and_then(|row| row.next.map(|at| (row, at))) else { return Ok(()) };
     let cursor = row.cursor;
-    let (open, closed) = append(row.open.clone(), [Range::one(row.version, at, Fate::Error, why)]);
+    let (open, closed) = append(row.open.clone(), [Range::one(row.version, at, Fate::Error, Some(why))]);
     let failed = ScheduleRow { cursor: at, next: None, open, ..row };
     let closed = closed.into_iter().map(|range| (failed.job, failed.name.clone(), range)).collect();
     insert_ledger(tx, closed).await?;

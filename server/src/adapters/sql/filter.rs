@@ -1,22 +1,24 @@
 //! Filters of lists as conditions, by an allow-list of fields each.
 //!
-//! A comparison with a field that a row does not have is false, and its opposite true: so no condition here may be NULL.
+//! A text that a row does not have is compared as "". A comparison with anything else it does not have is false, and its
+//! opposite true. So no condition here may be NULL. [`Filter::passes`] says the same of what is in memory.
 
 use std::collections::HashMap;
 
 use mainspring_engine::{
     domain::filter::{Filter, Op, Value},
-    ports::store::{StoreError, StoreResult},
+    ports::store::{Direction, StoreError, StoreResult},
 };
 use sea_orm::{
-    Condition, ConnectionTrait, Value as Cell,
-    sea_query::{Expr, SimpleExpr},
+    Condition, ConnectionTrait, Order, Value as Cell,
+    sea_query::{Alias, Expr, Query, SelectStatement, SimpleExpr},
 };
 use uuid::Uuid;
 
 use super::statement::{query, single};
 
 /// What a field of a list is.
+#[derive(Clone, Copy)]
 enum Field {
     /// A text; absent is empty.
     Text(&'static str),
@@ -24,9 +26,9 @@ enum Field {
     Number(&'static str),
     /// An instant; may be absent.
     Time(&'static str),
-    /// A UUID, compared for equality; may be absent.
+    /// A UUID, compared for equality; absent is the empty text.
     Id(&'static str),
-    /// A text found by another table: the condition with `{}` where the comparison goes.
+    /// Texts found by another table: the condition that one of them passes, with `{}` where the comparison goes.
     Through(&'static str, &'static str),
     /// The name of a run's job.
     Job,
@@ -66,46 +68,112 @@ fn job_field(name: &str) -> Option<Field> {
     })
 }
 
+fn queue_field(name: &str) -> Option<Field> {
+    Some(match name {
+        "queue" => Field::Text("queue.name"),
+        "paused" => Field::Number("CASE WHEN queue.paused THEN 1 ELSE 0 END"),
+        "concurrency_limit" => Field::Number("queue.concurrency_limit"),
+        _ => return None,
+    })
+}
+
+fn worker_field(name: &str) -> Option<Field> {
+    Some(match name {
+        "name" => Field::Text("worker_profile.name"),
+        "state" => Field::Number("worker.status"),
+        "job_type" => Field::Through(
+            "worker.id IN (SELECT worker_handler.worker_id FROM worker_handler JOIN lane \
+             ON lane.id = worker_handler.lane_id WHERE {})",
+            "lane.job_type",
+        ),
+        "queue" => Field::Through(
+            "worker.id IN (SELECT worker_handler.worker_id FROM worker_handler JOIN lane \
+             ON lane.id = worker_handler.lane_id JOIN queue ON queue.id = lane.queue_id WHERE {})",
+            "queue.name",
+        ),
+        "sdk" => Field::Text("worker_profile.sdk"),
+        "build_id" => Field::Text("worker_profile.build_id"),
+        "connect_time" => Field::Time("worker.connect_time"),
+        "last_heartbeat_time" => Field::Time("worker.heartbeat_time"),
+        _ => return None,
+    })
+}
+
+fn job_type_field(name: &str) -> Option<Field> {
+    Some(match name {
+        "job_type" => Field::Text("job_type.name"),
+        "announce_time" => Field::Time("job_type.announce_time"),
+        _ => return None,
+    })
+}
+
+fn key_field(name: &str) -> Option<Field> {
+    Some(match name {
+        "name" => Field::Text("name"),
+        "role" => Field::Text("role"),
+        "creator" => Field::Text("creator"),
+        "revoked" => Field::Number("CASE WHEN revoke_time IS NULL THEN 0 ELSE 1 END"),
+        "create_time" => Field::Time("create_time"),
+        "expire_time" => Field::Time("expire_time"),
+        "last_use_time" => Field::Time("last_use_time"),
+        _ => return None,
+    })
+}
+
+/// So many jobs of one name are found before the runs; of more, or of many names, the statement asks by itself.
+const FEW_JOBS: usize = 16;
+
 /// A filter of runs of a namespace. Names of jobs are looked up first: a run is found by its job's uid.
 pub(super) async fn runs<C: ConnectionTrait>(
     connection: &C,
     namespace: i32,
     filter: &Filter,
 ) -> StoreResult<Condition> {
-    let mut jobs = HashMap::new();
-    for (op, name) in job_tests(filter) {
-        let (compared, value) = compare("job.name", op, name.into());
-        let sql = format!("SELECT uid FROM job WHERE namespace_id = ? AND {compared}");
-        let rows = query(connection, sql, vec![namespace.into(), value]).await?;
+    let mut jobs = Jobs { namespace, named: HashMap::new() };
+    for name in job_names(filter) {
+        let sql = format!("SELECT uid FROM job WHERE namespace_id = ? AND name = ? LIMIT {}", FEW_JOBS + 1);
+        let rows = query(connection, sql, vec![namespace.into(), name.into()]).await?;
         let uids = rows.iter().map(single::<Uuid>).collect::<StoreResult<Vec<_>>>()?;
-        jobs.insert((op_key(op), name.to_owned()), uids);
+        jobs.named.insert(name.to_owned(), uids);
     }
     condition(filter, &run_field, &jobs)
 }
 
-/// A filter of jobs.
-pub(super) fn jobs(filter: &Filter) -> StoreResult<Condition> {
-    condition(filter, &job_field, &HashMap::new())
+macro_rules! plain {
+    ($($name:ident of $field:ident: $about:literal;)*) => {$(
+        #[doc = $about]
+        pub(super) fn $name(filter: &Filter) -> StoreResult<Condition> {
+            condition(filter, &$field, &Jobs::default())
+        }
+    )*};
 }
 
-/// The uids of jobs whose name passes a comparison.
-type JobUids = HashMap<(u8, String), Vec<Uuid>>;
-
-fn op_key(op: Op) -> u8 {
-    op as u8
+plain! {
+    jobs of job_field: "A filter of jobs.";
+    queues of queue_field: "A filter of queues.";
+    workers of worker_field: "A filter of workers, beside their profiles.";
+    job_types of job_type_field: "A filter of job types.";
+    keys of key_field: "A filter of API keys.";
 }
 
-/// Comparisons with the name of a run's job.
-fn job_tests(filter: &Filter) -> Vec<(Op, &str)> {
+/// Jobs by the names that a filter asks for.
+#[derive(Default)]
+struct Jobs {
+    namespace: i32,
+    named: HashMap<String, Vec<Uuid>>,
+}
+
+/// The names that the name of a run's job is compared with, as a whole.
+fn job_names(filter: &Filter) -> Vec<&str> {
     match filter {
-        Filter::And(parts) | Filter::Or(parts) => parts.iter().flat_map(job_tests).collect(),
-        Filter::Not(part) => job_tests(part),
-        Filter::Test { field: "job", op, value: Value::Text(name) } => vec![(*op, name)],
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().flat_map(job_names).collect(),
+        Filter::Not(part) => job_names(part),
+        Filter::Test { field: "job", op: Op::Equal | Op::NotEqual, value: Value::Text(name) } => vec![name],
         Filter::All | Filter::Test { .. } => Vec::new(),
     }
 }
 
-fn condition(filter: &Filter, field: &dyn Fn(&str) -> Option<Field>, jobs: &JobUids) -> StoreResult<Condition> {
+fn condition(filter: &Filter, field: &dyn Fn(&str) -> Option<Field>, jobs: &Jobs) -> StoreResult<Condition> {
     Ok(match filter {
         Filter::All => Condition::all(),
         Filter::And(parts) => {
@@ -135,7 +203,7 @@ fn never() -> SimpleExpr {
     Expr::cust("1 = 0")
 }
 
-fn test(name: &str, field: &Field, op: Op, value: &Value, jobs: &JobUids) -> StoreResult<SimpleExpr> {
+fn test(name: &str, field: &Field, op: Op, value: &Value, jobs: &Jobs) -> StoreResult<SimpleExpr> {
     Ok(match (field, value) {
         (Field::Text(column), Value::Text(text)) => {
             let (sql, value) = compare(column, op, text.as_str().into());
@@ -154,25 +222,55 @@ fn test(name: &str, field: &Field, op: Op, value: &Value, jobs: &JobUids) -> Sto
                 let (sql, value) = compare(column, op, id.into());
                 present(column, op, sql, value)
             }
+            (Err(_), Op::Equal) if text.is_empty() => Expr::cust(format!("{column} IS NULL")),
+            (Err(_), Op::NotEqual) if text.is_empty() => Expr::cust(format!("{column} IS NOT NULL")),
             (Err(_), Op::NotEqual) => Expr::cust("1 = 1"),
             (Ok(_) | Err(_), _) => never(),
         },
         (Field::Through(outer, column), Value::Text(text)) => {
-            let (sql, value) = compare(column, op, text.as_str().into());
-            Expr::cust_with_values(outer.replace("{}", &sql), [value])
+            let (is, not) = if op == Op::NotEqual { (Op::Equal, "NOT ") } else { (op, "") };
+            let (sql, value) = compare(column, is, text.as_str().into());
+            Expr::cust_with_values(format!("{not}({})", outer.replace("{}", &sql)), [value])
         }
-        (Field::Job, Value::Text(text)) => match jobs.get(&(op_key(op), text.clone())).map(Vec::as_slice) {
-            None | Some([]) => never(),
-            // One uid is found in the order of the list, without sorting.
-            Some([one]) => Expr::cust_with_values("(run.job_uid IS NOT NULL AND run.job_uid = ?)", [Cell::from(*one)]),
-            Some(many) => {
-                let places = super::statement::places(many.len());
-                let sql = format!("(run.job_uid IS NOT NULL AND run.job_uid IN ({places}))");
-                Expr::cust_with_values(sql, many.iter().map(|uid| Cell::from(*uid)))
-            }
-        },
+        (Field::Job, Value::Text(text)) => job(op, text, jobs),
         _ => return Err(unknown(name)),
     })
+}
+
+/// A comparison with the name of a run's job; a run without one has the empty name.
+fn job(op: Op, text: &str, jobs: &Jobs) -> SimpleExpr {
+    let opposite = op == Op::NotEqual;
+    let sql = |sql: &str| if opposite { format!("NOT ({sql})") } else { sql.to_owned() };
+    match (op, text) {
+        (Op::Equal | Op::NotEqual, "") => Expr::cust(sql("run.job_uid IS NULL")),
+        (Op::Prefix, "") => Expr::cust("1 = 1"),
+        (Op::Equal | Op::NotEqual, name) => match jobs.named.get(name).map(Vec::as_slice) {
+            None | Some([]) => Expr::cust(sql("1 = 0")),
+            // One uid is found in the order of the list, without sorting.
+            Some([one]) => {
+                Expr::cust_with_values(sql("run.job_uid IS NOT NULL AND run.job_uid = ?"), [Cell::from(*one)])
+            }
+            Some(few) if few.len() <= FEW_JOBS => {
+                let places = super::statement::places(few.len());
+                let text = sql(&format!("run.job_uid IS NOT NULL AND run.job_uid IN ({places})"));
+                Expr::cust_with_values(text, few.iter().map(|uid| Cell::from(*uid)))
+            }
+            Some(_) => named(&sql, jobs.namespace, "job.name = ?", name.into()),
+        },
+        (Op::Prefix, _) => {
+            let (compared, value) = compare("job.name", Op::Prefix, text.into());
+            named(&sql, jobs.namespace, &compared, value)
+        }
+        // Texts have no order.
+        (Op::Less | Op::LessEqual | Op::Greater | Op::GreaterEqual, _) => never(),
+    }
+}
+
+fn named(sql: &dyn Fn(&str) -> String, namespace: i32, compared: &str, value: Cell) -> SimpleExpr {
+    let of_jobs = format!(
+        "run.job_uid IS NOT NULL AND run.job_uid IN (SELECT job.uid FROM job WHERE job.namespace_id = ? AND {compared})"
+    );
+    Expr::cust_with_values(sql(&of_jobs), [namespace.into(), value])
 }
 
 /// A comparison with a column that may be NULL: only "is not" is true of what is absent.
@@ -208,4 +306,33 @@ fn prefix(value: Cell) -> Cell {
         }
         other => other,
     }
+}
+
+/// How the key of what comes after a page compares with the last one on it.
+pub(super) fn beyond(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Up => ">",
+        Direction::Down => "<",
+    }
+}
+
+/// `columns` of what passes, in the order of its keys.
+pub(super) fn select(
+    columns: &str,
+    table: &str,
+    wanted: Condition,
+    keys: &[&str],
+    direction: Direction,
+    limit: usize,
+) -> SelectStatement {
+    let mut select = Query::select();
+    select.expr(Expr::cust(columns.to_owned())).from(Alias::new(table)).cond_where(wanted).limit(limit as u64);
+    for key in keys {
+        let order = match direction {
+            Direction::Up => Order::Asc,
+            Direction::Down => Order::Desc,
+        };
+        select.order_by_expr(Expr::cust((*key).to_owned()), order);
+    }
+    select
 }

@@ -170,7 +170,7 @@ impl Firings {
                         self.unfinished.insert(due.job);
                         runs.push(Made { id, nominal: *nominal, late: *late });
                     }
-                    Range::one(due.position.version, *nominal, fate, "")
+                    Range::one(due.position.version, *nominal, fate, None)
                 }
             };
             ranges.push(range);

@@ -2,19 +2,20 @@
 
 use async_trait::async_trait;
 use mainspring_engine::{
-    domain::instant::Instant,
+    domain::{filter::Filter, instant::Instant, names::NamespaceName},
     ports::store::{
-        ApiKeyRecord, Identity, NewSession, Page, RefreshAnswer, RefreshUse, RootUser, SessionRecord, StoreResult,
-        UserRecord,
+        ApiKeyRecord, CreateKey, Direction, Identity, NewSession, Page, RefreshAnswer, RefreshUse, RequestKey,
+        RootUser, SessionRecord, StoreError, StoreResult, UserRecord,
     },
 };
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{Condition, ConnectionTrait, QueryResult, sea_query::Expr};
+use uuid::Uuid;
 
 use super::{
-    SqliteStore,
+    SqliteStore, filter,
     rows::{json, maybe, maybe_time, read_json, time},
-    statement::{Cells, exec, query, query_one},
-    submit::hash,
+    statement::{Cells, exec, failed, insert, query_one},
+    submit::{REQUESTS, hash, made, request_cells},
     writer::Tx,
 };
 
@@ -118,9 +119,23 @@ impl Identity for SqliteStore {
         self.write(move |tx| Box::pin(async move { revoke(tx, now, &id).await })).await
     }
 
-    async fn create_key(&self, key: ApiKeyRecord) -> StoreResult<()> {
+    async fn create_key(&self, key: ApiKeyRecord, request: Option<RequestKey>) -> StoreResult<CreateKey> {
+        // Keys belong to no namespace; their requests are kept beside those of `default`, which is always there.
+        let home = self.ensure_namespace(key.create_time, &NamespaceName::default()).await?;
         self.write(move |tx| {
             Box::pin(async move {
+                if let Some(RequestKey { call, id, body }) = request {
+                    let request = (home, call, id);
+                    if let Some(made) = made(tx, std::slice::from_ref(&request)).await?.get(&request) {
+                        return match (made.body == body, self::key(tx, &key_id(made.target)).await?) {
+                            (true, Some(key)) => Ok(CreateKey::Replayed(key)),
+                            (true, None) => Err(StoreError::Corrupt("the key of a request is gone".into())),
+                            (false, _) => Ok(CreateKey::RequestReused),
+                        };
+                    }
+                    let target = key.id.parse().map_err(|_| StoreError::Corrupt(format!("{} is no id", key.id)))?;
+                    insert(tx, REQUESTS, vec![request_cells(key.create_time, &request, body, target)], "").await?;
+                }
                 let ApiKeyRecord { id, name, role, secret_hash, creator, create_time, .. } = key;
                 let ApiKeyRecord { expire_time, revoke_time, last_use_time, .. } = key;
                 let values = vec![
@@ -135,7 +150,8 @@ impl Identity for SqliteStore {
                     maybe_time(last_use_time),
                 ];
                 let sql = format!("INSERT INTO api_key ({KEY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
-                exec(tx, sql, values).await.map(drop)
+                exec(tx, sql, values).await?;
+                Ok(CreateKey::Created)
             })
         })
         .await
@@ -145,22 +161,18 @@ impl Identity for SqliteStore {
         key(&self.stage_reads, id).await
     }
 
-    async fn keys(&self, page: Page) -> StoreResult<Vec<ApiKeyRecord>> {
-        let Page { after, limit } = page;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = match after {
-            None => {
-                let sql = format!("SELECT {KEY} FROM api_key ORDER BY create_time DESC, id DESC LIMIT ?");
-                query(&self.stage_reads, sql, vec![limit.into()]).await?
-            }
-            Some(after) => {
-                let sql = format!(
-                    "SELECT {KEY} FROM api_key WHERE (create_time, id) < (SELECT create_time, id FROM api_key \
-                     WHERE id = ?) ORDER BY create_time DESC, id DESC LIMIT ?"
-                );
-                query(&self.stage_reads, sql, vec![after.into(), limit.into()]).await?
-            }
-        };
+    async fn keys(&self, filter: &Filter, direction: Direction, page: Page) -> StoreResult<Vec<ApiKeyRecord>> {
+        let Page { after, limit, bytes: _ } = page;
+        let mut wanted = filter::keys(filter)?;
+        if let Some(after) = after {
+            let sign = filter::beyond(direction);
+            let sql = format!(
+                "(create_time, id) {sign} (SELECT last.create_time, last.id FROM api_key AS last WHERE last.id = ?)"
+            );
+            wanted = Condition::all().add(wanted).add(Expr::cust_with_values(sql, [after]));
+        }
+        let select = filter::select(KEY, "api_key", wanted, &["create_time", "id"], direction, limit);
+        let rows = self.stage_reads.query_all(&select).await.map_err(failed)?;
         rows.iter().map(read_key).collect()
     }
 
@@ -190,6 +202,11 @@ impl Identity for SqliteStore {
         })
         .await
     }
+}
+
+/// The id of a key, as its text has it.
+fn key_id(target: Uuid) -> String {
+    target.simple().to_string()
 }
 
 async fn session<C: ConnectionTrait>(connection: &C, id: &str) -> StoreResult<Option<SessionRecord>> {

@@ -11,7 +11,7 @@ use mainspring_engine::{
         ids::JobUid,
         instant::Instant,
         job::{Job, JobSpec, JobState, Pause},
-        ledger::{Fate, Range},
+        ledger::{Fate, FateReason, Range},
         names::ScheduleName,
         payload::Payload,
     },
@@ -42,6 +42,9 @@ pub(super) struct Specs {
 
 /// A definition, and what its text was told by.
 type Read = (u64, Arc<JobSpec>);
+
+/// A definition without its payload.
+const BARE_SPEC: &str = "job_version.spec";
 
 /// The columns of [`Specs::read`], in order.
 pub(super) const SPEC: &str = "job_version.job_uid, job_version.version, job_version.spec, job_version.payload_type, \
@@ -88,14 +91,35 @@ pub(super) async fn jobs<C: ConnectionTrait>(
     rest: &str,
     values: Vec<Value>,
 ) -> StoreResult<Vec<Job>> {
+    read_jobs(connection, known, true, rest, values).await
+}
+
+/// Jobs as [`jobs`] has them, without their payloads.
+pub(super) async fn bare_jobs<C: ConnectionTrait>(
+    connection: &C,
+    known: &Known,
+    rest: &str,
+    values: Vec<Value>,
+) -> StoreResult<Vec<Job>> {
+    read_jobs(connection, known, false, rest, values).await
+}
+
+async fn read_jobs<C: ConnectionTrait>(
+    connection: &C,
+    known: &Known,
+    with_payload: bool,
+    rest: &str,
+    values: Vec<Value>,
+) -> StoreResult<Vec<Job>> {
+    let spec = if with_payload { SPEC } else { BARE_SPEC };
     let sql = format!(
         "SELECT job.uid, job.namespace_id, job.name, job.version, job.revision, job.state, job.pause_time, \
-         job.pause_note, job.pause_actor, job.create_time, job.update_time, {SPEC} FROM job JOIN job_version \
+         job.pause_note, job.pause_actor, job.create_time, job.update_time, {spec} FROM job JOIN job_version \
          ON job_version.job_uid = job.uid AND job_version.version = job.version WHERE {rest}"
     );
     let mut jobs = Vec::new();
     for row in query(connection, sql, values).await? {
-        jobs.push(job(&row, known)?);
+        jobs.push(job(&row, known, with_payload)?);
     }
     let uids: Vec<Uuid> = jobs.iter().map(|job| job.uid.uuid()).collect();
     let mut next: HashMap<(JobUid, ScheduleName), Option<Instant>> = HashMap::new();
@@ -112,7 +136,7 @@ pub(super) async fn jobs<C: ConnectionTrait>(
     Ok(jobs)
 }
 
-fn job(row: &QueryResult, known: &Known) -> StoreResult<Job> {
+fn job(row: &QueryResult, known: &Known, with_payload: bool) -> StoreResult<Job> {
     let mut cells = Cells::of(row);
     let uid = JobUid::from_uuid(cells.next()?);
     let namespace = known.lanes.namespace_name(cells.next()?)?;
@@ -124,14 +148,18 @@ fn job(row: &QueryResult, known: &Known) -> StoreResult<Job> {
         _ => None,
     };
     let (create_time, update_time) = (Instant::from_micros(cells.next()?), Instant::from_micros(cells.next()?));
-    let spec = known.specs.read(&mut cells)?;
+    let spec = match with_payload {
+        true => JobSpec::clone(&*known.specs.read(&mut cells)?),
+        // Lists read many at once: what they read is not remembered.
+        false => read_json(&cells.next::<String>()?)?,
+    };
     Ok(Job {
         uid,
         namespace,
         name: job_name,
         version,
         revision,
-        spec: JobSpec::clone(&spec),
+        spec,
         state: if pause.is_some() { JobState::Paused } else { state },
         pause,
         next_times: Vec::new(),
@@ -178,7 +206,7 @@ impl ScheduleRow {
         if let Some(range) = open {
             let Range { version, first: from, last: to, count: many, fate: what, reason: why } = range;
             (of, first, last) = (Some(*version), Some(*from), Some(*to));
-            (count, fate, reason) = (Some(signed(*many)?), Some(what.code()), Some(why.clone()));
+            (count, fate, reason) = (Some(signed(*many)?), Some(what.code()), Some(why.map_or("", FateReason::name)));
         }
         Ok([
             job.uuid().into(),
@@ -204,11 +232,11 @@ fn open_range(cells: &mut Cells<'_>) -> StoreResult<Option<Range>> {
     let (Some(version), Some(first), Some(last), Some(count), Some(fate)) = (version, first, last, count, fate) else {
         return Ok(None);
     };
-    range(version, first, last, count, fate, reason.unwrap_or_default()).map(Some)
+    range(version, first, last, count, fate, &reason.unwrap_or_default()).map(Some)
 }
 
 /// Puts a range together.
-pub(super) fn range(version: i64, first: i64, last: i64, count: i64, fate: i32, reason: String) -> StoreResult<Range> {
+pub(super) fn range(version: i64, first: i64, last: i64, count: i64, fate: i32, reason: &str) -> StoreResult<Range> {
     let corrupt = |what: &str| StoreError::Corrupt(format!("a ledger range has {what}"));
     Ok(Range {
         version,
@@ -216,7 +244,10 @@ pub(super) fn range(version: i64, first: i64, last: i64, count: i64, fate: i32, 
         last: Instant::from_micros(last),
         count: u64::try_from(count).map_err(|_| corrupt("a negative count"))?,
         fate: Fate::from_code(fate).ok_or_else(|| corrupt("an unknown fate"))?,
-        reason,
+        reason: match reason {
+            "" => None,
+            name => Some(FateReason::from_name(name).ok_or_else(|| corrupt("an unknown reason"))?),
+        },
     })
 }
 
@@ -278,7 +309,7 @@ pub(super) async fn insert_ledger(tx: &Tx, ranges: Vec<(JobUid, ScheduleName, Ra
             signed(count)?.into(),
             version.into(),
             fate.code().into(),
-            reason.into(),
+            reason.map_or("", FateReason::name).into(),
         ]);
     }
     let into = "ledger (job_uid, schedule, first_time, last_time, count, version, fate, reason)";

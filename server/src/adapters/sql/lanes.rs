@@ -60,9 +60,12 @@ fn lane(row: &QueryResult) -> StoreResult<KnownLane> {
 }
 
 impl Lanes {
-    /// Reads all of them.
+    /// Reads all of them. The namespace `default` is there from the start; it was not made at any time.
     pub(super) async fn load<C: ConnectionTrait>(connection: &C) -> StoreResult<Self> {
         let lanes = Self::default();
+        let default = vec![NamespaceName::default().as_str().into()];
+        let sql = "INSERT INTO namespace (name, create_time) VALUES (?, 0) ON CONFLICT DO NOTHING";
+        exec(connection, sql, default).await?;
         let namespaces = query(connection, "SELECT id, name FROM namespace", Vec::new()).await?;
         for row in namespaces {
             let mut cells = Cells::of(&row);

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use mainspring_engine::domain::rules::LeaseRules;
+use mainspring_engine::{domain::rules::LeaseRules, tasks::Tasks};
 use mainspring_migrations::{LogsMigrator, Migrator, known};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, SqlxSqliteConnector, TransactionTrait, Value};
 use sea_orm_migration::MigratorTrait;
@@ -161,6 +161,8 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
         reads,
         stage_reads,
         logs: LogStore::new(Writer::start("log-writer", logs_writer, lines.checkpointer()), lines.readers(2)),
+        main,
+        tasks: Tasks::default(),
         rounds: parking_lot::Mutex::new(Rounds::default()),
         _lock: lock,
     }))
@@ -196,6 +198,7 @@ pub(super) fn private(path: &Path) -> io::Result<File> {
 }
 
 /// One database file.
+#[derive(Debug)]
 pub(super) struct Files {
     pub(super) path: PathBuf,
     pub(super) synchronous: Synchronous,
@@ -206,7 +209,7 @@ impl Files {
         OpenError::Database { path: self.path.clone(), source }
     }
 
-    fn options(&self) -> SqliteConnectOptions {
+    pub(super) fn options(&self) -> SqliteConnectOptions {
         let synchronous = match self.synchronous {
             Synchronous::Full => SqliteSynchronous::Full,
             Synchronous::Normal => SqliteSynchronous::Normal,

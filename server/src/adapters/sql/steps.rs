@@ -11,7 +11,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use mainspring_engine::{
     domain::{
-        attempt::{AttemptEnd, AttemptKey},
+        attempt::{AttemptEnd, AttemptKey, LossReason},
         ids::{JobUid, RunId, WorkerId},
         instant::Instant,
         names::JobName,
@@ -296,7 +296,7 @@ async fn write_ends(tx: &Tx, now: Instant, ends: Vec<Ended>) -> StoreResult<()> 
             attempt.into(),
             state.code().into(),
             reported.into(),
-            cause.into(),
+            cause.map_or("", LossReason::name).into(),
             failure.as_ref().map(json).transpose()?.into(),
             worker.map(WorkerId::uuid).into(),
             maybe_time(lease_time),

@@ -13,9 +13,9 @@ use mainspring_engine::{
     domain::{
         ids::{JobUid, RunId},
         instant::Instant,
-        names::NamespaceName,
+        names::{NamespaceName, Scope},
     },
-    ports::store::{NewRun, RequestKey, StoreError, StoreResult, Stored, Submit, Submitted},
+    ports::store::{Made, NewRun, RequestKey, StoreError, StoreResult, Stored, Submit, Submitted},
 };
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use uuid::Uuid;
@@ -30,6 +30,13 @@ use super::{
 
 #[async_trait]
 impl Submit for SqliteStore {
+    async fn made(&self, scope: &Scope, keys: &[RequestKey]) -> StoreResult<Vec<Option<Made>>> {
+        let Some(namespace) = self.known.lanes.namespace(&scope.0) else { return Ok(vec![None; keys.len()]) };
+        let ids: Vec<RequestId> = keys.iter().map(|key| (namespace, key.call, key.id.clone())).collect();
+        let found = made(&self.reads, &ids).await?;
+        Ok(ids.iter().map(|id| found.get(id).copied()).collect())
+    }
+
     async fn submit(&self, now: Instant, runs: Vec<NewRun>) -> StoreResult<Vec<Submitted>> {
         self.ensure_lanes(now, runs.iter().map(|run| &run.lane)).await?;
         let known = Arc::clone(&self.known);
@@ -37,17 +44,8 @@ impl Submit for SqliteStore {
     }
 }
 
-/// What a request made before.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Made {
-    /// Hash of its body.
-    pub(super) body: [u8; 32],
-    /// What it made.
-    pub(super) target: Uuid,
-}
-
 /// Whose request it is: ids of different namespaces and calls do not meet.
-type RequestId = (i32, &'static str, String);
+pub(super) type RequestId = (i32, &'static str, String);
 
 /// What is not in the batch but decides about it.
 struct Around {

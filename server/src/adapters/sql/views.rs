@@ -1,7 +1,5 @@
 //! The [`Views`] role: what people look at. Reads only, by keyset, from the reading connections.
 
-use std::path::Path;
-
 use async_trait::async_trait;
 use mainspring_engine::{
     domain::{
@@ -10,11 +8,11 @@ use mainspring_engine::{
         instant::Instant,
         job::Job,
         names::{QueueName, Scope},
-        run::RunState,
+        run::{Lifecycle, RunState},
     },
     ports::store::{
-        AttemptView, InstantRange, JobTypeView, Order, Page, QueueView, RunView, StatsView, StoreResult, Views,
-        WaitFacts, WorkerView,
+        AttemptView, Direction, InstantRange, JobOrder, JobTypeView, Listed, Page, QueueView, RunView, StatsView,
+        StoreResult, Views, WaitFacts, WorkerView,
     },
 };
 
@@ -32,29 +30,54 @@ fn limit(limit: usize) -> sea_orm::Value {
     i64::try_from(limit).unwrap_or(i64::MAX).into()
 }
 
+/// As many of what was found, with its size, as fit into `bytes`, one at least; and whether that were not all.
+fn fitting<K>(found: Vec<(K, i64)>, bytes: usize) -> (Vec<K>, bool) {
+    let (mut fitting, mut room) = (Vec::with_capacity(found.len()), bytes);
+    for (key, size) in found {
+        let size = usize::try_from(size).unwrap_or_default();
+        if size > room && !fitting.is_empty() {
+            return (fitting, true);
+        }
+        room = room.saturating_sub(size);
+        fitting.push(key);
+    }
+    (fitting, false)
+}
+
 #[async_trait]
 impl Views for SqliteStore {
     async fn run(&self, scope: &Scope, run: RunId) -> StoreResult<Option<RunView>> {
         runs::one(self, scope, run).await
     }
 
+    async fn lifecycle(&self, scope: &Scope, run: RunId) -> StoreResult<Option<Lifecycle>> {
+        runs::lifecycle(self, scope, run).await
+    }
+
     async fn runs(
         &self,
         scope: &Scope,
         filter: &Filter,
-        order: Order,
+        direction: Direction,
         page: Page,
         detail: bool,
-    ) -> StoreResult<Vec<RunView>> {
-        runs::list(self, scope, filter, order, page, detail).await
+    ) -> StoreResult<Listed<RunView>> {
+        runs::list(self, scope, filter, direction, page, detail).await
     }
 
-    async fn attempts(&self, scope: &Scope, run: RunId) -> StoreResult<Option<Vec<AttemptView>>> {
-        attempts::list(self, scope, run).await
+    async fn attempts(&self, scope: &Scope, run: RunId, page: Page) -> StoreResult<Option<Listed<AttemptView>>> {
+        attempts::list(self, scope, run, page).await
     }
 
-    async fn jobs(&self, scope: &Scope, filter: &Filter, page: Page) -> StoreResult<Vec<Job>> {
-        jobs::list(self, scope, filter, page).await
+    async fn jobs(
+        &self,
+        scope: &Scope,
+        filter: &Filter,
+        order: JobOrder,
+        page: Page,
+        detail: bool,
+    ) -> StoreResult<Listed<Job>> {
+        jobs::list(self, scope, filter, order, page, detail).await
     }
 
     async fn ledger(&self, job: JobUid, from: Instant, to: Instant) -> StoreResult<Vec<InstantRange>> {
@@ -71,24 +94,43 @@ impl Views for SqliteStore {
         jobs::scheduled_runs(self, job, from, to, limit).await
     }
 
-    async fn queues(&self, scope: &Scope, page: Page) -> StoreResult<Vec<QueueView>> {
-        queues::list(self, scope, page).await
+    async fn queues(
+        &self,
+        scope: &Scope,
+        filter: &Filter,
+        direction: Direction,
+        page: Page,
+    ) -> StoreResult<Vec<QueueView>> {
+        queues::list(self, scope, filter, direction, page).await
     }
 
     async fn queue(&self, scope: &Scope, queue: &QueueName) -> StoreResult<Option<QueueView>> {
         queues::one(self, scope, queue).await
     }
 
-    async fn workers(&self, scope: &Scope, include_gone: bool, page: Page) -> StoreResult<Vec<WorkerView>> {
-        workers::list(self, scope, include_gone, page).await
+    async fn workers(
+        &self,
+        scope: &Scope,
+        include_gone: bool,
+        filter: &Filter,
+        direction: Direction,
+        page: Page,
+    ) -> StoreResult<Vec<WorkerView>> {
+        workers::list(self, scope, include_gone, filter, direction, page).await
     }
 
     async fn worker(&self, scope: &Scope, worker: WorkerId) -> StoreResult<Option<WorkerView>> {
         workers::one(self, scope, worker).await
     }
 
-    async fn job_types(&self, scope: &Scope, page: Page) -> StoreResult<Vec<JobTypeView>> {
-        workers::job_types(self, scope, page).await
+    async fn job_types(
+        &self,
+        scope: &Scope,
+        filter: &Filter,
+        direction: Direction,
+        page: Page,
+    ) -> StoreResult<Listed<JobTypeView>> {
+        workers::job_types(self, scope, filter, direction, page).await
     }
 
     async fn stats(&self, scope: &Scope, from: Instant, to: Instant) -> StoreResult<StatsView> {
@@ -101,9 +143,5 @@ impl Views for SqliteStore {
 
     async fn last_success(&self, job: JobUid) -> StoreResult<Option<Instant>> {
         jobs::last_success(self, job).await
-    }
-
-    async fn backup(&self, path: &Path) -> StoreResult<Option<u64>> {
-        self.copy(path).await.map(Some)
     }
 }

@@ -1,6 +1,9 @@
 //! Events, for watchers.
 
-use mainspring_engine::domain::event::{Detail, Event};
+use mainspring_engine::domain::{
+    event::{Detail, Event, JobChange},
+    filter::Value,
+};
 use mainspring_proto::scheduler::v1 as wire;
 
 use super::{job, queue, run, time};
@@ -26,12 +29,16 @@ pub(crate) fn event(event: Event) -> Option<wire::Event> {
                 worker_id: text(worker),
             }),
         ),
-        Detail::Progress { run: id, attempt, progress } => (
+        Detail::Progress { run: id, job, job_type, queue, attempt, worker, progress } => (
             wire::EventTopic::Progress,
             wire::event::Detail::Progress(wire::ProgressEvent {
                 run_id: id.to_string(),
                 attempt,
                 progress: Some(run::progress(progress)),
+                job: job.map(String::from).unwrap_or_default(),
+                job_type,
+                queue: queue.into(),
+                worker_id: worker.to_string(),
             }),
         ),
         Detail::Job { job: name, state, version, change } => (
@@ -40,7 +47,7 @@ pub(crate) fn event(event: Event) -> Option<wire::Event> {
                 job: name.into(),
                 state: state.map_or(0, job::job_state),
                 version,
-                change: change.into(),
+                change: job_change(change).into(),
             }),
         ),
         Detail::Worker { worker, name, status } => (
@@ -62,6 +69,44 @@ pub(crate) fn event(event: Event) -> Option<wire::Event> {
         namespace: namespace.into(),
         detail: Some(detail),
     })
+}
+
+fn job_change(change: JobChange) -> wire::JobChange {
+    match change {
+        JobChange::Created => wire::JobChange::Created,
+        JobChange::Updated => wire::JobChange::Updated,
+        JobChange::Paused => wire::JobChange::Paused,
+        JobChange::Resumed => wire::JobChange::Resumed,
+        JobChange::Completed => wire::JobChange::Completed,
+        JobChange::Failed => wire::JobChange::Failed,
+        JobChange::Deleted => wire::JobChange::Deleted,
+    }
+}
+
+/// What an event names, for the filter of a watcher.
+pub(crate) fn field(detail: &Detail, field: &str) -> Option<Value> {
+    let text = |text: &str| Some(Value::Text(text.to_owned()));
+    let (job_name, run_id, kind, lane, worker_id, state) = match detail {
+        Detail::Run { run, job, job_type, queue, state, attempt: _, reason: _, worker } => {
+            (job.as_ref(), Some(*run), Some(job_type), Some(queue), *worker, Some(*state))
+        }
+        Detail::Progress { run, job, job_type, queue, attempt: _, worker, progress: _ } => {
+            (job.as_ref(), Some(*run), Some(job_type), Some(queue), Some(*worker), None)
+        }
+        Detail::Logs { run } => (None, Some(*run), None, None, None, None),
+        Detail::Job { job, state: _, version: _, change: _ } => (Some(job), None, None, None, None, None),
+        Detail::Worker { worker, name: _, status: _ } => (None, None, None, None, Some(*worker), None),
+        Detail::Queue { queue, paused: _ } => (None, None, None, Some(queue), None, None),
+    };
+    match field {
+        "job" => job_name.and_then(|name| text(name.as_str())),
+        "run_id" => run_id.and_then(|run| text(&run.to_string())),
+        "job_type" => kind.and_then(|kind| text(kind)),
+        "queue" => lane.and_then(|queue| text(queue.as_str())),
+        "worker_id" => worker_id.and_then(|worker| text(&worker.to_string())),
+        "state" => state.map(|state| Value::Number(state.code().into())),
+        _ => None,
+    }
 }
 
 /// Nothing happened; the cursor moved.

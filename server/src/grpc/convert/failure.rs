@@ -13,19 +13,23 @@ const MAX_CAUSES: usize = 8;
 /// Stands where something was cut.
 pub(super) const CUT: &str = " … [cut]";
 
-/// The failure that a worker reported; details over `max` bytes are left out, and the message says so.
+/// The failure that a worker reported. It and its causes keep details of `max` bytes together, the outermost first; what is
+/// beyond is left out, and the message says so.
 pub(crate) fn from_worker(failure: wire::Failure, max: usize) -> Failure {
-    read(failure, max, MAX_CAUSES)
+    read(failure, &mut { max }, MAX_CAUSES)
 }
 
-fn read(failure: wire::Failure, max: usize, causes: usize) -> Failure {
+fn read(failure: wire::Failure, room: &mut usize, causes: usize) -> Failure {
     let wire::Failure { reason, message, stack_trace, details, retry_hint, cause } = failure;
     let reason = if reason.is_empty() { "FAILED".into() } else { cut(reason, MAX_REASON) };
     let mut message = cut(message, MAX_MESSAGE);
     let details = details.and_then(|details| {
         let mut check = Check::default();
-        match check.payload("details", Some(details), max) {
-            Some(Payload { content_type, data }) if check.is_clean() => Some(FailureDetails { content_type, data }),
+        match check.payload("details", Some(details), *room) {
+            Some(Payload { content_type, data }) if check.is_clean() => {
+                *room -= data.len();
+                Some(FailureDetails { content_type, data })
+            }
             _ => {
                 message.push_str(" [its details could not be kept]");
                 None
@@ -38,7 +42,7 @@ fn read(failure: wire::Failure, max: usize, causes: usize) -> Failure {
         stack_trace: cut(stack_trace, MAX_STACK_TRACE),
         details,
         hint: retry_hint.and_then(hint),
-        cause: cause.filter(|_| causes > 0).map(|cause| Box::new(read(*cause, max, causes - 1))),
+        cause: cause.filter(|_| causes > 0).map(|cause| Box::new(read(*cause, room, causes - 1))),
     }
 }
 
@@ -151,8 +155,15 @@ mod tests {
         let details =
             wire::Payload { content_type: String::new(), data: Some(wire::payload::Data::Inline(vec![0; 11])) };
         let large = wire::Failure { details: Some(details), ..wire::Failure::default() };
-        let read = from_worker(large, 10);
+        let read = from_worker(large.clone(), 10);
         assert!(read.details.is_none() && read.message.contains("could not be kept"));
         assert_eq!(read.reason, "FAILED");
+
+        let caused = wire::Failure { cause: Some(Box::new(large.clone())), ..large };
+        let read = from_worker(caused, 21);
+        assert!(
+            read.details.is_some() && read.cause.unwrap().details.is_none(),
+            "together they have more than 21 bytes"
+        );
     }
 }

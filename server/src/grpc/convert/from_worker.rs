@@ -10,6 +10,7 @@ use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
         event::Progress,
+        ids::WorkerId,
         instant::Instant,
         log::{Batch, Level, Line},
         names::{QueueName, Scope},
@@ -19,7 +20,7 @@ use mainspring_engine::{
     flow::stream::messages::{FromWorker, RejectReason, Reply},
     ports::store::Report,
 };
-use mainspring_proto::worker::v1 as wire;
+use mainspring_proto::{common::v1::LogLevel, worker::v1 as wire};
 
 use super::{Check, failure, read, time::duration};
 use crate::grpc::status::Refusal;
@@ -143,11 +144,14 @@ pub(crate) fn logs(batch: wire::LogBatch, now: Instant) -> Result<FromWorker, Re
         let key = check.attempt(attempt.as_ref());
         let first_offset = u64::try_from(first_offset);
         let dropped = u64::try_from(dropped_count);
-        if first_offset.is_err() || dropped.is_err() {
-            check.refuse("first_offset", "and dropped_count must not be negative");
+        if first_offset.is_err() {
+            check.refuse("first_offset", "must not be negative");
+        }
+        if dropped.is_err() {
+            check.refuse("dropped_count", "must not be negative");
         }
         let mut room = MAX_LOG_BATCH;
-        let mut lines = Vec::with_capacity(entries.len());
+        let mut lines = Vec::new();
         for entry in entries {
             let line = line(entry, now);
             let weight = usize::try_from(line.weight()).unwrap_or(usize::MAX);
@@ -163,11 +167,11 @@ pub(crate) fn logs(batch: wire::LogBatch, now: Instant) -> Result<FromWorker, Re
 
 fn line(entry: wire::LogEntry, now: Instant) -> Line {
     let wire::LogEntry { log_time, level, message, fields } = entry;
-    let level = match wire::LogLevel::try_from(level) {
-        Ok(wire::LogLevel::Debug) => Level::Debug,
-        Ok(wire::LogLevel::Warning) => Level::Warning,
-        Ok(wire::LogLevel::Error) => Level::Error,
-        Ok(wire::LogLevel::Info | wire::LogLevel::Unspecified) | Err(_) => Level::Info,
+    let level = match LogLevel::try_from(level) {
+        Ok(LogLevel::Debug) => Level::Debug,
+        Ok(LogLevel::Warning) => Level::Warning,
+        Ok(LogLevel::Error) => Level::Error,
+        Ok(LogLevel::Info | LogLevel::Unspecified) | Err(_) => Level::Info,
     };
     let message = failure::cut(message, MAX_LOG_LINE);
     let mut room = MAX_LOG_LINE.saturating_sub(message.len());
@@ -266,12 +270,14 @@ impl Check {
             labels,
             build_id,
             max_receive_message_bytes,
-            previous_session_id: _,
             in_flight,
             namespace,
             connect_sequence,
         } = hello;
-        let worker = self.required("worker_instance_id", &worker_instance_id);
+        let worker = self.required::<WorkerId>("worker_instance_id", &worker_instance_id);
+        if worker.is_some_and(|worker| worker.uuid().get_version_num() != 7) {
+            self.refuse("worker_instance_id", "must be a UUIDv7: it sorts by when the process began");
+        }
         if min_protocol_version < 1 || max_protocol_version < min_protocol_version {
             self.refuse("max_protocol_version", "must be at least min_protocol_version, which counts from 1");
         }
@@ -286,14 +292,14 @@ impl Check {
                 DEFAULT_MESSAGE
             }),
         };
-        let name = self.text("worker_name", worker_name, MAX_NAME);
+        let name = self.line("worker_name", worker_name, MAX_NAME);
         let labels = self.labels("labels", labels);
-        let build_id = self.text("build_id", build_id, MAX_NAME);
+        let build_id = self.line("build_id", build_id, MAX_NAME);
         let sdk = sdk.map_or_else(String::new, |sdk| {
             let wire::SdkInfo { name, version, runtime } = sdk;
             let parts = [name, version, runtime];
             let text = parts.iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ");
-            self.text("sdk", text, 3 * MAX_NAME)
+            self.line("sdk", text, 3 * MAX_NAME)
         });
         let handlers = self.handlers(handlers);
         let capacity = self.capacity(capacity);

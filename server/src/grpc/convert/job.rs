@@ -79,9 +79,7 @@ impl Check {
             create_time: _,
             update_time: _,
         } = job;
-        if !namespace.is_empty() && namespace != context.namespace {
-            self.refuse("namespace", format!("must be empty or `{}`, the request's", context.namespace));
-        }
+        self.same_namespace(&namespace, context.namespace);
         let name = self.required::<JobName>("job", &job);
         let job_type = self.required("job_type", &job_type);
         let overlap = self.choice("overlap", overlap, |value| {
@@ -97,9 +95,9 @@ impl Check {
             })
         });
         let spec = JobSpec {
-            display_name: self.text("display_name", display_name, MAX_DISPLAY_NAME),
+            display_name: self.line("display_name", display_name, MAX_DISPLAY_NAME),
             description: self.text("description", description, MAX_DESCRIPTION),
-            owner: self.text("owner", owner, MAX_OWNER),
+            owner: self.line("owner", owner, MAX_OWNER),
             labels: self.labels("labels", labels),
             queue: self.or_default("queue", &queue),
             payload: self.payload("payload", payload, context.max_payload).unwrap_or_default(),
@@ -142,6 +140,7 @@ impl Check {
 /// Replaces the fields of `job` that `mask` names by those of `new`; all that can be changed where it names none.
 pub(crate) fn overlay(job: &mut wire::Job, new: wire::Job, mask: &[String]) {
     let named = |field: &str| mask.is_empty() || mask.iter().any(|path| path == field);
+    let delivery = job.delivery;
     macro_rules! take {
         ($($field:ident),* $(,)?) => {$(
             if named(stringify!($field)) {
@@ -166,6 +165,7 @@ pub(crate) fn overlay(job: &mut wire::Job, new: wire::Job, mask: &[String]) {
         lease_loss_policy,
         priority,
     );
+    policy::follow_delivery(job, delivery, named);
 }
 
 /// A job for people; lists leave the payload out.
@@ -331,6 +331,29 @@ mod tests {
         assert_eq!(shown, wire::Job { owner: "ada".into(), ..before });
         overlay(&mut shown, new, &[]);
         assert_eq!((shown.priority, shown.schedules.len(), shown.job.as_str()), (1, 0, "nightly"));
+    }
+
+    #[test]
+    fn a_change_of_delivery_takes_with_it_what_follows_from_it() {
+        use mainspring_proto::common::v1::{Delivery, LeaseLossPolicy, RetryPolicy};
+        let (name, spec) = parsed(wire::Job { retry_policy: None, ..sent() }).unwrap();
+        let mut shown = job(stored(spec, name.clone()), true);
+        let to = |shown: &mut wire::Job, delivery: Delivery| {
+            overlay(shown, wire::Job { delivery: delivery.into(), ..wire::Job::default() }, &["delivery".into()]);
+            parsed(shown.clone())
+        };
+        let (_, once) = to(&mut shown, Delivery::AtMostOnce).unwrap();
+        assert_eq!((once.policy.at_most_once(), once.policy.retry.max_attempts), (true, 1));
+        let mut shown = job(stored(once, name.clone()), true);
+        assert_eq!(shown.lease_loss_policy(), LeaseLossPolicy::Stop);
+        let (_, again) = to(&mut shown, Delivery::AtLeastOnce).unwrap();
+        let mut shown = job(stored(again, name), true);
+        let attempts = shown.retry_policy.as_ref().unwrap().max_attempts;
+        assert_eq!((shown.lease_loss_policy(), attempts), (LeaseLossPolicy::Continue, Some(3)));
+        // What somebody chose is not taken back in silence.
+        shown.retry_policy = Some(RetryPolicy { max_attempts: Some(7), ..RetryPolicy::default() });
+        let refusal = to(&mut shown, Delivery::AtMostOnce).unwrap_err();
+        assert_eq!(refusal.first_field(), Some("retry_policy.max_attempts"));
     }
 
     #[test]

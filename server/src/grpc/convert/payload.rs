@@ -1,13 +1,14 @@
 //! Payloads: bytes with a media type, which people may write and read as JSON.
 //!
-//! What comes as `json` is stored as JSON text. It goes back as `json` exactly where that loses nothing: the media type
-//! is JSON and the text is the very one that `json` would be stored as. Anything else goes back as `inline`. Workers always
-//! get `inline`.
+//! What comes as `json` is stored as JSON text. It goes back as `json` exactly where that loses nothing and grows to nothing
+//! that a client could not read: the media type is JSON, the text is the very one that `json` would be stored as, and the
+//! message is not larger than [`MAX_JSON`]. Anything else goes back as `inline`. Workers always get `inline`.
 
 use std::collections::BTreeMap;
 
 use mainspring_engine::domain::payload::Payload;
 use mainspring_proto::common::v1 as wire;
+use prost::Message as _;
 use prost_types::{ListValue, Struct, Value, value::Kind};
 
 use super::Check;
@@ -15,6 +16,9 @@ use crate::grpc::status::Reason;
 
 /// `json` is nested at most so deep: prost gives up at 100 messages, and an object level costs three.
 const MAX_DEPTH: usize = 30;
+/// A payload is answered as `json` up to this size on the wire: `[0,0,…]` takes more than five times its text, and two
+/// payloads of a run must fit into the 4 MiB that clients read.
+const MAX_JSON: usize = 1 << 20;
 /// Up to here a double holds every whole number.
 const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
 const MAX_CONTENT_TYPE: usize = 255;
@@ -126,7 +130,7 @@ fn to_number(number: f64) -> Result<serde_json::Value, String> {
 /// The value of a JSON text, where writing the value gives the same text again.
 fn from_text(text: &[u8]) -> Option<Value> {
     let value = from_json(&serde_json::from_slice(text).ok()?, 0)?;
-    (to_text(&value).ok()?.as_bytes() == text).then_some(value)
+    (value.encoded_len() <= MAX_JSON && to_text(&value).ok()?.as_bytes() == text).then_some(value)
 }
 
 fn from_json(json: &serde_json::Value, depth: usize) -> Option<Value> {
@@ -206,6 +210,18 @@ mod tests {
         let plain = Payload { content_type: "text/plain".into(), data: b"1".to_vec() };
         assert_eq!(to_caller(plain).unwrap().data, Some(wire::payload::Data::Inline(b"1".to_vec())));
         assert_eq!(to_caller(Payload::default()), None);
+    }
+
+    #[test]
+    fn json_that_grows_too_large_comes_back_as_bytes() {
+        let zeros = |count: usize| format!("[{}]", vec!["0"; count].join(","));
+        // Eleven bytes each, and a few around them.
+        let (fits, grows) = (zeros(95_000), zeros(96_000));
+        for (text, as_json) in [(fits, true), (grows, false)] {
+            let shown = to_caller(Payload { content_type: JSON.into(), data: text.clone().into() }).unwrap();
+            assert_eq!(matches!(shown.data, Some(wire::payload::Data::Json(_))), as_json);
+            assert!(shown.encoded_len() <= MAX_JSON + 100 && shown.content_type == JSON);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mainspring_engine::domain::policy::{Delivery, LeaseLossPolicy, RetryPolicy, RunPolicy, Timeouts};
-use mainspring_proto::common::v1 as wire;
+use mainspring_proto::{common::v1 as wire, scheduler::v1 as scheduler};
 
 use super::{Check, time};
 
@@ -56,7 +56,7 @@ impl Check {
             None => RetryPolicy { max_attempts: if at_most_once { 1 } else { 3 }, ..RetryPolicy::default() },
         };
         if at_most_once && retry.max_attempts > 1 {
-            self.refuse("retry_policy.max_attempts", "must be 1 where delivery is AT_MOST_ONCE");
+            self.refuse("retry_policy.max_attempts", "must be 1, or be left out, where delivery is AT_MOST_ONCE");
         }
         let timeouts = timeouts
             .map_or_else(Timeouts::default, |timeouts| self.under("timeouts", |check| check.timeouts(timeouts)));
@@ -114,9 +114,10 @@ impl Check {
             self.refuse("non_retryable_reasons", format!("must be at most {MAX_REASONS}"));
         }
         for reason in non_retryable_reasons.iter().take(MAX_REASONS) {
-            if reason.is_empty() || reason.len() > MAX_REASON {
+            if reason.is_empty() {
                 self.refuse("non_retryable_reasons", format!("each must be 1 to {MAX_REASON} characters"));
             }
+            self.one_line("non_retryable_reasons", reason, MAX_REASON);
         }
         RetryPolicy {
             max_attempts: max_attempts.and_then(|max| u32::try_from(max).ok()).unwrap_or(default.max_attempts),
@@ -145,6 +146,31 @@ impl Check {
             // Zero is a grace too: the shortest there is, which is the lease.
             stop_grace: self.length("stop_grace", stop_grace),
         }
+    }
+}
+
+/// What follows from `delivery` where nobody says otherwise. An update that changes delivery alone changes these with it,
+/// as far as they were what followed from the delivery before; what somebody chose stays, and must fit.
+pub(crate) fn follow_delivery(job: &mut scheduler::Job, before: i32, named: impl Fn(&str) -> bool) {
+    let implied = |delivery: i32| match wire::Delivery::try_from(delivery) {
+        Ok(wire::Delivery::AtMostOnce) => (LeaseLossPolicy::Stop, 1),
+        Ok(wire::Delivery::Unspecified | wire::Delivery::AtLeastOnce) | Err(_) => {
+            (LeaseLossPolicy::Continue, RetryPolicy::default().max_attempts)
+        }
+    };
+    let (lease_loss_before, attempts_before) = implied(before);
+    let (_, attempts) = implied(job.delivery);
+    if implied(before) == implied(job.delivery) {
+        return;
+    }
+    if !named("lease_loss_policy") && job.lease_loss_policy == lease_loss(lease_loss_before) {
+        job.lease_loss_policy = wire::LeaseLossPolicy::Unspecified.into();
+    }
+    let count = |attempts: u32| i32::try_from(attempts).ok();
+    if let Some(retry) = job.retry_policy.as_mut().filter(|_| !named("retry_policy"))
+        && retry.max_attempts == count(attempts_before)
+    {
+        retry.max_attempts = count(attempts);
     }
 }
 
@@ -284,6 +310,11 @@ mod tests {
         let sent = wire::Timeouts { execution: zero, ..wire::Timeouts::default() };
         let policies = Policies { timeouts: Some(sent), ..Policies::default() };
         assert_eq!(read(|check| Some(check.policy(policies))).unwrap().timeouts.execution, None);
+        for bad in ["", "a\0b", "a\nb"] {
+            let reasons = wire::RetryPolicy { non_retryable_reasons: vec![bad.into()], ..Default::default() };
+            let sent = Policies { retry_policy: Some(reasons), ..Policies::default() };
+            assert!(read(|check| Some(check.policy(sent))).is_err(), "{bad:?}");
+        }
         let unknown = Policies { delivery: 77, ..Policies::default() };
         assert!(read(|check| Some(check.policy(unknown))).is_err());
         let none = wire::RetryPolicy { max_attempts: Some(0), multiplier: 0.5, ..wire::RetryPolicy::default() };

@@ -132,8 +132,8 @@ mod tests {
     #[test]
     fn statuses_have_the_codes_of_the_contract() {
         for status in WorkerStatus::ALL {
-            let name = wire::WorkerStatus::try_from(worker_status(status)).unwrap().as_str_name();
-            assert_eq!(name, format!("WORKER_STATUS_{}", format!("{status:?}").to_ascii_uppercase()));
+            let name = wire::WorkerState::try_from(worker_status(status)).unwrap().as_str_name();
+            assert_eq!(name, format!("WORKER_STATE_{}", format!("{status:?}").to_ascii_uppercase()));
         }
     }
 

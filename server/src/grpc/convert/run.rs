@@ -2,15 +2,17 @@
 
 use mainspring_engine::{
     domain::{
+        attempt::LossReason,
         event::Progress,
         ids::RunId,
-        log::Stored,
+        ledger::{FateReason, sentence},
+        log::{Level, Stored},
         run::{Lifecycle, RunState},
     },
     flow::instants::InstantView,
     ports::store::{AttemptView, JobRef, RunDetail, RunView, StatsView, WaitFacts},
 };
-use mainspring_proto::scheduler::v1 as wire;
+use mainspring_proto::{common::v1::LogLevel, scheduler::v1 as wire};
 
 use super::{failure, payload, policy, time};
 
@@ -94,7 +96,8 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         worker_id: worker.map(|worker| worker.to_string()).unwrap_or_default(),
         progress: None,
         cancellation,
-        wait_reason: String::new(),
+        wait_reason: wire::WaitReason::Unspecified.into(),
+        wait_sentence: String::new(),
         idempotency_key: idempotency_key(run),
         parent_run_id: parent.map(|parent| parent.to_string()).unwrap_or_default(),
         request_id,
@@ -128,7 +131,7 @@ fn cancellation(life: &Lifecycle) -> Option<wire::Cancellation> {
         life.state.is_terminal() && life.end_time.zip(life.stop_deadline).is_some_and(|(end, limit)| end >= limit);
     Some(wire::Cancellation {
         request_time: Some(time::timestamp(request_time)),
-        reason: life.cancel_reason.clone().unwrap_or_default(),
+        note: life.cancel_reason.clone().unwrap_or_default(),
         deadline: life.stop_deadline.map(time::timestamp),
         worker_unresponsive: life.cancel_requested && over && life.state == RunState::Cancelled,
     })
@@ -140,21 +143,23 @@ pub(crate) fn progress(progress: Progress) -> wire::Progress {
     wire::Progress { fraction, message, update_time: Some(time::timestamp(time)) }
 }
 
-/// Why a QUEUED run waits, as one sentence.
-pub(crate) fn wait_reason(facts: &WaitFacts, run: &wire::Run) -> String {
+/// Why a QUEUED run waits, as a name and as one sentence.
+pub(crate) fn wait_reason(facts: &WaitFacts, run: &wire::Run) -> (wire::WaitReason, String) {
+    use wire::WaitReason as Why;
     let WaitFacts { queue_paused, limit_reached, handlers, draining } = facts;
     let wire::Run { queue, job_type, .. } = run;
-    if *queue_paused {
-        format!("Waiting: queue `{queue}` is paused")
+    let (why, sentence) = if *queue_paused {
+        (Why::QueuePaused, format!("queue `{queue}` is paused"))
     } else if *handlers == 0 {
-        format!("Waiting: no connected worker handles `{job_type}` from queue `{queue}`")
+        (Why::NoWorker, format!("no connected worker handles `{job_type}` from queue `{queue}`"))
     } else if handlers <= draining {
-        format!("Waiting: every connected worker that handles `{job_type}` is draining")
+        (Why::WorkersDraining, format!("every connected worker that handles `{job_type}` is draining"))
     } else if let Some(limit) = limit_reached {
-        format!("Waiting: queue `{queue}` has reached its limit of {limit} runs at workers")
+        (Why::QueueLimitReached, format!("queue `{queue}` has reached its limit of {limit} runs at workers"))
     } else {
-        format!("Waiting: for a free slot at a worker that handles `{job_type}` ({handlers} connected)")
-    }
+        (Why::NoFreeSlot, format!("for a free slot at a worker that handles `{job_type}` ({handlers} connected)"))
+    };
+    (why, format!("Waiting: {sentence}"))
 }
 
 /// An attempt.
@@ -181,7 +186,7 @@ pub(crate) fn attempt(run: RunId, view: AttemptView) -> wire::Attempt {
         start_time: start_time.map(time::timestamp),
         end_time: end_time.map(time::timestamp),
         failure: failure.map(failure::to_caller),
-        loss_reason: cause,
+        loss_reason: cause.map_or(0, LossReason::code),
     }
 }
 
@@ -193,10 +198,19 @@ pub(crate) fn log_entry(stored: Stored) -> wire::StoredLogEntry {
         attempt,
         offset: whole(offset),
         log_time: Some(time::timestamp(line.time)),
-        level: line.level.name().into(),
+        level: log_level(line.level).into(),
         message: line.message,
         fields: line.fields,
         dropped_before: whole(dropped_before),
+    }
+}
+
+fn log_level(level: Level) -> LogLevel {
+    match level {
+        Level::Debug => LogLevel::Debug,
+        Level::Info => LogLevel::Info,
+        Level::Warning => LogLevel::Warning,
+        Level::Error => LogLevel::Error,
     }
 }
 
@@ -207,7 +221,8 @@ pub(crate) fn instant(view: InstantView) -> wire::Instant {
         schedule: schedule.into(),
         nominal_time: Some(time::timestamp(nominal)),
         fate: fate.code(),
-        reason,
+        reason: reason.map_or(0, FateReason::code),
+        sentence: sentence(fate, reason).into(),
         run_id: run.map(|(run, _)| run.to_string()).unwrap_or_default(),
         run_state: run.map_or(0, |(_, state)| run_state(state)),
     }
@@ -263,6 +278,17 @@ mod tests {
         for fate in Fate::ALL {
             let name = wire::Fate::try_from(fate.code()).unwrap().as_str_name();
             assert_eq!(name, format!("FATE_{}", shouted(format!("{fate:?}"))));
+            for reason in FateReason::ALL.into_iter().map(Some).chain([None]) {
+                assert!(sentence(fate, reason).ends_with('.'));
+            }
+        }
+        for reason in FateReason::ALL {
+            let name = wire::FateReason::try_from(reason.code()).unwrap().as_str_name();
+            assert_eq!(name, format!("FATE_REASON_{}", reason.name()));
+        }
+        for reason in LossReason::ALL {
+            let name = wire::LossReason::try_from(reason.code()).unwrap().as_str_name();
+            assert_eq!(name, format!("LOSS_REASON_{}", reason.name()));
         }
     }
 
@@ -289,14 +315,16 @@ mod tests {
     fn a_waiting_run_says_why() {
         let run = wire::Run { queue: "q".into(), job_type: "t".into(), ..wire::Run::default() };
         let busy = WaitFacts { handlers: 2, ..WaitFacts::default() };
-        for (facts, part) in [
-            (WaitFacts::default(), "no connected worker handles `t`"),
-            (WaitFacts { queue_paused: true, ..busy.clone() }, "is paused"),
-            (WaitFacts { draining: 2, ..busy.clone() }, "is draining"),
-            (WaitFacts { limit_reached: Some(5), ..busy.clone() }, "limit of 5"),
-            (busy, "free slot"),
+        use wire::WaitReason as Why;
+        for (facts, why, part) in [
+            (WaitFacts::default(), Why::NoWorker, "Waiting: no connected worker handles `t`"),
+            (WaitFacts { queue_paused: true, ..busy.clone() }, Why::QueuePaused, "is paused"),
+            (WaitFacts { draining: 2, ..busy.clone() }, Why::WorkersDraining, "is draining"),
+            (WaitFacts { limit_reached: Some(5), ..busy.clone() }, Why::QueueLimitReached, "limit of 5"),
+            (busy, Why::NoFreeSlot, "free slot"),
         ] {
-            assert!(wait_reason(&facts, &run).contains(part), "{facts:?}");
+            let (reason, sentence) = wait_reason(&facts, &run);
+            assert!(reason == why && sentence.contains(part), "{facts:?}: {reason:?}, {sentence}");
         }
     }
 }

@@ -75,7 +75,12 @@ impl Check {
                 self.under("interval", |check| check.interval(&interval)).map(Rule::Interval)
             }
             Some(wire::schedule::Rule::At(at)) => {
-                self.instant("at", Some(at)).map(|at| Rule::At(At::new(at.timestamp())))
+                let at = self.instant("at", Some(at))?;
+                if at > Instant::CALENDAR_MAX {
+                    self.refuse("at", format!("must be no later than {}", Instant::CALENDAR_MAX));
+                    return None;
+                }
+                Some(Rule::At(At::new(at.timestamp())))
             }
         }
     }

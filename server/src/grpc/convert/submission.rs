@@ -27,6 +27,8 @@ pub(crate) const TRIGGER: &str = "TriggerJob";
 pub(crate) const RETRY: &str = "RetryRun";
 /// The call under which the request ids of job creations meet.
 pub(crate) const CREATE_JOB: &str = "CreateJob";
+/// The call under which the request ids of API keys meet.
+pub(crate) const CREATE_KEY: &str = "CreateApiKey";
 
 /// What every run that is made now has in common.
 #[derive(Clone, Debug)]
@@ -47,22 +49,25 @@ pub(crate) fn body_hash(request: &impl Message) -> [u8; 32] {
     Sha256::digest(request.encode_to_vec()).into()
 }
 
-impl Check {
-    /// Takes the request id out of a request and pairs it with the hash of the rest.
-    pub(crate) fn request_key<M: Message>(
-        &mut self,
-        call: &'static str,
-        request: &mut M,
-        id: impl FnOnce(&mut M) -> &mut String,
-    ) -> Option<RequestKey> {
-        let id = std::mem::take(id(request));
-        let id = self.request_id(id)?;
-        Some(RequestKey { call, id, body: body_hash(request) })
-    }
+/// Takes the request id out of a request and pairs it with the hash of the rest; none where it is empty.
+pub(crate) fn request_key<M: Message>(
+    call: &'static str,
+    request: &mut M,
+    id: impl FnOnce(&mut M) -> &mut String,
+) -> Option<RequestKey> {
+    let id = std::mem::take(id(request));
+    (!id.is_empty()).then(|| RequestKey { call, id, body: body_hash(request) })
+}
 
-    /// A run without a job.
-    pub(crate) fn submission(&mut self, mut run: wire::RunSubmission, context: &Context) -> Option<NewRun> {
-        let request = self.request_key(SUBMIT, &mut run, |run| &mut run.request_id);
+impl Check {
+    /// A run without a job, whose request id was taken out.
+    pub(crate) fn submission(
+        &mut self,
+        run: wire::RunSubmission,
+        request: Option<RequestKey>,
+        context: &Context,
+    ) -> Option<NewRun> {
+        self.request_id(request.as_ref());
         let wire::RunSubmission {
             job_type,
             queue,
@@ -92,9 +97,15 @@ impl Check {
         Some(new.run(lane, RunOrigin::Submit, context))
     }
 
-    /// A run of a job, now or later.
-    pub(crate) fn trigger(&mut self, mut request: wire::TriggerJobRequest, job: &Job, context: &Context) -> NewRun {
-        let key = self.request_key(TRIGGER, &mut request, |request| &mut request.request_id);
+    /// A run of a job, now or later; the request id was taken out.
+    pub(crate) fn trigger(
+        &mut self,
+        request: wire::TriggerJobRequest,
+        key: Option<RequestKey>,
+        job: &Job,
+        context: &Context,
+    ) -> NewRun {
+        self.request_id(key.as_ref());
         let wire::TriggerJobRequest {
             namespace: _,
             job: _,
@@ -204,7 +215,7 @@ impl Parts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grpc::convert::read;
+    use crate::grpc::{convert::read, status::Refusal};
 
     fn context() -> Context {
         Context {
@@ -219,23 +230,27 @@ mod tests {
         wire::RunSubmission { job_type: "a".into(), request_id: "r1".into(), ..wire::RunSubmission::default() }
     }
 
+    fn parsed(mut run: wire::RunSubmission) -> Result<NewRun, Refusal> {
+        let key = request_key(SUBMIT, &mut run, |run| &mut run.request_id);
+        read(|check| check.submission(run, key, &context()))
+    }
+
     #[test]
     fn a_submission_is_due_now_unless_it_says_later() {
-        let run = read(|check| check.submission(sent(), &context())).unwrap();
+        let run = parsed(sent()).unwrap();
         assert_eq!((run.due, run.origin, run.lane.queue.as_str()), (context().now, RunOrigin::Submit, "default"));
         assert_eq!(run.headers["traceparent"], "00-1");
         let past = Some(prost_types::Timestamp { seconds: 0, nanos: 0 });
-        let run = read(|check| check.submission(wire::RunSubmission { due_time: past, ..sent() }, &context())).unwrap();
+        let run = parsed(wire::RunSubmission { due_time: past, ..sent() }).unwrap();
         assert_eq!(run.due, context().now);
         let later = Some(prost_types::Timestamp { seconds: 9, nanos: 0 });
-        let run =
-            read(|check| check.submission(wire::RunSubmission { due_time: later, ..sent() }, &context())).unwrap();
+        let run = parsed(wire::RunSubmission { due_time: later, ..sent() }).unwrap();
         assert_eq!(run.due, Instant::from_micros(9_000_000));
     }
 
     #[test]
     fn the_body_behind_a_request_id_is_all_but_the_id() {
-        let key = |run| read(|check| check.submission(run, &context())).unwrap().request.unwrap();
+        let key = |run| parsed(run).unwrap().request.unwrap();
         let first = key(sent());
         assert_eq!((first.id.as_str(), first.call), ("r1", SUBMIT));
         assert_eq!(first.body, key(wire::RunSubmission { request_id: "r2".into(), ..sent() }).body);
@@ -245,7 +260,7 @@ mod tests {
         let other = key(wire::RunSubmission { labels: labels([("b", "2"), ("a", "1")]), ..sent() });
         assert_eq!(one, other);
         let none = wire::RunSubmission { request_id: String::new(), ..sent() };
-        assert!(read(|check| check.submission(none, &context())).unwrap().request.is_none());
+        assert!(parsed(none).unwrap().request.is_none());
     }
 
     #[test]
@@ -257,7 +272,7 @@ mod tests {
             queue: "No".into(),
             ..sent()
         };
-        let refusal = read(|check| check.submission(bad, &context())).unwrap_err();
+        let refusal = parsed(bad).unwrap_err();
         assert!(refusal.message().contains("and 3 more"), "{}", refusal.message());
     }
 }

@@ -6,13 +6,14 @@ use mainspring_engine::{
     domain::{
         attempt::AttemptKey, instant::Instant, policy::LeaseLossPolicy, rules::LeaseRules, worker::AbandonReason,
     },
-    flow::stream::messages::{Directive, Disposition, DrainMode, Stop, ToWorker, Welcome},
+    flow::stream::messages::{Directive, Disposition, DrainMode, Remark, Stop, ToWorker, Welcome},
     ports::store::Dispatchable,
 };
 use mainspring_proto::worker::v1 as wire;
 use wire::worker_stream_response::Message;
 
 use super::{payload, policy, run, time};
+use crate::grpc::status::Reason;
 
 /// A message of the session. A dispatch names the namespace that the session serves.
 pub(crate) fn message(said: ToWorker, namespace: &str) -> Message {
@@ -46,14 +47,19 @@ pub(crate) fn message(said: ToWorker, namespace: &str) -> Message {
         ToWorker::Revoke(key, reason) => {
             Message::Revoke(wire::Revoke { attempt: Some(attempt(key)), reason: abandon_reason(reason) })
         }
-        ToWorker::Notice { reason, message, attempt: key } => Message::Notice(notice(reason, message, key)),
+        ToWorker::Notice { reason, message, attempt: key } => {
+            let reason = match reason {
+                Remark::LeaseNotOwned => Reason::LeaseNotOwned,
+            };
+            Message::Notice(notice(reason, message, key))
+        }
     }
 }
 
 /// A problem that does not end the stream.
-pub(crate) fn notice(reason: &str, message: String, key: Option<AttemptKey>) -> wire::StreamNotice {
+pub(crate) fn notice(reason: Reason, message: String, key: Option<AttemptKey>) -> wire::StreamNotice {
     wire::StreamNotice {
-        reason: reason.into(),
+        reason: reason.name().into(),
         message,
         metadata: std::collections::BTreeMap::new(),
         attempt: key.map(attempt),
@@ -164,7 +170,7 @@ fn directive(directive: Directive) -> wire::AttemptDirective {
 
 fn cancel(stop: Stop) -> wire::CancelDirective {
     let Stop { reason, grace } = stop;
-    wire::CancelDirective { reason, grace_period: Some(time::duration(grace)) }
+    wire::CancelDirective { note: reason, grace_period: Some(time::duration(grace)) }
 }
 
 fn abandon_reason(reason: AbandonReason) -> i32 {

@@ -16,6 +16,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
+use mainspring_proto::codec::TooMany;
 use tonic::{Code, Status, body::Body};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::{Layer, Service};
@@ -153,17 +154,10 @@ fn rewrite(headers: &mut HeaderMap, context: &CallContext) {
 fn reworded(status: &Status, context: &CallContext) -> Status {
     let said = status.message();
     let refuse = |reason, message: String| Status::from(Refusal::new(reason, message));
+    if let Some(refusal) = of_the_wire(status) {
+        return refusal.into();
+    }
     match status.code() {
-        Code::Internal if is_malformed(said) => {
-            let deep = if said.contains("recursion limit") { " (it is nested too deeply)" } else { "" };
-            refuse(Reason::MessageMalformed, format!("the bytes are not the message this method takes{deep}: {said}"))
-        }
-        Code::OutOfRange if said.contains("decoded message length too large") => {
-            refuse(Reason::PayloadTooLarge, format!("the message is larger than this server reads: {said}"))
-        }
-        Code::ResourceExhausted if said.contains("exceeded while decompressing") => {
-            refuse(Reason::PayloadTooLarge, format!("the message is larger than this server reads: {said}"))
-        }
         Code::Unimplemented if said.contains("compressed") => {
             refuse(Reason::CompressionUnsupported, format!("{said}; send it uncompressed"))
         }
@@ -173,12 +167,9 @@ fn reworded(status: &Status, context: &CallContext) -> Status {
         Code::DeadlineExceeded => refuse(Reason::DeadlineExceeded, LATE.into()),
         Code::Cancelled if said.contains("Timeout expired") => refuse(Reason::DeadlineExceeded, LATE.into()),
         Code::Cancelled => refuse(Reason::Cancelled, "the caller gave up before the answer".into()),
-        // The services of health and reflection speak for themselves.
-        code @ (Code::NotFound | Code::InvalidArgument) => {
-            let reason = if code == Code::NotFound { "NOT_FOUND" } else { "INVALID_ARGUMENT" };
-            let details = ErrorDetails::with_error_info(reason, DOMAIN, std::collections::HashMap::new());
-            Status::with_error_details(code, said, details)
-        }
+        // The services of health and reflection say this.
+        Code::NotFound => refuse(Reason::ServiceUnknown, format!("this server does not serve that: {said}")),
+        Code::InvalidArgument => refuse(Reason::MessageMalformed, format!("the request asks for nothing: {said}")),
         code => {
             let id = context.id();
             if said != INTERNAL_MESSAGE {
@@ -192,6 +183,38 @@ fn reworded(status: &Status, context: &CallContext) -> Status {
             Status::with_error_details(Code::Internal, format!("{INTERNAL_MESSAGE} (request {id})"), details)
         }
     }
+}
+
+/// What is wrong with a message before any method has seen it: it is too long, holds too much, or is not the message.
+pub(crate) fn of_the_wire(status: &Status) -> Option<Refusal> {
+    let said = status.message();
+    if let Some(TooMany { field, max }) = TooMany::read(said) {
+        return Some(match max {
+            1 => Refusal::field(field, "is there more than once"),
+            max => Refusal::field(field, format!("must be at most {max}")),
+        });
+    }
+    match status.code() {
+        Code::Internal if is_malformed(said) => {
+            let deep = if said.contains("recursion limit") { " (it is nested too deeply)" } else { "" };
+            let message = format!("the bytes are not the message this method takes{deep}: {said}");
+            Some(Refusal::new(Reason::MessageMalformed, message))
+        }
+        Code::OutOfRange if said.contains("decoded message length too large") => {
+            Some(Refusal::too_long(number_after(said, "found "), number_after(said, "the limit is: ")?))
+        }
+        Code::ResourceExhausted if said.contains("exceeded while decompressing") => {
+            Some(Refusal::too_long(None, number_after(said, "size limit, of ")?))
+        }
+        _ => None,
+    }
+}
+
+/// The number that follows some words.
+fn number_after(text: &str, words: &str) -> Option<usize> {
+    let (_, rest) = text.split_once(words)?;
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
 }
 
 /// The words that tonic, prost and tonic-web have for bytes that are not the message.
@@ -267,10 +290,40 @@ mod tests {
             ),
             (Status::unknown("whatever"), Code::Internal, "INTERNAL"),
             (Status::from(Refusal::bug("secret")), Code::Internal, "INTERNAL"),
-            (Status::not_found("service not registered"), Code::NotFound, "NOT_FOUND"),
+            (Status::not_found("service not registered"), Code::NotFound, "SERVICE_UNKNOWN"),
+            (Status::invalid_argument("invalid MessageRequest"), Code::InvalidArgument, "MESSAGE_MALFORMED"),
+            (
+                Status::resource_exhausted(
+                    "Error decompressing: size limit, of 9 bytes, exceeded while decompressing message",
+                ),
+                Code::InvalidArgument,
+                "PAYLOAD_TOO_LARGE",
+            ),
+            (
+                Status::invalid_argument(TooMany { field: "runs".into(), max: 1_000 }.to_string()),
+                Code::InvalidArgument,
+                "FIELD_INVALID",
+            ),
         ] {
             assert_eq!(reason_of(&reworded(&said, &context())), (code, reason.to_owned()), "{said:?}");
         }
+    }
+
+    #[test]
+    fn what_is_too_much_says_how_much_it_may_be() {
+        let long =
+            Status::out_of_range("Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes");
+        let status = reworded(&long, &context());
+        let info = status.get_error_details().error_info().unwrap().metadata.clone();
+        assert_eq!((info["size_bytes"].as_str(), info["limit_bytes"].as_str()), ("5", "4"));
+        assert!(!status.message().contains("decoded"), "{}", status.message());
+        let many = Status::invalid_argument(TooMany { field: "runs[3].labels".into(), max: 64 }.to_string());
+        let status = reworded(&many, &context());
+        let violation = status.get_error_details().bad_request().unwrap().field_violations[0].clone();
+        assert_eq!(
+            (violation.field.as_str(), violation.description.as_str()),
+            ("runs[3].labels", "must be at most 64")
+        );
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 use mainspring_engine::{
     domain::{
         event::Event,
-        ids::RunId,
-        names::{JobName, Scope},
+        filter::{Field, Filter, Kind},
+        names::Scope,
     },
     flow::events::{Cursor, CursorExpired, Watch},
 };
@@ -15,11 +15,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::STREAM_BUFFER;
+use super::{STREAM_BUFFER, runs::STATES};
 use crate::grpc::{
-    Api, Call,
-    convert::{self, read},
-    draining,
+    Api, Call, convert, draining, filter,
     status::{Reason, Refusal},
 };
 
@@ -30,9 +28,18 @@ struct Wanted {
     scope: Scope,
     /// Empty means all.
     topics: BTreeSet<i32>,
-    job: Option<JobName>,
-    run: Option<RunId>,
+    filter: Filter,
 }
+
+/// What events may be narrowed by.
+const FIELDS: &[Field] = &[
+    Field { name: "job", kind: Kind::Text },
+    Field { name: "run_id", kind: Kind::Id },
+    Field { name: "job_type", kind: Kind::Text },
+    Field { name: "queue", kind: Kind::Text },
+    Field { name: "worker_id", kind: Kind::Id },
+    Field { name: "state", kind: Kind::Enum(STATES) },
+];
 
 pub(super) async fn watch(
     api: &Api,
@@ -42,21 +49,20 @@ pub(super) async fn watch(
     if api.draining.is_cancelled() {
         return Err(draining());
     }
-    let wire::WatchEventsRequest { namespace, topics, cursor, job, run_id } = request;
-    let (wanted, cursor) = read(|check| {
-        let scope = check.scope(&namespace);
-        let topics = check.each("topics", topics, |check, topic| {
-            let known = check.choice("", topic, |topic: wire::EventTopic| Some(topic))?;
-            if known == wire::EventTopic::Unspecified {
-                check.refuse("", "must be a topic");
-            }
-            Some(i32::from(known))
-        });
-        let cursor = check.optional::<Cursor>("cursor", &cursor);
-        let job = check.optional("job", &job);
-        let run = check.optional("run_id", &run_id);
-        Some((Wanted { scope, topics: topics.into_iter().collect(), job, run }, cursor))
-    })?;
+    let wire::WatchEventsRequest { namespace, topics, cursor, filter: text } = request;
+    let (scope, (topics, cursor)) = api
+        .read(&namespace, |check, _| {
+            let topics = check.each("topics", topics, |check, topic| {
+                let known = check.choice("", topic, |topic: wire::EventTopic| Some(topic))?;
+                if known == wire::EventTopic::Unspecified {
+                    check.refuse("", "must be a topic");
+                }
+                Some(i32::from(known))
+            });
+            Some((topics.into_iter().collect(), check.optional::<Cursor>("cursor", &cursor)))
+        })
+        .await?;
+    let wanted = Wanted { scope, topics, filter: filter(&text, FIELDS, api.now())? };
     let watch = api.engine.events().watch(cursor).map_err(expired)?;
     let (sender, stream) = mpsc::channel(STREAM_BUFFER);
     let mut standing = api.auth.stand(call.caller()?);
@@ -112,18 +118,11 @@ impl Wanted {
         if event.namespace != self.scope.0 {
             return None;
         }
+        if !self.filter.passes(&|field| convert::event::field(&event.detail, field)) {
+            return None;
+        }
         let shown = convert::event::event(event.clone())?;
-        let (job, run) = match &shown.detail {
-            Some(wire::event::Detail::Run(run)) => (Some(&run.job), Some(&run.run_id)),
-            Some(wire::event::Detail::Progress(progress)) => (None, Some(&progress.run_id)),
-            Some(wire::event::Detail::Job(job)) => (Some(&job.job), None),
-            Some(wire::event::Detail::Worker(_) | wire::event::Detail::Queue(_) | wire::event::Detail::Bookmark(_))
-            | None => (None, None),
-        };
-        let about = |wanted: Option<String>, of: Option<&String>| wanted.is_none_or(|wanted| of == Some(&wanted));
-        let wants = (self.topics.is_empty() || self.topics.contains(&shown.topic))
-            && about(self.job.as_ref().map(ToString::to_string), job)
-            && about(self.run.map(|run| run.to_string()), run);
+        let wants = self.topics.is_empty() || self.topics.contains(&shown.topic);
         wants.then(|| wire::Event { cursor: cursor.to_string(), ..shown })
     }
 }

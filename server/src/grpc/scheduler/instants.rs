@@ -1,6 +1,10 @@
 //! What rules mean and what became of their instants: previews and the ledger.
 
-use mainspring_engine::domain::{instant::Instant, names::ScheduleName};
+use mainspring_engine::domain::{
+    filter::{Field, Kind},
+    instant::Instant,
+    names::ScheduleName,
+};
 use mainspring_proto::scheduler::v1 as wire;
 
 use super::jobs::find;
@@ -10,8 +14,29 @@ use crate::grpc::{
         self, read,
         schedule::{Reading, preview as shown},
     },
-    status::{Reason, Refusal},
+    filter,
+    status::Refusal,
 };
+
+const FATES: &[(&str, i64)] = &[
+    ("FIRED", 1),
+    ("UNITED", 2),
+    ("SKIPPED_OVERLAP", 3),
+    ("COALESCED", 4),
+    ("MISSED", 5),
+    ("PAUSED", 6),
+    ("SUPERSEDED", 7),
+    ("ERROR", 8),
+];
+const REASONS: &[(&str, i64)] =
+    &[("UNSPECIFIED", 0), ("LATER_RUN", 1), ("NO_SERVER", 2), ("SCHEDULE_MISSING", 3), ("RULE_BROKEN", 4)];
+
+/// What a list of instants may be narrowed by.
+const FIELDS: &[Field] = &[
+    Field { name: "schedule", kind: Kind::Text },
+    Field { name: "fate", kind: Kind::Enum(FATES) },
+    Field { name: "reason", kind: Kind::Enum(REASONS) },
+];
 
 const DEFAULT_COUNT: usize = 5;
 const MAX_COUNT: i32 = 100;
@@ -23,27 +48,28 @@ pub(super) async fn preview(
     let wire::PreviewScheduleRequest { namespace, job, schedule, range } = request;
     let now = api.now();
     let wire::PreviewRange { after_time, count, within } = range.unwrap_or_default();
-    let (after, count, within, unsaved) = read(|check| {
-        check.scope(&namespace);
-        let (after, count, within) = check.under("range", |check| {
-            let after = check.instant("after_time", after_time).unwrap_or(now);
-            let count = check.within("count", count, 0..=MAX_COUNT);
-            (after, count, check.length("within", within))
-        });
-        let unsaved = match (schedule, job.is_empty()) {
-            (Some(schedule), true) => {
-                // What `H` stands for is decided when the schedule is saved.
-                let reading = Reading { now: after, seed: &[], stored: &[] };
-                Some(check.under("schedule", |check| check.schedule(schedule, reading))?)
-            }
-            (None, false) => None,
-            (Some(_), false) | (None, true) => {
-                check.refuse("schedule", "give either `job` or `schedule`");
-                None
-            }
-        };
-        Some((after, usize::try_from(count).unwrap_or(0), within, unsaved))
-    })?;
+    let (_, (after, count, within, unsaved)) = api
+        .read(&namespace, |check, _| {
+            let (after, count, within) = check.under("range", |check| {
+                let after = check.instant("after_time", after_time).unwrap_or(now);
+                let count = check.within("count", count, 0..=MAX_COUNT);
+                (after, count, check.length("within", within))
+            });
+            let unsaved = match (schedule, job.is_empty()) {
+                (Some(schedule), true) => {
+                    // What `H` stands for is decided when the schedule is saved.
+                    let reading = Reading { now: after, seed: &[], stored: &[] };
+                    Some(check.under("schedule", |check| check.schedule(schedule, reading))?)
+                }
+                (None, false) => None,
+                (Some(_), false) | (None, true) => {
+                    check.refuse("schedule", "give either `job` or `schedule`");
+                    None
+                }
+            };
+            Some((after, usize::try_from(count).unwrap_or(0), within, unsaved))
+        })
+        .await?;
     let count = if count == 0 { DEFAULT_COUNT } else { count };
     let until = within.map(|within| after.plus(within));
     let rules = match unsaved {
@@ -57,9 +83,9 @@ pub(super) async fn list(
     api: &Api,
     mut request: wire::ListInstantsRequest,
 ) -> Result<wire::ListInstantsResponse, Refusal> {
-    let (size, token) = (std::mem::take(&mut request.page_size), std::mem::take(&mut request.page_token));
-    let turn = api.pages.turn("ListInstants", &request, size, &token, api.now())?;
-    let wire::ListInstantsRequest { namespace, job, from_time, to_time, page_size: _, page_token: _ } = request;
+    let turn = api.pages.turn(&mut request, api.now())?;
+    let wire::ListInstantsRequest { namespace, job, from_time, to_time, filter: text, page_size: _, page_token: _ } =
+        request;
     let (from, to) = read(|check| {
         let (from, to) = (check.instant("from_time", from_time), check.instant("to_time", to_time));
         if from.zip(to).is_some_and(|(from, to)| to < from) {
@@ -67,16 +93,11 @@ pub(super) async fn list(
         }
         Some((from, to))
     })?;
-    let after = match &turn.after {
-        None => None,
-        Some(key) => Some(place(key).ok_or_else(|| {
-            Refusal::new(Reason::PageTokenInvalid, "page_token is not from this list; begin again without one")
-        })?),
-    };
+    let after = turn.place(place)?;
+    let filter = filter(&text, FIELDS, turn.asked)?;
     let (_, job) = find(api, &namespace, &job).await?;
-    let from = from.unwrap_or(job.create_time);
-    let to = to.unwrap_or(turn.asked);
-    let found = api.engine.ledger().list(&job, from, to, after, turn.page().limit).await?;
+    let range = (from.unwrap_or(job.create_time), to.unwrap_or(turn.asked));
+    let found = api.engine.ledger().list(&job, range, &filter, after, turn.page().limit).await?;
     let entries = found.into_iter().map(|view| {
         let key = format!("{}/{}", view.nominal.as_micros(), view.schedule);
         (key, convert::run::instant(view))
@@ -89,4 +110,26 @@ pub(super) async fn list(
 fn place(key: &str) -> Option<(Instant, ScheduleName)> {
     let (nominal, schedule) = key.split_once('/')?;
     Some((Instant::from_micros(nominal.parse().ok()?), schedule.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use mainspring_engine::domain::ledger::{Fate, FateReason};
+
+    use super::*;
+
+    #[test]
+    fn filters_know_every_fate_and_reason() {
+        let prefixed = |code: i64, name: String, prefix: &str| {
+            let code = i32::try_from(code).unwrap();
+            let known = match prefix {
+                "FATE_" => wire::Fate::try_from(code).unwrap().as_str_name(),
+                _ => wire::FateReason::try_from(code).unwrap().as_str_name(),
+            };
+            assert_eq!(known, format!("{prefix}{name}"));
+        };
+        assert_eq!((FATES.len(), REASONS.len()), (Fate::ALL.len(), FateReason::ALL.len() + 1));
+        FATES.iter().for_each(|(name, code)| prefixed(*code, (*name).to_owned(), "FATE_"));
+        REASONS.iter().for_each(|(name, code)| prefixed(*code, (*name).to_owned(), "FATE_REASON_"));
+    }
 }

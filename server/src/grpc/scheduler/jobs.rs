@@ -8,14 +8,20 @@ use mainspring_engine::{
         job::{Job, JobSpec, JobState, Pause},
         names::{JobName, Scope},
     },
-    ports::store::{CreateJob, JobChange, NewJob},
+    ports::store::{CreateJob, Direction, JobChange, JobOrder, NewJob},
 };
 use mainspring_proto::scheduler::v1 as wire;
+use uuid::Uuid;
 
 use crate::grpc::{
     Api, Call,
-    convert::{self, MAX_NOTE, job::Context, read, submission::CREATE_JOB},
+    convert::{
+        self, MAX_NOTE,
+        job::Context,
+        submission::{CREATE_JOB, request_key},
+    },
     filter,
+    replay::request_reused,
     status::{Reason, Refusal},
 };
 
@@ -35,21 +41,24 @@ const FIELDS: &[Field] = &[
 pub(super) async fn create(api: &Api, mut request: wire::CreateJobRequest) -> Result<wire::CreateJobResponse, Refusal> {
     let now = api.now();
     let uid = JobUid::new(now);
-    let validate_only = request.validate_only;
-    let new = read(|check| {
-        let key = check.request_key(CREATE_JOB, &mut request, |request| &mut request.request_id);
-        let wire::CreateJobRequest { namespace, job, request_id: _, validate_only: _ } = request;
-        let scope = check.scope(&namespace);
-        let Some(job) = job else {
-            check.refuse("job", "is required");
-            return None;
-        };
-        let max_payload = api.limits.max_inline_payload_bytes;
-        let context = Context { now, uid, stored: &[], max_payload, namespace: scope.0.as_str() };
-        let (name, spec) = check.under("job", |check| check.job(job, context))?;
-        Some(NewJob { scope, uid, name, spec, request: key })
-    })?;
-    let (name, scope) = (new.name.clone(), new.scope.clone());
+    let key = request_key(CREATE_JOB, &mut request, |request| &mut request.request_id);
+    let wire::CreateJobRequest { namespace, job, request_id: _, validate_only } = request;
+    if !validate_only && let Some(made) = api.made(&namespace, key.as_ref()).await? {
+        return again(api, &namespace, made).await;
+    }
+    let (scope, (name, spec)) = api
+        .read(&namespace, |check, scope| {
+            check.request_id(key.as_ref());
+            let Some(job) = job else {
+                check.refuse("job", "is required");
+                return None;
+            };
+            let max_payload = api.limits.max_inline_payload_bytes;
+            let context = Context { now, uid, stored: &[], max_payload, namespace: scope.0.as_str() };
+            check.under("job", |check| check.job(job, context))
+        })
+        .await?;
+    let new = NewJob { scope: scope.clone(), uid, name: name.clone(), spec, request: key };
     if validate_only {
         if api.store().job(&scope, &name).await?.is_some() {
             return Err(taken(&name, &scope));
@@ -68,30 +77,65 @@ pub(super) async fn create(api: &Api, mut request: wire::CreateJobRequest) -> Re
     }
 }
 
-pub(super) async fn get(api: &Api, request: wire::GetJobRequest) -> Result<wire::GetJobResponse, Refusal> {
-    let wire::GetJobRequest { namespace, job } = request;
-    let job = find(api, &namespace, &job).await?.1;
-    Ok(wire::GetJobResponse { job: Some(convert::job::job(job, true)) })
+/// The job that an earlier call with the same request id made, as it is now.
+async fn again(api: &Api, namespace: &str, made: Uuid) -> Result<wire::CreateJobResponse, Refusal> {
+    let (scope, ()) = api.read(namespace, |_, _| Some(())).await?;
+    let uid = JobUid::from_uuid(made);
+    match api.store().job_by_uid(&scope, uid).await? {
+        Some(job) => Ok(wire::CreateJobResponse { job: Some(convert::job::job(job, true)) }),
+        None => Err(Refusal::missing(Reason::JobNotFound, "job", uid, &scope.0)),
+    }
 }
 
+pub(super) async fn get(api: &Api, request: wire::GetJobRequest) -> Result<wire::GetJobResponse, Refusal> {
+    let wire::GetJobRequest { namespace, job, view } = request;
+    let (scope, (name, full)) = api
+        .read(&namespace, |check, _| {
+            let name = check.required("job", &job);
+            let full = check.choice("view", view, |view: wire::JobView| Some(view != wire::JobView::Basic));
+            Some((name?, full?))
+        })
+        .await?;
+    let job = stored(api, &scope, &name).await?;
+    Ok(wire::GetJobResponse { job: Some(convert::job::job(job, full)) })
+}
+
+/// The orders of a list of jobs.
+const ORDERS: [(&str, JobOrder); 4] = [
+    ("job", JobOrder::Name(Direction::Up)),
+    ("job desc", JobOrder::Name(Direction::Down)),
+    ("create_time", JobOrder::Age(Direction::Up)),
+    ("create_time desc", JobOrder::Age(Direction::Down)),
+];
+
 pub(super) async fn list(api: &Api, mut request: wire::ListJobsRequest) -> Result<wire::ListJobsResponse, Refusal> {
-    let (size, token) = (std::mem::take(&mut request.page_size), std::mem::take(&mut request.page_token));
-    let turn = api.pages.turn("ListJobs", &request, size, &token, api.now())?;
-    let wire::ListJobsRequest { namespace, filter: text, page_size: _, page_token: _ } = request;
-    let scope = read(|check| Some(check.scope(&namespace)))?;
-    let found = api.store().jobs(&scope, &filter(&text, FIELDS, turn.asked)?, turn.page()).await?;
-    let entries = found.into_iter().map(|job| (job.name.to_string(), convert::job::job(job, false)));
-    let (jobs, next_page_token) = turn.cut(entries);
+    let turn = api.pages.turn(&mut request, api.now())?;
+    let wire::ListJobsRequest { namespace, filter: text, page_size: _, page_token: _, order_by, view } = request;
+    let (scope, (order, full)) = api
+        .read(&namespace, |check, _| {
+            let order = check.order(&order_by, &ORDERS);
+            let full = check.choice("view", view, |view: wire::JobView| Some(view == wire::JobView::Full));
+            Some((order, full?))
+        })
+        .await?;
+    let filter = filter(&text, FIELDS, turn.asked)?;
+    let found = api.store().jobs(&scope, &filter, order, turn.page(), full).await?;
+    let key = |job: &Job| match order {
+        JobOrder::Name(_) => job.name.to_string(),
+        JobOrder::Age(_) => job.uid.to_string(),
+    };
+    let entries = found.entries.into_iter().map(|job| (key(&job), convert::job::job(job, full)));
+    let (jobs, next_page_token) = turn.cut_listed(entries, found.cut);
     Ok(wire::ListJobsResponse { jobs, next_page_token })
 }
 
 pub(super) async fn delete(api: &Api, request: wire::DeleteJobRequest) -> Result<wire::DeleteJobResponse, Refusal> {
     let wire::DeleteJobRequest { namespace, job, etag } = request;
-    let (scope, name) = named(&namespace, &job)?;
+    let (scope, name) = named(api, &namespace, &job).await?;
     let revision = if etag.is_empty() {
         None
     } else {
-        let stored = api.store().job(&scope, &name).await?.ok_or_else(|| missing(&name, &scope))?;
+        let stored = stored(api, &scope, &name).await?;
         if stored.etag() != etag {
             return Err(changed(&name));
         }
@@ -108,12 +152,13 @@ pub(super) async fn pause(
     request: wire::PauseJobRequest,
 ) -> Result<wire::PauseJobResponse, Refusal> {
     let wire::PauseJobRequest { namespace, job, note } = request;
-    let (scope, name, note) = read(|check| {
-        let scope = check.scope(&namespace);
-        let name = check.required("job", &job);
-        let note = check.text("note", note, MAX_NOTE);
-        Some((scope, name?, note))
-    })?;
+    let (scope, (name, note)) = api
+        .read(&namespace, |check, _| {
+            let name = check.required("job", &job);
+            let note = check.text("note", note, MAX_NOTE);
+            Some((name?, note))
+        })
+        .await?;
     let pause = Pause { note, actor: call.caller()?.subject(), time: api.now() };
     let job = done(api.engine.jobs().pause(&scope, &name, pause).await?, &name, &scope)?;
     Ok(wire::PauseJobResponse { job: Some(convert::job::job(job, true)) })
@@ -121,26 +166,25 @@ pub(super) async fn pause(
 
 pub(super) async fn resume(api: &Api, request: wire::ResumeJobRequest) -> Result<wire::ResumeJobResponse, Refusal> {
     let wire::ResumeJobRequest { namespace, job } = request;
-    let (scope, name) = named(&namespace, &job)?;
+    let (scope, name) = named(api, &namespace, &job).await?;
     let job = done(api.engine.jobs().resume(&scope, &name).await?, &name, &scope)?;
     Ok(wire::ResumeJobResponse { job: Some(convert::job::job(job, true)) })
 }
 
 /// A namespace and a job's name.
-fn named(namespace: &str, job: &str) -> Result<(Scope, JobName), Refusal> {
-    read(|check| {
-        let scope = check.scope(namespace);
-        Some((scope, check.required("job", job)?))
-    })
+async fn named(api: &Api, namespace: &str, job: &str) -> Result<(Scope, JobName), Refusal> {
+    api.read(namespace, |check, _| check.required("job", job)).await
+}
+
+async fn stored(api: &Api, scope: &Scope, name: &JobName) -> Result<Job, Refusal> {
+    api.store().job(scope, name).await?.ok_or_else(|| missing(name, scope))
 }
 
 /// A job by its name.
 pub(super) async fn find(api: &Api, namespace: &str, job: &str) -> Result<(Scope, Job), Refusal> {
-    let (scope, name) = named(namespace, job)?;
-    match api.store().job(&scope, &name).await? {
-        Some(job) => Ok((scope, job)),
-        None => Err(missing(&name, &scope)),
-    }
+    let (scope, name) = named(api, namespace, job).await?;
+    let job = stored(api, &scope, &name).await?;
+    Ok((scope, job))
 }
 
 /// The job after a change that had to be possible.
@@ -182,13 +226,6 @@ pub(super) fn changed(name: &JobName) -> Refusal {
 pub(super) fn taken(name: &JobName, scope: &Scope) -> Refusal {
     let message = format!("namespace `{}` has a job `{name}`; update it, or choose another name", scope.0);
     Refusal::new(Reason::JobAlreadyExists, message).about("job", name)
-}
-
-pub(super) fn request_reused() -> Refusal {
-    Refusal::new(
-        Reason::RequestIdReused,
-        "this request_id was used for another request in the last 24 h; use a new one for a new request",
-    )
 }
 
 #[cfg(test)]

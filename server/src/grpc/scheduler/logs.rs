@@ -4,7 +4,7 @@ use mainspring_engine::{
     domain::log::{Level, Position},
     flow::logs::tail::{Tail, Tailed},
 };
-use mainspring_proto::scheduler::v1 as wire;
+use mainspring_proto::{common::v1::LogLevel, scheduler::v1 as wire};
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -16,9 +16,9 @@ use super::{
 };
 use crate::grpc::{
     Api, Call,
-    convert::{self, Check, read},
+    convert::{self, Check},
     draining,
-    status::{Reason, Refusal},
+    status::Refusal,
 };
 
 /// A message of a tail is about so large at most.
@@ -27,24 +27,19 @@ const MAX_BYTES: usize = 1 << 20;
 type Sender = mpsc::Sender<Result<wire::TailLogsResponse, Status>>;
 
 pub(super) async fn list(api: &Api, mut request: wire::ListLogsRequest) -> Result<wire::ListLogsResponse, Refusal> {
-    let (size, token) = (std::mem::take(&mut request.page_size), std::mem::take(&mut request.page_token));
-    let turn = api.pages.turn("ListLogs", &request, size, &token, api.now())?;
+    let turn = api.pages.turn(&mut request, api.now())?;
     let wire::ListLogsRequest { namespace, run_id, attempt, min_level, page_size: _, page_token: _ } = request;
-    let (scope, run, attempt, level) = read(|check| {
-        let scope = check.scope(&namespace);
-        let run = check.required("run_id", &run_id);
-        if attempt < 0 {
-            check.refuse("attempt", "must not be negative");
-        }
-        let level = check.level(&min_level);
-        Some((scope, run?, (attempt > 0).then_some(attempt), level?))
-    })?;
-    let after = match &turn.after {
-        None => None,
-        Some(key) => Some(place(key).ok_or_else(|| {
-            Refusal::new(Reason::PageTokenInvalid, "page_token is not from this list; begin again without one")
-        })?),
-    };
+    let (scope, (run, attempt, level)) = api
+        .read(&namespace, |check, _| {
+            let run = check.required("run_id", &run_id);
+            if attempt < 0 {
+                check.refuse("attempt", "must not be negative");
+            }
+            let level = check.level(min_level);
+            Some((run?, (attempt > 0).then_some(attempt), level?))
+        })
+        .await?;
+    let after = turn.place(place)?;
     look(api, &scope, run).await?;
     let lines = api.store().read(&scope, run, attempt, after, level, turn.page().limit).await?;
     let entries = lines.into_iter().map(|line| (key(line.position()), convert::run::log_entry(line)));
@@ -61,19 +56,20 @@ pub(super) async fn tail(
         return Err(draining());
     }
     let wire::TailLogsRequest { namespace, run_id, after, min_level } = request;
-    let (scope, run, after, level) = read(|check| {
-        let scope = check.scope(&namespace);
-        let run = check.required("run_id", &run_id);
-        let after = after.map(|wire::LogPosition { attempt, offset }| match (attempt, u64::try_from(offset)) {
-            (1.., Ok(offset)) => Some(Position { attempt, offset }),
-            _ => {
-                check.refuse("after", "must name an attempt from 1 and an offset from 0");
-                None
-            }
-        });
-        let level = check.level(&min_level);
-        Some((scope, run?, after.flatten(), level?))
-    })?;
+    let (scope, (run, after, level)) = api
+        .read(&namespace, |check, _| {
+            let run = check.required("run_id", &run_id);
+            let after = after.map(|wire::LogPosition { attempt, offset }| match (attempt, u64::try_from(offset)) {
+                (1.., Ok(offset)) => Some(Position { attempt, offset }),
+                _ => {
+                    check.refuse("after", "must name an attempt from 1 and an offset from 0");
+                    None
+                }
+            });
+            let level = check.level(min_level);
+            Some((run?, after.flatten(), level?))
+        })
+        .await?;
     look(api, &scope, run).await?;
     let (sender, stream) = mpsc::channel(STREAM_BUFFER);
     let mut tail = api.engine.tail(scope.clone(), run, after, level);
@@ -145,15 +141,15 @@ fn place(key: &str) -> Option<Position> {
 
 impl Check {
     /// The least serious level a caller wants.
-    fn level(&mut self, name: &str) -> Option<Level> {
-        if name.is_empty() {
-            return Some(Level::Debug);
-        }
-        let level = Level::from_name(name);
-        if level.is_none() {
-            self.refuse("min_level", "must be DEBUG, INFO, WARNING or ERROR");
-        }
-        level
+    fn level(&mut self, level: i32) -> Option<Level> {
+        self.choice("min_level", level, |level| {
+            Some(match level {
+                LogLevel::Unspecified | LogLevel::Debug => Level::Debug,
+                LogLevel::Info => Level::Info,
+                LogLevel::Warning => Level::Warning,
+                LogLevel::Error => Level::Error,
+            })
+        })
     }
 }
 

@@ -2,12 +2,12 @@
 
 use mainspring_proto::scheduler::v1 as wire;
 
-use super::runs::{context, look, make};
+use super::runs::{again as made_before, context, look, make};
 use crate::grpc::{
     Api, Call,
     convert::{
-        MAX_NOTE, read,
-        submission::{RETRY, again},
+        MAX_NOTE,
+        submission::{RETRY, again, request_key},
     },
     status::{Reason, Refusal},
 };
@@ -17,14 +17,19 @@ pub(super) async fn retry(
     call: &Call,
     mut request: wire::RetryRunRequest,
 ) -> Result<wire::RetryRunResponse, Refusal> {
-    let (scope, run, note, key) = read(|check| {
-        let key = check.request_key(RETRY, &mut request, |request| &mut request.request_id);
-        let wire::RetryRunRequest { namespace, run_id, note, request_id: _ } = request;
-        let scope = check.scope(&namespace);
-        let run = check.required("run_id", &run_id);
-        let note = check.text("note", note, MAX_NOTE);
-        Some((scope, run?, note, key))
-    })?;
+    let key = request_key(RETRY, &mut request, |request| &mut request.request_id);
+    let wire::RetryRunRequest { namespace, run_id, note, request_id: _ } = request;
+    if let Some(made) = api.made(&namespace, key.as_ref()).await? {
+        return Ok(wire::RetryRunResponse { run: Some(made_before(api, &namespace, made).await?) });
+    }
+    let (scope, (run, note)) = api
+        .read(&namespace, |check, _| {
+            check.request_id(key.as_ref());
+            let run = check.required("run_id", &run_id);
+            let note = check.text("note", note, MAX_NOTE);
+            Some((run?, note))
+        })
+        .await?;
     let old = look(api, &scope, run).await?;
     if !old.life.state.is_terminal() {
         let message = format!("run {run} is {}; only a run that is over can be made again", old.life.state.name());

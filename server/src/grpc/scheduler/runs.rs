@@ -9,15 +9,20 @@ use mainspring_engine::{
         names::{JobName, Scope},
         run::RunState,
     },
-    ports::store::{NewRun, Order, RunView, Submitted},
+    ports::store::{Direction, NewRun, RunView, Submitted},
 };
 use mainspring_proto::scheduler::v1 as wire;
+use uuid::Uuid;
 
-use super::jobs::{find, missing as job_missing, request_reused};
+use super::jobs::{find, missing as job_missing};
 use crate::grpc::{
     Api, Call,
-    convert::{self, MAX_NOTE, read, submission::Context},
+    convert::{
+        self, MAX_NOTE, read,
+        submission::{Context, SUBMIT, TRIGGER, request_key},
+    },
     filter,
+    replay::request_reused,
     status::{Reason, Refusal},
 };
 
@@ -26,7 +31,7 @@ pub(in crate::grpc) const MAX_BATCH: usize = 1_000;
 const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-const STATES: &[(&str, i64)] = &[
+pub(super) const STATES: &[(&str, i64)] = &[
     ("SCHEDULED", 1),
     ("QUEUED", 2),
     ("LEASED", 3),
@@ -58,11 +63,15 @@ const FIELDS: &[Field] = &[
 pub(super) async fn trigger(
     api: &Api,
     call: &Call,
-    request: wire::TriggerJobRequest,
+    mut request: wire::TriggerJobRequest,
 ) -> Result<wire::TriggerJobResponse, Refusal> {
+    let key = request_key(TRIGGER, &mut request, |request| &mut request.request_id);
+    if let Some(made) = api.made(&request.namespace, key.as_ref()).await? {
+        return Ok(wire::TriggerJobResponse { run: Some(again(api, &request.namespace, made).await?) });
+    }
     let (scope, job) = find(api, &request.namespace, &request.job).await?;
     let context = context(api, call, scope.clone());
-    let new = read(|check| Some(check.trigger(request, &job, &context)))?;
+    let new = read(|check| Some(check.trigger(request, key, &job, &context)))?;
     let run = make(api, &scope, new, Some(&job.name)).await?;
     Ok(wire::TriggerJobResponse { run: Some(run) })
 }
@@ -72,17 +81,21 @@ pub(super) async fn submit(
     call: &Call,
     request: wire::SubmitRunRequest,
 ) -> Result<wire::SubmitRunResponse, Refusal> {
-    let wire::SubmitRunRequest { namespace, run } = request;
-    let (scope, new) = read(|check| {
-        let scope = check.scope(&namespace);
-        let Some(run) = run else {
-            check.refuse("run", "is required");
-            return None;
-        };
-        let context = context(api, call, scope.clone());
-        let new = check.under("run", |check| check.submission(run, &context));
-        Some((scope, new?))
-    })?;
+    let wire::SubmitRunRequest { namespace, mut run } = request;
+    let key = run.as_mut().and_then(|run| request_key(SUBMIT, run, |run| &mut run.request_id));
+    if let Some(made) = api.made(&namespace, key.as_ref()).await? {
+        return Ok(wire::SubmitRunResponse { run: Some(again(api, &namespace, made).await?) });
+    }
+    let (scope, new) = api
+        .read(&namespace, |check, scope| {
+            let Some(run) = run else {
+                check.refuse("run", "is required");
+                return None;
+            };
+            let context = context(api, call, scope.clone());
+            check.under("run", |check| check.submission(run, key, &context))
+        })
+        .await?;
     let run = make(api, &scope, new, None).await?;
     Ok(wire::SubmitRunResponse { run: Some(run) })
 }
@@ -92,58 +105,93 @@ pub(super) async fn batch(
     call: &Call,
     request: wire::BatchSubmitRunsRequest,
 ) -> Result<wire::BatchSubmitRunsResponse, Refusal> {
-    let wire::BatchSubmitRunsRequest { namespace, runs } = request;
-    let scope = read(|check| {
-        if !(1..=MAX_BATCH).contains(&runs.len()) {
-            check.refuse("runs", format!("must be 1 to {MAX_BATCH}"));
-        }
-        Some(check.scope(&namespace))
-    })?;
-    let context = context(api, call, scope);
-    let mut good = Vec::with_capacity(runs.len());
-    let mut answers: Vec<Option<Refusal>> = Vec::with_capacity(runs.len());
-    for (at, run) in runs.into_iter().enumerate() {
-        let place = format!("runs[{at}]");
-        match read(|check| check.under(&place, |check| check.submission(run, &context))) {
-            Ok(new) => {
-                good.push(new);
-                answers.push(None);
+    let wire::BatchSubmitRunsRequest { namespace, mut runs } = request;
+    let (scope, ()) = api
+        .read(&namespace, |check, _| {
+            if !(1..=MAX_BATCH).contains(&runs.len()) {
+                check.refuse("runs", format!("must be 1 to {MAX_BATCH}"));
             }
-            Err(refusal) => answers.push(Some(refusal)),
-        }
+            Some(())
+        })
+        .await?;
+    let keys: Vec<_> = runs.iter_mut().map(|run| request_key(SUBMIT, run, |run| &mut run.request_id)).collect();
+    let made = api.made_many(&namespace, keys.iter().flatten().cloned().collect()).await?;
+    let mut made = made.into_iter();
+    let context = context(api, call, scope.clone());
+    let mut good = Vec::with_capacity(runs.len());
+    // What is not answered yet is answered by the store, in order.
+    let mut answers = Vec::with_capacity(runs.len());
+    for (at, (run, key)) in runs.into_iter().zip(keys).enumerate() {
+        let earlier = key.as_ref().and_then(|_| made.next()).unwrap_or(Ok(None));
+        let place = format!("runs[{at}]");
+        let read = || read(|check| check.under(&place, |check| check.submission(run, key, &context)));
+        answers.push(match earlier {
+            Ok(Some(made)) => Some(Ok((RunId::from_uuid(made), None))),
+            Err(refusal) => Some(Err(refusal)),
+            Ok(None) => match read() {
+                Ok(new) => {
+                    good.push(new);
+                    None
+                }
+                Err(refusal) => Some(Err(refusal)),
+            },
+        });
     }
     let mut submitted = if good.is_empty() { Vec::new() } else { api.engine.submit(good).await? }.into_iter();
     let mut settled = || match submitted.next() {
-        Some(Submitted::Stored(stored)) => Ok(stored.run.run),
-        Some(Submitted::Replayed(run)) => Ok(run),
+        Some(Submitted::Stored(stored)) => Ok((stored.run.run, Some(stored.run.life.state))),
+        Some(Submitted::Replayed(run)) => Ok((run, None)),
         Some(Submitted::RequestReused) => Err(request_reused()),
         Some(Submitted::NotIdle(_) | Submitted::JobGone) | None => {
             Err(Refusal::bug("a submission without a job was answered as if it had one"))
         }
     };
-    let answers = answers.into_iter().map(|refused| refused.map_or_else(&mut settled, Err)).map(|answer| {
+    let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap_or_else(&mut settled)).collect();
+    let mut shown = Vec::with_capacity(answers.len());
+    for answer in answers {
         let answer = match answer {
-            Ok(run) => wire::submission_answer::Answer::RunId(run.to_string()),
-            Err(refusal) => wire::submission_answer::Answer::Error(wire::SubmissionError {
-                code: refusal.reason().code().into(),
-                reason: refusal.reason().name().into(),
-                message: refusal.message().into(),
-                field: refusal.first_field().unwrap_or_default().into(),
-            }),
+            Ok((run, state)) => submitted_run(api, &scope, run, state).await,
+            Err(refusal) => Err(refusal),
         };
-        wire::SubmissionAnswer { answer: Some(answer) }
-    });
-    Ok(wire::BatchSubmitRunsResponse { answers: answers.collect() })
+        let answer = match answer {
+            Ok(run) => wire::submission_answer::Answer::Run(run),
+            Err(refusal) => wire::submission_answer::Answer::Error(refusal.into_submission_error()),
+        };
+        shown.push(wire::SubmissionAnswer { answer: Some(answer) });
+    }
+    Ok(wire::BatchSubmitRunsResponse { answers: shown })
+}
+
+/// A run of a batch. One that an earlier call made stands where it stands by now.
+async fn submitted_run(
+    api: &Api,
+    scope: &Scope,
+    run: RunId,
+    state: Option<RunState>,
+) -> Result<wire::SubmittedRun, Refusal> {
+    let stands = match state {
+        Some(state) => state,
+        None => api.store().lifecycle(scope, run).await?.ok_or_else(|| missing(run, scope))?.state,
+    };
+    let state_code = convert::run::run_state(stands);
+    Ok(wire::SubmittedRun { run_id: run.to_string(), state: state_code, replayed: state.is_none() })
+}
+
+/// The run that an earlier call with the same request id made, as it is now.
+pub(super) async fn again(api: &Api, namespace: &str, made: Uuid) -> Result<wire::Run, Refusal> {
+    let (scope, ()) = api.read(namespace, |_, _| Some(())).await?;
+    Ok(live(api, look(api, &scope, RunId::from_uuid(made)).await?))
 }
 
 pub(super) async fn get(api: &Api, request: wire::GetRunRequest) -> Result<wire::GetRunResponse, Refusal> {
     let wire::GetRunRequest { namespace, run_id, view } = request;
-    let (scope, run, full) = read(|check| {
-        let scope = check.scope(&namespace);
-        let run = check.required("run_id", &run_id);
-        let full = check.choice("view", view, |view: wire::RunView| Some(view != wire::RunView::Basic));
-        Some((scope, run?, full?))
-    })?;
+    let (scope, (run, full)) = api
+        .read(&namespace, |check, _| {
+            let run = check.required("run_id", &run_id);
+            let full = check.choice("view", view, |view: wire::RunView| Some(view != wire::RunView::Basic));
+            Some((run?, full?))
+        })
+        .await?;
     let mut view = look(api, &scope, run).await?;
     if !full {
         view.detail = None;
@@ -151,55 +199,53 @@ pub(super) async fn get(api: &Api, request: wire::GetRunRequest) -> Result<wire:
     let waits = view.life.state == RunState::Queued;
     let mut shown = live(api, view);
     if waits {
-        shown.wait_reason = convert::run::wait_reason(&api.store().wait_facts(&scope, run).await?, &shown);
+        let (reason, sentence) = convert::run::wait_reason(&api.store().wait_facts(&scope, run).await?, &shown);
+        (shown.wait_reason, shown.wait_sentence) = (reason.into(), sentence);
     }
     Ok(wire::GetRunResponse { run: Some(shown) })
 }
 
 pub(super) async fn list(api: &Api, mut request: wire::ListRunsRequest) -> Result<wire::ListRunsResponse, Refusal> {
-    let (size, token) = (std::mem::take(&mut request.page_size), std::mem::take(&mut request.page_token));
-    let turn = api.pages.turn("ListRuns", &request, size, &token, api.now())?;
+    let turn = api.pages.turn(&mut request, api.now())?;
     let wire::ListRunsRequest { namespace, filter: text, page_size: _, page_token: _, order_by, view } = request;
-    let (scope, order, full) = read(|check| {
-        let scope = check.scope(&namespace);
-        let order = match order_by.split_whitespace().collect::<Vec<_>>().as_slice() {
-            [] | ["create_time", "desc"] => Order::NewestFirst,
-            ["create_time"] | ["create_time", "asc"] => Order::OldestFirst,
-            _ => {
-                check.refuse("order_by", "must be `create_time desc` or `create_time asc`");
-                Order::default()
-            }
-        };
-        let full = check.choice("view", view, |view: wire::RunView| Some(view == wire::RunView::Full));
-        Some((scope, order, full?))
-    })?;
+    let (scope, (direction, full)) = api
+        .read(&namespace, |check, _| {
+            let orders = [("create_time desc", Direction::Down), ("create_time", Direction::Up)];
+            let direction = check.order(&order_by, &orders);
+            let full = check.choice("view", view, |view: wire::RunView| Some(view == wire::RunView::Full));
+            Some((direction, full?))
+        })
+        .await?;
     let filter = filter(&text, FIELDS, turn.asked)?;
-    let found = api.store().runs(&scope, &filter, order, turn.page(), full).await?;
-    let (runs, next_page_token) = turn.cut(found.into_iter().map(|view| (view.run.to_string(), live(api, view))));
+    let found = api.store().runs(&scope, &filter, direction, turn.page(), full).await?;
+    let entries = found.entries.into_iter().map(|view| (view.run.to_string(), live(api, view)));
+    let (runs, next_page_token) = turn.cut_listed(entries, found.cut);
     Ok(wire::ListRunsResponse { runs, next_page_token })
 }
 
 pub(super) async fn attempts(
     api: &Api,
-    request: wire::ListAttemptsRequest,
+    mut request: wire::ListAttemptsRequest,
 ) -> Result<wire::ListAttemptsResponse, Refusal> {
-    let wire::ListAttemptsRequest { namespace, run_id } = request;
-    let (scope, run) = named(&namespace, &run_id)?;
-    let attempts = api.store().attempts(&scope, run).await?.ok_or_else(|| missing(run, &scope))?;
-    Ok(wire::ListAttemptsResponse {
-        attempts: attempts.into_iter().map(|view| convert::run::attempt(run, view)).collect(),
-    })
+    let turn = api.pages.turn(&mut request, api.now())?;
+    let wire::ListAttemptsRequest { namespace, run_id, page_size: _, page_token: _ } = request;
+    let (scope, run) = api.read(&namespace, |check, _| check.required("run_id", &run_id)).await?;
+    let found = api.store().attempts(&scope, run, turn.page()).await?.ok_or_else(|| missing(run, &scope))?;
+    let entries = found.entries.into_iter().map(|view| (view.attempt.to_string(), convert::run::attempt(run, view)));
+    let (attempts, next_page_token) = turn.cut_listed(entries, found.cut);
+    Ok(wire::ListAttemptsResponse { attempts, next_page_token })
 }
 
 pub(super) async fn cancel(api: &Api, request: wire::CancelRunRequest) -> Result<wire::CancelRunResponse, Refusal> {
-    let wire::CancelRunRequest { namespace, run_id, reason } = request;
-    let (scope, run, reason) = read(|check| {
-        let scope = check.scope(&namespace);
-        let run = check.required("run_id", &run_id);
-        let reason = check.text("reason", reason, MAX_NOTE);
-        Some((scope, run?, reason))
-    })?;
-    if !api.engine.cancel(&scope, run, reason).await? {
+    let wire::CancelRunRequest { namespace, run_id, note } = request;
+    let (scope, (run, note)) = api
+        .read(&namespace, |check, _| {
+            let run = check.required("run_id", &run_id);
+            let note = check.text("note", note, MAX_NOTE);
+            Some((run?, note))
+        })
+        .await?;
+    if !api.engine.cancel(&scope, run, note).await? {
         return Err(missing(run, &scope));
     }
     let view = look(api, &scope, run).await?;
@@ -208,12 +254,13 @@ pub(super) async fn cancel(api: &Api, request: wire::CancelRunRequest) -> Result
 
 pub(super) async fn wait(api: &Api, request: wire::WaitRunRequest) -> Result<wire::WaitRunResponse, Refusal> {
     let wire::WaitRunRequest { namespace, run_id, timeout } = request;
-    let (scope, run, timeout) = read(|check| {
-        let scope = check.scope(&namespace);
-        let run = check.required("run_id", &run_id);
-        let timeout = check.length("timeout", timeout);
-        Some((scope, run?, timeout.unwrap_or(DEFAULT_WAIT).min(MAX_WAIT)))
-    })?;
+    let (scope, (run, timeout)) = api
+        .read(&namespace, |check, _| {
+            let run = check.required("run_id", &run_id);
+            let timeout = check.length("timeout", timeout);
+            Some((run?, timeout.unwrap_or(DEFAULT_WAIT).min(MAX_WAIT)))
+        })
+        .await?;
     let view = api.unless_draining(api.engine.wait(&scope, run, timeout)).await??;
     let view = view.ok_or_else(|| missing(run, &scope))?;
     let done = view.life.state.is_terminal();
@@ -258,14 +305,6 @@ pub(super) async fn look(api: &Api, scope: &Scope, run: RunId) -> Result<RunView
 pub(super) fn live(api: &Api, view: RunView) -> wire::Run {
     let progress = (view.life.state == RunState::Running).then(|| api.engine.progress(view.run)).flatten();
     wire::Run { progress: progress.map(convert::run::progress), ..convert::run::run(view) }
-}
-
-/// A namespace and a run.
-pub(super) fn named(namespace: &str, run_id: &str) -> Result<(Scope, RunId), Refusal> {
-    read(|check| {
-        let scope = check.scope(namespace);
-        Some((scope, check.required("run_id", run_id)?))
-    })
 }
 
 pub(super) fn missing(run: RunId, scope: &Scope) -> Refusal {

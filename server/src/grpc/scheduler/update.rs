@@ -11,7 +11,7 @@ use mainspring_engine::{
 };
 use mainspring_proto::scheduler::v1 as wire;
 
-use super::jobs::{changed, missing, taken, unsaved};
+use super::jobs::{changed, missing, unsaved};
 use crate::grpc::{
     Api,
     convert::{
@@ -36,19 +36,18 @@ struct Change {
 pub(super) async fn update(api: &Api, request: wire::UpdateJobRequest) -> Result<wire::UpdateJobResponse, Refusal> {
     let wire::UpdateJobRequest { namespace, job, update_mask, allow_missing, validate_only } = request;
     let mask = update_mask.unwrap_or_default().paths;
-    let change = read(|check| {
-        let scope = check.scope(&namespace);
-        for path in mask.iter().filter(|path| !MUTABLE.contains(&path.as_str())) {
-            let shown: String = path.chars().take(64).collect();
-            check.refuse("update_mask", format!("`{shown}` cannot be changed; what can is {}", MUTABLE.join(", ")));
-        }
-        let Some(new) = job else {
-            check.refuse("job", "is required");
-            return None;
-        };
-        let name = check.under("job", |check| check.required("job", &new.job));
-        Some(Change { scope, name: name?, new, mask })
-    })?;
+    let (scope, (name, new)) = api
+        .read(&namespace, |check, _| {
+            check.mask(&mask, MUTABLE);
+            let Some(new) = job else {
+                check.refuse("job", "is required");
+                return None;
+            };
+            let name = check.under("job", |check| check.required("job", &new.job));
+            Some((name?, new))
+        })
+        .await?;
+    let change = Change { scope, name, new, mask };
     let etag = change.new.etag.clone();
     for _ in 0..TRIES {
         let job = match api.store().job(&change.scope, &change.name).await? {
@@ -104,7 +103,7 @@ async fn create(api: &Api, change: &Change, validate_only: bool) -> Result<Optio
     match api.engine.jobs().create(new).await? {
         CreateJob::Created(job) | CreateJob::Replayed(job) => Ok(Some(convert::job::job(job, true))),
         CreateJob::NameTaken => Ok(None),
-        CreateJob::RequestReused => Err(taken(name, scope)),
+        CreateJob::RequestReused => Err(Refusal::bug("a job was made without a request id, and met one")),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::grpc::{
         from_worker::{self, Heard},
         to_worker::notice,
     },
+    layer::errors::of_the_wire,
     status::{Reason, Refusal},
 };
 
@@ -107,7 +108,7 @@ impl Reader {
         let now = self.api.now();
         let Some(message) = request.message else {
             let why = "this server does not know the message; it may be older than the worker".to_owned();
-            return Ok(aside(Response::Notice(notice("UNSUPPORTED_MESSAGE", why, None))));
+            return Ok(aside(Response::Notice(notice(Reason::UnsupportedMessage, why, None))));
         };
         Ok(match message {
             Message::Hello(_) => {
@@ -162,20 +163,10 @@ fn aside(response: Response) -> Meaning {
 
 fn not_understood(attempt: Option<&wire::AttemptRef>, refusal: &Refusal) -> Meaning {
     let key = from_worker::attempt(attempt).ok();
-    aside(Response::Notice(notice(refusal.reason().name(), refusal.message().into(), key)))
+    aside(Response::Notice(notice(refusal.reason(), refusal.message().into(), key)))
 }
 
 /// Why the stream could not be read on; none where it simply broke.
 pub(super) fn malformed(status: &Status) -> Option<Refusal> {
-    match status.code() {
-        tonic::Code::Internal => Some(Refusal::new(
-            Reason::MessageMalformed,
-            format!("the bytes are no WorkerStreamRequest: {}", status.message()),
-        )),
-        tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => Some(Refusal::new(
-            Reason::PayloadTooLarge,
-            format!("the message is larger than this server reads: {}", status.message()),
-        )),
-        _ => None,
-    }
+    of_the_wire(status)
 }

@@ -94,6 +94,7 @@ async fn greet(
     let version = negotiated(versions)?;
     let capabilities: Vec<_> = CAPABILITIES.into_iter().filter(|ours| capabilities.contains(ours)).collect();
     let scope = Scope(hello.namespace.clone());
+    api.see(&scope).await?;
     let max_message = hello.max_message.min(api.limits.max_message_bytes);
     let opened = api.unless_draining(api.engine.open_session(hello)).await?;
     let Session { inbox, outbox, mut welcome } = opened.map_err(|end| session_end(&end))?;
@@ -267,7 +268,7 @@ impl Speaker {
         // Where the session is over, the attempt goes back with it.
         let _ = self.inbox.push(FromWorker::Reply(key, reply));
         let why = format!("a dispatch of {bytes} bytes was held back; this worker reads {}", self.max_message);
-        let _ = self.aside.try_send(Message::Notice(to_worker::notice("DISPATCH_TOO_LARGE", why, Some(key))));
+        let _ = self.aside.try_send(Message::Notice(to_worker::notice(Reason::DispatchTooLarge, why, Some(key))));
         None
     }
 }

@@ -50,7 +50,6 @@ fn e_everything_held_is_listed() {
     let next = bench.machine.open(bench.now);
     let hello = bench.hello(next);
     assert_eq!(listed(&hello.in_flight), expected);
-    assert_eq!(hello.previous_session_id, "s1");
 }
 
 #[test]

@@ -130,10 +130,16 @@ impl<'a> Parser<'a> {
                 return Ok(if op == Op::NotEqual { Filter::Not(Box::new(prefix)) } else { prefix });
             }
             Kind::Text => Value::Text(text),
+            Kind::Id if text.is_empty() => Value::Text(text),
             Kind::Id => {
                 let id = uuid::Uuid::try_parse(&text).map_err(|_| format!("`{text}` is not a UUID"))?;
                 Value::Text(id.to_string())
             }
+            Kind::Bool => match text.to_ascii_lowercase().as_str() {
+                "true" => Value::Number(1),
+                "false" => Value::Number(0),
+                _ => return Err(format!("`{text}` is neither true nor false")),
+            },
             Kind::Number => Value::Number(text.parse().map_err(|_| format!("`{text}` is not a whole number"))?),
             Kind::Time => Value::Time(self.time(&text)?),
             Kind::Enum(values) => {

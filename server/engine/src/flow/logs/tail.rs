@@ -20,7 +20,7 @@ use crate::{
     flow::{Core, events::Watch},
     ports::{
         clock::Timer,
-        store::{RunView, StoreResult},
+        store::{Page, RunView, StoreResult},
     },
 };
 
@@ -153,11 +153,10 @@ impl Tail {
     /// When the attempt was over, and how many lines it wrote.
     async fn end_of_attempt(&mut self) -> StoreResult<Option<(Instant, Option<u64>)>> {
         if !self.over.contains_key(&self.attempt) {
-            let attempts = self.core.store.attempts(&self.scope, self.run).await?.unwrap_or_default();
-            self.over = attempts
-                .into_iter()
-                .filter_map(|view| Some((view.attempt, (view.end_time?, view.log_lines))))
-                .collect();
+            let found = self.core.store.attempts(&self.scope, self.run, Page::of_attempt(self.attempt)).await?;
+            let view = found.into_iter().flat_map(|found| found.entries).find(|view| view.attempt == self.attempt);
+            let Some(end_time) = view.as_ref().and_then(|view| view.end_time) else { return Ok(None) };
+            self.over.insert(self.attempt, (end_time, view.and_then(|view| view.log_lines)));
         }
         Ok(self.over.get(&self.attempt).copied())
     }

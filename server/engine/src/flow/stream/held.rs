@@ -19,7 +19,7 @@ use crate::{
         event::Progress,
         ids::RunId,
         instant::Instant,
-        names::{Lane, QueueName},
+        names::{JobName, Lane, QueueName},
         worker::{AbandonReason, Capacity, Held as Listed, Phase},
     },
     ports::store::{Dispatchable, Verdict},
@@ -51,6 +51,7 @@ pub struct Held {
 struct Entry {
     attempt: i64,
     lane: Lane,
+    job: Option<JobName>,
     state: State,
     stop: Option<Stop>,
     grace: Option<Duration>,
@@ -79,6 +80,17 @@ enum Start {
     Seen(Instant),
     /// It is written, or needs not be.
     Written,
+}
+
+/// What an attempt told of its progress, and whose it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// Its run's lane.
+    pub lane: Lane,
+    /// Its run's job.
+    pub job: Option<JobName>,
+    /// How far it is.
+    pub progress: Progress,
 }
 
 /// What a heartbeat means beyond the renewal.
@@ -146,6 +158,7 @@ impl Held {
         let entry = Entry {
             attempt: attempt.key.attempt,
             lane: attempt.lane,
+            job: attempt.job.map(|(_, name, _)| name),
             state: if reporting { State::Reporting } else { State::Accepted },
             stop,
             grace: attempt.stop_grace,
@@ -187,6 +200,7 @@ impl Held {
         let entry = Entry {
             attempt: attempt.key.attempt,
             lane: attempt.lane.clone(),
+            job: attempt.job.as_ref().map(|(_, name, _)| name.clone()),
             state: State::Sent(now),
             stop: None,
             grace: attempt.stop_grace,
@@ -381,16 +395,12 @@ impl Held {
         silent.chain(starts).min()
     }
 
-    /// A running attempt told how far it is; `false` where the session does not hold it.
-    pub fn tell_progress(&mut self, key: AttemptKey, phase: Phase, progress: Progress, now: Instant) -> bool {
-        match self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt) {
-            Some(entry) => {
-                entry.saw(phase, now);
-                entry.progress = Some(progress);
-                true
-            }
-            None => false,
-        }
+    /// A running attempt told how far it is; what watchers are told, where the session holds it.
+    pub fn tell_progress(&mut self, key: AttemptKey, phase: Phase, progress: Progress, now: Instant) -> Option<Told> {
+        let entry = self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt)?;
+        entry.saw(phase, now);
+        entry.progress = Some(progress.clone());
+        Some(Told { lane: entry.lane.clone(), job: entry.job.clone(), progress })
     }
 
     /// What an attempt last told.

@@ -111,13 +111,20 @@ pub enum ToWorker {
     Revoke(AttemptKey, AbandonReason),
     /// A problem that does not end the stream.
     Notice {
-        /// UPPER_SNAKE_CASE.
-        reason: &'static str,
+        /// Which.
+        reason: Remark,
         /// What to do about it.
         message: String,
         /// What it is about.
         attempt: Option<AttemptKey>,
     },
+}
+
+/// A problem that does not end a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remark {
+    /// The worker spoke of an attempt that it never had.
+    LeaseNotOwned,
 }
 
 /// What the server wants of one attempt.

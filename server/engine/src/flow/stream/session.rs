@@ -24,7 +24,7 @@ use super::{
     Hub,
     held::{Held, Replied},
     inbox::Waiting,
-    messages::{Disposition, FromWorker, Reply, SessionEnd, ToWorker},
+    messages::{Disposition, FromWorker, Remark, Reply, SessionEnd, ToWorker},
 };
 use crate::{
     domain::{
@@ -37,7 +37,9 @@ use crate::{
         worker::{AbandonReason, Held as Listed, Hello, WorkerStatus},
     },
     flow::Core,
-    ports::store::{Apply, Owner, Renewal, RenewalAnswer, Report, ReportAnswer, StoreError, StoreResult, Verdict},
+    ports::store::{
+        Apply, Owner, Page, Renewal, RenewalAnswer, Report, ReportAnswer, StoreError, StoreResult, Verdict,
+    },
 };
 
 /// Between two tries while the store is away.
@@ -280,9 +282,9 @@ impl Task {
             self.report(reports);
         }
         for (key, (phase, progress)) in progress {
-            let known = self.live.held().tell_progress(key, phase, progress.clone(), now);
-            if known {
-                self.core.news.progress(now, &self.live.scope, key, progress);
+            let told = self.live.held().tell_progress(key, phase, progress, now);
+            if let Some(told) = told {
+                self.core.news.progress(now, self.live.owner.worker, key, told);
             }
         }
         if !logs.is_empty() {
@@ -440,7 +442,7 @@ impl Task {
                     own.push(batch);
                 } else {
                     live.send(ToWorker::Notice {
-                        reason: "LEASE_NOT_OWNED",
+                        reason: Remark::LeaseNotOwned,
                         message: "log lines of an attempt that this worker never had are not stored".into(),
                         attempt: Some(batch.key),
                     });
@@ -506,10 +508,10 @@ impl Task {
 
 /// Whether the worker had this attempt, for lines that come after its end, or after the next one began elsewhere.
 async fn was_here(core: &Core, live: &Live, key: AttemptKey) -> bool {
-    match core.store.attempts(&live.scope, key.run).await {
-        Ok(attempts) => attempts
+    match core.store.attempts(&live.scope, key.run, Page::of_attempt(key.attempt)).await {
+        Ok(found) => found
             .iter()
-            .flatten()
+            .flat_map(|found| &found.entries)
             .any(|attempt| attempt.attempt == key.attempt && attempt.worker == Some(live.owner.worker)),
         Err(_) => false,
     }

@@ -7,7 +7,7 @@ use crate::domain::{
     ids::JobUid,
     instant::Instant,
     job::{Job, JobSpec, Pause},
-    names::{JobName, QueueName, Scope},
+    names::{JobName, NamespaceName, QueueName, Scope},
 };
 
 /// A job to be created.
@@ -76,13 +76,19 @@ pub struct QueueSettings {
     pub concurrency_limit: Option<u32>,
     /// Only if the queue's revision is still this one.
     pub revision: Option<i64>,
+    /// The queue is made where there is none.
+    pub allow_missing: bool,
+    /// Nothing is stored; the answer is the same.
+    pub validate_only: bool,
 }
 
 /// What became of a change of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueChange {
-    /// It is as asked; the queue exists now if it did not.
+    /// It is as asked.
     Done,
+    /// There is no such queue.
+    Missing,
     /// It has changed since it was read.
     RevisionMismatch,
 }
@@ -90,15 +96,22 @@ pub enum QueueChange {
 /// Jobs and queues.
 #[async_trait]
 pub trait Catalog: Send + Sync {
-    /// Creates a job with version 1, its schedules' cursors at `now` and their next instants.
+    /// Whether there is such a namespace. `default` is there from the start.
+    async fn has_namespace(&self, name: &NamespaceName) -> StoreResult<bool>;
+
+    /// Creates a job with version 1, its schedules' cursors at `now` and their next instants. Its queue exists from then on.
     async fn create_job(&self, now: Instant, job: NewJob) -> StoreResult<CreateJob>;
+
+    /// One job by its identity, deleted or not.
+    async fn job_by_uid(&self, scope: &Scope, uid: JobUid) -> StoreResult<Option<Job>>;
 
     /// One job.
     async fn job(&self, scope: &Scope, name: &JobName) -> StoreResult<Option<Job>>;
 
     /// Replaces the definition: version and revision + 1. A schedule of the same name keeps its cursor, closed ledger and
     /// open range; its next instant is computed by the new rule from `now` on. A schedule that is gone keeps its ledger.
-    /// A definition equal to the one in force changes nothing. A job that was COMPLETED or in ERROR becomes ACTIVE.
+    /// A definition equal to the one in force changes nothing. A job that was COMPLETED or in ERROR becomes ACTIVE. Its
+    /// queue exists from then on.
     async fn update_job(&self, now: Instant, update: UpdateJob) -> StoreResult<JobChange>;
 
     /// Pauses: revision + 1. Pausing a paused job replaces the note.
@@ -117,7 +130,7 @@ pub trait Catalog: Send + Sync {
         revision: Option<i64>,
     ) -> StoreResult<JobChange>;
 
-    /// Sets what people set on a queue; the queue exists from then on.
+    /// Sets what people set on a queue.
     async fn update_queue(
         &self,
         now: Instant,

@@ -10,6 +10,7 @@ use crate::domain::{
     ids::{JobUid, RunId, ServerId},
     instant::Instant,
     job::JobSpec,
+    ledger::FateReason,
     names::{JobName, NamespaceName, ScheduleName},
 };
 
@@ -85,7 +86,7 @@ pub trait Due: Send + Sync {
 
     /// Notes that a schedule cannot be evaluated: the job goes to ERROR, its schedule fires no more until it is edited,
     /// the instant gets fate ERROR. Others are not touched.
-    async fn fail_schedule(&self, now: Instant, due: &DueSchedule, why: &str) -> StoreResult<()>;
+    async fn fail_schedule(&self, now: Instant, due: &DueSchedule, why: FateReason) -> StoreResult<()>;
 
     /// Moves SCHEDULED and RETRY_WAIT runs whose time has come into the queue, earliest first.
     async fn wake(&self, now: Instant, limit: usize) -> StoreResult<Vec<Moved>>;

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 
-use super::{Page, StoreResult};
-use crate::domain::instant::Instant;
+use super::{Direction, Page, RequestKey, StoreResult};
+use crate::domain::{filter::Filter, instant::Instant};
 
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +106,17 @@ pub struct ApiKeyRecord {
     pub last_use_time: Option<Instant>,
 }
 
+/// What became of a new API key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CreateKey {
+    /// It is stored.
+    Created,
+    /// The same request had made this one before; its secret is gone.
+    Replayed(ApiKeyRecord),
+    /// The request id was used with another body.
+    RequestReused,
+}
+
 /// Users, sessions, keys.
 #[async_trait]
 pub trait Identity: Send + Sync {
@@ -134,14 +145,14 @@ pub trait Identity: Send + Sync {
     /// Ends a session. No error where it was over, or never was.
     async fn end_session(&self, now: Instant, id: &str) -> StoreResult<()>;
 
-    /// Stores an API key.
-    async fn create_key(&self, key: ApiKeyRecord) -> StoreResult<()>;
+    /// Stores an API key, unless the same request has made one before.
+    async fn create_key(&self, key: ApiKeyRecord, request: Option<RequestKey>) -> StoreResult<CreateKey>;
 
     /// One API key.
     async fn key(&self, id: &str) -> StoreResult<Option<ApiKeyRecord>>;
 
-    /// API keys, newest first, after the id of `page`.
-    async fn keys(&self, page: Page) -> StoreResult<Vec<ApiKeyRecord>>;
+    /// API keys that pass a filter, by creation, after the id of `page`.
+    async fn keys(&self, filter: &Filter, direction: Direction, page: Page) -> StoreResult<Vec<ApiKeyRecord>>;
 
     /// Revokes a key; the key as it is now, or none. Revoking again keeps the first time.
     async fn revoke_key(&self, now: Instant, id: &str) -> StoreResult<Option<ApiKeyRecord>>;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::{Moved, RunDetail, RunView, StoreResult};
 use crate::domain::{
     ids::{JobUid, RunId},
     instant::Instant,
-    names::{JobName, Lane},
+    names::{JobName, Lane, Scope},
     payload::Payload,
     policy::RunPolicy,
     run::{Lifecycle, RunOrigin},
@@ -138,9 +139,22 @@ pub enum Submitted {
     JobGone,
 }
 
+/// What an earlier request with the same id made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Hash of its body.
+    pub body: [u8; 32],
+    /// What it made: a run, a job, an API key.
+    pub target: Uuid,
+}
+
 /// New runs.
 #[async_trait]
 pub trait Submit: Send + Sync {
+    /// What earlier requests with these keys made, in the order of `keys`; none where there was none. Only a look: what
+    /// comes in between is still met by the step that makes something.
+    async fn made(&self, scope: &Scope, keys: &[RequestKey]) -> StoreResult<Vec<Option<Made>>>;
+
     /// Stores runs, one answer each, in order. Two runs of one batch with the same request id: the first is stored, the
     /// second is replayed or refused like any other repeat. Nothing is answered before it is durable.
     async fn submit(&self, now: Instant, runs: Vec<NewRun>) -> StoreResult<Vec<Submitted>>;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{JobRef, StoreResult};
 use crate::domain::{
-    attempt::AttemptState,
+    attempt::{AttemptState, LossReason},
     filter::Filter,
     ids::{JobUid, RunId, ServerId, WorkerId},
     instant::Instant,
@@ -20,22 +20,48 @@ use crate::domain::{
 };
 
 /// A part of a list: keyset paging, never offsets.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Page {
     /// Right after the entry with this key; none for the first page.
     pub after: Option<String>,
     /// At most so many.
     pub limit: usize,
+    /// Of what is large, at most about so many bytes are read.
+    pub bytes: usize,
 }
 
-/// Which way a list of runs goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// Newest first.
-    #[default]
-    NewestFirst,
-    /// Oldest first.
-    OldestFirst,
+impl Page {
+    /// The one attempt of this number, of the attempts of a run.
+    pub fn of_attempt(number: i64) -> Self {
+        Self { after: Some(number.saturating_sub(1).to_string()), limit: 1, bytes: usize::MAX }
+    }
+}
+
+/// Which way a list goes along its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Smallest first; oldest first where the key is an id.
+    Up,
+    /// Largest first; newest first where the key is an id.
+    Down,
+}
+
+/// What a list of jobs goes by, and with it what [`Page::after`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobOrder {
+    /// Names.
+    Name(Direction),
+    /// Identities, which sort by creation.
+    Age(Direction),
+}
+
+/// A part of a list whose entries may be large: it ends where it holds as many bytes as it may, with one entry at least.
+#[derive(Clone, Debug)]
+pub struct Listed<T> {
+    /// The entries.
+    pub entries: Vec<T>,
+    /// It ended early: there are more, however many were asked for.
+    pub cut: bool,
 }
 
 /// A run as lists show it.
@@ -112,7 +138,7 @@ pub struct AttemptView {
     /// Why it failed.
     pub failure: Option<Failure>,
     /// Why the platform ended it.
-    pub cause: String,
+    pub cause: Option<LossReason>,
     /// How many log lines it wrote; none where nobody said, or it is not over.
     pub log_lines: Option<u64>,
 }
@@ -241,21 +267,31 @@ pub trait Views: Send + Sync {
     /// One run, with everything.
     async fn run(&self, scope: &Scope, run: RunId) -> StoreResult<Option<RunView>>;
 
-    /// Runs that pass a filter, by id. With `detail`, with everything.
+    /// What the transition table knows of a run, and nothing that is large: for whoever looks again and again.
+    async fn lifecycle(&self, scope: &Scope, run: RunId) -> StoreResult<Option<Lifecycle>>;
+
+    /// Runs that pass a filter, by id. With `detail`, with everything, and no more of it than the page's bytes.
     async fn runs(
         &self,
         scope: &Scope,
         filter: &Filter,
-        order: Order,
+        direction: Direction,
         page: Page,
         detail: bool,
-    ) -> StoreResult<Vec<RunView>>;
+    ) -> StoreResult<Listed<RunView>>;
 
-    /// Attempts of a run, by number; none where there is no such run.
-    async fn attempts(&self, scope: &Scope, run: RunId) -> StoreResult<Option<Vec<AttemptView>>>;
+    /// Attempts of a run, by number, after the number of `page`; none where there is no such run.
+    async fn attempts(&self, scope: &Scope, run: RunId, page: Page) -> StoreResult<Option<Listed<AttemptView>>>;
 
-    /// Jobs that pass a filter, by name.
-    async fn jobs(&self, scope: &Scope, filter: &Filter, page: Page) -> StoreResult<Vec<Job>>;
+    /// Jobs that pass a filter. With `detail`, with their payloads, and no more of them than the page's bytes.
+    async fn jobs(
+        &self,
+        scope: &Scope,
+        filter: &Filter,
+        order: JobOrder,
+        page: Page,
+        detail: bool,
+    ) -> StoreResult<Listed<Job>>;
 
     /// Ledger ranges of a job that reach into `[from, to)`, by first instant, and the scheduled runs with a nominal time in
     /// there: (nominal time, run, state).
@@ -270,20 +306,39 @@ pub trait Views: Send + Sync {
         limit: usize,
     ) -> StoreResult<Vec<(Instant, RunId, RunState)>>;
 
-    /// Queues that exist, by name.
-    async fn queues(&self, scope: &Scope, page: Page) -> StoreResult<Vec<QueueView>>;
+    /// Queues that exist and pass a filter, by name.
+    async fn queues(
+        &self,
+        scope: &Scope,
+        filter: &Filter,
+        direction: Direction,
+        page: Page,
+    ) -> StoreResult<Vec<QueueView>>;
 
     /// One queue.
     async fn queue(&self, scope: &Scope, queue: &QueueName) -> StoreResult<Option<QueueView>>;
 
-    /// Workers, newest first.
-    async fn workers(&self, scope: &Scope, include_gone: bool, page: Page) -> StoreResult<Vec<WorkerView>>;
+    /// Workers that pass a filter, by id.
+    async fn workers(
+        &self,
+        scope: &Scope,
+        include_gone: bool,
+        filter: &Filter,
+        direction: Direction,
+        page: Page,
+    ) -> StoreResult<Vec<WorkerView>>;
 
     /// One worker.
     async fn worker(&self, scope: &Scope, worker: WorkerId) -> StoreResult<Option<WorkerView>>;
 
-    /// Job types, by name.
-    async fn job_types(&self, scope: &Scope, page: Page) -> StoreResult<Vec<JobTypeView>>;
+    /// Job types that pass a filter, by name; no more of their schemas than the page's bytes.
+    async fn job_types(
+        &self,
+        scope: &Scope,
+        filter: &Filter,
+        direction: Direction,
+        page: Page,
+    ) -> StoreResult<Listed<JobTypeView>>;
 
     /// Counts of runs made in `[from, to)`, and of what is there now.
     async fn stats(&self, scope: &Scope, from: Instant, to: Instant) -> StoreResult<StatsView>;
@@ -293,7 +348,4 @@ pub trait Views: Send + Sync {
 
     /// Nominal time of a job's last success, for dispatches.
     async fn last_success(&self, job: JobUid) -> StoreResult<Option<Instant>>;
-
-    /// Writes a consistent copy of the database to a new file; its size in bytes. `None` where the family cannot.
-    async fn backup(&self, path: &std::path::Path) -> StoreResult<Option<u64>>;
 }

@@ -12,44 +12,71 @@ use mainspring_engine::{
         names::{ScheduleName, Scope},
         run::RunState,
     },
-    ports::store::{InstantRange, Page, StoreError, StoreResult},
+    ports::store::{InstantRange, JobOrder, Listed, Page, StoreError, StoreResult},
 };
-use sea_orm::{
-    Condition, ConnectionTrait,
-    sea_query::{Alias, Expr, Query},
-};
+use sea_orm::{Condition, ConnectionTrait, Value, sea_query::Expr};
+use uuid::Uuid;
 
 use super::{
     super::{
         SqliteStore, filter,
-        jobs::{SPEC, jobs, range, schedules},
+        jobs::{SPEC, bare_jobs, jobs, range, schedules},
         rows::{maybe, name, run_state, time},
         statement::{Cells, failed, places, query, query_one, single},
     },
-    limit,
+    fitting, limit,
 };
 
-pub(super) async fn list(store: &SqliteStore, scope: &Scope, filter: &Filter, page: Page) -> StoreResult<Vec<Job>> {
-    let Some(namespace) = store.known.lanes.namespace(&scope.0) else { return Ok(Vec::new()) };
-    let here = "job.namespace_id = ? AND job.delete_time IS NULL AND job.name > ?";
-    let after = page.after.unwrap_or_default();
-    let wanted = Condition::all()
-        .add(Expr::cust_with_values(here, [sea_orm::Value::from(namespace), after.into()]))
-        .add(filter::jobs(filter)?);
-    let select = Query::select()
-        .expr(Expr::cust("job.uid"))
-        .from(Alias::new("job"))
-        .cond_where(wanted)
-        .order_by_expr(Expr::cust("job.name"), sea_orm::Order::Asc)
-        .limit(page.limit as u64)
-        .take();
-    let rows = store.reads.query_all(&select).await.map_err(failed)?;
-    let uids = rows.iter().map(single::<uuid::Uuid>).collect::<StoreResult<Vec<_>>>()?;
-    if uids.is_empty() {
-        return Ok(Vec::new());
+/// How many bytes the payload of a job has.
+const SIZE: &str = "(SELECT octet_length(job_version.payload) FROM job_version WHERE job_version.job_uid = job.uid \
+     AND job_version.version = job.version)";
+
+pub(super) async fn list(
+    store: &SqliteStore,
+    scope: &Scope,
+    filter: &Filter,
+    order: JobOrder,
+    page: Page,
+    detail: bool,
+) -> StoreResult<Listed<Job>> {
+    let Page { after, limit, bytes } = page;
+    let none = || Ok(Listed { entries: Vec::new(), cut: false });
+    let Some(namespace) = store.known.lanes.namespace(&scope.0) else { return none() };
+    let (key, direction) = match order {
+        JobOrder::Name(direction) => ("job.name", direction),
+        JobOrder::Age(direction) => ("job.uid", direction),
+    };
+    let here = "job.namespace_id = ? AND job.delete_time IS NULL";
+    let mut wanted = Condition::all().add(Expr::cust_with_values(here, [namespace])).add(filter::jobs(filter)?);
+    if let Some(after) = after {
+        let after: Value = match order {
+            JobOrder::Name(_) => after.into(),
+            JobOrder::Age(_) => match after.parse::<JobUid>() {
+                Ok(after) => after.uuid().into(),
+                Err(_) => return none(),
+            },
+        };
+        wanted = wanted.add(Expr::cust_with_values(format!("{key} {} ?", filter::beyond(direction)), [after]));
     }
-    let rest = format!("job.uid IN ({}) ORDER BY job.name", places(uids.len()));
-    jobs(&store.reads, &store.known, &rest, uids.into_iter().map(Into::into).collect()).await
+    let size = if detail { SIZE } else { "0" };
+    let select = filter::select(&format!("job.uid, {size}"), "job", wanted, &[key], direction, limit);
+    let rows = store.reads.query_all(&select).await.map_err(failed)?;
+    let sized = rows.iter().map(|row| {
+        let mut cells = Cells::of(row);
+        Ok((cells.next::<Uuid>()?, cells.next::<Option<i64>>()?.unwrap_or_default()))
+    });
+    let (uids, cut) = fitting(sized.collect::<StoreResult<_>>()?, bytes);
+    if uids.is_empty() {
+        return none();
+    }
+    let rest = format!("job.uid IN ({})", places(uids.len()));
+    let values = uids.iter().map(|uid| (*uid).into()).collect();
+    let found = match detail {
+        true => jobs(&store.reads, &store.known, &rest, values).await?,
+        false => bare_jobs(&store.reads, &store.known, &rest, values).await?,
+    };
+    let mut found: HashMap<Uuid, Job> = found.into_iter().map(|job| (job.uid.uuid(), job)).collect();
+    Ok(Listed { entries: uids.iter().filter_map(|uid| found.remove(uid)).collect(), cut })
 }
 
 pub(super) async fn ledger(
@@ -65,7 +92,7 @@ pub(super) async fn ledger(
         let mut cells = Cells::of(&row);
         let schedule = name(cells.next()?)?;
         let (version, first, last) = (cells.next()?, cells.next()?, cells.next()?);
-        ranges.push((schedule, range(version, first, last, cells.next()?, cells.next()?, cells.next()?)?));
+        ranges.push((schedule, range(version, first, last, cells.next()?, cells.next()?, &cells.next::<String>()?)?));
     }
     for row in schedules(&store.reads, &[job.uuid()]).await? {
         let reaches = |range: &Range| range.first < to && range.last >= from;

@@ -4,29 +4,38 @@ use std::collections::HashMap;
 
 use mainspring_engine::{
     domain::{
+        filter::Filter,
         instant::Instant,
         names::{QueueName, Scope},
     },
-    ports::store::{Page, QueueView, StoreResult},
+    ports::store::{Direction, Page, QueueView, StoreResult},
 };
-use sea_orm::{QueryResult, Value};
+use sea_orm::{Condition, ConnectionTrait, QueryResult, Value, sea_query::Expr};
 
-use super::{
-    super::{
-        SqliteStore,
-        rows::{maybe, name},
-        statement::{Cells, query, query_in},
-    },
-    limit,
+use super::super::{
+    SqliteStore, filter,
+    rows::{maybe, name},
+    statement::{Cells, failed, query, query_in},
 };
 
 const COLUMNS: &str = "id, name, paused, note, concurrency_limit, revision";
 
-pub(super) async fn list(store: &SqliteStore, scope: &Scope, page: Page) -> StoreResult<Vec<QueueView>> {
+pub(super) async fn list(
+    store: &SqliteStore,
+    scope: &Scope,
+    filter: &Filter,
+    direction: Direction,
+    page: Page,
+) -> StoreResult<Vec<QueueView>> {
     let Some(namespace) = store.known.lanes.namespace(&scope.0) else { return Ok(Vec::new()) };
-    let sql = format!("SELECT {COLUMNS} FROM queue WHERE namespace_id = ? AND name > ? ORDER BY name LIMIT ?");
-    let values = vec![namespace.into(), page.after.unwrap_or_default().into(), limit(page.limit)];
-    views(store, scope, query(&store.reads, sql, values).await?).await
+    let here = Expr::cust_with_values("queue.namespace_id = ?", [namespace]);
+    let mut wanted = Condition::all().add(here).add(filter::queues(filter)?);
+    if let Some(after) = page.after {
+        let beyond = format!("queue.name {} ?", filter::beyond(direction));
+        wanted = wanted.add(Expr::cust_with_values(beyond, [after]));
+    }
+    let select = filter::select(COLUMNS, "queue", wanted, &["queue.name"], direction, page.limit);
+    views(store, scope, store.reads.query_all(&select).await.map_err(failed)?).await
 }
 
 pub(super) async fn one(store: &SqliteStore, scope: &Scope, queue: &QueueName) -> StoreResult<Option<QueueView>> {

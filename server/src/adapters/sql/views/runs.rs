@@ -9,21 +9,21 @@ use mainspring_engine::{
         instant::Instant,
         names::{ScheduleName, Scope},
         payload::{Failure, Payload},
-        run::{RunOrigin, RunState},
+        run::{Lifecycle, RunOrigin, RunState},
     },
-    ports::store::{JobRef, Order, Page, RunDetail, RunView, StoreResult},
+    ports::store::{Direction, JobRef, Listed, Page, RunDetail, RunView, StoreResult},
 };
-use sea_orm::{
-    Condition, ConnectionTrait, Order as Direction, QueryResult,
-    sea_query::{Alias, Expr, Query, SelectStatement},
-};
+use sea_orm::{Condition, ConnectionTrait, QueryResult, sea_query::Expr};
 use uuid::Uuid;
 
-use super::super::{
-    SqliteStore, filter,
-    insert::{INPUT, OUTPUT},
-    rows::{ID_SLACK, LIFE, first_id, life, maybe, name, read_json, read_labels},
-    statement::{Cells, failed, query_in, query_one, single},
+use super::{
+    super::{
+        SqliteStore, filter,
+        insert::{INPUT, OUTPUT},
+        rows::{ID_SLACK, LIFE, first_id, life, maybe, name, read_json, read_labels},
+        statement::{Cells, failed, query_in, query_one, single},
+    },
+    fitting,
 };
 
 /// The columns of [`view`], in order; those of [`detail`] follow.
@@ -41,30 +41,32 @@ pub(super) async fn one(store: &SqliteStore, scope: &Scope, run: RunId) -> Store
     Ok(found.filter(|run| run.namespace == scope.0))
 }
 
+pub(super) async fn lifecycle(store: &SqliteStore, scope: &Scope, run: RunId) -> StoreResult<Option<Lifecycle>> {
+    let sql = format!("SELECT lane_id, {LIFE} FROM run WHERE id = ?");
+    let Some(row) = query_one(&store.reads, sql, vec![run.uuid().into()]).await? else { return Ok(None) };
+    let mut cells = Cells::of(&row);
+    let here = store.known.lanes.of(cells.next()?)?.lane.namespace == scope.0;
+    let life = life(&mut cells)?;
+    Ok(here.then_some(life))
+}
+
+/// How many bytes the detail of a run has, about.
+const SIZE: &str = "coalesce(octet_length(run.payload), 0) + coalesce(octet_length(run.output), 0) \
+     + coalesce((SELECT sum(octet_length(run_data.data)) FROM run_data WHERE run_data.run_id = run.id), 0) \
+     + coalesce((SELECT octet_length(attempt_end.failure) FROM attempt_end WHERE attempt_end.run_id = run.id \
+     AND attempt_end.failure IS NOT NULL ORDER BY attempt_end.attempt DESC LIMIT 1), 0)";
+
 pub(super) async fn list(
     store: &SqliteStore,
     scope: &Scope,
     filter: &Filter,
-    order: Order,
+    direction: Direction,
     page: Page,
     detail: bool,
-) -> StoreResult<Vec<RunView>> {
-    let Some(select) = statement(store, scope, filter, order, page, detail).await? else { return Ok(Vec::new()) };
-    let rows = store.reads.query_all(&select).await.map_err(failed)?;
-    views(store, &rows, detail).await
-}
-
-/// The statement of a list; none where nothing can pass.
-pub(in super::super) async fn statement(
-    store: &SqliteStore,
-    scope: &Scope,
-    filter: &Filter,
-    order: Order,
-    page: Page,
-    detail: bool,
-) -> StoreResult<Option<SelectStatement>> {
-    let Page { after, limit } = page;
-    let Some(namespace) = store.known.lanes.namespace(&scope.0) else { return Ok(None) };
+) -> StoreResult<Listed<RunView>> {
+    let Page { after, limit, bytes } = page;
+    let none = || Ok(Listed { entries: Vec::new(), cut: false });
+    let Some(namespace) = store.known.lanes.namespace(&scope.0) else { return none() };
     let mut wanted = filter::runs(&store.reads, namespace, filter).await?;
     if store.known.lanes.has_other_than(namespace) {
         let sql = "run.lane_id IN (SELECT lane.id FROM lane WHERE lane.namespace_id = ?)";
@@ -79,22 +81,29 @@ pub(in super::super) async fn statement(
             wanted = Condition::all().add(wanted).add(Expr::cust_with_values(test, [first_id(bound)]));
         }
     }
-    let (direction, beyond) = match order {
-        Order::NewestFirst => (Direction::Desc, "run.id < ?"),
-        Order::OldestFirst => (Direction::Asc, "run.id > ?"),
-    };
     if let Some(after) = after {
-        let Ok(after) = after.parse::<RunId>() else { return Ok(None) };
+        let Ok(after) = after.parse::<RunId>() else { return none() };
+        let beyond = format!("run.id {} ?", filter::beyond(direction));
         wanted = Condition::all().add(wanted).add(Expr::cust_with_values(beyond, [after.uuid()]));
     }
-    let select = Query::select()
-        .expr(Expr::cust(columns(detail)))
-        .from(Alias::new("run"))
-        .cond_where(wanted)
-        .order_by_expr(Expr::cust("run.id"), direction)
-        .limit(limit as u64)
-        .take();
-    Ok(Some(select))
+    let select = |columns: &str| filter::select(columns, "run", wanted, &["run.id"], direction, limit);
+    if !detail {
+        let rows = store.reads.query_all(&select(&columns(false))).await.map_err(failed)?;
+        return Ok(Listed { entries: views(store, &rows, false).await?, cut: false });
+    }
+    // What is large is read only once it is known to fit.
+    let rows = store.reads.query_all(&select(&format!("run.id, {SIZE}"))).await.map_err(failed)?;
+    let sized = rows.iter().map(|row| {
+        let mut cells = Cells::of(row);
+        Ok((cells.next::<Uuid>()?, cells.next::<i64>()?))
+    });
+    let (ids, cut) = fitting(sized.collect::<StoreResult<_>>()?, bytes);
+    let head = format!("SELECT {} FROM run WHERE id IN", columns(true));
+    let rows = query_in(&store.reads, &head, &ids, "").await?;
+    let mut found: HashMap<Uuid, RunView> =
+        views(store, &rows, true).await?.into_iter().map(|run| (run.run.uuid(), run)).collect();
+    // One that retention has taken in between is no longer there.
+    Ok(Listed { entries: ids.iter().filter_map(|id| found.remove(id)).collect(), cut })
 }
 
 /// When the ids of the runs that pass a filter were made: ids sort by that, so a list of the last hour does not read last
@@ -253,7 +262,9 @@ async fn complete(store: &SqliteStore, runs: &mut [RunView], spilled: &[Uuid]) -
     }
     let ids: Vec<Uuid> = runs.iter().map(|run| run.run.uuid()).collect();
     let head = "SELECT run_id, failure FROM attempt_end WHERE run_id IN";
-    let rows = query_in(&store.reads, head, &ids, "AND failure IS NOT NULL ORDER BY run_id, attempt").await?;
+    let last = "AND failure IS NOT NULL AND attempt = (SELECT max(last.attempt) FROM attempt_end AS last \
+         WHERE last.run_id = attempt_end.run_id AND last.failure IS NOT NULL)";
+    let rows = query_in(&store.reads, head, &ids, last).await?;
     let mut failures: HashMap<RunId, Failure> = HashMap::new();
     for row in rows {
         let mut cells = Cells::of(&row);

@@ -4,52 +4,63 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use mainspring_engine::{
     domain::{
+        filter::Filter,
         ids::{ServerId, WorkerId},
         instant::Instant,
         names::{JobType, Scope},
         worker::{Capacity, WorkerStatus},
     },
-    ports::store::{JobTypeView, Page, StoreResult, WorkerView},
+    ports::store::{Direction, JobTypeView, Listed, Page, StoreResult, WorkerView},
 };
-use sea_orm::{QueryResult, Value};
+use sea_orm::{
+    Condition, ConnectionTrait, QueryResult,
+    sea_query::{Alias, Expr},
+};
 use uuid::Uuid;
 
 use super::{
     super::{
-        SqliteStore,
+        SqliteStore, filter,
         rows::{name, read_json},
-        statement::{Cells, query, query_in},
+        statement::{Cells, failed, query, query_in},
     },
-    limit,
+    fitting,
 };
 
-const WORKER: &str = "SELECT worker.id, worker.status, worker.server_id, worker.connect_time, worker.heartbeat_time, \
+const WORKER: &str = "worker.id, worker.status, worker.server_id, worker.connect_time, worker.heartbeat_time, \
      worker.lease_expire_time, worker_profile.name, worker_profile.labels, worker_profile.sdk, worker_profile.build_id, \
-     worker_profile.capacity FROM worker JOIN worker_profile ON worker_profile.worker_id = worker.id";
+     worker_profile.capacity";
+const PROFILE: &str = "worker_profile.worker_id = worker.id";
 
 pub(super) async fn list(
     store: &SqliteStore,
     scope: &Scope,
     include_gone: bool,
+    filter: &Filter,
+    direction: Direction,
     page: Page,
 ) -> StoreResult<Vec<WorkerView>> {
     let Some(namespace) = store.known.lanes.namespace(&scope.0) else { return Ok(Vec::new()) };
-    let alive = if include_gone { "" } else { "AND worker.status IN (1, 2, 3)" };
-    let mut values: Vec<Value> = vec![namespace.into()];
-    let mut beyond = "";
+    let here = Expr::cust_with_values("worker.namespace_id = ?", [namespace]);
+    let mut wanted = Condition::all().add(here).add(filter::workers(filter)?);
+    if !include_gone {
+        wanted = wanted.add(Expr::cust("worker.status IN (1, 2, 3)"));
+    }
     if let Some(after) = page.after {
         let Ok(after) = after.parse::<WorkerId>() else { return Ok(Vec::new()) };
-        values.push(after.uuid().into());
-        beyond = "AND worker.id < ?";
+        let beyond = format!("worker.id {} ?", filter::beyond(direction));
+        wanted = wanted.add(Expr::cust_with_values(beyond, [after.uuid()]));
     }
-    values.push(limit(page.limit));
-    let sql = format!("{WORKER} WHERE worker.namespace_id = ? {alive} {beyond} ORDER BY worker.id DESC LIMIT ?");
-    views(store, scope, query(&store.reads, sql, values).await?).await
+    let mut select = filter::select(WORKER, "worker", wanted, &["worker.id"], direction, page.limit);
+    select.inner_join(Alias::new("worker_profile"), Expr::cust(PROFILE));
+    views(store, scope, store.reads.query_all(&select).await.map_err(failed)?).await
 }
 
 pub(super) async fn one(store: &SqliteStore, scope: &Scope, worker: WorkerId) -> StoreResult<Option<WorkerView>> {
     let Some(namespace) = store.known.lanes.namespace(&scope.0) else { return Ok(None) };
-    let sql = format!("{WORKER} WHERE worker.id = ? AND worker.namespace_id = ?");
+    let sql = format!(
+        "SELECT {WORKER} FROM worker JOIN worker_profile ON {PROFILE} WHERE worker.id = ? AND worker.namespace_id = ?"
+    );
     let rows = query(&store.reads, sql, vec![worker.uuid().into(), namespace.into()]).await?;
     Ok(views(store, scope, rows).await?.pop())
 }
@@ -104,13 +115,36 @@ fn view(scope: &Scope, row: &QueryResult) -> StoreResult<WorkerView> {
     })
 }
 
-pub(super) async fn job_types(store: &SqliteStore, scope: &Scope, page: Page) -> StoreResult<Vec<JobTypeView>> {
-    let Some(namespace) = store.known.lanes.namespace(&scope.0) else { return Ok(Vec::new()) };
-    let sql = "SELECT name, description, input_schema, output_schema, queues, announce_time FROM job_type \
-         WHERE namespace_id = ? AND name > ? ORDER BY name LIMIT ?";
-    let values = vec![namespace.into(), page.after.unwrap_or_default().into(), limit(page.limit)];
-    let mut views = Vec::new();
-    for row in query(&store.reads, sql, values).await? {
+pub(super) async fn job_types(
+    store: &SqliteStore,
+    scope: &Scope,
+    filter: &Filter,
+    direction: Direction,
+    page: Page,
+) -> StoreResult<Listed<JobTypeView>> {
+    let Page { after, limit, bytes } = page;
+    let Some(namespace) = store.known.lanes.namespace(&scope.0) else {
+        return Ok(Listed { entries: Vec::new(), cut: false });
+    };
+    let here = Expr::cust_with_values("job_type.namespace_id = ?", [namespace]);
+    let mut wanted = Condition::all().add(here).add(filter::job_types(filter)?);
+    if let Some(after) = after {
+        let beyond = format!("job_type.name {} ?", filter::beyond(direction));
+        wanted = wanted.add(Expr::cust_with_values(beyond, [after]));
+    }
+    // Schemas may be large: they are read once they are known to fit.
+    let sizes = "job_type.name, octet_length(job_type.input_schema) + octet_length(job_type.output_schema)";
+    let select = filter::select(sizes, "job_type", wanted.clone(), &["job_type.name"], direction, limit);
+    let rows = store.reads.query_all(&select).await.map_err(failed)?;
+    let sized = rows.iter().map(|row| {
+        let mut cells = Cells::of(row);
+        Ok((cells.next::<String>()?, cells.next::<i64>()?))
+    });
+    let (names, cut) = fitting(sized.collect::<StoreResult<_>>()?, bytes);
+    let columns = "name, description, input_schema, output_schema, queues, announce_time";
+    let select = filter::select(columns, "job_type", wanted, &["job_type.name"], direction, names.len());
+    let mut views = Vec::with_capacity(names.len());
+    for row in store.reads.query_all(&select).await.map_err(failed)? {
         let mut cells = Cells::of(&row);
         let job_type: JobType = name(cells.next()?)?;
         let lanes = store.known.lanes.ids(|lane| lane.namespace == namespace && lane.lane.job_type == job_type);
@@ -127,7 +161,7 @@ pub(super) async fn job_types(store: &SqliteStore, scope: &Scope, page: Page) ->
             schema_drift,
         });
     }
-    Ok(views)
+    Ok(Listed { entries: views, cut })
 }
 
 /// Connected workers that handle a type, and whether they disagree about its schemas.

@@ -189,8 +189,9 @@ fn the_stores_verdicts_decide_what_is_held() {
 fn progress_is_of_attempts_that_are_held() {
     let mut held = running(at(0));
     let progress = Progress { fraction: 0.5, message: "half".into(), time: at(1) };
-    assert!(held.tell_progress(key(1), Phase::Running, progress.clone(), at(1)));
-    assert!(!held.tell_progress(key(2), Phase::Running, progress.clone(), at(1)));
+    let told = held.tell_progress(key(1), Phase::Running, progress.clone(), at(1)).unwrap();
+    assert_eq!((told.lane.queue, told.job, &told.progress), (queue(), attempt(1).job.map(|job| job.1), &progress));
+    assert!(held.tell_progress(key(2), Phase::Running, progress.clone(), at(1)).is_none());
     assert_eq!(held.progress(key(1).run), Some(progress));
 }
 
