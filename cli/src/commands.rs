@@ -7,7 +7,10 @@
 
 mod admin;
 mod dev;
+mod help;
 mod job;
+mod login;
+mod logout;
 mod logs;
 mod policy;
 mod queue;
@@ -38,6 +41,7 @@ use examples;
     name = "mainspring",
     version,
     arg_required_else_help = true,
+    disable_help_subcommand = true,
     subcommand_required = true,
     before_help = examples![
         "mainspring dev",
@@ -70,10 +74,13 @@ pub(crate) enum Command {
     Worker(worker::WorkerCommand),
     #[command(subcommand, alias = "types")]
     Type(types::TypeCommand),
+    Login(login::LoginArgs),
+    Logout(logout::LogoutArgs),
     Whoami(whoami::WhoamiArgs),
     #[command(subcommand)]
     Admin(admin::AdminCommand),
     Version(version::VersionArgs),
+    Help(help::HelpArgs),
 }
 
 impl Command {
@@ -89,9 +96,12 @@ impl Command {
             Self::Queue(command) => queue::run(command, session).await,
             Self::Worker(command) => worker::run(command, session).await,
             Self::Type(command) => types::run(command, session).await,
+            Self::Login(args) => login::run(args, session).await,
+            Self::Logout(args) => logout::run(args, session).await,
             Self::Whoami(args) => whoami::run(args, session).await,
             Self::Admin(command) => admin::run(command, session).await,
             Self::Version(args) => version::run(args, session).await,
+            Self::Help(args) => help::run(args, session),
         }
     }
 }

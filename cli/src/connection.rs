@@ -1,6 +1,9 @@
 //! One connection to a server, with the caller's credential on every call.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use mainspring_proto::{
     auth::v1::{auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
@@ -17,10 +20,10 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::{address::Address, failure::Failure, settings::Settings};
+use crate::{address::Address, failure::Failure};
 
 /// How long a server may take to accept a connection.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// A peer that vanished without a word, or no longer moves, is noticed after twice this. Nothing else bounds an answer: a
 /// wait, a watch and a copy of a large database take as long as they take, and whoever types can stop them.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -33,16 +36,14 @@ pub(crate) type Wire = InterceptedService<Channel, Credential>;
 /// The server, connected.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
-    wire: Wire,
+    channel: Channel,
+    credential: Credential,
     namespace: String,
+    /// The credential is renewed before it ends.
+    renews: bool,
 }
 
 impl Server {
-    /// Connects, as the settings say.
-    pub(crate) async fn connect(settings: &Settings) -> Result<Self, Failure> {
-        Self::open(&settings.address, settings.api_key.as_ref(), settings.namespace.clone(), CONNECT_WITHIN).await
-    }
-
     /// Connects within a time.
     pub(crate) async fn open(
         address: &Address,
@@ -59,7 +60,28 @@ impl Server {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE);
         let channel = endpoint.connect().await.map_err(|error| Failure::unreachable(address, &error))?;
-        Ok(Self { wire: InterceptedService::new(channel, credential), namespace })
+        Ok(Self { channel, credential, namespace, renews: false })
+    }
+
+    /// The same connection, under a token that will be replaced by [`Server::sign_with`].
+    pub(crate) fn signed_by(self, token: &SecretString) -> Result<Self, Failure> {
+        Ok(Self { credential: Credential::new(Some(token))?, renews: true, ..self })
+    }
+
+    /// Signs the calls from now on with another token; every clone of this does.
+    pub(crate) fn sign_with(&self, token: &SecretString) {
+        if let Ok(Some(header)) = header(Some(token)) {
+            *self.credential.0.write().unwrap_or_else(PoisonError::into_inner) = Some(header);
+        }
+    }
+
+    /// Whether a call that was refused so succeeds when it is made again: a stream ends with the token it began under.
+    pub(crate) fn may_go_on(&self, failure: &Failure) -> bool {
+        failure.is_passing() || (self.renews && failure.reason() == "TOKEN_EXPIRED")
+    }
+
+    fn wire(&self) -> Wire {
+        InterceptedService::new(self.channel.clone(), self.credential.clone())
     }
 
     /// The namespace to work in; empty means "default".
@@ -69,53 +91,78 @@ impl Server {
 
     /// Jobs, runs, logs and events.
     pub(crate) fn scheduler(&self) -> SchedulerServiceClient<Wire> {
-        SchedulerServiceClient::new(self.wire.clone()).max_decoding_message_size(LARGEST_ANSWER)
+        SchedulerServiceClient::new(self.wire()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
     /// Queues, workers and job types.
     pub(crate) fn queues(&self) -> QueueServiceClient<Wire> {
-        QueueServiceClient::new(self.wire.clone()).max_decoding_message_size(LARGEST_ANSWER)
+        QueueServiceClient::new(self.wire()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
     /// The server itself.
     pub(crate) fn admin(&self) -> AdminServiceClient<Wire> {
-        AdminServiceClient::new(self.wire.clone())
+        AdminServiceClient::new(self.wire())
     }
 
     /// API keys.
     pub(crate) fn users(&self) -> UserServiceClient<Wire> {
-        UserServiceClient::new(self.wire.clone())
+        UserServiceClient::new(self.wire())
     }
 
     /// The caller.
     pub(crate) fn auth(&self) -> AuthServiceClient<Wire> {
-        AuthServiceClient::new(self.wire.clone())
+        AuthServiceClient::new(self.wire())
     }
 }
 
 /// Puts `authorization: Bearer …` on a call.
 #[derive(Clone, Debug)]
-pub(crate) struct Credential(Option<MetadataValue<Ascii>>);
+pub(crate) struct Credential(Arc<RwLock<Option<MetadataValue<Ascii>>>>);
 
 impl Credential {
-    fn new(api_key: Option<&SecretString>) -> Result<Self, Failure> {
-        let header = |key: &SecretString| {
-            let mut value: MetadataValue<Ascii> = format!("Bearer {}", key.expose_secret())
-                .parse()
-                .map_err(|_| Failure::usage("the API key holds characters no key has; is it cut or quoted?"))?;
-            // Never printed, not even by a debug log of the headers.
-            value.set_sensitive(true);
-            Ok(value)
-        };
-        api_key.map(header).transpose().map(Self)
+    fn new(key: Option<&SecretString>) -> Result<Self, Failure> {
+        Ok(Self(Arc::new(RwLock::new(header(key)?))))
     }
+}
+
+fn header(key: Option<&SecretString>) -> Result<Option<MetadataValue<Ascii>>, Failure> {
+    let header = |key: &SecretString| {
+        let mut value: MetadataValue<Ascii> = format!("Bearer {}", key.expose_secret())
+            .parse()
+            .map_err(|_| Failure::usage("the API key holds characters no key has; is it cut or quoted?"))?;
+        // Never printed, not even by a debug log of the headers.
+        value.set_sensitive(true);
+        Ok(value)
+    };
+    key.map(header).transpose()
 }
 
 impl Interceptor for Credential {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(value) = &self.0 {
+        if let Some(value) = &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
             request.metadata_mut().insert("authorization", value.clone());
         }
         Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::{Request, service::Interceptor as _};
+
+    use super::{Credential, header};
+
+    #[test]
+    fn a_token_that_is_replaced_is_replaced_for_every_clone() {
+        let credential = Credential::new(Some(&"first".to_owned().into())).unwrap();
+        let mut clone = credential.clone();
+        let sent = |credential: &mut Credential| {
+            let request = credential.call(Request::new(())).unwrap();
+            request.metadata().get("authorization").unwrap().to_str().unwrap().to_owned()
+        };
+        assert_eq!(sent(&mut clone), "Bearer first");
+        *credential.0.write().unwrap() = header(Some(&"second".to_owned().into())).unwrap();
+        assert_eq!(sent(&mut clone), "Bearer second");
+        assert!(format!("{credential:?}").contains("Sensitive"), "{credential:?}");
     }
 }

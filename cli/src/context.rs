@@ -125,6 +125,15 @@ fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
     })
 }
 
+impl Folder {
+    /// Changes what a context has among the credentials; everything else in the file stays.
+    pub(crate) fn change_credentials(&self, name: &str, change: impl FnOnce(&mut Item)) -> Result<(), Failure> {
+        let mut credentials = edit(self.credentials())?;
+        change(entry(&mut credentials, name));
+        write_private(self.credentials(), &credentials.to_string())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

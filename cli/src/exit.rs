@@ -46,6 +46,36 @@ impl Exit {
         }
     }
 
+    /// Every way to end, by number.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Done,
+        Self::Failed,
+        Self::Usage,
+        Self::NotFound,
+        Self::NotAllowed,
+        Self::Conflict,
+        Self::Unreachable,
+        Self::Cancelled,
+        Self::ConfigurationRefused,
+        Self::Interrupted,
+    ];
+
+    /// What it means, for people.
+    pub(crate) fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "it did what was asked; a run that was waited for SUCCEEDED",
+            Self::Failed => "it did not; a run that was waited for ended FAILED or TIMED_OUT",
+            Self::Usage => "what was typed makes no sense, to the command or to the server",
+            Self::NotFound => "what was named is not there",
+            Self::NotAllowed => "not signed in, or not allowed",
+            Self::Conflict => "it is in a state that does not permit it, or has changed; a port or folder is taken",
+            Self::Unreachable => "no answer from the server, or not in time",
+            Self::Cancelled => "the run that was waited for was CANCELLED",
+            Self::ConfigurationRefused => "the server refuses its configuration",
+            Self::Interrupted => "Ctrl-C",
+        }
+    }
+
     /// What the end of a run means to whoever waited for it.
     pub(crate) fn of_run(state: RunState) -> Self {
         match state {
@@ -73,6 +103,13 @@ mod tests {
     use mainspring_proto::scheduler::v1::RunState;
 
     use super::Exit;
+
+    #[test]
+    fn the_list_is_whole_and_in_order() {
+        let numbers = Exit::ALL.map(Exit::number);
+        assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+        assert_eq!(numbers.last(), Some(&130));
+    }
 
     #[test]
     fn a_run_tells_how_it_ended() {

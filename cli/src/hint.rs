@@ -13,10 +13,13 @@ pub(crate) fn for_reason(reason: &str, metadata: &BTreeMap<String, String>) -> O
         "QUEUE_NOT_FOUND" => "`mainspring queue list` shows the queues of the namespace; one exists from its first use",
         "WORKER_NOT_FOUND" => "`mainspring worker list --all` shows workers, also those that left",
         "KEY_NOT_FOUND" => "`mainspring admin key list` shows the keys",
-        "TOKEN_MISSING" => "set MAINSPRING_API_KEY, or choose a context that has a key (--context)",
-        "TOKEN_INVALID" | "TOKEN_EXPIRED" | "TOKEN_REVOKED" => {
-            "the API key is no longer good: `mainspring admin key create` makes another; `mainspring dev` renews its own"
+        "TOKEN_MISSING" => {
+            "`mainspring login` signs in; or set MAINSPRING_API_KEY, or choose a context that has a key (--context)"
         }
+        "TOKEN_INVALID" | "TOKEN_EXPIRED" | "TOKEN_REVOKED" => {
+            "`mainspring login` signs in again; `mainspring admin key create` makes another API key, `mainspring dev` renews its own"
+        }
+        "PASSWORD_CHANGE_REQUIRED" => "`mainspring login --change-password` signs in and changes it",
         "PERMISSION_MISSING" => {
             return Some(match metadata.get("required_permission") {
                 Some(permission) => format!("this needs the permission {permission}; `mainspring whoami` shows yours"),

@@ -20,15 +20,23 @@ mod logging;
 mod named;
 mod output;
 mod payload;
+mod prompt;
 mod resource;
 mod server;
 mod session;
 mod settings;
+mod sign_in;
 mod signals;
 mod tasks;
 mod times;
+mod variables;
 
-pub use crate::{commands::Cli, exit::Exit, settings::Environment};
+pub use crate::{
+    commands::Cli,
+    exit::Exit,
+    settings::Environment,
+    variables::{Reader, VARIABLES, Variable},
+};
 
 use crate::{failure::Failure, output::Output, session::Session, settings::GlobalArgs};
 
@@ -46,8 +54,12 @@ pub async fn run(cli: Cli, environment: Environment) -> Exit {
         Ok(out) => out,
         Err(failure) => return refused(&failure),
     };
-    let session = Session { out, args: global, environment };
-    match command.run(&session).await {
+    let session = Session::new(out, global, environment);
+    let done = tokio::select! {
+        done = command.run(&session) => done,
+        never = session.stay_signed_in() => match never {},
+    };
+    match done {
         Ok(exit) => exit,
         Err(failure) => {
             if failure.exit() != Exit::Done {

@@ -1,14 +1,22 @@
-//! What a command is given: where to print, whom to call.
+//! What a command is given: where to print, whom to call, as whom.
+
+use std::{convert::Infallible, time::Duration};
+
+use tokio::sync::watch;
 
 use crate::{
     address::Address,
-    connection::Server,
+    clock,
+    connection::{CONNECT_WITHIN, Server},
     failure::Failure,
     output::Output,
     resource::Listing,
     settings::{Environment, GlobalArgs, Settings},
+    sign_in::{Kept, SignIn},
 };
 
+/// Between attempts to renew a sign-in while the server is away.
+const RETRY: Duration = Duration::from_secs(5);
 /// The largest page a server gives.
 const LARGEST_PAGE: u32 = 1000;
 
@@ -21,9 +29,23 @@ pub(crate) struct Session {
     pub args: GlobalArgs,
     /// The environment.
     pub environment: Environment,
+    /// The sign-in in use, once there is one.
+    renewing: watch::Sender<Option<Renewing>>,
+}
+
+/// A sign-in that has to be renewed for as long as a connection uses it.
+#[derive(Clone, Debug)]
+struct Renewing {
+    server: Server,
+    kept: Kept,
+    sign_in: SignIn,
 }
 
 impl Session {
+    pub(crate) fn new(out: Output, args: GlobalArgs, environment: Environment) -> Self {
+        Self { out, args, environment, renewing: watch::Sender::new(None) }
+    }
+
     /// Where to call, as whom. Read late: `dev` and `serve` need no context, not even a broken one.
     pub(crate) fn settings(&self) -> Result<Settings, Failure> {
         Settings::load(&self.args, &self.environment)
@@ -40,13 +62,60 @@ impl Session {
                 settings.address
             ));
         }
-        if settings.api_key.is_some() && !self.out.is_json() && !is_this_machine(&settings.address) {
+        self.connect(&settings, CONNECT_WITHIN).await
+    }
+
+    /// Connects within a time, as whoever the settings say: by an API key, else by the context's sign-in.
+    pub(crate) async fn connect(&self, settings: &Settings, within: Duration) -> Result<Server, Failure> {
+        let Settings { address, api_key, namespace, context, key_held_back: _ } = settings;
+        let kept = match (api_key, context, self.environment.folder()) {
+            (None, Some(context), Some(folder)) => Some(Kept::new(folder, context.clone())),
+            _ => None,
+        };
+        let sign_in = match &kept {
+            Some(kept) => kept.read()?.filter(|sign_in| sign_in.server.is_same_server(address)),
+            None => None,
+        };
+        if api_key.is_some() || sign_in.is_some() {
+            self.warn_of_clear_text(address);
+        }
+        let server = Server::open(address, api_key.as_ref(), namespace.clone(), within).await?;
+        let (Some(kept), Some(sign_in)) = (kept, sign_in) else { return Ok(server) };
+        let sign_in = kept.renewed(&server, sign_in, self.out.look().now).await?;
+        let server = server.signed_by(&sign_in.access_token)?;
+        self.renewing.send_replace(Some(Renewing { server: server.clone(), kept, sign_in }));
+        Ok(server)
+    }
+
+    /// What everybody on the way can read is said to whoever sends it.
+    pub(crate) fn warn_of_clear_text(&self, address: &Address) {
+        if !self.out.is_json() && !is_this_machine(address) {
             self.out.note(format!(
-                "warning: the credential goes to {} in clear text, readable on the way; this version has no TLS yet",
-                settings.address
+                "warning: the credential goes to {address} in clear text, readable on the way; this version has no TLS yet",
             ));
         }
-        Server::connect(&settings).await
+    }
+
+    /// Renews the sign-in in use before it ends, for as long as the command runs. Where that fails the command hears of it
+    /// by its next call.
+    pub(crate) async fn stay_signed_in(&self) -> Infallible {
+        let mut renewing = self.renewing.subscribe();
+        let Ok(Some(Renewing { server, kept, mut sign_in })) =
+            renewing.wait_for(Option::is_some).await.map(|renewing| renewing.clone())
+        else {
+            return std::future::pending().await;
+        };
+        loop {
+            clock::pause(sign_in.renew_in(clock::now())).await;
+            match kept.renewed(&server, sign_in.clone(), clock::now()).await {
+                Ok(renewed) => {
+                    server.sign_with(&renewed.access_token);
+                    sign_in = renewed;
+                }
+                Err(failure) if failure.is_passing() => clock::pause(RETRY).await,
+                Err(_) => return std::future::pending().await,
+            }
+        }
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) enum JobCommand {
         "mainspring job list -o jsonl",
     ])]
     List {
-        /// FIELD OP VALUE joined by AND, OR, NOT; fields: job, job_type, queue, state, owner, create_time, update_time
+        /// FIELD OP VALUE joined by AND, OR, NOT (`mainspring help filters`); fields: job, job_type, queue, state, owner, create_time, update_time
         #[arg(long, value_name = "FILTER")]
         filter: Option<String>,
         #[command(flatten)]

@@ -30,7 +30,7 @@ pub(crate) enum RunCommand {
         "mainspring run list --filter 'create_time > now-1h' -o jsonl",
     ])]
     List {
-        /// FIELD OP VALUE joined by AND, OR, NOT; fields: state, job, job_type, queue, origin, reason, priority,
+        /// FIELD OP VALUE joined by AND, OR, NOT (`mainspring help filters`); fields: state, job, job_type, queue, origin, reason, priority,
         /// schedule, worker_id, create_time, nominal_time, end_time
         #[arg(long, value_name = "FILTER")]
         filter: Option<String>,

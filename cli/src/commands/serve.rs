@@ -6,7 +6,7 @@ use clap::Args;
 use secrecy::ExposeSecret as _;
 use tokio::select;
 
-use super::examples;
+use super::{examples, help};
 use crate::{
     exit::Exit,
     failure::Failure,
@@ -21,7 +21,7 @@ use crate::{
 #[command(before_help = examples![
     "mainspring serve",
     "mainspring serve --data /var/lib/mainspring --listen 127.0.0.1:7420",
-])]
+], after_help = "Settings are environment variables: `mainspring help settings`.", after_long_help = help::settings())]
 pub(crate) struct ServeArgs {
     /// Folder of the database [env: MAINSPRING_DATABASE__DATA] [default: mainspring-data]
     #[arg(long, value_name = "DIR")]

@@ -7,10 +7,7 @@ use mainspring_proto::scheduler::v1::GetServerInfoRequest;
 use serde_json::json;
 
 use super::examples;
-use crate::{
-    clock, connection::Server, exit::Exit, failure::Failure, output, resource, resource::GetServerInfoResponse,
-    session::Session,
-};
+use crate::{clock, exit::Exit, failure::Failure, output, resource, resource::GetServerInfoResponse, session::Session};
 
 /// A server that is there answers in milliseconds.
 const WITHIN: Duration = Duration::from_secs(1);
@@ -26,8 +23,7 @@ pub(super) async fn run(args: VersionArgs, session: &Session) -> Result<Exit, Fa
     let settings = session.settings()?;
     let address = settings.address.to_string();
     let ask = async {
-        let server =
-            Server::open(&settings.address, settings.api_key.as_ref(), settings.namespace.clone(), WITHIN).await?;
+        let server = session.connect(&settings, WITHIN).await?;
         Ok::<GetServerInfoResponse, Failure>(
             server.admin().get_server_info(GetServerInfoRequest {}).await?.into_inner(),
         )

@@ -97,7 +97,7 @@ async fn hints(server: &Server, run_id: &str, tell: &mpsc::Sender<Seen>) -> std:
     loop {
         match hints_once(server, run_id, tell, &mut cursor, &mut pauses).await {
             Err(failure) if failure.reason() == "CURSOR_EXPIRED" => cursor.clear(),
-            Err(failure) if !failure.is_passing() => std::future::pending().await,
+            Err(failure) if !server.may_go_on(&failure) => std::future::pending().await,
             Ok(()) | Err(_) => {}
         }
         clock::pause(pauses.next()).await;
@@ -150,7 +150,7 @@ pub(super) async fn logs(
         let ended = logs_once(server, run_id, min_level, &tell, &mut after, &mut pauses).await;
         match ended {
             Ok(true) => return Ok(()),
-            Err(failure) if !failure.is_passing() => return Err(failure),
+            Err(failure) if !server.may_go_on(&failure) => return Err(failure),
             // The stream broke off; it goes on right after the last line.
             Ok(false) | Err(_) => {
                 if pauses.is_exhausted() {

@@ -3,7 +3,9 @@
 //! 1. [`errors`]: gives the call its id, keeps the caller's deadline, and brings every status into one form;
 //! 2. [`access`]: who calls, and may they.
 //!
-//! gRPC-Web is outside of both, so that a browser sees the same statuses.
+//! gRPC-Web is outside of both, so that a browser sees the same statuses; outermost is [`plain`], which answers what is
+//! neither.
 
 pub(crate) mod access;
 pub(crate) mod errors;
+pub(crate) mod plain;

@@ -28,7 +28,7 @@ use tonic_web::GrpcWebLayer;
 
 use super::{
     Api,
-    layer::{access::AccessLayer, errors::ErrorsLayer},
+    layer::{access::AccessLayer, errors::ErrorsLayer, plain::PlainLayer},
 };
 
 /// Sizes the connection's window, and with it how many small frames a stalled reader may leave unread.
@@ -133,6 +133,7 @@ pub(crate) async fn serve(
         .http2_max_header_list_size(MAX_HEADERS)
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))
         // From the outside in. No timeout and no connection age: sessions are ended by ServerDrain.
+        .layer(PlainLayer)
         .layer(GrpcWebLayer::new())
         .layer(ErrorsLayer)
         .layer(AccessLayer::new(api.auth.clone(), open_reflection))

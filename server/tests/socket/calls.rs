@@ -128,6 +128,28 @@ async fn browsers_speak_grpc_web_on_the_same_port() {
 }
 
 #[tokio::test]
+async fn whoever_comes_without_grpc_is_told_what_this_is() {
+    let server = Server::start().await;
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\n", "404 Not Found"),
+        ("GET /mainspring.scheduler.v1.SchedulerService/GetJob HTTP/1.0\r\n", "404 Not Found"),
+        ("POST / HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 2\r\n", "415 Unsupported Media Type"),
+    ] {
+        let body = if request.starts_with("POST") { "{}" } else { "" };
+        let mut socket = TcpStream::connect(server.running.addresses()[0]).await.unwrap();
+        let typed = format!("{request}host: localhost\r\nconnection: close\r\n\r\n{body}");
+        socket.write_all(typed.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.lines().next().unwrap().ends_with(status), "{request}: {answer}");
+        for part in ["speaks gRPC here", "mainspring --address", "grpcurl -plaintext", "content-type: text/plain"] {
+            assert!(answer.contains(part), "{part:?} is missing in {answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_deadline_that_passes_is_told_so() {
     let server = Server::start().await;
     let run = RunSubmission { job_type: "a".into(), ..RunSubmission::default() };

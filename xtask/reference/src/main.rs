@@ -4,9 +4,11 @@
 //! folder also holds pages written by hand, which this program never touches.
 
 mod contract;
+mod filters;
 mod markdown;
 mod permissions;
 mod rpc;
+mod settings;
 
 use std::{
     fs,
@@ -23,7 +25,12 @@ use contract::Contract;
 type Page = fn(&Contract) -> String;
 
 /// The pages by file name. The table of error reasons joins here, from the server's enum of them.
-const PAGES: &[(&str, Page)] = &[("permissions.md", permissions::page), ("rpc.md", rpc::page)];
+const PAGES: &[(&str, Page)] = &[
+    ("filters.md", filters::page),
+    ("permissions.md", permissions::page),
+    ("rpc.md", rpc::page),
+    ("settings.md", settings::page),
+];
 
 /// Writes the generated pages of the reference.
 #[derive(Parser)]

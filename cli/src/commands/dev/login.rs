@@ -13,9 +13,9 @@ use crate::{
     address::Address,
     clock,
     connection::Server,
-    context::{Folder, Saved},
+    context::Saved,
     failure::Failure,
-    settings::Environment,
+    settings::{Environment, GlobalArgs, Settings},
 };
 
 /// The usual name.
@@ -47,7 +47,7 @@ impl Login {
         let Some(folder) = environment.folder() else {
             return Self::NotSaved("neither MAINSPRING_CONFIG, XDG_CONFIG_HOME nor HOME is set".into());
         };
-        let other = other(&folder, address).await;
+        let other = other(environment, address).await;
         let name = match &other {
             None => CONTEXT.into(),
             Some(_) => format!("{CONTEXT}-{}", address.port()),
@@ -68,16 +68,15 @@ impl Login {
 }
 
 /// Where the context `dev` leads, if to another server that answers with the key it was stored with.
-async fn other(folder: &Folder, address: &Address) -> Option<Address> {
-    // A file that cannot be read is told by whoever writes it next.
-    let contexts = folder.read().ok()?;
-    let context = contexts.get(CONTEXT).ok()?;
-    let other: Address = context.address.parse().ok()?;
+async fn other(environment: &Environment, address: &Address) -> Option<Address> {
+    // What cannot be read is told by whoever writes it next.
+    let args = GlobalArgs { context: Some(CONTEXT.into()), ..GlobalArgs::default() };
+    let Settings { address: other, api_key, .. } = Settings::load(&args, environment).ok()?;
     if other.is_same_server(address) {
         return None;
     }
     let answers = async {
-        let server = Server::open(&other, context.api_key.as_ref(), String::new(), ANSWERS_WITHIN).await?;
+        let server = Server::open(&other, api_key.as_ref(), String::new(), ANSWERS_WITHIN).await?;
         server.auth().get_caller(GetCallerRequest {}).await?;
         Ok::<_, Failure>(())
     };

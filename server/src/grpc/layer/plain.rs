@@ -1,0 +1,119 @@
+//! Whoever comes with something else than gRPC, a browser or plain `curl`, is told in words where it has come to.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+};
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+/// No word of the request is in it: what comes back must not be something that a page could have made up.
+const TEXT: &str = concat!(
+    "This is Mainspring ",
+    env!("CARGO_PKG_VERSION"),
+    ". It speaks gRPC here (HTTP/2 without TLS), and gRPC-Web.\n\
+     \n\
+     For example, with HOST:PORT as you typed them:\n\
+     \n\
+     \x20 mainspring --address HOST:PORT job list\n\
+     \x20 grpcurl -plaintext HOST:PORT list\n\
+     \x20 buf curl --protocol grpc --http2-prior-knowledge http://HOST:PORT --list-methods\n"
+);
+
+/// Puts [`Plain`] in front of everything.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PlainLayer;
+
+impl<S> Layer<S> for PlainLayer {
+    type Service = Plain<S>;
+
+    fn layer(&self, inner: S) -> Plain<S> {
+        Plain { inner }
+    }
+}
+
+/// Lets gRPC and gRPC-Web pass, and answers everything else.
+#[derive(Clone, Debug)]
+pub(crate) struct Plain<S> {
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Plain<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if is_grpc(&request) {
+            return Box::pin(self.inner.call(request));
+        }
+        let answer = answer(request.method());
+        Box::pin(async move { Ok(answer) })
+    }
+}
+
+/// gRPC needs HTTP/2; gRPC-Web does not.
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    content_type.starts_with(b"application/grpc-web")
+        || (request.version() == Version::HTTP_2 && content_type.starts_with(b"application/grpc"))
+}
+
+fn answer(method: &Method) -> Response<Body> {
+    // What the gRPC protocol asks for where the content type is another one; nothing is to be got here so far.
+    let status = if matches!(*method, Method::GET | Method::HEAD) {
+        StatusCode::NOT_FOUND
+    } else {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE
+    };
+    let mut response = Response::new(Body::new(http_body_util::Full::new(bytes::Bytes::from_static(TEXT.as_bytes()))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(version: Version, content_type: Option<&str>) -> Request<()> {
+        let mut request = Request::builder().version(version);
+        if let Some(content_type) = content_type {
+            request = request.header(CONTENT_TYPE, content_type);
+        }
+        request.body(()).unwrap()
+    }
+
+    #[test]
+    fn grpc_passes_and_nothing_else_does() {
+        for (version, content_type, passes) in [
+            (Version::HTTP_2, Some("application/grpc"), true),
+            (Version::HTTP_2, Some("application/grpc+proto"), true),
+            (Version::HTTP_2, Some("application/grpc-web+proto"), true),
+            (Version::HTTP_11, Some("application/grpc-web-text"), true),
+            (Version::HTTP_11, Some("application/grpc"), false),
+            (Version::HTTP_2, Some("application/json"), false),
+            (Version::HTTP_2, None, false),
+            (Version::HTTP_11, None, false),
+        ] {
+            assert_eq!(is_grpc(&request(version, content_type)), passes, "{version:?} {content_type:?}");
+        }
+    }
+}
