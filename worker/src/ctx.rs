@@ -10,7 +10,10 @@ use std::{
 use mainspring_proto::{common::v1::LogLevel as ProtoLevel, worker::v1::Dispatch};
 use tokio_util::sync::CancellationToken;
 
-use crate::job_error::{Cancelled, JobError};
+use crate::{
+    job_error::{Cancelled, JobError},
+    run_log::{apart, within},
+};
 
 /// The run a handler works on: what it is, how it is told to stop, and where its log and progress go.
 ///
@@ -142,6 +145,10 @@ impl Ctx {
         Self { inner: Arc::new(Inner { facts, stop, reports }) }
     }
 
+    pub(crate) fn reports(&self) -> &Arc<dyn Reports> {
+        &self.inner.reports
+    }
+
     /// The run's id, a UUID in text.
     pub fn run_id(&self) -> &str {
         &self.inner.facts.run_id
@@ -223,7 +230,7 @@ impl Ctx {
         self.log(LogLevel::Debug, message, BTreeMap::new());
     }
 
-    /// Writes a line to the run's log: what happened.
+    /// Writes a line to the run's log: what happened. (Events of `tracing` get there, too, by [`RunLog`](crate::RunLog).)
     pub fn info(&self, message: impl Into<String>) {
         self.log(LogLevel::Info, message, BTreeMap::new());
     }
@@ -244,7 +251,7 @@ impl Ctx {
     /// buffer of 4 MiB; when it is full the oldest lines go, and the log says how many. A line is cut at the server's
     /// limit (16 KiB). What is written after the handler returned is dropped.
     pub fn log(&self, level: LogLevel, message: impl Into<String>, fields: BTreeMap<String, String>) {
-        self.inner.reports.log(level, message.into(), fields);
+        apart(|| self.inner.reports.log(level, message.into(), fields));
     }
 
     /// Says how far the handler is. Call it as often as you like: only the newest is sent, about once a second.
@@ -289,9 +296,10 @@ impl Ctx {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JobError> {
         let slot = self.inner.reports.occupy();
+        let (reports, span) = (self.inner.reports.clone(), tracing::Span::current());
         let thread = tokio::task::spawn_blocking(move || {
             let _slot = slot;
-            crate::panic::remember(work)
+            crate::panic::remember(|| span.in_scope(|| within(&reports, work)))
         });
         match thread.await {
             Ok(Ok(value)) => Ok(value),

@@ -24,7 +24,7 @@
 //!     Payload(job): Payload<SendEmail>,
 //! ) -> Result<Sent, JobError> {
 //!     let to: std::net::IpAddr = job.to.parse().or_fatal()?; // never retried: the run ends FAILED
-//!     ctx.info(format!("sending to {to}")); // the run's log: `mainspring logs -f`
+//!     ctx.info(format!("sending to {to}")); // the run's log: `mainspring logs -f`; `tracing` events too, see `RunLog`
 //!     for copy in 0..job.copies {
 //!         ctx.progress(copy + 1, job.copies, "copies")?; // an error once the run was cancelled
 //!         mailer.send(to, ctx.idempotency_key()).await?; // any standard error: retried as the job's policy says
@@ -94,7 +94,9 @@ mod handler;
 mod job_error;
 mod observe;
 mod panic;
+mod perform;
 mod reconnect;
+mod run_log;
 mod schema;
 mod service;
 mod session;
@@ -110,6 +112,7 @@ pub use extract::{FromRun, Needs, Payload, RawPayload, Run, State};
 pub use handler::Handler;
 pub use job_error::{Cancelled, JobError, JobFailure, OrFatal};
 pub use observe::{Disposition, Observed, Outcome};
+pub use run_log::RunLog;
 /// The crate whose `JsonSchema` payloads and outputs derive, in the version that fits.
 pub use schemars;
 pub use service::{HandlerError, HandlerService, Output};

@@ -6,7 +6,6 @@ use mainspring_proto::{
     common::v1::payload,
     worker::v1::{Dispatch, LogEntry},
 };
-use tracing::Instrument as _;
 
 use super::shared::Shared;
 use crate::{
@@ -15,7 +14,7 @@ use crate::{
     extract::Run,
     job_error::{fatal_failure, panic_failure},
     observe::Observed,
-    panic::Caught,
+    perform::perform,
     state::{Begin, End, Key, Lane},
 };
 
@@ -28,11 +27,10 @@ pub(super) async fn attempt(shared: Arc<Shared>, key: Key) {
         return;
     };
     shared.observe(&Observed::Start { run_id: key.run_id.to_string(), attempt: key.attempt });
-    let span = tracing::info_span!("run", run_id = %key.run_id, attempt = key.attempt, job_type = dispatch.job_type);
     // When this is over, the handler's future is gone.
     let end = tokio::select! {
         biased;
-        end = call(&shared, &key, *dispatch, stop.clone()).instrument(span) => end,
+        end = call(&shared, &key, *dispatch, stop.clone()) => end,
         () = stop.killed() => End::Dropped,
     };
     ending.tell(end);
@@ -52,7 +50,7 @@ async fn call(shared: &Arc<Shared>, key: &Key, mut dispatch: Dispatch, stop: Sto
     };
     let ctx = Ctx::new(Facts::of(&mut dispatch), stop, reports);
     let run = Run { ctx, content_type: input.content_type, payload, unreadable, states: Arc::default() };
-    match Caught(Box::pin(async move { handler.run(run).await })).await {
+    match perform(&handler, run).await {
         Ok(Ok(output)) => End::Returned(output.0),
         Ok(Err(error)) => error.into_failure().map_or(End::Stopped, End::Failed),
         Err(panic) => {

@@ -14,6 +14,7 @@ use crate::{
     clock::{self, Instant},
     observe::Observed,
     reconnect::Loss,
+    run_log,
     service::HandlerService,
     state::{Effect, Lane, Machine, Pull, StreamId},
     tasks,
@@ -99,9 +100,8 @@ impl Shared {
 
     /// Tells the observers, now.
     pub(super) fn observe(&self, observed: &Observed) {
-        for observer in &self.observers {
-            observer(observed);
-        }
+        // It may be told inside a run that it is not about.
+        run_log::apart(|| self.observers.iter().for_each(|observer| observer(observed)));
     }
 
     pub(super) fn handler(&self, lane: &Lane) -> Option<HandlerService> {

@@ -9,8 +9,9 @@ use mainspring_proto::{
         worker_stream_response::Message as Heard,
     },
 };
-use mainspring_worker::{Ctx, JobError};
+use mainspring_worker::{Ctx, JobError, Observed, RunLog};
 use tonic::Status;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::{
     server::{Server, Session, attempt},
@@ -115,4 +116,29 @@ async fn no_more_than_four_batches_are_on_their_way() {
         session.heartbeat().await;
     }
     assert!(!session.has_skipped(|said| matches!(said, Said::LogBatch(_))));
+}
+
+#[tokio::test]
+async fn events_inside_a_run_are_lines_of_its_log_once() {
+    let subscriber = tracing_subscriber::registry().with(RunLog::new());
+    let _listening = tracing::subscriber::set_default(subscriber);
+    let mut server = Server::start().await;
+    let mut running = run(worker(&server).handle("t", async |ctx: Ctx| {
+        ctx.info("one");
+        tracing::warn!(number = 2, "two");
+        Ok::<_, JobError>(())
+    }));
+    let (mut session, _) = server.session().await;
+    session.dispatch("r1", "t", "");
+    let result = session.result().await;
+    assert_eq!(result.next_log_offset, 2);
+    let mut lines = Vec::new();
+    while lines.len() < 2 {
+        lines.extend(batch(&mut session).await.entries);
+    }
+    assert_eq!((lines[0].message.as_str(), lines[0].level()), ("one", LogLevel::Info));
+    assert_eq!((lines[1].message.as_str(), lines[1].level()), ("two", LogLevel::Warning));
+    assert_eq!((lines[1].fields["number"].as_str(), lines[1].fields["target"].as_str()), ("2", "session::logs"));
+    session.ack(&result, ResultDisposition::Applied);
+    while !matches!(running.event().await, Observed::Acked { .. }) {}
 }
