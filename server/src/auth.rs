@@ -119,10 +119,16 @@ pub(crate) enum Denied {
     Invalid,
     /// It was good, and has ended.
     #[error("the credential has ended; sign in again")]
-    Expired(Option<Instant>),
+    Expired(Instant),
     /// It was good, and was taken back.
     #[error("the credential was revoked")]
     Revoked,
+    /// It was a refresh token that had been used before.
+    #[error(
+        "this refresh token was used before, so its session has ended; sign in again, and change the password if it was \
+         not you who used it"
+    )]
+    Reused,
     /// Whether it is good cannot be told now.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -132,7 +138,7 @@ impl From<TokenError> for Denied {
     fn from(error: TokenError) -> Self {
         match error {
             TokenError::Invalid => Self::Invalid,
-            TokenError::Expired(at) => Self::Expired(Some(at)),
+            TokenError::Expired(at) => Self::Expired(at),
         }
     }
 }
@@ -196,7 +202,7 @@ impl Auth {
             return Err(Denied::Revoked);
         }
         if session.expire_time <= self.now() {
-            return Err(Denied::Expired(Some(session.expire_time)));
+            return Err(Denied::Expired(session.expire_time));
         }
         Ok(())
     }

@@ -113,7 +113,7 @@ impl Auth {
             return Err(Denied::Revoked);
         }
         match record.expire_time {
-            Some(end) if end <= self.now() => Err(Denied::Expired(Some(end))),
+            Some(end) if end <= self.now() => Err(Denied::Expired(end)),
             _ => Ok(()),
         }
     }

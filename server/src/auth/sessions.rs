@@ -108,15 +108,16 @@ impl Auth {
         let usage = RefreshUse { shown: hash(token), next: hash(&next) };
         let session = match self.0.store.refresh(now, usage).await.map_err(Denied::from)? {
             RefreshAnswer::Refreshed(session) => session,
-            RefreshAnswer::Reused => {
-                // Which session that was is not said; its access tokens must not outlive it.
-                self.0.sessions.forget_all();
+            RefreshAnswer::Reused { session } => {
+                // Its access tokens must not outlive it.
+                self.0.sessions.forget(&session);
                 self.0.standing.hurry();
-                return Err(Denied::Revoked.into());
+                tracing::warn!(session, "a refresh token was used twice; its session has ended");
+                return Err(Denied::Reused.into());
             }
             RefreshAnswer::Unknown => return Err(Denied::Invalid.into()),
-            RefreshAnswer::Over { revoked: true } => return Err(Denied::Revoked.into()),
-            RefreshAnswer::Over { revoked: false } => return Err(Denied::Expired(None).into()),
+            RefreshAnswer::Over(session) if session.revoked => return Err(Denied::Revoked.into()),
+            RefreshAnswer::Over(session) => return Err(Denied::Expired(session.expire_time).into()),
         };
         let (access_token, lifetime) =
             self.access_token(&session.user, &session.id, session.expire_time).map_err(RefreshError::Bug)?;

@@ -111,7 +111,7 @@ impl Auth {
                     fallen
                 }
             };
-            let expired = caller.expire_time.filter(|end| *end <= self.now()).map(|end| Denied::Expired(Some(end)));
+            let expired = caller.expire_time.filter(|end| *end <= self.now()).map(Denied::Expired);
             if let Some(denied) = fallen.or(expired)
                 && let Some(entry) = self.0.standing.entries.lock().remove(&id)
             {

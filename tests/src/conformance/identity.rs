@@ -1,6 +1,8 @@
 //! Users, sessions, keys.
 
-use mainspring_engine::ports::store::{ApiKeyRecord, NewSession, Page, RefreshAnswer, RefreshUse, RootUser};
+use mainspring_engine::ports::store::{
+    ApiKeyRecord, NewSession, Page, RefreshAnswer, RefreshUse, RootUser, SessionRecord,
+};
 
 use super::world::{World, secs};
 
@@ -22,6 +24,13 @@ async fn open(w: &World, id: &str, token: u8) {
 
 async fn refresh(w: &World, shown: u8, next: u8) -> RefreshAnswer {
     w.store.refresh(w.now, RefreshUse { shown: [shown; 32], next: [next; 32] }).await.unwrap()
+}
+
+fn ended(answer: RefreshAnswer) -> SessionRecord {
+    match answer {
+        RefreshAnswer::Over(session) => session,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn key(w: &World, id: &str) -> ApiKeyRecord {
@@ -78,9 +87,12 @@ pub async fn a_reused_token_ends_the_session(w: World) {
     open(&w, "s", 1).await;
     refresh(&w, 1, 2).await;
     refresh(&w, 2, 3).await;
-    assert_eq!(refresh(&w, 1, 9).await, RefreshAnswer::Reused);
+    open(&w, "other", 5).await;
+    assert_eq!(refresh(&w, 1, 9).await, RefreshAnswer::Reused { session: "s".into() });
+    assert!(!w.store.session("other").await.unwrap().unwrap().revoked, "only that one");
     assert!(w.store.session("s").await.unwrap().unwrap().revoked);
-    assert_eq!(refresh(&w, 3, 4).await, RefreshAnswer::Over { revoked: true }, "the thief and the owner alike");
+    assert!(ended(refresh(&w, 3, 4).await).revoked, "the thief and the owner alike");
+    assert_eq!(refresh(&w, 1, 9).await, RefreshAnswer::Reused { session: "s".into() }, "again");
 }
 
 pub async fn unknown_and_ended_sessions_are_told_apart(mut w: World) {
@@ -90,10 +102,11 @@ pub async fn unknown_and_ended_sessions_are_told_apart(mut w: World) {
     w.store.end_session(w.now, "ended").await.unwrap();
     w.store.end_session(w.now, "ended").await.unwrap();
     w.store.end_session(w.now, "never").await.unwrap();
-    assert_eq!(refresh(&w, 3, 4).await, RefreshAnswer::Over { revoked: true });
+    assert!(ended(refresh(&w, 3, 4).await).revoked);
     open(&w, "old", 5).await;
-    w.pass(secs(1_000));
-    assert_eq!(refresh(&w, 5, 6).await, RefreshAnswer::Over { revoked: false });
+    let end = w.pass(secs(1_000));
+    let old = ended(refresh(&w, 5, 6).await);
+    assert_eq!((old.id.as_str(), old.revoked, old.expire_time), ("old", false, end));
     assert_eq!(w.store.session("nobody").await.unwrap(), None);
 }
 

@@ -213,7 +213,7 @@ async fn refresh(tx: &Tx, now: Instant, token: RefreshUse) -> StoreResult<Refres
         let id: String = Cells::of(&row).next()?;
         let Some(record) = session(tx, &id).await? else { return Ok(RefreshAnswer::Unknown) };
         if record.revoked || record.expire_time <= now {
-            return Ok(RefreshAnswer::Over { revoked: record.revoked });
+            return Ok(RefreshAnswer::Over(record));
         }
         let values = vec![next.to_vec().into(), id.clone().into()];
         exec(tx, "UPDATE session SET refresh_hash = ? WHERE id = ?", values).await?;
@@ -223,8 +223,9 @@ async fn refresh(tx: &Tx, now: Instant, token: RefreshUse) -> StoreResult<Refres
     }
     let sql = "SELECT session_id FROM used_refresh WHERE refresh_hash = ?";
     let Some(row) = query_one(tx, sql, vec![shown.to_vec().into()]).await? else { return Ok(RefreshAnswer::Unknown) };
-    revoke(tx, now, &Cells::of(&row).next::<String>()?).await?;
-    Ok(RefreshAnswer::Reused)
+    let session: String = Cells::of(&row).next()?;
+    revoke(tx, now, &session).await?;
+    Ok(RefreshAnswer::Reused { session })
 }
 
 /// The columns of an API key, in order.

@@ -142,14 +142,8 @@ impl From<Denied> for Refusal {
                 Self::new(Reason::TokenMissing, "sign in, or send `authorization: Bearer <API key or access token>`")
             }
             Denied::Invalid => Self::new(Reason::TokenInvalid, message),
-            Denied::Expired(at) => {
-                let refusal = Self::new(Reason::TokenExpired, message);
-                match at {
-                    Some(at) => refusal.with("expired_at", at),
-                    None => refusal,
-                }
-            }
-            Denied::Revoked => Self::new(Reason::TokenRevoked, message),
+            Denied::Expired(at) => Self::new(Reason::TokenExpired, message).with("expired_at", at),
+            Denied::Revoked | Denied::Reused => Self::new(Reason::TokenRevoked, message),
             Denied::Store(error) => error.into(),
         }
     }

@@ -73,15 +73,15 @@ pub struct RefreshUse {
 pub enum RefreshAnswer {
     /// It was the newest token of a live session and is replaced.
     Refreshed(SessionRecord),
-    /// It had been used before: somebody else has it. The session was ended.
-    Reused,
+    /// It had been used before: somebody else has it. The session was ended, and with it every token of it.
+    Reused {
+        /// The session.
+        session: String,
+    },
     /// No session ever had it.
     Unknown,
-    /// Its session is over.
-    Over {
-        /// Ended by somebody, rather than by time.
-        revoked: bool,
-    },
+    /// Its session is over: ended by somebody, or else by time.
+    Over(SessionRecord),
 }
 
 /// An API key.
