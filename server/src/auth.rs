@@ -123,6 +123,12 @@ pub(crate) enum Denied {
     /// It was good, and was taken back.
     #[error("the credential was revoked; sign in again, or use another API key")]
     Revoked,
+    /// It was a refresh token that had been used before.
+    #[error(
+        "this refresh token was used before, so its session has ended; sign in again, and change the password if it was \
+         not you who used it"
+    )]
+    Reused,
     /// Whether it is good cannot be told now.
     #[error(transparent)]
     Store(#[from] StoreError),

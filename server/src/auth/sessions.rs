@@ -108,11 +108,12 @@ impl Auth {
         let usage = RefreshUse { shown: hash(token), next: hash(&next) };
         let session = match self.0.store.refresh(now, usage).await.map_err(Denied::from)? {
             RefreshAnswer::Refreshed(session) => session,
-            RefreshAnswer::Reused => {
-                // Which session that was is not said; its access tokens must not outlive it.
-                self.0.sessions.forget_all();
+            RefreshAnswer::Reused { session } => {
+                // Its access tokens must not outlive it.
+                self.0.sessions.forget(&session);
                 self.0.standing.hurry();
-                return Err(Denied::Revoked.into());
+                tracing::warn!(session, "a refresh token was used twice; its session has ended");
+                return Err(Denied::Reused.into());
             }
             RefreshAnswer::Unknown => return Err(Denied::Invalid.into()),
             RefreshAnswer::Revoked => return Err(Denied::Revoked.into()),

@@ -67,7 +67,7 @@ reasons! {
     TokenExpired "TOKEN_EXPIRED" Unauthenticated
         "The credential was good and has ended (`expired_at`). Call RefreshToken once, or sign in again.";
     TokenRevoked "TOKEN_REVOKED" Unauthenticated
-        "The credential was good and was taken back: a logout, a changed password, a revoked API key.";
+        "The credential was good and was taken back: a logout, a changed password, a refresh token used twice, a revoked API key.";
     CredentialsInvalid "CREDENTIALS_INVALID" Unauthenticated
         "The name and the password do not go together.";
     PermissionMissing "PERMISSION_MISSING" PermissionDenied

@@ -27,6 +27,7 @@ async fn refresh(w: &World, shown: u8, next: u8) -> RefreshAnswer {
     w.store.refresh(w.now, RefreshUse { shown: [shown; 32], next: [next; 32] }).await.unwrap()
 }
 
+
 fn key(w: &World, id: &str) -> ApiKeyRecord {
     ApiKeyRecord {
         id: id.into(),
@@ -92,9 +93,12 @@ pub async fn a_reused_token_ends_the_session(w: World) {
     open(&w, "s", 1).await;
     refresh(&w, 1, 2).await;
     refresh(&w, 2, 3).await;
-    assert_eq!(refresh(&w, 1, 9).await, RefreshAnswer::Reused);
+    open(&w, "other", 5).await;
+    assert_eq!(refresh(&w, 1, 9).await, RefreshAnswer::Reused { session: "s".into() });
+    assert!(!w.store.session("other").await.unwrap().unwrap().revoked, "only that one");
     assert!(w.store.session("s").await.unwrap().unwrap().revoked);
     assert_eq!(refresh(&w, 3, 4).await, RefreshAnswer::Revoked, "the thief and the owner alike");
+    assert_eq!(refresh(&w, 1, 9).await, RefreshAnswer::Reused { session: "s".into() }, "again");
 }
 
 pub async fn unknown_and_ended_sessions_are_told_apart(mut w: World) {

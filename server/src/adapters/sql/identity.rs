@@ -252,8 +252,9 @@ async fn refresh(tx: &Tx, now: Instant, token: RefreshUse) -> StoreResult<Refres
     }
     let sql = "SELECT session_id FROM used_refresh WHERE refresh_hash = ?";
     let Some(row) = query_one(tx, sql, vec![shown.to_vec().into()]).await? else { return Ok(RefreshAnswer::Unknown) };
-    revoke(tx, now, &Cells::of(&row).next::<String>()?).await?;
-    Ok(RefreshAnswer::Reused)
+    let session: String = Cells::of(&row).next()?;
+    revoke(tx, now, &session).await?;
+    Ok(RefreshAnswer::Reused { session })
 }
 
 /// The columns of an API key, in order.

@@ -146,7 +146,7 @@ impl From<Denied> for Refusal {
             }
             Denied::Invalid => Self::new(Reason::TokenInvalid, message),
             Denied::Expired(at) => Self::new(Reason::TokenExpired, message).with("expired_at", at),
-            Denied::Revoked => Self::new(Reason::TokenRevoked, message),
+            Denied::Revoked | Denied::Reused => Self::new(Reason::TokenRevoked, message),
             Denied::Store(error) => error.into(),
         }
     }

@@ -73,8 +73,11 @@ pub struct RefreshUse {
 pub enum RefreshAnswer {
     /// It was the newest token of a live session and is replaced.
     Refreshed(SessionRecord),
-    /// It had been used before: somebody else has it. The session was ended.
-    Reused,
+    /// It had been used before: somebody else has it. The session was ended, and with it every token of it.
+    Reused {
+        /// The session.
+        session: String,
+    },
     /// No session ever had it.
     Unknown,
     /// Its session was ended by somebody.
