@@ -59,7 +59,8 @@ macro_rules! conformance {
                 moved_on_attempts_are_abandoned, unlisted_leases_are_returned, unlisted_running_attempts_are_lost,
                 stops_are_told, a_drain_survives_a_reconnect, reconcile_needs_the_owner, reconcile_takes_nothing_back,
                 another_namespaces_attempts_are_unknown;
-            expiry: renewals_answer_by_owner, a_renewal_after_judgement_is_lapsed, expired_runs_wait_again,
+            expiry: renewals_answer_by_owner, renewals_record_what_workers_say_of_themselves,
+                renewals_tell_what_an_operator_asked, a_renewal_after_judgement_is_lapsed, expired_runs_wait_again,
                 expiry_goes_on_in_steps, a_renewed_worker_is_not_judged, the_last_loss_decides_at_once,
                 a_lease_to_a_judged_worker_expires_too, a_worker_that_left_stays_gone, stops_name_only_current_owners;
             outcomes: success_ends_the_run, v01_a_repeated_failure_is_charged_once, v02_a_repeated_result_is_a_duplicate,
@@ -73,7 +74,7 @@ macro_rules! conformance {
             timers: waking_moves_due_runs, waking_is_earliest_first, deadlines_are_found, an_execution_timeout_stops_then_ends,
                 a_queue_timeout_ends_the_run, next_deadline_is_the_earliest;
             logs: lines_read_back_in_order, lines_sent_again_are_stored_once, overlapping_batches_keep_what_is_new,
-                a_gap_is_refused, told_drops_are_counted, too_many_lines_leave_a_marker, too_many_bytes_leave_a_marker,
+                a_gap_is_refused, told_drops_are_counted, an_offset_beyond_counting_harms_nobody, too_many_lines_leave_a_marker, too_many_bytes_leave_a_marker,
                 levels_and_positions_narrow, other_namespaces_read_nothing, attempts_are_apart;
             views: runs_page_by_key, filters_narrow_runs, filters_narrow_jobs, absent_fields_compare_as_false, details_only_where_asked,
                 attempts_tell_the_whole_story, workers_are_listed, job_types_show_drift, queues_are_counted, stats_count,

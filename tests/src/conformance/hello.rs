@@ -7,7 +7,7 @@ use mainspring_engine::{
         policy::RunPolicy,
         run::RunState,
         transition::Event,
-        worker::{AbandonReason, Hello},
+        worker::{AbandonReason, Drain, Hello},
     },
     ports::store::{HelloAnswer, LeaseResult, NewRun, Owner, Verdict},
 };
@@ -131,10 +131,10 @@ pub async fn stops_are_told(w: World) {
 
 pub async fn a_drain_survives_a_reconnect(w: World) {
     let owner = w.connect().await;
-    assert!(w.store.drain_worker(w.now, &w.scope, owner.worker).await.unwrap());
-    assert!(!w.store.drain_worker(w.now, &w.scope, WorkerId::new(w.now)).await.unwrap());
+    assert!(w.store.drain_worker(w.now, &w.scope, owner.worker, Drain::Terminate).await.unwrap());
+    assert!(!w.store.drain_worker(w.now, &w.scope, WorkerId::new(w.now), Drain::Quiesce).await.unwrap());
     let answer = w.say_hello(&w.hello(owner.worker, 2, &[])).await;
-    assert!(matches!(answer, HelloAnswer::Welcome { draining: true, .. }), "{answer:?}");
+    assert!(matches!(answer, HelloAnswer::Welcome { drain: Some(Drain::Terminate), .. }), "{answer:?}");
 }
 
 pub async fn reconcile_needs_the_owner(w: World) {

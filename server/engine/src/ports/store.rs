@@ -19,7 +19,7 @@ mod submit;
 mod views;
 
 pub use catalog::{Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, UpdateJob};
-pub use due::{Due, DueSchedule, Fired, Firing, ShardLease};
+pub use due::{Due, DueSchedule, DueSchedules, Fired, Firing, ShardLease, UnreadableSchedule};
 pub use identity::{
     ApiKeyRecord, Identity, NewSession, RefreshAnswer, RefreshUse, RootUser, SessionRecord, UserRecord,
 };
