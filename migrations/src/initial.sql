@@ -31,7 +31,8 @@ CREATE TABLE lane (
 )
 ;
 -- `state` is the state apart from a pause; a job is paused while `pause_time` is set. `job_type`, `queue`, `owner` repeat
--- the definition for filters. A deleted job keeps its row for the runs that point at it.
+-- the definition for filters. A deleted job keeps its row for the runs that point at it; `half_deleted` while some of them
+-- may still wait.
 CREATE TABLE job (
     uid {id} NOT NULL PRIMARY KEY,
     namespace_id INTEGER NOT NULL REFERENCES namespace (id),
@@ -48,6 +49,8 @@ CREATE TABLE job (
     create_time BIGINT NOT NULL,
     update_time BIGINT NOT NULL,
     delete_time BIGINT,
+    half_deleted BOOLEAN NOT NULL DEFAULT FALSE,
+    CHECK (NOT half_deleted OR delete_time IS NOT NULL),
     CHECK ((pause_time IS NULL) = (pause_note IS NULL) AND (pause_time IS NULL) = (pause_actor IS NULL))
 ) {by_key}
 ;
@@ -57,6 +60,8 @@ CREATE UNIQUE INDEX job_name ON job (namespace_id, name) WHERE delete_time IS NU
 CREATE INDEX job_named ON job (namespace_id, name)
 ;
 CREATE INDEX job_deleted ON job (delete_time) WHERE delete_time IS NOT NULL
+;
+CREATE INDEX job_half_deleted ON job (delete_time) WHERE half_deleted
 ;
 CREATE TABLE job_version (
     job_uid {id} NOT NULL REFERENCES job (uid) ON DELETE CASCADE,
@@ -223,12 +228,13 @@ CREATE TABLE attempt_end (
 ) {by_key}
 ;
 -- Worker processes, as leases need them. `judged`: 0 the leases live, 1 they are being judged over, 2 that is done.
+-- `drain`: 0 nothing, 1 an operator asked it to take no more, 2 to leave.
 CREATE TABLE worker (
     id {id} NOT NULL PRIMARY KEY,
     namespace_id INTEGER NOT NULL REFERENCES namespace (id),
     epoch BIGINT NOT NULL,
     status SMALLINT NOT NULL CHECK (status BETWEEN 1 AND 5),
-    draining BOOLEAN NOT NULL,
+    drain SMALLINT NOT NULL CHECK (drain BETWEEN 0 AND 2),
     judged SMALLINT NOT NULL CHECK (judged BETWEEN 0 AND 2),
     server_id {id} NOT NULL,
     session_id {id} NOT NULL,

@@ -64,7 +64,8 @@ macro_rules! conformance {
                 moved_on_attempts_are_abandoned, unlisted_leases_are_returned, unlisted_running_attempts_are_lost,
                 stops_are_told, a_drain_survives_a_reconnect, reconcile_needs_the_owner, reconcile_takes_nothing_back,
                 another_namespaces_attempts_are_unknown, a_later_hello_replaces_what_a_worker_is, the_last_word_on_a_job_type_counts, only_a_worker_that_is_there_is_drained, an_attempt_is_abandoned_for_its_own_reason, nobody_takes_up_anothers_attempt;
-            expiry: renewals_answer_by_owner, a_renewal_after_judgement_is_lapsed, expired_runs_wait_again,
+            expiry: renewals_answer_by_owner, renewals_record_what_workers_say_of_themselves,
+                renewals_tell_what_an_operator_asked, a_renewal_after_judgement_is_lapsed, expired_runs_wait_again,
                 expiry_goes_on_in_steps, a_renewed_worker_is_not_judged, the_last_loss_decides_at_once,
                 a_lease_to_a_judged_worker_expires_too, a_worker_that_left_stays_gone, stops_name_only_current_owners, only_the_silent_worker_is_judged, the_longest_silent_are_judged_first, the_dead_do_not_hide_the_dying, a_lease_that_was_over_is_not_lengthened_by_leaving, what_was_adopted_after_judgement_expires_too, a_renewal_changes_no_more_than_it_says, a_step_is_as_large_as_was_asked;
             outcomes: success_ends_the_run, v01_a_repeated_failure_is_charged_once, v02_a_repeated_result_is_a_duplicate,
@@ -79,7 +80,8 @@ macro_rules! conformance {
             timers: waking_moves_due_runs, waking_is_earliest_first, deadlines_are_found, an_execution_timeout_stops_then_ends,
                 a_queue_timeout_ends_the_run, next_deadline_is_the_earliest;
             logs: lines_read_back_in_order, lines_sent_again_are_stored_once, overlapping_batches_keep_what_is_new,
-                a_gap_is_refused, told_drops_are_counted, the_reach_of_a_log_counts_what_was_dropped, too_many_lines_leave_a_marker, too_many_bytes_leave_a_marker,
+                a_gap_is_refused, told_drops_are_counted, the_reach_of_a_log_counts_what_was_dropped,
+                an_offset_beyond_counting_harms_nobody, too_many_lines_leave_a_marker, too_many_bytes_leave_a_marker,
                 levels_and_positions_narrow, other_namespaces_read_nothing, attempts_are_apart;
             lists: full_runs_stop_at_their_bytes, only_the_last_failure_of_a_run_is_read, attempts_stop_at_their_bytes,
                 jobs_go_by_name_or_by_age, filters_narrow_queues, filters_narrow_workers, job_types_stop_at_their_bytes,

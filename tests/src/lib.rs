@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "everything here runs inside a test")]
 
 pub mod conformance;
+pub mod engine;
 pub mod faults;
 pub mod harness;
 pub mod manual_clock;

@@ -79,6 +79,17 @@ impl ManualClock {
         }
     }
 
+    /// The machine slept for so long: every timer that is due afterwards wakes at once, and late.
+    pub fn jump(&self, length: Duration) {
+        let woken: Vec<_> = {
+            let mut state = self.0.state.lock();
+            state.now = state.now.plus(length);
+            let now = state.now;
+            state.timers.values_mut().filter_map(|timer| timer.wake(now)).collect()
+        };
+        woken.into_iter().for_each(Waker::wake);
+    }
+
     /// Returns once every timer is asleep.
     pub async fn settled(&self) {
         loop {

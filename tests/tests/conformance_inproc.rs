@@ -30,8 +30,14 @@ cases!(broker, Arc::new(InprocBroker::default());
     pointers_arrive_in_order_per_lane, a_waiter_is_woken, only_subscribed_lanes_are_delivered,
     subscribing_again_loses_nothing, nothing_is_lost_between_publishers);
 
-cases!(signals, Arc::new(InprocSignals::default());
-    every_listener_hears_everything_in_order, a_slow_listener_is_told, nobody_needs_to_listen);
+fn servers() -> signals::Servers {
+    let here = InprocSignals::default();
+    let there = here.another();
+    [Arc::new(here), Arc::new(there)]
+}
+
+cases!(signals, servers();
+    every_listener_hears_everything_in_order, nobody_hears_itself, a_slow_listener_is_told, nobody_needs_to_listen);
 
 /// Time that passes by itself.
 struct Host(Arc<HostClock>);

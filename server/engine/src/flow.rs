@@ -33,18 +33,19 @@ use parking_lot::Mutex;
 
 use crate::{
     domain::{
+        attempt::AttemptKey,
         event::Progress,
         ids::{RunId, ServerId, WorkerId},
         instant::Instant,
         log::{Level, Position},
         names::{QueueName, Scope},
         rules::LeaseRules,
-        worker::Hello,
+        worker::{Drain, Hello},
     },
     ports::{
         broker::Broker,
         clock::SharedClock,
-        signals::{Signal, Signals},
+        signals::Signals,
         store::{
             NewRun, QueueChange, QueueSettings, Report, ReportAnswer, RetentionPolicy, RunView, ShardLease,
             SharedStore, StoreResult, Submitted,
@@ -125,6 +126,7 @@ impl Engine {
         due::start(&core);
         rescue::start(&core, outcome.clone());
         retain::start(&core, retention);
+        core.news.meet(&stream);
         news::listen(&core, stream.clone());
         Self { core, submit, outcome, stream }
     }
@@ -199,9 +201,9 @@ impl Engine {
         Tail::new(&self.core, scope, run, after, level)
     }
 
-    /// What a running attempt last told, if it runs at a worker of this server.
-    pub fn progress(&self, run: RunId) -> Option<Progress> {
-        self.stream.progress(run)
+    /// What a running attempt last told, if its worker has its session here.
+    pub fn progress(&self, worker: WorkerId, key: AttemptKey) -> Option<Progress> {
+        self.stream.progress(worker, key)
     }
 
     /// Events as they happen.
@@ -220,7 +222,7 @@ impl Engine {
         let only_asked = settings.validate_only;
         let change = self.core.store.update_queue(self.now(), scope, queue, settings).await?;
         if change == QueueChange::Done && !only_asked {
-            self.core.signals.send(Signal::QueueChanged(scope.clone()));
+            self.core.news.queue_changed();
             if let Some(paused) = paused {
                 self.core.news.queue(self.now(), scope, queue, paused);
             }
@@ -228,11 +230,11 @@ impl Engine {
         Ok(change)
     }
 
-    /// Tells a worker to take no more work, and with `terminate` to leave; `false` where there is none.
-    pub async fn drain_worker(&self, scope: &Scope, worker: WorkerId, terminate: bool) -> StoreResult<bool> {
-        let known = self.core.store.drain_worker(self.now(), scope, worker).await?;
+    /// Tells a worker to take no more work, or to leave as well; `false` where there is none.
+    pub async fn drain_worker(&self, scope: &Scope, worker: WorkerId, drain: Drain) -> StoreResult<bool> {
+        let known = self.core.store.drain_worker(self.now(), scope, worker, drain).await?;
         if known {
-            self.core.signals.send(Signal::Drain(worker, terminate));
+            self.core.news.drain(worker, drain);
         }
         Ok(known)
     }

@@ -5,6 +5,7 @@ use mainspring_engine::{
         filter::{Field, Kind},
         ids::WorkerId,
         names::{QueueName, Scope},
+        worker::Drain,
     },
     ports::store::{Direction, QueueChange, QueueSettings},
 };
@@ -96,7 +97,8 @@ impl QueueService for Api {
         let wire::DrainWorkerRequest { namespace, worker_id, terminate } = request.into_inner();
         answer(async {
             let (scope, id) = named_worker(self, &namespace, &worker_id).await?;
-            if !self.engine.drain_worker(&scope, id, terminate).await? {
+            let drain = if terminate { Drain::Terminate } else { Drain::Quiesce };
+            if !self.engine.drain_worker(&scope, id, drain).await? {
                 return Err(worker_missing(id, &scope));
             }
             Ok(wire::DrainWorkerResponse { worker: Some(find_worker(self, &scope, id).await?) })

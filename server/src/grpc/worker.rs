@@ -8,7 +8,7 @@
 mod reading;
 mod session;
 
-use mainspring_engine::ports::store::ReportAnswer;
+use mainspring_engine::ports::store::StoreError;
 use mainspring_proto::worker::v1::{self as wire, worker_service_server::WorkerService};
 use tonic::{Request, Status, Streaming};
 
@@ -67,16 +67,16 @@ async fn report(
         .await?;
     let Heard { report, invalid } = from_worker::result(result, &scope, api.limits.max_inline_payload_bytes)?;
     let key = report.key;
-    let disposition = match api.engine.report(report).await? {
-        ReportAnswer::Applied(_) => Disposition::Applied,
-        ReportAnswer::Duplicate => Disposition::Duplicate,
-        ReportAnswer::Fenced => Disposition::Fenced,
+    let disposition = match api.engine.report(report).await {
+        Ok(answer) => Disposition::from(&answer),
+        // As on the stream: a result that can never be applied is answered, or it would come for ever.
+        Err(StoreError::Corrupt(_)) => Disposition::Invalid,
+        Err(error) => return Err(error.into()),
     };
-    let mut ack = to_worker::result_ack(key, disposition);
-    if let Some(why) = invalid {
-        ack.disposition = wire::ResultDisposition::Invalid.into();
-        ack.message = why;
-    }
+    let ack = match invalid {
+        Some(why) => to_worker::invalid_ack(Some(to_worker::attempt(key)), why),
+        None => to_worker::result_ack(key, disposition),
+    };
     Ok(wire::ReportAttemptResultResponse { ack: Some(ack) })
 }
 

@@ -115,7 +115,13 @@ pub async fn a_schedule_that_is_gone_keeps_its_ledger(mut w: World) {
     assert_eq!(after.len(), before);
     assert!(after.iter().any(|range| range.schedule.as_str() == "gone"));
     assert!(
-        w.store.due(Instant::MAX, Some(job.uid), 10).await.unwrap().iter().all(|due| due.schedule.as_str() == "main")
+        w.store
+            .due(Instant::MAX, Some(job.uid), 10)
+            .await
+            .unwrap()
+            .ready
+            .iter()
+            .all(|due| due.schedule.as_str() == "main")
     );
 }
 
@@ -136,14 +142,14 @@ pub async fn a_pause_shows_and_lifts(mut w: World) {
     let job = w.job("report").await.unwrap();
     let edited = done(update(&w, &job, spec(vec![every("main", 90)])).await);
     assert_eq!(edited.state, JobState::Paused);
-    assert!(w.store.due(Instant::MAX, None, 1).await.unwrap()[0].position.paused);
+    assert!(w.store.due(Instant::MAX, None, 1).await.unwrap().ready[0].position.paused);
 }
 
 pub async fn a_paused_job_in_error_resumes_in_error(mut w: World) {
     let job = w.create("report", spec(vec![every("main", 60)])).await;
     w.pass(secs(60));
-    let due = w.store.due(w.now, None, 1).await.unwrap().remove(0);
-    w.store.fail_schedule(w.now, &due, FateReason::RuleBroken).await.unwrap();
+    let due = w.store.due(w.now, None, 1).await.unwrap().ready.remove(0);
+    w.fail(&due).await;
     assert_eq!(w.job("report").await.unwrap().state, JobState::Error);
     done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "x")).await.unwrap());
     let resumed = done(w.store.resume_job(w.now, &w.scope, &job.name).await.unwrap());
@@ -162,7 +168,7 @@ pub async fn a_deleted_name_is_free(mut w: World) {
     let again = w.create("report", spec(vec![])).await;
     assert_ne!(again.uid, job.uid);
     w.pass(secs(600));
-    assert!(w.store.due(w.now, None, 10).await.unwrap().is_empty());
+    assert!(w.store.due(w.now, None, 10).await.unwrap().ready.is_empty());
     let view = w.store.run(&w.scope, run.run).await.unwrap().unwrap();
     assert_eq!(view.job, Some(JobRef { uid: job.uid, name: job.name, version: 1 }));
 }

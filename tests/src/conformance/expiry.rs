@@ -8,15 +8,18 @@ use mainspring_engine::{
         policy::RunPolicy,
         run::{RunState, reason},
         transition::Event,
-        worker::WorkerStatus,
+        worker::{Drain, WorkerStatus},
     },
     ports::store::{Owner, Renewal, RenewalAnswer},
 };
 
 use super::world::{World, lane, secs};
 
+const RENEWED: RenewalAnswer = RenewalAnswer::Alive { lapsed: false, drain: None };
+const LAPSED: RenewalAnswer = RenewalAnswer::Alive { lapsed: true, drain: None };
+
 async fn renew(w: &World, owner: Owner) -> RenewalAnswer {
-    w.store.renew(w.now, vec![Renewal { owner, expire_time: w.lease_end() }]).await.unwrap().remove(0)
+    w.store.renew(w.now, vec![w.renewal(owner)]).await.unwrap().remove(0)
 }
 
 async fn status(w: &World, owner: Owner) -> WorkerStatus {
@@ -28,10 +31,10 @@ pub async fn renewals_answer_by_owner(mut w: World) {
     w.pass(secs(5));
     let old = Owner { epoch: 0, ..other };
     let nobody = Owner { worker: mainspring_engine::domain::ids::WorkerId::new(w.now), epoch: 1 };
-    let renewals = [one, old, other, nobody].map(|owner| Renewal { owner, expire_time: w.lease_end() });
+    let renewals = [one, old, other, nobody].map(|owner| w.renewal(owner));
     let answers = w.store.renew(w.now, renewals.to_vec()).await.unwrap();
-    use RenewalAnswer::{Renewed, Superseded};
-    assert_eq!(answers, [Renewed, Superseded, Renewed, Superseded]);
+    use RenewalAnswer::Superseded;
+    assert_eq!(answers, [RENEWED, Superseded, RENEWED, Superseded]);
     let view = w.store.worker(&w.scope, one.worker).await.unwrap().unwrap();
     assert_eq!((view.last_heartbeat_time, view.lease_expire_time), (w.now, w.lease_end()));
 }
@@ -41,9 +44,39 @@ pub async fn a_renewal_after_judgement_is_lapsed(mut w: World) {
     w.pass(secs(31));
     w.store.expire(w.now, w.now, 10).await.unwrap();
     assert_eq!(status(&w, owner).await, WorkerStatus::Lost);
-    assert_eq!(renew(&w, owner).await, RenewalAnswer::Lapsed);
+    assert_eq!(renew(&w, owner).await, LAPSED);
     assert_eq!(status(&w, owner).await, WorkerStatus::Connected);
-    assert_eq!(renew(&w, owner).await, RenewalAnswer::Renewed);
+    assert_eq!(renew(&w, owner).await, RENEWED);
+}
+
+pub async fn renewals_record_what_workers_say_of_themselves(mut w: World) {
+    let owner = w.connect().await;
+    let view = w.store.worker(&w.scope, owner.worker).await.unwrap().unwrap();
+    assert_eq!((view.status, view.capacity), (WorkerStatus::Connected, [(lane().queue, 10)].into()));
+    w.pass(secs(5));
+    let capacity = Some([(lane().queue, 3)].into());
+    let answers = w.store.renew(w.now, vec![Renewal { draining: true, capacity, ..w.renewal(owner) }]).await.unwrap();
+    assert_eq!(answers, [RENEWED], "nobody but the worker itself asked for it");
+    let view = w.store.worker(&w.scope, owner.worker).await.unwrap().unwrap();
+    assert_eq!((view.status, view.capacity), (WorkerStatus::Draining, [(lane().queue, 3)].into()));
+    let old = Owner { epoch: 0, ..owner };
+    let capacity = Some([(lane().queue, 9)].into());
+    w.store.renew(w.now, vec![Renewal { capacity, ..w.renewal(old) }]).await.unwrap();
+    let view = w.store.worker(&w.scope, owner.worker).await.unwrap().unwrap();
+    assert_eq!(view.capacity, [(lane().queue, 3)].into(), "an old session has no say");
+}
+
+pub async fn renewals_tell_what_an_operator_asked(w: World) {
+    let owner = w.connect().await;
+    let told = |drain| RenewalAnswer::Alive { lapsed: false, drain };
+    assert_eq!(renew(&w, owner).await, told(None));
+    for (asked, stays) in
+        [(Drain::Quiesce, Drain::Quiesce), (Drain::Terminate, Drain::Terminate), (Drain::Quiesce, Drain::Terminate)]
+    {
+        assert!(w.store.drain_worker(w.now, &w.scope, owner.worker, asked).await.unwrap());
+        assert_eq!(renew(&w, owner).await, told(Some(stays)));
+    }
+    assert_eq!(status(&w, owner).await, WorkerStatus::Draining);
 }
 
 pub async fn expired_runs_wait_again(mut w: World) {
@@ -73,7 +106,7 @@ pub async fn expiry_goes_on_in_steps(mut w: World) {
     let (first, more) = w.store.expire(w.now, w.now, 2).await.unwrap();
     assert_eq!((first.len(), more), (2, true));
     // A heartbeat in between learns that some of what its session believes has passed.
-    assert_eq!(renew(&w, owner).await, RenewalAnswer::Lapsed);
+    assert_eq!(renew(&w, owner).await, LAPSED);
     assert!(w.store.expire(w.now, w.now, 2).await.unwrap().0.is_empty());
     w.pass(secs(60));
     let (second, more) = w.store.expire(w.now, w.now, 2).await.unwrap();
@@ -86,7 +119,7 @@ pub async fn a_renewed_worker_is_not_judged(mut w: World) {
     let owner = w.connect().await;
     let key = w.leased(owner).await;
     w.pass(secs(29));
-    assert_eq!(renew(&w, owner).await, RenewalAnswer::Renewed);
+    assert_eq!(renew(&w, owner).await, RENEWED);
     w.pass(secs(29));
     assert!(w.store.expire(w.now, w.now, 10).await.unwrap().0.is_empty());
     assert_eq!(w.state(key.run).await, RunState::Leased);

@@ -78,7 +78,7 @@ pub async fn f01_a_cursor_never_goes_back(mut w: World) {
     // An evaluation from before, by whoever, finds the cursor elsewhere.
     let answers = w.store.fire(w.now, shard, early).await.unwrap();
     assert!(matches!(answers[0], Fired::Overtaken));
-    assert!(w.store.due(w.now, None, 10).await.unwrap().is_empty());
+    assert!(w.store.due(w.now, None, 10).await.unwrap().ready.is_empty());
     let total: u64 = fates(&w, job.uid).await.iter().map(|(_, count)| count).sum();
     assert_eq!(total, 2);
 }
@@ -131,7 +131,7 @@ pub async fn f03_a_second_schedule_is_united(mut w: World) {
 pub async fn f04_an_edit_stops_the_old_rule(mut w: World) {
     let job = w.create("report", spec(vec![every("main", 60)])).await;
     let shard = w.own().await;
-    let due = w.store.due(Instant::MAX, Some(job.uid), 1).await.unwrap().remove(0);
+    let due = w.store.due(Instant::MAX, Some(job.uid), 1).await.unwrap().ready.remove(0);
     let update = UpdateJob {
         scope: w.scope.clone(),
         name: job.name.clone(),
@@ -150,7 +150,7 @@ pub async fn f04_an_edit_stops_the_old_rule(mut w: World) {
 pub async fn f04_a_pause_stops_a_firing(mut w: World) {
     let job = w.create("report", spec(vec![every("main", 60)])).await;
     let shard = w.own().await;
-    let due = w.store.due(Instant::MAX, Some(job.uid), 1).await.unwrap().remove(0);
+    let due = w.store.due(Instant::MAX, Some(job.uid), 1).await.unwrap().ready.remove(0);
     let pause = Pause { note: "x".into(), actor: "ops".into(), time: w.now };
     w.store.pause_job(w.now, &w.scope, &job.name, pause).await.unwrap();
     w.pass(secs(60));
@@ -257,8 +257,8 @@ pub async fn a_schedule_that_fails_harms_no_other(mut w: World) {
     let shard = w.own().await;
     w.pass(secs(60));
     let due = w.store.due(w.now, None, 10).await.unwrap();
-    let bad = due.into_iter().find(|due| due.schedule.as_str() == "bad").unwrap();
-    w.store.fail_schedule(w.now, &bad, FateReason::RuleBroken).await.unwrap();
+    let bad = due.ready.into_iter().find(|due| due.schedule.as_str() == "bad").unwrap();
+    w.fail(&bad).await;
     assert_eq!(w.job("report").await.unwrap().state, JobState::Error);
     let answers = w.fire_due(shard).await;
     assert_eq!(answers.len(), 1);
@@ -267,7 +267,7 @@ pub async fn a_schedule_that_fails_harms_no_other(mut w: World) {
     told.sort_unstable();
     assert_eq!(told, [(Fate::Fired, 1), (Fate::Error, 1)]);
     // Noted once: what was evaluated before is overtaken.
-    w.store.fail_schedule(w.now, &bad, FateReason::RuleBroken).await.unwrap();
+    w.fail(&bad).await;
     assert_eq!(fates(&w, job.uid).await.len(), 2);
 }
 

@@ -11,7 +11,7 @@ use mainspring_engine::{
         policy::RunPolicy,
         run::{RunState, reason},
         transition::Event,
-        worker::{AbandonReason, Handler, Hello, WorkerStatus},
+        worker::{AbandonReason, Drain, Handler, Hello, WorkerStatus},
     },
     ports::store::{Direction, HelloAnswer, JobTypeView, LeaseResult, NewRun, Owner, Verdict},
 };
@@ -166,10 +166,10 @@ pub async fn nobody_takes_up_anothers_attempt(mut w: World) {
 
 pub async fn a_drain_survives_a_reconnect(w: World) {
     let owner = w.connect().await;
-    assert!(w.store.drain_worker(w.now, &w.scope, owner.worker).await.unwrap());
-    assert!(!w.store.drain_worker(w.now, &w.scope, WorkerId::new(w.now)).await.unwrap());
+    assert!(w.store.drain_worker(w.now, &w.scope, owner.worker, Drain::Terminate).await.unwrap());
+    assert!(!w.store.drain_worker(w.now, &w.scope, WorkerId::new(w.now), Drain::Quiesce).await.unwrap());
     let answer = w.say_hello(&w.hello(owner.worker, 2, &[])).await;
-    assert!(matches!(answer, HelloAnswer::Welcome { draining: true, .. }), "{answer:?}");
+    assert!(matches!(answer, HelloAnswer::Welcome { drain: Some(Drain::Terminate), .. }), "{answer:?}");
 }
 
 pub async fn reconcile_needs_the_owner(w: World) {

@@ -29,7 +29,7 @@ pub async fn a_lease_carries_the_run(mut w: World) {
     assert_eq!((&attempt.lane, &attempt.payload, &attempt.headers), (&run.lane, &run.payload, &headers));
     assert_eq!(attempt.job, Some((job.uid, job.name, 1)));
     assert_eq!((attempt.due_time, attempt.nominal_time), (run.due, None));
-    assert_eq!((attempt.failures, attempt.max_attempts, attempt.at_most_once), (0, 3, false));
+    assert_eq!((attempt.failures, attempt.max_attempts), (0, 3));
     assert_eq!(attempt.execution_timeout, Some(secs(3_600)));
     assert_eq!(attempt.lease_loss, LeaseLossPolicy::Continue);
     let life = w.store.run(&w.scope, run.id).await.unwrap().unwrap().life;
@@ -102,7 +102,6 @@ pub async fn at_most_once_is_running_at_once(mut w: World) {
     let pointer = w.submit_with(at_most_once()).await;
     w.pass(secs(1));
     let attempt = w.lease(owner, pointer).await;
-    assert!(attempt.at_most_once);
     assert_eq!(attempt.lease_loss, LeaseLossPolicy::Stop);
     let life = w.store.run(&w.scope, pointer.run).await.unwrap().unwrap().life;
     assert_eq!((life.state, life.start_time), (RunState::Running, Some(w.now)));

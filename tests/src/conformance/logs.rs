@@ -107,6 +107,17 @@ pub async fn the_reach_of_a_log_counts_what_was_dropped(mut w: World) {
     assert_eq!(w.store.reach(&Scope("other".parse().unwrap()), key).await.unwrap(), None);
 }
 
+pub async fn an_offset_beyond_counting_harms_nobody(w: World) {
+    let (wild, tame) = (attempt(&w).await, attempt(&w).await);
+    for first_offset in [u64::MAX, u64::try_from(i64::MAX).unwrap()] {
+        let endless = Batch { first_offset, dropped: first_offset, ..batch(&w, wild, 0, 1) };
+        let ends = w.store.append(w.now, vec![endless, batch(&w, tame, 0, 2)]).await.unwrap();
+        assert_eq!(ends, [0, 2], "refused by answering the end, and the other is stored");
+    }
+    assert_eq!(append(&w, batch(&w, wild, 0, 3)).await, 3);
+    assert_eq!((offsets(&read(&w, wild).await), offsets(&read(&w, tame).await)), (vec![0, 1, 2], vec![0, 1]));
+}
+
 pub async fn too_many_lines_leave_a_marker(w: World) {
     let key = attempt(&w).await;
     let mut end = 0;

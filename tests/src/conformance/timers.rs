@@ -5,6 +5,7 @@ use mainspring_engine::{
         policy::RunPolicy,
         run::{RunState, reason},
         transition::{Event, Tell},
+        worker::AbandonReason,
     },
     ports::store::NewRun,
 };
@@ -64,7 +65,7 @@ pub async fn an_execution_timeout_stops_then_ends(mut w: World) {
     w.pass(w.rules.stop_grace);
     assert_eq!(w.store.past_deadline(w.now, 10).await.unwrap(), [key.run]);
     let ended = changed(w.apply(key.run, Event::Deadline).await);
-    assert_eq!((ended.to, ended.tell), (RunState::RetryWait, Some(Tell::Revoke(1))));
+    assert_eq!((ended.to, ended.tell), (RunState::RetryWait, Some(Tell::Revoke(1, AbandonReason::TimedOut))));
 }
 
 pub async fn a_queue_timeout_ends_the_run(mut w: World) {

@@ -12,7 +12,7 @@ use mainspring_engine::{
         names::Scope,
         run::RunState,
         transition::Event,
-        worker::{Handler, Hello, WorkerStatus},
+        worker::{Drain, Handler, Hello, WorkerStatus},
     },
     ports::store::{Direction, JobOrder, NewRun, QueueSettings, Report},
 };
@@ -314,7 +314,7 @@ pub async fn wait_facts_tell_why(w: World) {
     let facts = w.store.wait_facts(&w.scope, pointer.run).await.unwrap();
     assert_eq!((facts.queue_paused, facts.limit_reached, facts.handlers, facts.draining), (false, None, 0, 0));
     let (_, draining) = (w.connect().await, w.connect().await);
-    w.store.drain_worker(w.now, &w.scope, draining.worker).await.unwrap();
+    w.store.drain_worker(w.now, &w.scope, draining.worker, Drain::Quiesce).await.unwrap();
     let settings =
         QueueSettings { paused: Some((true, "x".into())), concurrency_limit: Some(1), ..QueueSettings::default() };
     w.store.update_queue(w.now, &w.scope, &lane().queue, settings).await.unwrap();

@@ -7,7 +7,7 @@ use mainspring_cron::{Anchor, Interval, Rule, Zone};
 use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
-        fire::{Evaluation, evaluate},
+        fire::{Evaluation, MAX_INSTANTS, evaluate},
         ids::{JobUid, RunId, ServerId, SessionId, WorkerId},
         instant::Instant,
         job::{CatchUp, Job, JobSpec, Overlap, ScheduleSpec},
@@ -23,8 +23,8 @@ use mainspring_engine::{
         broker::Pointer,
         store::{
             Applied, Apply, CreateJob, Dispatchable, DueSchedule, Fired, Firing, HelloAnswer, JobRef, LeaseAnswer,
-            LeaseBatch, LeaseResult, Moved, NewJob, NewRun, Owner, Page, Report, ReportAnswer, ShardLease, SharedStore,
-            Submitted, Verdict,
+            LeaseBatch, LeaseResult, Moved, NewJob, NewRun, Owner, Page, Renewal, Report, ReportAnswer, ShardLease,
+            SharedStore, Submitted, Verdict,
         },
     },
 };
@@ -337,15 +337,27 @@ impl World {
     /// Evaluates what is due, as the engine does.
     pub async fn evaluate(&self, shard: ShardLease) -> Vec<Firing> {
         let due = self.store.due(self.now, None, 1_000).await.unwrap();
-        due.into_iter().map(|due| self.firing(due, shard)).collect()
+        due.ready.into_iter().map(|due| self.firing(due, shard)).collect()
     }
 
     /// Evaluates one schedule.
     pub fn firing(&self, due: DueSchedule, shard: ShardLease) -> Firing {
         let schedule = due.spec.schedules.iter().find(|schedule| schedule.name == due.schedule).unwrap();
-        let evaluation: Evaluation = evaluate(schedule, &due.position, due.spec.catch_up, shard.since, self.now);
+        let evaluation: Evaluation =
+            evaluate(schedule, &due.position, due.spec.catch_up, shard.since, self.now, MAX_INSTANTS);
         let run_ids = evaluation.entries.iter().map(|_| RunId::new(self.now)).collect();
         Firing { due, evaluation, run_ids }
+    }
+
+    /// Notes that a schedule cannot be evaluated.
+    pub async fn fail(&self, due: &DueSchedule) {
+        let why = FateReason::RuleBroken;
+        self.store.fail_schedule(self.now, due.job, &due.schedule, &due.position, why).await.unwrap();
+    }
+
+    /// A heartbeat of an owner, to be recorded.
+    pub fn renewal(&self, owner: Owner) -> Renewal {
+        Renewal { owner, expire_time: self.lease_end(), draining: false, capacity: None }
     }
 
     /// Fires whatever is due.

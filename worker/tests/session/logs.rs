@@ -131,7 +131,7 @@ async fn events_inside_a_run_are_lines_of_its_log_once() {
     let (mut session, _) = server.session().await;
     session.dispatch("r1", "t", "");
     let result = session.result().await;
-    assert_eq!(result.next_log_offset, 2);
+    assert_eq!(result.next_log_offset, Some(2));
     let mut lines = Vec::new();
     while lines.len() < 2 {
         lines.extend(batch(&mut session).await.entries);

@@ -16,7 +16,8 @@ use super::{
 /// machine slept, or the store was away.
 pub const MISSED_AFTER: Duration = Duration::from_secs(30);
 
-/// At most so many instants of one schedule are evaluated in one step; the rest follow in the next.
+/// At most so many instants are evaluated in one step, of all schedules together; the rest follow in the next. It is what a
+/// server that was away for a week works through without holding up anybody.
 pub const MAX_INSTANTS: usize = 10_000;
 
 /// A schedule that is due, as the store hands it out.
@@ -56,42 +57,63 @@ pub enum Entry {
     Fate(Range),
 }
 
-/// What time means for `schedule` at `now`. Instants at or before `owned_since` passed while nobody could fire them.
+impl Evaluation {
+    /// How many instants it is about.
+    pub fn instants(&self) -> usize {
+        let count = |entry: &Entry| match entry {
+            Entry::Run { .. } => 1,
+            Entry::Fate(range) => usize::try_from(range.count).unwrap_or(usize::MAX),
+        };
+        self.entries.iter().map(count).sum()
+    }
+}
+
+/// What time means for `schedule` at `now`. Instants at or before `owned_since` passed while nobody could fire them. Not more
+/// than `limit` instants, and at least one.
 pub fn evaluate(
     schedule: &ScheduleSpec,
     position: &Position,
     catch_up: CatchUp,
     owned_since: Instant,
     now: Instant,
+    limit: usize,
 ) -> Evaluation {
-    let due = schedule.instants(position.cursor, now, MAX_INSTANTS);
-    let cursor = if due.len() < MAX_INSTANTS { now.max(position.cursor) } else { due[due.len() - 1] };
+    let limit = limit.clamp(1, MAX_INSTANTS);
+    let due = schedule.instants(position.cursor, now, limit);
+    let cursor = if due.len() < limit { now.max(position.cursor) } else { due[due.len() - 1] };
     let next = schedule.next_after(cursor);
-    let version = position.version;
-    let fate = |at, fate, why| Entry::Fate(Range::one(version, at, fate, why));
+    // Instants of one fate are one range, however many they are.
+    let fate = |instants: &[Instant], fate, why: Option<FateReason>| match instants {
+        [] => None,
+        [first, .., last] => {
+            let count = instants.len() as u64;
+            Some(Entry::Fate(Range { last: *last, count, ..Range::one(position.version, *first, fate, why) }))
+        }
+        [only] => Some(Entry::Fate(Range::one(position.version, *only, fate, why))),
+    };
     if position.paused {
-        let entries = due.into_iter().map(|at| fate(at, Fate::Paused, None)).collect();
+        let entries = fate(&due, Fate::Paused, None).into_iter().collect();
         return Evaluation { cursor, next, entries };
     }
     let missed_until = owned_since.max(now.minus(MISSED_AFTER));
     let missed = due.partition_point(|at| *at <= missed_until);
     let (missed, live) = due.split_at(missed);
-    let mut entries = Vec::with_capacity(due.len());
+    let mut entries = Vec::with_capacity(live.len() + 2);
     match (missed, catch_up) {
         ([], _) => {}
         ([older @ .., newest], CatchUp::Latest) => {
             // A full step is not the end of what was missed; the newest of all is in a later one.
             let more = next.is_some_and(|next| next <= missed_until);
             let why = Some(FateReason::LaterRun);
-            entries.extend(older.iter().map(|at| fate(*at, Fate::Coalesced, why)));
-            entries.push(match more {
-                true => fate(*newest, Fate::Coalesced, why),
-                false => Entry::Run { nominal: *newest, late: true },
-            });
+            if more {
+                entries.extend(fate(missed, Fate::Coalesced, why));
+            } else {
+                entries.extend(fate(older, Fate::Coalesced, why));
+                entries.push(Entry::Run { nominal: *newest, late: true });
+            }
         }
-        (all, CatchUp::None) => {
-            entries.extend(all.iter().map(|at| fate(*at, Fate::Missed, Some(FateReason::NoServer))));
         }
+        (all, CatchUp::None) => entries.extend(fate(all, Fate::Missed, Some(FateReason::NoServer))),
     }
     entries.extend(live.iter().map(|at| Entry::Run { nominal: *at, late: false }));
     Evaluation { cursor, next, entries }
@@ -104,7 +126,18 @@ mod tests {
     use mainspring_cron::{Expr, Rule, Zone};
     use proptest::prelude::*;
 
-    use super::{CatchUp, Entry, Evaluation, Fate, Instant, MAX_INSTANTS, Position, ScheduleSpec, evaluate};
+    use super::{CatchUp, Entry, Evaluation, Fate, Instant, MAX_INSTANTS, Position, ScheduleSpec};
+
+    /// In one step as far as a step goes.
+    fn evaluate(
+        schedule: &ScheduleSpec,
+        position: &Position,
+        catch_up: CatchUp,
+        since: Instant,
+        now: Instant,
+    ) -> Evaluation {
+        super::evaluate(schedule, position, catch_up, since, now, MAX_INSTANTS)
+    }
 
     fn every_second() -> ScheduleSpec {
         let rule = Rule::cron(Expr::parse("* * * * * *").unwrap());
@@ -127,13 +160,13 @@ mod tests {
     fn fates(evaluation: &Evaluation) -> Vec<(Fate, i64)> {
         let mut fates = Vec::new();
         for entry in &evaluation.entries {
-            let fate = match entry {
-                Entry::Run { .. } => Fate::Fired,
-                Entry::Fate(range) => range.fate,
+            let (fate, instants) = match entry {
+                Entry::Run { .. } => (Fate::Fired, 1),
+                Entry::Fate(range) => (range.fate, i64::try_from(range.count).unwrap()),
             };
             match fates.last_mut() {
-                Some((last, count)) if *last == fate => *count += 1,
-                _ => fates.push((fate, 1)),
+                Some((last, count)) if *last == fate => *count += instants,
+                _ => fates.push((fate, instants)),
             }
         }
         fates
@@ -150,7 +183,7 @@ mod tests {
     fn what_passed_while_nobody_was_there_is_coalesced_into_one_late_run() {
         let found = evaluate(&every_second(), &position(at(0)), CatchUp::Latest, at(5), at(6));
         assert_eq!(fates(&found), [(Fate::Coalesced, 4), (Fate::Fired, 2)]);
-        assert_eq!(found.entries[4..], [Entry::Run { nominal: at(5), late: true }, live(6)]);
+        assert_eq!(found.entries[1..], [Entry::Run { nominal: at(5), late: true }, live(6)]);
         let none = evaluate(&every_second(), &position(at(0)), CatchUp::None, at(5), at(6));
         assert_eq!(fates(&none), [(Fate::Missed, 5), (Fate::Fired, 1)]);
     }
@@ -185,7 +218,7 @@ mod tests {
             while position.cursor < at(missed) {
                 let found = evaluate(&every_second(), &position, CatchUp::Latest, at(missed), at(missed));
                 let made = found.entries.iter().filter(|entry| matches!(entry, Entry::Run { .. })).count();
-                (runs, passed) = (runs + made, passed + found.entries.len() - made);
+                (runs, passed) = (runs + made, passed + found.instants() - made);
                 position.cursor = found.cursor;
             }
             assert_eq!((position.cursor, runs, passed + 1), (at(missed), 1, usize::try_from(missed).unwrap()));
@@ -196,6 +229,23 @@ mod tests {
     fn a_clock_that_is_behind_the_cursor_moves_nothing() {
         let found = evaluate(&every_second(), &position(at(5)), CatchUp::Latest, at(-100), at(3));
         assert_eq!((found.entries, found.cursor, found.next), (Vec::new(), at(5), Some(at(6))));
+    }
+
+    #[test]
+    fn a_weeks_outage_is_a_few_ranges_however_many_instants_it_was() {
+        let now = at(7 * 24 * 3_600);
+        let mut position = position(at(0));
+        let (mut steps, mut instants, mut entries) = (0, 0, 0);
+        while position.cursor < now {
+            let found = super::evaluate(&every_second(), &position, CatchUp::Latest, now, now, 1_000);
+            assert!(found.instants() <= 1_000);
+            steps += 1;
+            instants += found.instants();
+            entries += found.entries.len();
+            position.cursor = found.cursor;
+        }
+        assert_eq!((steps, instants), (605, 7 * 24 * 3_600));
+        assert!(entries <= steps + 1, "{entries} entries in {steps} steps");
     }
 
     proptest! {
@@ -212,10 +262,14 @@ mod tests {
             for cut in &cuts {
                 let found = evaluate(&every_second(), &position, CatchUp::Latest, at(owned), at(*cut));
                 for entry in &found.entries {
-                    seen.push(match entry {
-                        Entry::Run { nominal, .. } => *nominal,
-                        Entry::Fate(range) => range.first,
-                    });
+                    match entry {
+                        Entry::Run { nominal, .. } => seen.push(*nominal),
+                        Entry::Fate(range) => {
+                            let all = every_second().instants(range.first.minus(Duration::from_micros(1)), range.last, 1_000);
+                            prop_assert_eq!(all.len() as u64, range.count);
+                            seen.extend(all);
+                        }
+                    }
                 }
                 prop_assert!(found.cursor >= position.cursor);
                 prop_assert!(found.next.is_none_or(|next| next > found.cursor));

@@ -1,11 +1,16 @@
 //! Identifiers: one newtype per thing, so that a worker's id can never stand where a run's is meant.
 //!
-//! All are UUIDv7: sorting by id is sorting by creation, which is what lists page by.
+//! All are UUIDv7: sorting by id is sorting by creation, which is what lists page by, and what runs of one priority and due
+//! time wait in.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use serde::{Deserialize, Serialize};
-use uuid::{NoContext, Timestamp, Uuid};
+use uuid::Uuid;
 
 use super::instant::Instant;
 
@@ -81,11 +86,18 @@ id!(
     ServerId
 );
 
-/// UUIDv7 of an instant; the rest is random, and ids made by one process in one millisecond still sort by creation.
+/// UUIDv7 of an instant, to the microsecond. After that it counts what this process makes, so that ids of one instant sort by
+/// creation; the rest is random. (The library's own counter would move ids of an earlier instant to the latest one.)
 fn uuid_at(now: Instant) -> Uuid {
+    static MADE: AtomicU32 = AtomicU32::new(0);
     let micros = now.as_micros().max(0).cast_unsigned();
-    let nanos = u32::try_from(micros % 1_000_000).unwrap_or(0) * 1_000;
-    Uuid::new_v7(Timestamp::from_unix(NoContext, micros / 1_000_000, nanos))
+    let made = u64::from(MADE.fetch_add(1, Ordering::Relaxed));
+    let (_, random) = Uuid::new_v4().as_u64_pair();
+    let version = 7 << 12;
+    let high = (micros / 1_000) << 16 | version | (micros % 1_000) << 2 | made >> 30;
+    let variant = 0b10 << 62;
+    let low = variant | (made & 0x3fff_ffff) << 32 | random & 0xffff_ffff;
+    Uuid::from_u64_pair(high, low)
 }
 
 #[cfg(test)]
@@ -99,5 +111,20 @@ mod tests {
         assert!(early < late);
         assert_eq!(early.to_string().parse(), Ok(early));
         assert!("nonsense".parse::<RunId>().is_err());
+    }
+
+    #[test]
+    fn ids_of_one_instant_sort_by_creation_and_are_what_the_standard_says() {
+        for micros in [0, 1_700_000_000_000_999, 253_402_207_200_999_999] {
+            let now = Instant::from_micros(micros);
+            let ids: Vec<_> = (0..10_000).map(|_| RunId::new(now)).collect();
+            assert!(ids.is_sorted_by(|one, next| one < next));
+            let uuid = ids[0].uuid();
+            assert_eq!((uuid.get_version_num(), uuid.get_variant()), (7, uuid::Variant::RFC4122));
+            let (secs, nanos) = uuid.get_timestamp().unwrap().to_unix();
+            assert_eq!(secs * 1_000 + u64::from(nanos) / 1_000_000, u64::try_from(micros).unwrap() / 1_000);
+        }
+        assert!(RunId::new(Instant::from_micros(5)) < RunId::new(Instant::from_micros(6)));
+        assert!(RunId::new(Instant::from_micros(6)) > RunId::new(Instant::from_micros(5)));
     }
 }

@@ -35,6 +35,14 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// About how many bytes it takes, with what led to it.
+    pub fn weight(&self) -> usize {
+        let Self { reason, message, stack_trace, details, hint: _, cause } = self;
+        let details = details.as_ref().map_or(0, |details| details.data.len());
+        let cause = cause.as_ref().map_or(0, |cause| cause.weight());
+        reason.len() + message.len() + stack_trace.len() + details + cause
+    }
+
     /// A failure that the platform itself tells of.
     pub fn of_platform(reason: &str, message: impl Into<String>) -> Self {
         Self { reason: reason.into(), message: message.into(), ..Self::default() }

@@ -1,9 +1,6 @@
 //! What the user promised a run: retries, timeouts, delivery.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    time::Duration,
-};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -144,18 +141,29 @@ impl RetryPolicy {
     }
 
     /// The delay after `failures` failed attempts, spread by a hash of (run, failures) so that a restart computes the
-    /// same one.
+    /// same one, and so does the next version.
     pub fn backoff(&self, run: RunId, failures: u32) -> Duration {
         let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
+        if self.initial_backoff.is_zero() {
+            // However often it is multiplied; zero times infinity would be no number at all.
+            return Duration::ZERO;
+        }
         let grown = self.initial_backoff.as_secs_f64() * self.multiplier.powi(exponent);
         let capped = grown.min(self.max_backoff.as_secs_f64());
-        let mut hasher = DefaultHasher::new();
-        (run.uuid().as_bytes(), failures).hash(&mut hasher);
         #[expect(clippy::cast_precision_loss, reason = "a share of the delay needs no 64 bits")]
-        let share = (hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64;
+        let share = (spread(run, failures) >> 11) as f64 / (1_u64 << 53) as f64;
         let spread = capped * (1.0 + self.jitter * (2.0 * share - 1.0));
         Duration::try_from_secs_f64(spread.min(self.max_backoff.as_secs_f64()).max(0.0)).unwrap_or(self.max_backoff)
     }
+}
+
+/// FNV-1a with a last mix: a hash that is the same in every build, which the standard library's is not.
+fn spread(run: RunId, failures: u32) -> u64 {
+    let bytes = run.uuid().into_bytes().into_iter().chain(failures.to_be_bytes());
+    let hash =
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let mixed = (hash ^ hash >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed ^ mixed >> 33
 }
 
 #[cfg(test)]
@@ -177,6 +185,32 @@ mod tests {
         let run = RunId::new(Instant::EPOCH);
         let delays = [1, 2, 3, 4, 400].map(|failures| policy.backoff(run, failures).as_secs());
         assert_eq!(delays, [5, 10, 15, 15, 15]);
+    }
+
+    #[test]
+    fn no_backoff_stays_none_however_often_it_grows() {
+        let policy = RetryPolicy {
+            initial_backoff: Duration::ZERO,
+            multiplier: f64::MAX,
+            jitter: 1.0,
+            ..RetryPolicy::default()
+        };
+        let run = RunId::new(Instant::EPOCH);
+        for failures in [1, 2, 1_000, u32::MAX] {
+            assert_eq!(policy.backoff(run, failures), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn delays_are_spread_the_same_in_every_build() {
+        let policy = RetryPolicy { jitter: 0.5, ..RetryPolicy::default() };
+        let delay = |run, failures| policy.backoff(RunId::from_uuid(uuid::Uuid::from_u128(run)), failures).as_millis();
+        assert_eq!([delay(1, 1), delay(2, 1), delay(1, 2)], [4_434, 6_237, 5_429]);
+        // Over all runs, nothing but the whole range.
+        let delays: Vec<_> = (0..1_000).map(|run| delay(run, 1)).collect();
+        assert!(delays.iter().all(|delay| (2_500..=7_500).contains(delay)));
+        let low = delays.iter().filter(|delay| **delay < 5_000).count();
+        assert!((400..600).contains(&low), "{low} of 1000 are below the middle");
     }
 
     #[test]

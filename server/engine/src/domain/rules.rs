@@ -59,6 +59,13 @@ impl LeaseRules {
             && self.max_returns > 0;
         if ordered { Ok(self) } else { Err(RulesError(self)) }
     }
+
+    /// Whether a server that wakes this much later than it wanted to has slept, rather than been busy: so long that it must
+    /// not judge anybody before it has read what was said meanwhile. A worker was last heard a heartbeat before the sleep,
+    /// so half of its lease is left at this bound.
+    pub fn has_slept(&self, late: Duration) -> bool {
+        late > self.lease_ttl / 3
+    }
 }
 
 #[cfg(test)]

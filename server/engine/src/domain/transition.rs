@@ -20,6 +20,7 @@ use super::{
     policy::RunPolicy,
     rules::LeaseRules,
     run::{Lifecycle, RunState, reason},
+    worker::AbandonReason,
 };
 
 /// Something that happens to a run.
@@ -108,8 +109,8 @@ pub struct Change {
 pub enum Tell {
     /// Stop it and report.
     Stop(i64),
-    /// Its lease is gone.
-    Revoke(i64),
+    /// Its lease is gone, for this reason.
+    Revoke(i64, AbandonReason),
 }
 
 /// The event does not apply; nothing changes.
@@ -158,6 +159,25 @@ pub fn step(run: &Lifecycle, event: &Event, context: Context<'_>) -> Result<Chan
         Event::Cancel { reason } => table.cancel(reason),
         Event::Deadline => table.deadline(),
         Event::JobDeleted => table.job_deleted(),
+    }
+}
+
+impl Change {
+    /// The worker of the attempt that ended by it is told so, and why.
+    fn revoking(self) -> Self {
+        let tell = self.end.as_ref().map(|end| {
+            let why = if end.state == AttemptState::TimedOut {
+                AbandonReason::TimedOut
+            } else if self.next.state.is_terminal() {
+                AbandonReason::AlreadyTerminal
+            } else if end.state == AttemptState::Returned {
+                AbandonReason::Returned
+            } else {
+                AbandonReason::LeaseExpired
+            };
+            Tell::Revoke(end.attempt, why)
+        });
+        Self { tell, ..self }
     }
 }
 
@@ -214,21 +234,21 @@ impl Table<'_> {
     /// The open attempt of a run at a worker, or nothing happens.
     fn active(&self, attempt: i64) -> Result<Leaving<'_>, Refusal> {
         if self.run.open == Some(attempt) && self.run.state.is_active() {
-            Ok(Leaving { table: self, attempt, tell: None })
+            Ok(Leaving { table: self, attempt })
         } else {
             Err(Refusal::Stale)
         }
     }
 
     fn silent(&self, attempt: i64) -> Result<Change, Refusal> {
-        let leaving = Leaving { tell: Some(Tell::Revoke(attempt)), ..self.active(attempt)? };
+        let leaving = self.active(attempt)?;
         if self.context.policy.at_most_once() {
-            return leaving.lose(LossReason::Silent);
+            return leaving.lose(LossReason::Silent).map(Change::revoking);
         }
         if self.run.state != RunState::Leased {
             return Err(Refusal::Stale);
         }
-        leaving.give_back(LossReason::Silent)
+        leaving.give_back(LossReason::Silent).map(Change::revoking)
     }
 
     fn unlisted(&self, attempt: i64) -> Result<Change, Refusal> {
@@ -281,7 +301,7 @@ impl Table<'_> {
         let mut heard = self.run.clone();
         heard.start_time = heard.start_time.or(start_time);
         let table = Table { run: &heard, context: self.context };
-        let leaving = Leaving { table: &table, attempt, tell: None };
+        let leaving = Leaving { table: &table, attempt };
         let mut change = match outcome {
             Outcome::Succeeded => {
                 let mut next = table.over(RunState::Succeeded, None);
@@ -337,12 +357,12 @@ impl Table<'_> {
             return Err(Refusal::Early);
         }
         if let (true, Some(attempt)) = (self.run.state.is_active(), self.run.open) {
-            let leaving = Leaving { table: self, attempt, tell: Some(Tell::Revoke(attempt)) };
+            let leaving = Leaving { table: self, attempt };
             if self.run.cancel_requested {
-                return Ok(leaving.cancelled(false));
+                return Ok(leaving.cancelled(false).revoking());
             }
             if self.run.stop_timeout {
-                return Ok(leaving.timed_out(false, None));
+                return Ok(leaving.timed_out(false, None).revoking());
             }
             let mut next = self.run.clone();
             next.stop_timeout = true;
@@ -400,7 +420,6 @@ impl Table<'_> {
 struct Leaving<'a> {
     table: &'a Table<'a>,
     attempt: i64,
-    tell: Option<Tell>,
 }
 
 impl Leaving<'_> {
@@ -411,7 +430,7 @@ impl Leaving<'_> {
         if run.cancel_requested {
             let next = self.table.over(RunState::Cancelled, Some(reason::CANCELLED));
             let end = self.table.ended(self.attempt, state, cause);
-            return Some(Change { next, end: Some(end), tell: self.tell });
+            return Some(Change { next, end: Some(end), tell: None });
         }
         run.stop_timeout.then(|| self.timed_out(false, None))
     }
@@ -429,7 +448,7 @@ impl Leaving<'_> {
         };
         next.returns = returns;
         let end = self.table.ended(self.attempt, AttemptState::Returned, cause);
-        Ok(Change { next, end: Some(end), tell: self.tell })
+        Ok(Change { next, end: Some(end), tell: None })
     }
 
     /// May have run: costs a loss.
@@ -447,7 +466,7 @@ impl Leaving<'_> {
         };
         next.losses = losses;
         let end = self.table.ended(self.attempt, AttemptState::Lost, cause);
-        Ok(Change { next, end: Some(end), tell: self.tell })
+        Ok(Change { next, end: Some(end), tell: None })
     }
 
     fn interrupted(&self) -> Result<Change, Refusal> {
@@ -517,7 +536,7 @@ impl Leaving<'_> {
         if next.state.is_terminal() && end.reported {
             next.decided = Some(self.attempt);
         }
-        Change { next, end: Some(end), tell: self.tell }
+        Change { next, end: Some(end), tell: None }
     }
 
     fn cancelled(&self, reported: bool) -> Change {
@@ -525,7 +544,7 @@ impl Leaving<'_> {
         next.decided = reported.then_some(self.attempt);
         let cause = (!reported).then_some(LossReason::Unresponsive);
         let end = AttemptEnd { reported, ..self.table.ended(self.attempt, AttemptState::Cancelled, cause) };
-        Change { next, end: Some(end), tell: self.tell }
+        Change { next, end: Some(end), tell: None }
     }
 }
 

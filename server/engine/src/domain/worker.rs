@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     attempt::AttemptKey,
     ids::WorkerId,
-    instant::Instant,
-    names::{JobType, NamespaceName, QueueName},
+    names::{JobType, Lane, NamespaceName, QueueName},
 };
 
 /// A worker's Hello: everything it is and holds.
@@ -38,6 +37,17 @@ pub struct Hello {
     pub max_message: usize,
     /// Whether the credential behind it is known under this name.
     pub credential: String,
+}
+
+impl Hello {
+    /// The lanes it takes work from, one for each handler, in order.
+    pub fn lanes(&self) -> impl Iterator<Item = Lane> {
+        self.handlers.iter().map(|handler| Lane {
+            namespace: self.namespace.clone(),
+            queue: handler.queue.clone(),
+            job_type: handler.job_type.clone(),
+        })
+    }
 }
 
 /// One job type a worker handles.
@@ -116,6 +126,30 @@ impl WorkerStatus {
     }
 }
 
+/// What an operator asks of a worker. One way: the greater wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Drain {
+    /// Take no more work.
+    Quiesce,
+    /// Take no more work, finish, exit.
+    Terminate,
+}
+
+impl Drain {
+    /// The number that stands for it in columns; 0 is none.
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::Quiesce => 1,
+            Self::Terminate => 2,
+        }
+    }
+
+    /// What is behind a code.
+    pub fn from_code(code: i32) -> Option<Self> {
+        [Self::Quiesce, Self::Terminate].into_iter().find(|drain| drain.code() == code)
+    }
+}
+
 /// Why an attempt no longer counts, as the worker is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AbandonReason {
@@ -129,9 +163,4 @@ pub enum AbandonReason {
     UnknownAttempt,
     /// It was not accepted in time and went back to the queue.
     Returned,
-}
-
-/// Whether a lease is judged over. A server that was away itself waits before it judges anybody ([`crate::flow::rescue`]).
-pub fn lease_is_over(lease_expire_time: Instant, clock_error: std::time::Duration, now: Instant) -> bool {
-    lease_expire_time.plus(clock_error) < now
 }

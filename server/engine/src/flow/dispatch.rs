@@ -32,6 +32,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const FORGET: Duration = Duration::from_secs(30);
 /// After the store or the broker failed.
 const PAUSE: Duration = Duration::from_millis(250);
+/// A run is held off at most so long, whatever a worker wishes: what it cannot take, another may.
+const HOLD_OFF: Duration = Duration::from_secs(60);
 /// Pointers of one lane that are remembered before the store is read instead.
 const REMEMBER: usize = 4_096;
 /// Pointers that travel together.
@@ -58,8 +60,8 @@ struct LaneBoard {
     stale: u64,
     /// Its queue is paused; not looked at before.
     blocked: Option<Instant>,
-    /// Handed back with the wish not to be offered again before this.
-    held_off: HashMap<RunId, Instant>,
+    /// Handed back with the wish not to be offered again before this; with the pointer, once the run waits again.
+    held_off: HashMap<RunId, (Instant, Option<Pointer>)>,
 }
 
 impl Board {
@@ -72,10 +74,8 @@ impl Board {
         if let Some(board) = lanes.get_mut(lane) {
             // A run that was out and came back is released again under its new stay in the queue.
             board.out.remove(&pointer.run);
-            if board.clear && board.offered.len() < REMEMBER {
-                board.offered.push_back(pointer);
-            } else {
-                board.look();
+            if !board.park(pointer) {
+                board.put(pointer);
             }
         }
         drop(lanes);
@@ -116,10 +116,10 @@ impl Board {
         }
     }
 
-    /// A worker wishes that a run is not offered again before `until`.
-    pub(crate) fn hold_off(&self, lane: &Lane, run: RunId, until: Instant) {
-        let mut lanes = self.lanes.lock();
-        lanes.entry(lane.clone()).or_default().held_off.insert(run, until);
+    /// A worker wishes that a run is not offered again for so long.
+    pub(crate) fn hold_off(&self, lane: &Lane, run: RunId, now: Instant, delay: Duration) {
+        let until = now.plus(delay.min(HOLD_OFF));
+        self.lanes.lock().entry(lane.clone()).or_default().held_off.insert(run, (until, None));
     }
 
     /// Nobody serves a lane any more: what was released for it may be lost.
@@ -137,13 +137,13 @@ impl Board {
         let mut lanes = self.lanes.lock();
         let board = lanes.entry(lane.clone()).or_default();
         board.out.retain(|_, (_, released)| now.since(*released) < FORGET);
-        board.held_off.retain(|_, until| *until > now);
+        board.offer_again(now);
         let wanted = (free * 2).saturating_sub(board.out.len());
         let due = board.looked.is_none_or(|looked| now.since(looked) >= LOOK);
         if wanted == 0 || board.blocked.is_some_and(|until| until > now) {
             return Plan::Nothing;
         }
-        if board.clear && !due && board.held_off.is_empty() {
+        if board.clear && !due {
             let taken: Vec<_> = board.offered.drain(..wanted.min(board.offered.len())).collect();
             board.release(&taken, now);
             return if taken.is_empty() { Plan::Nothing } else { Plan::Release(taken) };
@@ -168,9 +168,9 @@ impl Board {
         let mut waiting: Vec<_> = read
             .into_iter()
             .filter(|pointer| board.out.get(&pointer.run).is_none_or(|(known, _)| *known != pointer.generation))
-            .filter(|pointer| !board.held_off.contains_key(&pointer.run))
             .collect();
-        board.clear = whole && waiting.len() <= *wanted && board.held_off.is_empty();
+        waiting.retain(|pointer| !board.park(*pointer));
+        board.clear = whole && waiting.len() <= *wanted;
         board.looked = (board.stale == *stale).then_some(now);
         // What was offered meanwhile is either among the rows or newer than they are.
         if board.clear {
@@ -203,6 +203,35 @@ impl Board {
 }
 
 impl LaneBoard {
+    /// A run waits that is held off: it is offered when its time has come. `false` where it is not held off.
+    fn park(&mut self, pointer: Pointer) -> bool {
+        match self.held_off.get_mut(&pointer.run) {
+            Some((_, parked)) => {
+                *parked = Some(pointer);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Offers what is held off no longer.
+    fn offer_again(&mut self, now: Instant) {
+        let mut ready: Vec<_> = self.held_off.extract_if(|_, (until, _)| *until <= now).collect();
+        ready.sort_unstable_by_key(|(run, (until, _))| (*until, *run));
+        for pointer in ready.into_iter().filter_map(|(_, (_, parked))| parked) {
+            self.put(pointer);
+        }
+    }
+
+    /// A run waits. It goes without a look at the store where nobody waits in front of it.
+    fn put(&mut self, pointer: Pointer) {
+        if self.clear && self.offered.len() < REMEMBER {
+            self.offered.push_back(pointer);
+        } else {
+            self.look();
+        }
+    }
+
     fn look(&mut self) {
         self.clear = false;
         self.offered.clear();
@@ -276,6 +305,8 @@ async fn turn(core: &Core, broker: &dyn Broker, hub: &Hub) -> StoreResult<()> {
             Plan::Read(reading) => reads.push(reading),
         }
     }
+    // What needs no look goes first: it neither waits for the store nor is lost with it.
+    publish(board, broker, std::mem::take(&mut batches)).await;
     if !reads.is_empty() {
         let restricted = core.store.restricted_queues().await?;
         reads.retain_mut(|reading| narrow(board, &restricted, reading, now));
@@ -318,8 +349,11 @@ async fn publish(board: &Board, broker: &dyn Broker, released: Vec<(Lane, Vec<Po
         return;
     }
     let copy = batches.clone();
-    if let Err(error) = broker.publish(batches).await {
-        tracing::warn!(%error, "pointers could not be published");
-        board.take_back(&copy);
+    match broker.publish(batches).await {
+        Ok(refused) => board.take_back(&refused),
+        Err(error) => {
+            tracing::warn!(%error, "pointers could not be published");
+            board.take_back(&copy);
+        }
     }
 }

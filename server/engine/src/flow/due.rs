@@ -4,6 +4,9 @@
 //! their cursor that has come, lets [`fire::evaluate`] say what that means, and commits it: runs, ledger and cursor in one
 //! transaction, guarded by the shard's epoch and the cursor itself. A crash anywhere repeats the step; another server at
 //! the same time loses the compare-and-set. Timers only wake the stage, which sleeps to the exact instant.
+//!
+//! A step is bounded by schedules and by instants, so that whatever was missed is worked off in small pieces; and one
+//! schedule that cannot be read or evaluated is that job's error, never the stage's.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -15,13 +18,13 @@ use super::Core;
 use crate::{
     domain::{
         event::JobChange,
-        fire::{self, Entry},
+        fire::{self, Entry, MAX_INSTANTS},
         ids::{JobUid, RunId},
         instant::Instant,
         job::JobState,
         ledger::FateReason,
     },
-    ports::store::{DueSchedule, Fired, Firing, ShardLease, StoreResult},
+    ports::store::{DueSchedule, DueSchedules, Fired, Firing, ShardLease, StoreResult, UnreadableSchedule},
 };
 
 /// Schedules fired, or runs woken, in one step.
@@ -64,39 +67,73 @@ async fn turn(core: &Core) -> StoreResult<Option<Instant>> {
         }
     };
     let now = core.now();
-    let schedules = core.store.due(now, None, BATCH).await?;
-    let full = schedules.len() == BATCH;
-    if !fire_all(core, lease, now, schedules).await? {
-        *core.shard.lock() = None;
-        return Ok(None);
-    }
+    let due = core.store.due(now, None, BATCH).await?;
+    let full = due.ready.len() + due.unreadable.len() == BATCH;
+    let left = match fire_all(core, lease, now, due).await? {
+        FiredAll::Done { left, .. } => left,
+        FiredAll::NotOwner => {
+            *core.shard.lock() = None;
+            return Ok(None);
+        }
+    };
     let woken = core.store.wake(now, BATCH).await?;
     core.news.moved(now, &woken);
-    if full || woken.len() == BATCH {
+    if full || left || woken.len() == BATCH {
         return Ok(None);
     }
-    let next = core.store.next_due().await?;
     let look = core.now().plus(LOOK);
-    Ok(Some(next.map_or(look, |next| next.min(look))))
+    Ok(Some(match core.store.next_due().await? {
+        Some(next) if next > now => next.min(look),
+        // What has been due all the while cannot be read.
+        Some(_) | None => look,
+    }))
 }
 
-/// Evaluates what is due of one job, so that a change of the job finds nothing unsettled.
-pub(super) async fn settle(core: &Core, job: JobUid) -> StoreResult<()> {
+/// Evaluates what is due of one job, so that a change of the job finds nothing unsettled; whether there was anything.
+pub(super) async fn settle(core: &Core, job: JobUid) -> StoreResult<bool> {
     let held = *core.shard.lock();
-    if let Some(lease) = held {
-        let now = core.now();
-        let schedules = core.store.due(now, Some(job), BATCH).await?;
-        fire_all(core, lease, now, schedules).await?;
-    }
-    Ok(())
+    let Some(lease) = held else { return Ok(false) };
+    let now = core.now();
+    let due = core.store.due(now, Some(job), BATCH).await?;
+    Ok(match fire_all(core, lease, now, due).await? {
+        FiredAll::Done { any, left: _ } => any,
+        FiredAll::NotOwner => false,
+    })
 }
 
-/// Evaluates and commits; `false` where the shard has another owner.
-async fn fire_all(core: &Core, lease: ShardLease, now: Instant, schedules: Vec<DueSchedule>) -> StoreResult<bool> {
-    let mut firings = Vec::with_capacity(schedules.len());
-    for due in schedules {
-        match evaluate(&due, lease.since, now) {
+/// What became of what was due.
+enum FiredAll {
+    /// It is committed.
+    Done {
+        /// Something was evaluated.
+        any: bool,
+        /// There is more: the step was full.
+        left: bool,
+    },
+    /// The shard has another owner.
+    NotOwner,
+}
+
+/// Evaluates and commits, up to [`MAX_INSTANTS`].
+async fn fire_all(core: &Core, lease: ShardLease, now: Instant, due: DueSchedules) -> StoreResult<FiredAll> {
+    let DueSchedules { ready, unreadable } = due;
+    let any = !ready.is_empty() || !unreadable.is_empty();
+    for UnreadableSchedule { job, job_name, namespace, schedule, position, why } in unreadable {
+        tracing::error!(job = %job_name, schedule = %schedule, why, "a definition cannot be read; its job goes to ERROR");
+        core.store.fail_schedule(now, job, &schedule, &position, "the definition cannot be read").await?;
+        core.news.stopped_firing(now, &namespace, &job_name, position.version, JobState::Error, "error");
+    }
+    let mut firings = Vec::with_capacity(ready.len());
+    let mut room = MAX_INSTANTS;
+    let mut left = false;
+    for due in ready {
+        if room == 0 {
+            left = true;
+            break;
+        }
+        match evaluate(&due, lease.since, now, room) {
             Ok(evaluation) => {
+                room = room.saturating_sub(evaluation.instants());
                 let runs = evaluation.entries.iter().filter(|entry| matches!(entry, Entry::Run { .. }));
                 let run_ids = runs.map(|_| RunId::new(now)).collect();
                 firings.push(Firing { due, evaluation, run_ids });
@@ -104,13 +141,13 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, schedules: Vec<D
             Err(why) => {
                 let reason = why.name();
                 tracing::error!(job = %due.job_name, schedule = %due.schedule, reason, "a schedule cannot be evaluated");
-                core.store.fail_schedule(now, &due, why).await?;
-                core.news.stopped_firing(now, &due, JobState::Error, JobChange::Failed);
+                core.store.fail_schedule(now, due.job, &due.schedule, &due.position, why).await?;
+                stopped(core, now, &due, JobState::Error, JobChange::Failed);
             }
         }
     }
     if firings.is_empty() {
-        return Ok(true);
+        return Ok(FiredAll::Done { any, left });
     }
     let fired_of: Vec<_> = firings.iter().map(|firing| firing.due.clone()).collect();
     let mut owner = true;
@@ -119,21 +156,25 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, schedules: Vec<D
             Fired::Done { runs, completed } => {
                 core.news.moved(now, &runs);
                 if completed {
-                    core.news.stopped_firing(now, due, JobState::Completed, JobChange::Completed);
+                    stopped(core, now, due, JobState::Completed, JobChange::Completed);
                 }
             }
             Fired::Overtaken => {}
             Fired::NotOwner => owner = false,
         }
     }
-    Ok(owner)
+    Ok(if owner { FiredAll::Done { any, left: left || room == 0 } } else { FiredAll::NotOwner })
+}
+
+fn stopped(core: &Core, now: Instant, due: &DueSchedule, state: JobState, change: &'static str) {
+    core.news.stopped_firing(now, &due.namespace, &due.job_name, due.position.version, state, change);
 }
 
 /// One bad rule must not stop the others: a panic in the evaluation is that schedule's error.
-fn evaluate(due: &DueSchedule, owned_since: Instant, now: Instant) -> Result<fire::Evaluation, FateReason> {
+fn evaluate(due: &DueSchedule, owned_since: Instant, now: Instant, limit: usize) -> Result<fire::Evaluation, FateReason> {
     let Some(schedule) = due.spec.schedules.iter().find(|schedule| schedule.name == due.schedule) else {
         return Err(FateReason::ScheduleMissing);
     };
-    catch_unwind(AssertUnwindSafe(|| fire::evaluate(schedule, &due.position, due.spec.catch_up, owned_since, now)))
-        .map_err(|_| FateReason::RuleBroken)
+    let evaluate = || fire::evaluate(schedule, &due.position, due.spec.catch_up, owned_since, now, limit);
+    catch_unwind(AssertUnwindSafe(evaluate)).map_err(|_| FateReason::RuleBroken)
 }

@@ -73,12 +73,21 @@ impl Ring {
         Self { server, shared: Arc::default() }
     }
 
-    pub(crate) fn push(&self, event: Event) {
+    pub(crate) fn push(&self, event: Arc<Event>) {
         let mut state = self.shared.state.lock();
         if state.events.len() == CAPACITY {
             state.events.pop_front();
         }
-        state.events.push_back(Arc::new(event));
+        state.events.push_back(event);
+        state.end += 1;
+        drop(state);
+        self.shared.news.notify_waiters();
+    }
+
+    /// Events of other servers were lost: every watcher lists again.
+    pub(crate) fn lose(&self) {
+        let mut state = self.shared.state.lock();
+        state.events.clear();
         state.end += 1;
         drop(state);
         self.shared.news.notify_waiters();
@@ -93,8 +102,8 @@ impl Ring {
     pub fn watch(&self, cursor: Option<Cursor>) -> Result<Watch, CursorExpired> {
         let cursor = cursor.unwrap_or_else(|| self.cursor());
         let state = self.shared.state.lock();
-        let reaches = cursor.sequence + state.events.len() as u64 >= state.end && cursor.sequence <= state.end;
-        if cursor.server != self.server || !reaches {
+        let behind = state.end.checked_sub(cursor.sequence).ok_or(CursorExpired)?;
+        if cursor.server != self.server || behind > state.events.len() as u64 {
             return Err(CursorExpired);
         }
         drop(state);
@@ -146,12 +155,24 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use super::{CAPACITY, Cursor, CursorExpired, Event, Ring, ServerId};
+    use super::{Arc, CAPACITY, Cursor, CursorExpired, Event, Ring, ServerId};
     use crate::domain::{event::Detail, ids::RunId, instant::Instant};
 
-    fn event(at: i64) -> Event {
+    fn event(at: i64) -> Arc<Event> {
         let time = Instant::from_micros(at);
-        Event { time, namespace: Default::default(), detail: Detail::Logs { run: RunId::new(time) } }
+        Arc::new(Event { time, namespace: Default::default(), detail: Detail::Logs { run: RunId::new(time) } })
+    }
+
+    #[tokio::test]
+    async fn whoever_watched_while_events_were_lost_is_told_so() {
+        let ring = Ring::new(ServerId::new(Instant::EPOCH));
+        let (mut waiting, before) = (ring.watch(None).unwrap(), ring.cursor());
+        ring.lose();
+        assert_eq!(waiting.next().await.unwrap_err(), CursorExpired);
+        assert_eq!(ring.watch(Some(before)).unwrap_err(), CursorExpired);
+        let mut after = ring.watch(None).unwrap();
+        ring.push(event(1));
+        assert_eq!(after.next().await.unwrap().1.time.as_micros(), 1);
     }
 
     #[tokio::test]
@@ -178,6 +199,8 @@ mod tests {
         }
         assert_eq!(slow.next().await.unwrap_err(), CursorExpired);
         assert_eq!(ring.watch(Some(start)).unwrap_err(), CursorExpired);
+        let ahead: Cursor = format!("{}.{}", ring.server, u64::MAX).parse().unwrap();
+        assert_eq!(ring.watch(Some(ahead)).unwrap_err(), CursorExpired);
         let other = Ring::new(ServerId::new(Instant::from_micros(1_000_000)));
         assert_eq!(ring.watch(Some(other.cursor())).unwrap_err(), CursorExpired);
     }

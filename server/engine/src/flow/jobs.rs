@@ -3,34 +3,42 @@
 //! What a pause or an edit means for an instant that is due must not depend on who was faster, the caller or the clock. So
 //! the store refuses a change while an instant of the job is due and not evaluated; here it is evaluated, and the change
 //! tried again.
+//!
+//! A delete is two steps: the job is gone, then its waiting runs end. The second goes on when the caller has gone away, and
+//! what a crash leaves of it is found by [`finish_deletes`].
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
 
 use super::{Core, due};
 use crate::{
     domain::{
         event,
+        ids::JobUid,
         job::{JobState, Pause},
         names::{JobName, Scope},
     },
     ports::store::{CreateJob, JobChange, NewJob, StoreError, StoreResult, UpdateJob},
 };
 
-/// Tries before a change gives up against instants that become due faster than they are evaluated.
+/// Tries without anything evaluated in between before a change gives up.
 const TRIES: usize = 50;
 /// Between two tries where another server evaluates.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Runs of a deleted job cancelled in one step.
+/// Runs of a deleted job cancelled in one step, and jobs looked at.
 const BATCH: usize = 500;
+/// Whoever deleted a job has so long to end its runs before somebody else does it.
+const LEFT: Duration = Duration::from_secs(60);
 
 /// Jobs, as the services change them.
 #[derive(Debug)]
 pub struct Jobs<'a> {
-    core: &'a Core,
+    core: &'a Arc<Core>,
 }
 
 impl<'a> Jobs<'a> {
-    pub(super) fn new(core: &'a Core) -> Self {
+    pub(super) fn new(core: &'a Arc<Core>) -> Self {
         Self { core }
     }
 
@@ -73,15 +81,14 @@ impl<'a> Jobs<'a> {
         let mut cancelled = 0;
         if let JobChange::Done(job) = &change {
             self.core.news.job(self.core.now(), job, None, event::JobChange::Deleted);
-            loop {
-                let now = self.core.now();
-                let (moved, more) = self.core.store.cancel_waiting(now, job.uid, BATCH).await?;
-                cancelled += moved.len() as u64;
-                self.core.news.moved(now, &moved);
-                if !more {
-                    break;
-                }
-            }
+            // Not in the caller's own future: it would be lost with the call, and a repeat finds no job.
+            let (core, uid) = (self.core.clone(), job.uid);
+            let (answer, answered) = oneshot::channel();
+            self.core.tasks.spawn("cancel-waiting", async move {
+                drop(answer.send(cancel_waiting(&core, uid).await));
+            });
+            let stopped = || StoreError::Unavailable("the server is stopping".into());
+            cancelled = answered.await.map_err(|_| stopped())??;
         }
         Ok((change, cancelled))
     }
@@ -99,7 +106,8 @@ impl<'a> Jobs<'a> {
         F: Future<Output = StoreResult<JobChange>>,
     {
         let mut timer = self.core.clock.timer("settle");
-        for _ in 0..TRIES {
+        let mut tries = TRIES;
+        while tries > 0 {
             match change().await? {
                 JobChange::Unsettled => {}
                 done @ (JobChange::Done(_)
@@ -109,14 +117,41 @@ impl<'a> Jobs<'a> {
             }
             let owner = self.core.shard.lock().is_some();
             match self.core.store.job(scope, name).await? {
-                Some(job) if owner => due::settle(self.core, job.uid).await?,
+                // However much there is to evaluate, it comes to an end.
+                Some(job) if owner && due::settle(self.core, job.uid).await? => {}
                 Some(_) => {
+                    tries -= 1;
                     self.core.news.due.notify_one();
                     timer.sleep_until(self.core.now().plus(PAUSE)).await;
                 }
                 None => return Ok(JobChange::Missing),
             }
         }
-        Err(StoreError::Conflict(format!("job {name} becomes due faster than it is evaluated")))
+        Err(StoreError::Conflict(format!("job {name} is due, and nobody evaluates it")))
     }
+}
+
+/// Ends the runs of a deleted job that wait; how many.
+async fn cancel_waiting(core: &Core, job: JobUid) -> StoreResult<u64> {
+    let mut cancelled = 0;
+    loop {
+        let now = core.now();
+        let (moved, more) = core.store.cancel_waiting(now, job, BATCH).await?;
+        cancelled += moved.len() as u64;
+        core.news.moved(now, &moved);
+        if !more {
+            return Ok(cancelled);
+        }
+    }
+}
+
+/// Ends the waiting runs of jobs whose delete was left half done.
+pub(super) async fn finish_deletes(core: &Core) -> StoreResult<()> {
+    // Nobody is at work on what was deleted before this server was there.
+    let before = core.now().minus(LEFT).max(core.start_time);
+    for job in core.store.half_deleted(before, BATCH).await? {
+        let cancelled = cancel_waiting(core, job).await?;
+        tracing::info!(job = %job, cancelled, "the delete of a job was finished");
+    }
+    Ok(())
 }

@@ -8,10 +8,7 @@ pub mod tail;
 use std::sync::Arc;
 
 use super::{Core, batch::Batcher};
-use crate::{
-    domain::{log::Batch, names::Scope},
-    ports::store::StoreResult,
-};
+use crate::domain::{log::Batch, names::Scope};
 
 /// Sessions that may wait for a log commit at once.
 const WAITING: usize = 1_024;
@@ -24,24 +21,20 @@ pub(crate) struct LogWriter {
 
 impl LogWriter {
     pub(crate) fn start(core: &Arc<Core>) -> Self {
-        let stage = core.clone();
-        let step = move |items: Vec<(Scope, Batch)>| {
-            let core = stage.clone();
-            Box::pin(async move {
-                let now = core.now();
-                let runs: Vec<_> = items.iter().map(|(scope, batch)| (scope.clone(), batch.key.run)).collect();
-                let ends = core.store.append(now, items.into_iter().map(|(_, batch)| batch).collect()).await?;
-                for (scope, run) in runs {
-                    core.news.logs(now, &scope, run);
-                }
-                Ok(ends)
-            }) as _
+        let step = |core: Arc<Core>, items: Vec<(Scope, Batch)>| async move {
+            let now = core.now();
+            let runs: Vec<_> = items.iter().map(|(scope, batch)| (scope.clone(), batch.key.run)).collect();
+            let ends = core.store.append(now, items.into_iter().map(|(_, batch)| batch).collect()).await?;
+            for (scope, run) in runs {
+                core.news.logs(now, &scope, run);
+            }
+            Ok(ends)
         };
-        Self { batch: Batcher::start(&core.tasks, "logs", WAITING, Box::new(step)) }
+        Self { batch: Batcher::of(core, "logs", WAITING, step) }
     }
 
     /// Appends batches; answers, per batch, up to where the attempt's log is stored.
-    pub(crate) async fn append(&self, scope: &Scope, batches: Vec<Batch>) -> StoreResult<Vec<u64>> {
-        self.batch.many(batches.into_iter().map(|batch| (scope.clone(), batch)).collect()).await
+    pub(crate) fn batches(&self) -> &Batcher<(Scope, Batch), u64> {
+        &self.batch
     }
 }

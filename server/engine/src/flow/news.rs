@@ -1,10 +1,11 @@
 //! What the rest of the engine, workers and watchers are told after a commit.
 //!
 //! Every stage passes the runs that a store step moved to [`News::moved`]. From there they become hints: the dispatcher
-//! hears of queued runs, the time stages of new instants, workers of stops, watchers of everything. Losing one costs time;
-//! the stage it was meant for polls.
+//! hears of queued runs, the time stages of new instants, workers of stops, watchers of everything. Within this server they
+//! are told at once and not lost; other servers are told by signals. Losing one of those costs time; the stage it was meant
+//! for polls.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
@@ -12,7 +13,7 @@ use super::{
     Core,
     dispatch::Board,
     events::Ring,
-    stream::{Hub, held::Told},
+    stream::{Hub, WeakHub, held::Told},
 };
 use crate::{
     domain::{
@@ -21,23 +22,25 @@ use crate::{
         ids::{RunId, ServerId, WorkerId},
         instant::Instant,
         job::{Job, JobState},
-        names::{Lane, QueueName, Scope},
+        names::{JobName, Lane, NamespaceName, QueueName, Scope},
         run::RunState,
-        worker::WorkerStatus,
+        transition::Tell,
+        worker::{Drain, WorkerStatus},
     },
     ports::{
         broker::Pointer,
         signals::{Signal, Signals},
-        store::{DueSchedule, Moved},
+        store::Moved,
     },
 };
 
 /// Where hints go.
 #[derive(Debug)]
 pub(crate) struct News {
-    server: ServerId,
     ring: Ring,
     signals: Arc<dyn Signals>,
+    /// The workers of this server, from when there can be any.
+    hub: OnceLock<WeakHub>,
     /// What the dispatcher knows of queued runs.
     pub(crate) board: Board,
     /// Something becomes due earlier than the time stages may know.
@@ -49,13 +52,19 @@ pub(crate) struct News {
 impl News {
     pub(crate) fn new(signals: Arc<dyn Signals>, server: ServerId) -> Self {
         Self {
-            server,
             ring: Ring::new(server),
             signals,
+            hub: OnceLock::new(),
             board: Board::default(),
             due: Notify::new(),
             deadline: Notify::new(),
         }
+    }
+
+    /// The workers of this server are here.
+    pub(crate) fn meet(&self, hub: &Hub) {
+        // It is called once; a second time would change nothing.
+        let _ = self.hub.set(hub.downgrade());
     }
 
     pub(crate) fn ring(&self) -> &Ring {
@@ -64,10 +73,13 @@ impl News {
 
     /// Runs that a committed step moved.
     pub(crate) fn moved<'a>(&self, now: Instant, moved: impl IntoIterator<Item = &'a Moved>) {
+        let mut queued: Vec<&Lane> = Vec::new();
         for run in moved {
             if run.to == RunState::Queued {
                 self.board.offer(&run.lane, Pointer { run: run.run, generation: run.generation });
-                self.signals.send(Signal::Queued(self.server, run.lane.clone()));
+                if !queued.contains(&&run.lane) {
+                    queued.push(&run.lane);
+                }
             }
             if run.wake_time.is_some() {
                 self.due.notify_one();
@@ -76,8 +88,7 @@ impl News {
                 self.deadline.notify_one();
             }
             if let (Some(tell), Some(worker)) = (run.tell, run.worker) {
-                let key = AttemptKey { run: run.run, attempt: run.attempt };
-                self.signals.send(Signal::Tell(worker, key, tell, run.reason.clone()));
+                self.tell(worker, AttemptKey { run: run.run, attempt: run.attempt }, tell, &run.reason);
             }
             self.event(
                 now,
@@ -94,6 +105,31 @@ impl News {
                 },
             );
         }
+        for lane in queued {
+            self.signals.send(Signal::Queued(lane.clone()));
+        }
+    }
+
+    /// The worker of an attempt must be told something, wherever its session is.
+    fn tell(&self, worker: WorkerId, key: AttemptKey, tell: Tell, reason: &str) {
+        let hub = self.hub.get().and_then(WeakHub::upgrade);
+        if !hub.is_some_and(|hub| hub.tell(worker, key, tell, reason.into())) {
+            self.signals.send(Signal::Tell(worker, key, tell, reason.into()));
+        }
+    }
+
+    /// A queue was paused, resumed or given another limit.
+    pub(crate) fn queue_changed(&self) {
+        self.board.look_everywhere();
+        self.signals.send(Signal::QueueChanged);
+    }
+
+    /// An operator drains a worker, wherever its session is.
+    pub(crate) fn drain(&self, worker: WorkerId, drain: Drain) {
+        let hub = self.hub.get().and_then(WeakHub::upgrade);
+        if !hub.is_some_and(|hub| hub.drain_one(worker, drain)) {
+            self.signals.send(Signal::Drain(worker, drain));
+        }
     }
 
     /// A job changed.
@@ -105,10 +141,17 @@ impl News {
     }
 
     /// A schedule brought its job into a state where it fires no more.
-    pub(crate) fn stopped_firing(&self, now: Instant, due: &DueSchedule, state: JobState, change: JobChange) {
-        let detail =
-            Detail::Job { job: due.job_name.clone(), state: Some(state), version: due.position.version, change };
-        self.event(now, &Scope(due.namespace.clone()), detail);
+    pub(crate) fn stopped_firing(
+        &self,
+        now: Instant,
+        namespace: &NamespaceName,
+        job: &JobName,
+        version: i64,
+        state: JobState,
+        change: JobChange,
+    ) {
+        let detail = Detail::Job { job: job.clone(), state: Some(state), version, change };
+        self.event(now, &Scope(namespace.clone()), detail);
     }
 
     /// A queue was paused or resumed.
@@ -136,11 +179,13 @@ impl News {
     }
 
     fn event(&self, time: Instant, scope: &Scope, detail: Detail) {
-        self.signals.send(Signal::Event(Event { time, namespace: scope.0.clone(), detail }));
+        let event = Arc::new(Event { time, namespace: scope.0.clone(), detail });
+        self.ring.push(event.clone());
+        self.signals.send(Signal::Event(event));
     }
 }
 
-/// Hears signals, of this server and of others, and passes them to whom they are for.
+/// Hears what other servers signal, and passes it to whom it is for.
 pub(crate) fn listen(core: &Arc<Core>, hub: Hub) {
     let mut listener = core.signals.listen();
     let core = core.clone();
@@ -152,21 +197,22 @@ pub(crate) fn listen(core: &Arc<Core>, hub: Hub) {
             };
             match signal {
                 Some(Signal::Event(event)) => core.news.ring.push(event),
-                Some(Signal::Queued(server, lane)) => {
-                    if server != core.server {
-                        core.news.board.look_at(&lane);
-                    }
-                }
+                Some(Signal::Queued(lane)) => core.news.board.look_at(&lane),
                 Some(Signal::Due) => core.news.due.notify_one(),
-                Some(Signal::QueueChanged(_)) => core.news.board.look_everywhere(),
-                Some(Signal::Tell(worker, key, tell, reason)) => hub.tell(worker, key, tell, reason),
-                Some(Signal::Drain(worker, terminate)) => hub.drain_one(worker, terminate),
+                Some(Signal::QueueChanged) => core.news.board.look_everywhere(),
+                Some(Signal::Tell(worker, key, tell, reason)) => {
+                    hub.tell(worker, key, tell, reason);
+                }
+                Some(Signal::Drain(worker, drain)) => {
+                    hub.drain_one(worker, drain);
+                }
                 // Some were lost: whatever they said is found by looking.
                 None => {
                     core.news.due.notify_one();
                     core.news.deadline.notify_one();
                     core.news.board.look_everywhere();
-                    hub.look_for_stops();
+                    core.news.ring.lose();
+                    hub.hints_were_lost();
                 }
             }
         }

@@ -30,35 +30,27 @@ pub struct Settler {
 
 impl Settler {
     pub(crate) fn start(core: &Arc<Core>) -> Self {
-        let stage = core.clone();
-        let report = move |reports| {
-            let core = stage.clone();
-            Box::pin(async move {
-                let now = core.now();
-                let answers = core.store.report(now, reports).await?;
-                core.news.moved(
-                    now,
-                    answers.iter().filter_map(|answer| match answer {
-                        ReportAnswer::Applied(moved) => Some(&**moved),
-                        ReportAnswer::Duplicate | ReportAnswer::Fenced => None,
-                    }),
-                );
-                Ok(answers)
-            }) as _
+        let report = |core: Arc<Core>, reports| async move {
+            let now = core.now();
+            let answers = core.store.report(now, reports).await?;
+            core.news.moved(
+                now,
+                answers.iter().filter_map(|answer| match answer {
+                    ReportAnswer::Applied(moved) => Some(&**moved),
+                    ReportAnswer::Duplicate | ReportAnswer::Fenced => None,
+                }),
+            );
+            Ok(answers)
         };
-        let stage = core.clone();
-        let apply = move |steps| {
-            let core = stage.clone();
-            Box::pin(async move {
-                let now = core.now();
-                let answers = core.store.apply(now, steps).await?;
-                core.news.moved(now, answers.iter().filter_map(changed));
-                Ok(answers)
-            }) as _
+        let apply = |core: Arc<Core>, steps| async move {
+            let now = core.now();
+            let answers = core.store.apply(now, steps).await?;
+            core.news.moved(now, answers.iter().filter_map(changed));
+            Ok(answers)
         };
         Self {
-            reports: Batcher::start(&core.tasks, "report", WAITING, Box::new(report)),
-            steps: Batcher::start(&core.tasks, "apply", WAITING, Box::new(apply)),
+            reports: Batcher::of(core, "report", WAITING, report),
+            steps: Batcher::of(core, "apply", WAITING, apply),
         }
     }
 
@@ -67,14 +59,14 @@ impl Settler {
         self.reports.one(report).await
     }
 
-    /// Applies results, one answer each, in order.
-    pub(crate) async fn report_many(&self, reports: Vec<Report>) -> StoreResult<Vec<ReportAnswer>> {
-        self.reports.many(reports).await
+    /// Results, for callers that repeat what the store could not take.
+    pub(crate) fn reports(&self) -> &Batcher<Report, ReportAnswer> {
+        &self.reports
     }
 
-    /// Applies events, one answer each, in order.
-    pub(crate) async fn apply(&self, steps: Vec<Apply>) -> StoreResult<Vec<Applied>> {
-        self.steps.many(steps).await
+    /// Events, for callers that repeat what the store could not take.
+    pub(crate) fn steps(&self) -> &Batcher<Apply, Applied> {
+        &self.steps
     }
 
     pub(crate) async fn cancel(&self, scope: &Scope, run: RunId, reason: String) -> StoreResult<bool> {

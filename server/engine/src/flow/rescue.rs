@@ -1,15 +1,16 @@
 //! Rescue: attempts whose worker is gone, and runs whose time is over. Beside the way of a run.
 //!
 //! Workers own leases; one that is not heard for a lease loses them, and its attempts go back by the transition table. A
-//! server cannot judge others for what it slept through itself: after its start, and whenever the store was away or slow,
-//! it waits one lease before it judges anybody, so that an outage does not turn into a storm of lost attempts.
+//! server cannot judge others for what it slept through itself: after its start, after a sleep of its machine, and whenever
+//! the store was away or slow, it waits one lease before it judges anybody ([`Vigil`]), so that an outage does not turn
+//! into a storm of lost attempts.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Core, outcome::Settler};
+use super::{Core, batch::Undone, outcome::Settler};
 use crate::{
-    domain::{instant::Instant, transition::Event},
-    ports::store::{Apply, StoreResult},
+    domain::{instant::Instant, rules::LeaseRules, transition::Event},
+    ports::store::{Applied, Apply, StoreError, StoreResult},
 };
 
 /// Runs given back, or ended by time, in one step.
@@ -24,26 +25,66 @@ pub(crate) fn start(core: &Arc<Core>, outcome: Settler) {
     core.tasks.spawn("deadlines", async move { keep_deadlines(&keeper, &outcome).await });
 }
 
+/// Since when this server has been awake and able to hear workers. It judges them only after one whole lease of that.
+#[derive(Debug)]
+struct Vigil {
+    rules: LeaseRules,
+    /// Between two looks.
+    every: Duration,
+    looked: Instant,
+    judge_from: Instant,
+}
+
+impl Vigil {
+    fn begin(rules: LeaseRules, now: Instant) -> Self {
+        let every = (rules.lease_ttl / 20).clamp(Duration::from_millis(50), LOOK);
+        Self { rules, every, looked: now, judge_from: now.plus(rules.lease_ttl) }
+    }
+
+    /// When to look next.
+    fn next(&self) -> Instant {
+        self.looked.plus(self.every)
+    }
+
+    /// Whether others may be judged at `now`. Who comes so late to its look has slept: heartbeats that came meanwhile still
+    /// wait somewhere.
+    fn may_judge(&mut self, now: Instant) -> bool {
+        if self.rules.has_slept(now.since(self.next())) {
+            tracing::warn!(slept = ?now.since(self.looked), "this server slept; it judges nobody for one lease");
+            self.begin_again(now);
+        }
+        self.looked = now;
+        now >= self.judge_from
+    }
+
+    /// The look that began before is over. A store that took longer than a heartbeat, or did not answer, may not have taken
+    /// the heartbeats that came meanwhile.
+    fn looked(&mut self, answered: bool, now: Instant) {
+        if !answered || now.since(self.looked) > self.rules.heartbeat_interval {
+            self.begin_again(now);
+        }
+        self.looked = now;
+    }
+
+    fn begin_again(&mut self, now: Instant) {
+        self.judge_from = now.plus(self.rules.lease_ttl);
+    }
+}
+
 async fn reap(core: &Core) {
-    let every = (core.rules.lease_ttl / 20).clamp(Duration::from_millis(50), LOOK);
     let mut timer = core.clock.timer("reaper");
-    let mut judge_from = core.start_time.plus(core.rules.lease_ttl);
+    let mut vigil = Vigil::begin(core.rules, core.start_time);
     while !core.tasks.is_stopping() {
-        let asked = core.now();
-        if asked >= judge_from {
-            let judged = expire(core, asked).await;
-            let now = core.now();
-            // A store that took longer than a heartbeat may not have taken the heartbeats that came meanwhile.
-            let slow = now.since(asked) > core.rules.heartbeat_interval;
+        let now = core.now();
+        if vigil.may_judge(now) {
+            let judged = expire(core, now).await;
             if let Err(error) = &judged {
                 tracing::warn!(%error, "lost workers cannot be judged for now");
             }
-            if slow || judged.is_err() {
-                judge_from = now.plus(core.rules.lease_ttl);
-            }
+            vigil.looked(judged.is_ok(), core.now());
         }
         tokio::select! {
-            () = timer.sleep_until(core.now().plus(every)) => {}
+            () = timer.sleep_until(vigil.next()) => {}
             () = core.tasks.stopping() => {}
         }
     }
@@ -90,11 +131,76 @@ async fn past_deadlines(core: &Core, outcome: &Settler) -> StoreResult<Option<In
         if runs.is_empty() {
             return core.store.next_deadline().await;
         }
-        let full = runs.len() == BATCH;
         let steps = runs.into_iter().map(|run| Apply { run, event: Event::Deadline, owner: None, scope: None });
-        outcome.apply(steps.collect()).await?;
-        if !full {
-            return core.store.next_deadline().await;
+        let mut progress = false;
+        for answer in outcome.steps().each(steps.collect()).await? {
+            match answer {
+                Ok(applied) => progress |= matches!(applied, Applied::Changed(_)),
+                Err(Undone { error: StoreError::Corrupt(_), .. }) => {}
+                Err(undone) => return Err(undone.error),
+            }
+        }
+        if !progress {
+            // They cannot be read. Asking again at once would come to the same.
+            return Ok(None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, Instant, LeaseRules, Vigil};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Looks in time, as a server that is awake does, until `end`.
+    fn look_until(vigil: &mut Vigil, end: Instant) -> Vec<Instant> {
+        let mut judged = Vec::new();
+        while vigil.next() <= end {
+            let now = vigil.next();
+            if vigil.may_judge(now) {
+                judged.push(now);
+                vigil.looked(true, now);
+            }
+        }
+        judged
+    }
+
+    #[test]
+    fn a_server_that_slept_judges_nobody_for_one_lease() {
+        let rules = LeaseRules::default();
+        let start = Instant::EPOCH;
+        let mut vigil = Vigil::begin(rules, start);
+        let judged = look_until(&mut vigil, start.plus(SECOND * 40));
+        assert_eq!(judged.first(), Some(&start.plus(rules.lease_ttl)));
+        let woke = start.plus(SECOND * 100);
+        assert!(!vigil.may_judge(woke));
+        let judged = look_until(&mut vigil, woke.plus(SECOND * 40));
+        assert_eq!(judged.first(), Some(&woke.plus(rules.lease_ttl)));
+    }
+
+    #[test]
+    fn a_store_that_was_slow_or_away_is_a_sleep_too() {
+        let rules = LeaseRules::default();
+        for (answered, took) in [(true, SECOND * 6), (false, Duration::ZERO)] {
+            let mut vigil = Vigil::begin(rules, Instant::EPOCH);
+            let begin = *look_until(&mut vigil, Instant::EPOCH.plus(SECOND * 40)).last().unwrap();
+            let end = begin.plus(took);
+            vigil.looked(answered, end);
+            let judged = look_until(&mut vigil, end.plus(SECOND * 40));
+            assert_eq!(judged.first(), Some(&end.plus(rules.lease_ttl)));
+        }
+    }
+
+    #[test]
+    fn a_busy_machine_still_judges() {
+        let rules = LeaseRules::default();
+        let mut vigil = Vigil::begin(rules, Instant::EPOCH);
+        look_until(&mut vigil, Instant::EPOCH.plus(SECOND * 40));
+        for _ in 0..100 {
+            let now = vigil.next().plus(rules.heartbeat_interval);
+            assert!(vigil.may_judge(now));
+            vigil.looked(true, now);
         }
     }
 }

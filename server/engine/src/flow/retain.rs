@@ -1,8 +1,8 @@
-//! Retain: what may go, goes, in small steps. Last stage of the way of a run.
+//! Retain: what may go, goes, in small steps. Last stage of the way of a run. What waits of deleted jobs goes with them.
 
 use std::{sync::Arc, time::Duration};
 
-use super::Core;
+use super::{Core, jobs};
 use crate::ports::store::RetentionPolicy;
 
 /// Rows of a kind deleted in one step, so that no step holds the writer for long.
@@ -20,6 +20,9 @@ pub(crate) fn start(core: &Arc<Core>, policy: RetentionPolicy) {
     core.tasks.clone().spawn("retain", async move {
         let mut timer = core.clock.timer("retain");
         while !core.tasks.is_stopping() {
+            if let Err(error) = jobs::finish_deletes(&core).await {
+                tracing::warn!(%error, "runs of deleted jobs cannot be ended for now");
+            }
             let begin = core.now();
             let wait = match core.store.sweep(begin, policy, BATCH).await {
                 Ok(swept) if swept.more => (core.now().since(begin) * REST).clamp(PAUSE[0], PAUSE[1]),

@@ -21,10 +21,10 @@ pub mod messages;
 mod session;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -45,10 +45,10 @@ use crate::{
     domain::{
         attempt::AttemptKey,
         event::Progress,
-        ids::{RunId, SessionId, WorkerId},
+        ids::{SessionId, WorkerId},
         names::{Lane, Scope},
         transition::Tell,
-        worker::{Hello, WorkerStatus},
+        worker::{Drain, Hello, WorkerStatus},
     },
     ports::{
         broker::Broker,
@@ -104,16 +104,12 @@ struct Sessions {
 
 impl Hub {
     pub(crate) fn start(core: &Arc<Core>, broker: &Arc<dyn Broker>, outcome: Settler, logs: LogWriter) -> Self {
-        let stage = core.clone();
-        let renew = move |renewals| {
-            let core = stage.clone();
-            Box::pin(async move { core.store.renew(core.now(), renewals).await }) as _
-        };
+        let renew = |core: Arc<Core>, renewals| async move { core.store.renew(core.now(), renewals).await };
         let hub = Self(Arc::new(Inner {
             core: core.clone(),
             outcome,
             logs,
-            renewals: Batcher::start(&core.tasks, "renew", RENEWALS, Box::new(renew)),
+            renewals: Batcher::of(core, "renew", RENEWALS, renew),
             sessions: Mutex::default(),
             slots: Notify::new(),
             lanes: Notify::new(),
@@ -135,8 +131,8 @@ impl Hub {
         let id = SessionId::new(now);
         let expire = now.plus(core.rules.lease_ttl);
         let answer = core.store.hello(now, core.server, id, &hello, expire).await;
-        let (verdicts, moved, draining) = match answer {
-            Ok(HelloAnswer::Welcome { verdicts, moved, draining }) => (verdicts, moved, draining),
+        let (verdicts, moved, drain) = match answer {
+            Ok(HelloAnswer::Welcome { verdicts, moved, drain }) => (verdicts, moved, drain),
             Ok(HelloAnswer::Superseded) => return Err(SessionEnd::Superseded),
             Err(error) => {
                 tracing::warn!(%error, worker = %hello.worker, "a worker cannot be welcomed for now");
@@ -144,39 +140,28 @@ impl Hub {
             }
         };
         core.news.moved(now, &moved);
-        let lanes: BTreeSet<_> = hello
-            .handlers
-            .iter()
-            .map(|handler| Lane {
-                namespace: hello.namespace.clone(),
-                queue: handler.queue.clone(),
-                job_type: handler.job_type.clone(),
-            })
-            .collect();
         let slots: u32 = hello.capacity.values().fold(0, |sum, slots| sum.saturating_add(*slots));
         let (outgoing, outbox) = mpsc::channel(OUTBOX + 2 * usize::try_from(slots.min(100_000)).unwrap_or(0));
         let mut held = Held::new(hello.capacity.clone(), now);
-        if draining {
-            held.take_no_more();
-        }
-        let directives = held.welcome(verdicts, core.rules.stop_grace);
+        let directives = held.welcome(verdicts, core.rules.stop_grace, now);
         let owner = Owner { worker: hello.worker, epoch: hello.epoch };
         let scope = Scope(hello.namespace.clone());
-        let live = Arc::new(Live::new(owner, scope.clone(), &hello, lanes, held, outgoing));
+        let live = Arc::new(Live::new(owner, scope.clone(), &hello, held, outgoing));
         let inbox = Inbox::new(live.clone());
-        if let Some(older) = self.add(&live) {
-            older.end(SessionEnd::Superseded);
+        if drain.is_some() {
+            live.held().take_no_more();
+        }
+        match self.add(&live) {
+            Added::First => {}
+            Added::Instead(older) => older.end(SessionEnd::Superseded),
+            Added::TooLate => return Err(SessionEnd::Superseded),
         }
         core.news.worker(now, &scope, hello.worker, &hello.name, WorkerStatus::Connected);
         tracing::info!(worker = %hello.worker, name = %hello.name, session = %id, epoch = hello.epoch, "worker connected");
-        if draining {
-            live.send(ToWorker::Drain {
-                mode: DrainMode::Quiesce,
-                reconnect_delay: Duration::ZERO,
-                close_delay: Duration::ZERO,
-            });
+        if let Some(drain) = drain {
+            self.drain_session(&live, drain);
         }
-        session::start(self, live);
+        session::start(self, live, hello.capacity);
         Ok(Session { inbox, outbox, welcome: Welcome { session: id, epoch: hello.epoch, directives } })
     }
 
@@ -196,41 +181,59 @@ impl Hub {
             .collect()
     }
 
-    /// What a running attempt last told.
-    pub(crate) fn progress(&self, run: RunId) -> Option<Progress> {
-        let sessions: Vec<_> = self.0.sessions.lock().by_worker.values().cloned().collect();
-        sessions.iter().find_map(|live| live.held().progress(run))
+    /// What a running attempt of a worker last told.
+    pub(crate) fn progress(&self, worker: WorkerId, key: AttemptKey) -> Option<Progress> {
+        let live = self.session(worker)?;
+        live.held().progress(key)
     }
 
-    /// The worker of an attempt must be told something.
-    pub(crate) fn tell(&self, worker: WorkerId, key: AttemptKey, tell: Tell, reason: String) {
-        let live = self.0.sessions.lock().by_worker.get(&worker).cloned();
-        if let Some(live) = live {
-            live.tell(key, tell, reason, self.0.core.rules.stop_grace);
-            self.0.slots.notify_one();
-        }
+    fn session(&self, worker: WorkerId) -> Option<Arc<Live>> {
+        self.0.sessions.lock().by_worker.get(&worker).cloned()
     }
 
-    /// Hints were lost: look in the store for attempts to be stopped.
-    pub(crate) fn look_for_stops(&self) {
+    fn all(&self) -> Vec<Arc<Live>> {
+        self.0.sessions.lock().by_worker.values().cloned().collect()
+    }
+
+    /// The worker of an attempt must be told something; `false` where it has no session here.
+    pub(crate) fn tell(&self, worker: WorkerId, key: AttemptKey, tell: Tell, reason: String) -> bool {
+        let Some(live) = self.session(worker) else { return false };
+        let core = &self.0.core;
+        live.tell(key, tell, reason, core.rules.stop_grace, core.now());
+        self.0.slots.notify_one();
+        true
+    }
+
+    /// Hints were lost: look in the store for attempts to be stopped, and compare what workers hold with the rows.
+    pub(crate) fn hints_were_lost(&self) {
         self.0.stops.notify_one();
+        self.all().iter().for_each(|live| live.doubt());
     }
 
-    /// An operator drains a worker.
-    pub(crate) fn drain_one(&self, worker: WorkerId, terminate: bool) {
-        let live = self.0.sessions.lock().by_worker.get(&worker).cloned();
-        if let Some(live) = live {
-            live.held().take_no_more();
-            let mode = if terminate { DrainMode::Terminate } else { DrainMode::Quiesce };
-            live.send(ToWorker::Drain { mode, reconnect_delay: Duration::ZERO, close_delay: Duration::ZERO });
+    /// An operator drains a worker; `false` where it has no session here.
+    pub(crate) fn drain_one(&self, worker: WorkerId, drain: Drain) -> bool {
+        let Some(live) = self.session(worker) else { return false };
+        self.drain_session(&live, drain);
+        true
+    }
+
+    fn drain_session(&self, live: &Live, drain: Drain) {
+        if live.drain(drain) {
+            let core = &self.0.core;
+            core.news.worker(core.now(), &live.scope, live.owner.worker, &live.name, WorkerStatus::Draining);
         }
+    }
+
+    /// For those whom the hub itself knows.
+    pub(crate) fn downgrade(&self) -> WeakHub {
+        WeakHub(Arc::downgrade(&self.0))
     }
 
     /// The server goes away: nothing new is leased, workers are asked to reconnect, and are let go after `patience`.
     pub(crate) async fn drain(&self, patience: Duration) {
         self.0.draining.store(true, Ordering::Release);
         let core = &self.0.core;
-        let sessions: Vec<_> = self.0.sessions.lock().by_worker.values().cloned().collect();
+        let sessions = self.all();
         for live in &sessions {
             live.held().take_no_more();
             let reconnect_delay = self.spread(live.owner.worker);
@@ -255,18 +258,10 @@ impl Hub {
         Duration::from_micros(hasher.finish() % most.max(1))
     }
 
-    fn add(&self, live: &Arc<Live>) -> Option<Arc<Live>> {
-        let mut sessions = self.0.sessions.lock();
-        let older = sessions.by_worker.insert(live.owner.worker, live.clone());
-        if let Some(older) = &older {
-            sessions.forget(older);
-        }
-        for lane in &live.lanes {
-            sessions.by_lane.entry(lane.clone()).or_default().push(live.clone());
-        }
-        drop(sessions);
+    fn add(&self, live: &Arc<Live>) -> Added {
+        let added = self.0.sessions.lock().add(live);
         self.0.lanes.notify_one();
-        older
+        added
     }
 
     fn remove(&self, live: &Arc<Live>) {
@@ -280,7 +275,43 @@ impl Hub {
     }
 }
 
+/// A hub that may be gone with its engine.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakHub(Weak<Inner>);
+
+impl WeakHub {
+    pub(crate) fn upgrade(&self) -> Option<Hub> {
+        self.0.upgrade().map(Hub)
+    }
+}
+
+/// What became of a session that was added.
+#[derive(Debug)]
+enum Added {
+    /// The worker had none.
+    First,
+    /// It takes the place of this one.
+    Instead(Arc<Live>),
+    /// A later stream of the worker is here: two Hellos may be committed together, and be answered in any order.
+    TooLate,
+}
+
 impl Sessions {
+    fn add(&mut self, live: &Arc<Live>) -> Added {
+        let worker = live.owner.worker;
+        if self.by_worker.get(&worker).is_some_and(|other| other.owner.epoch > live.owner.epoch) {
+            return Added::TooLate;
+        }
+        let older = self.by_worker.insert(worker, live.clone());
+        if let Some(older) = &older {
+            self.forget(older);
+        }
+        for lane in &live.lanes {
+            self.by_lane.entry(lane.clone()).or_default().push(live.clone());
+        }
+        older.map_or(Added::First, Added::Instead)
+    }
+
     fn forget(&mut self, live: &Arc<Live>) {
         for lane in &live.lanes {
             if let Some(others) = self.by_lane.get_mut(lane) {
@@ -290,5 +321,54 @@ impl Sessions {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use tokio::sync::mpsc;
+
+    use super::{Added, Held, Hello, Live, Owner, Sessions, WorkerId};
+    use crate::domain::{instant::Instant, worker::Handler};
+
+    fn session(worker: WorkerId, epoch: i64) -> Arc<Live> {
+        let hello = Hello {
+            worker,
+            epoch,
+            name: String::new(),
+            namespace: Default::default(),
+            labels: BTreeMap::new(),
+            sdk: String::new(),
+            build_id: String::new(),
+            handlers: vec![Handler {
+                job_type: "t".parse().unwrap(),
+                queue: Default::default(),
+                description: String::new(),
+                input_schema: String::new(),
+                output_schema: String::new(),
+            }],
+            capacity: BTreeMap::new(),
+            in_flight: Vec::new(),
+            max_message: 0,
+            credential: String::new(),
+        };
+        let held = Held::new(BTreeMap::new(), Instant::EPOCH);
+        let owner = Owner { worker, epoch };
+        Arc::new(Live::new(owner, Default::default(), &hello, held, mpsc::channel(1).0))
+    }
+
+    #[test]
+    fn the_latest_stream_of_a_worker_stays_in_whatever_order_they_are_answered() {
+        let worker = WorkerId::new(Instant::EPOCH);
+        let [first, second, third] = [1, 2, 3].map(|epoch| session(worker, epoch));
+        let mut sessions = Sessions::default();
+        assert!(matches!(sessions.add(&second), Added::First));
+        assert!(matches!(sessions.add(&first), Added::TooLate));
+        assert!(Arc::ptr_eq(&sessions.by_worker[&worker], &second));
+        assert!(matches!(sessions.add(&third), Added::Instead(older) if Arc::ptr_eq(&older, &second)));
+        let of_lane: Vec<_> = sessions.by_lane.values().flatten().map(|live| live.owner.epoch).collect();
+        assert_eq!(of_lane, [3]);
     }
 }

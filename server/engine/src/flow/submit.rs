@@ -19,26 +19,21 @@ pub(crate) struct Submitter {
 
 impl Submitter {
     pub(crate) fn start(core: &Arc<Core>) -> Self {
-        let stage = core.clone();
-        let step = move |runs| {
-            let core = stage.clone();
-            Box::pin(async move {
-                let now = core.now();
-                let answers = core.store.submit(now, runs).await?;
-                core.news.moved(
-                    now,
-                    answers.iter().filter_map(|answer| match answer {
-                        Submitted::Stored(stored) => Some(&stored.moved),
-                        Submitted::Replayed(_)
-                        | Submitted::RequestReused
-                        | Submitted::NotIdle(_)
-                        | Submitted::JobGone => None,
-                    }),
-                );
-                Ok(answers)
-            }) as _
+        let step = |core: Arc<Core>, runs| async move {
+            let now = core.now();
+            let answers = core.store.submit(now, runs).await?;
+            core.news.moved(
+                now,
+                answers.iter().filter_map(|answer| match answer {
+                    Submitted::Stored(stored) => Some(&stored.moved),
+                    Submitted::Replayed(_) | Submitted::RequestReused | Submitted::NotIdle(_) | Submitted::JobGone => {
+                        None
+                    }
+                }),
+            );
+            Ok(answers)
         };
-        Self { batch: Batcher::start(&core.tasks, "submit", WAITING, Box::new(step)) }
+        Self { batch: Batcher::of(core, "submit", WAITING, step) }
     }
 
     pub(crate) async fn submit(&self, runs: Vec<NewRun>) -> StoreResult<Vec<Submitted>> {

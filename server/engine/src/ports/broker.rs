@@ -32,8 +32,9 @@ pub struct BrokerError(pub String);
 /// At-least-once delivery of pointer batches. A lost or doubled delivery costs time, never correctness.
 #[async_trait]
 pub trait Broker: Send + Sync + Debug + 'static {
-    /// Hands batches over, in order per lane. Returns once the broker has them.
-    async fn publish(&self, batches: Vec<PointerBatch>) -> Result<(), BrokerError>;
+    /// Hands batches over, in order per lane. Returns once the broker has them, with those that it has no room for. Where
+    /// it is away, which of them it has is unknown.
+    async fn publish(&self, batches: Vec<PointerBatch>) -> Result<Vec<PointerBatch>, BrokerError>;
 
     /// Deliveries for exactly these lanes from now on. What was published for others waits, or is lost.
     async fn subscribe(&self, lanes: Vec<Lane>) -> Result<(), BrokerError>;

@@ -1,41 +1,36 @@
-//! Hints between servers, and between stages of one. May be lost, doubled or late: everything also happens by polling.
+//! Hints between servers. May be lost, doubled or late: everything also happens by polling. The stages of one server tell
+//! each other without them.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 
 use async_trait::async_trait;
 
-use crate::domain::{
-    attempt::AttemptKey,
-    event::Event,
-    ids::{ServerId, WorkerId},
-    names::{Lane, Scope},
-    transition::Tell,
-};
+use crate::domain::{attempt::AttemptKey, event::Event, ids::WorkerId, names::Lane, transition::Tell, worker::Drain};
 
-/// Something that another part may want to know at once.
+/// Something that another server may want to know at once.
 #[derive(Clone, Debug)]
 pub enum Signal {
-    /// Runs of this lane were queued, by this server: its own dispatcher knows them already.
-    Queued(ServerId, Lane),
+    /// Runs of this lane were queued.
+    Queued(Lane),
     /// Something becomes due earlier than was known.
     Due,
     /// A queue was paused, resumed or given another limit.
-    QueueChanged(Scope),
+    QueueChanged,
     /// The worker of an attempt must be told something.
     Tell(WorkerId, AttemptKey, Tell, String),
-    /// An operator drains a worker; with `true` it also leaves.
-    Drain(WorkerId, bool),
+    /// An operator drains a worker.
+    Drain(WorkerId, Drain),
     /// For watchers.
-    Event(Event),
+    Event(Arc<Event>),
 }
 
 /// Hints that may be lost.
 #[async_trait]
 pub trait Signals: Send + Sync + Debug + 'static {
-    /// Tells everybody. Never waits and never fails: a hint that cannot be given is dropped.
+    /// Tells every other server. Never waits and never fails: a hint that cannot be given is dropped.
     fn send(&self, signal: Signal);
 
-    /// A listener of what is sent from now on.
+    /// A listener of what others send from now on.
     fn listen(&self) -> Box<dyn Listener>;
 }
 

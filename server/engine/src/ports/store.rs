@@ -21,7 +21,7 @@ mod views;
 
 pub use backup::{Backup, BackupError, BackupProgress};
 pub use catalog::{Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, UpdateJob};
-pub use due::{Due, DueSchedule, Fired, Firing, ShardLease};
+pub use due::{Due, DueSchedule, DueSchedules, Fired, Firing, ShardLease, UnreadableSchedule};
 pub use identity::{
     ApiKeyRecord, CreateKey, Identity, NewSession, RefreshAnswer, RefreshUse, RootUser, SessionRecord, UserRecord,
 };

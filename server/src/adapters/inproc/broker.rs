@@ -33,8 +33,8 @@ struct State {
 
 #[async_trait]
 impl Broker for InprocBroker {
-    async fn publish(&self, batches: Vec<PointerBatch>) -> Result<(), BrokerError> {
-        let mut refused = 0;
+    async fn publish(&self, batches: Vec<PointerBatch>) -> Result<Vec<PointerBatch>, BrokerError> {
+        let mut refused = Vec::new();
         let mut state = self.state.lock();
         let State { lanes, turns, next_tag: _ } = &mut *state;
         for batch in batches {
@@ -42,7 +42,7 @@ impl Broker for InprocBroker {
             let Some(queue) = lanes.get_mut(&batch.lane) else { continue };
             let held: usize = queue.iter().map(|batch| batch.pointers.len()).sum();
             if held + batch.pointers.len() > MAX_POINTERS {
-                refused += batch.pointers.len();
+                refused.push(batch);
                 continue;
             }
             if queue.is_empty() {
@@ -52,7 +52,7 @@ impl Broker for InprocBroker {
         }
         drop(state);
         self.arrived.notify_one();
-        if refused == 0 { Ok(()) } else { Err(BrokerError(format!("{refused} pointers are more than a lane holds"))) }
+        Ok(refused)
     }
 
     async fn subscribe(&self, lanes: Vec<Lane>) -> Result<(), BrokerError> {
@@ -145,8 +145,12 @@ mod tests {
     async fn a_lane_is_bounded_and_forgotten_with_its_subscription() {
         let broker = InprocBroker::default();
         broker.subscribe(vec![lane("a")]).await.unwrap();
-        broker.publish(vec![batch("a", MAX_POINTERS)]).await.unwrap();
-        assert!(broker.publish(vec![batch("a", 1)]).await.is_err());
+        broker.subscribe(vec![lane("a"), lane("b")]).await.unwrap();
+        assert_eq!(broker.publish(vec![batch("a", MAX_POINTERS)]).await.unwrap(), []);
+        // What there is room for is taken, whatever comes with it.
+        let too_many = batch("a", 1);
+        let refused = broker.publish(vec![too_many.clone(), batch("b", 1)]).await.unwrap();
+        assert_eq!(refused, [too_many]);
         broker.subscribe(vec![]).await.unwrap();
         broker.subscribe(vec![lane("a")]).await.unwrap();
         broker.publish(vec![batch("a", 2)]).await.unwrap();

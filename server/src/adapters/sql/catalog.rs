@@ -295,7 +295,8 @@ async fn set_pause(tx: &Tx, now: Instant, job: &Job, pause: Option<Pause>) -> St
 
 async fn delete(tx: &Tx, now: Instant, job: &Job, rows: Vec<ScheduleRow>) -> StoreResult<()> {
     let values = vec![time(now), time(now), job.uid.uuid().into()];
-    let sql = "UPDATE job SET revision = revision + 1, delete_time = ?, update_time = ? WHERE uid = ?";
+    let sql =
+        "UPDATE job SET revision = revision + 1, delete_time = ?, half_deleted = TRUE, update_time = ? WHERE uid = ?";
     exec(tx, sql, values).await?;
     close(tx, rows).await
 }

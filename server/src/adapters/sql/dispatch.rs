@@ -11,7 +11,7 @@ use mainspring_engine::{
         payload::Payload,
         policy::RunPolicy,
     },
-    ports::store::{Dispatchable, StoreResult},
+    ports::store::{Dispatchable, StoreError, StoreResult},
 };
 use sea_orm::{ConnectionTrait, QueryResult};
 use uuid::Uuid;
@@ -64,18 +64,31 @@ pub(super) struct Extras {
 }
 
 impl Extras {
-    /// Reads rows of [`columns`] with [`extra_columns`], and payloads that are kept elsewhere.
-    pub(super) async fn read<C: ConnectionTrait>(connection: &C, rows: Vec<QueryResult>) -> StoreResult<Self> {
+    /// Reads rows of [`columns`] with [`extra_columns`], and payloads that are kept elsewhere. A run whose row cannot be read
+    /// is skipped by the whole batch.
+    pub(super) async fn read<C: ConnectionTrait>(
+        connection: &C,
+        steps: &mut Steps,
+        rows: Vec<QueryResult>,
+    ) -> StoreResult<Self> {
         let first = columns().split(", ").count();
         let mut extras = HashMap::with_capacity(rows.len());
         let mut spilled = Vec::new();
         for row in rows {
             let run = RunId::from_uuid(Cells::of(&row).next()?);
-            let (extra, elsewhere) = Extra::read(&mut Cells::at(&row, first))?;
-            if elsewhere {
-                spilled.push(run);
+            match Extra::read(&mut Cells::at(&row, first)) {
+                Ok((extra, elsewhere)) => {
+                    if elsewhere {
+                        spilled.push(run);
+                    }
+                    extras.insert(run, extra);
+                }
+                Err(StoreError::Corrupt(why)) => {
+                    tracing::error!(run = %run, why, "a run's row cannot be read; the run is skipped");
+                    steps.skip(run);
+                }
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_))) => return Err(error),
             }
-            extras.insert(run, extra);
         }
         for (run, data) in spilled_inputs(connection, &spilled).await? {
             if let Some(extra) = extras.get_mut(&run) {
@@ -130,6 +143,5 @@ pub(super) fn dispatchable(
         headers,
         failures,
         max_attempts: policy.retry.max_attempts,
-        at_most_once: policy.at_most_once(),
     }
 }

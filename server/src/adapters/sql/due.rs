@@ -10,9 +10,12 @@ use mainspring_engine::{
         instant::Instant,
         job::JobState,
         ledger::{Fate, FateReason, Range, append},
+        names::ScheduleName,
         transition::Event,
     },
-    ports::store::{Due, DueSchedule, Fired, Firing, Moved, ShardLease, StoreError, StoreResult},
+    ports::store::{
+        Due, DueSchedule, DueSchedules, Fired, Firing, Moved, ShardLease, StoreError, StoreResult, UnreadableSchedule,
+    },
 };
 use sea_orm::QueryResult;
 
@@ -53,13 +56,22 @@ impl Due for SqliteStore {
         .await
     }
 
-    async fn due(&self, until: Instant, job: Option<JobUid>, limit: usize) -> StoreResult<Vec<DueSchedule>> {
+    async fn due(&self, until: Instant, job: Option<JobUid>, limit: usize) -> StoreResult<DueSchedules> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut values = vec![time(until)];
         values.extend(job.map(|job| job.uuid().into()));
         values.push(limit.into());
         let rows = query(&self.stage_reads, due_sql(job.is_some()), values).await?;
-        rows.iter().map(|row| due_schedule(row, &self.known)).collect()
+        let mut due = DueSchedules::default();
+        for row in &rows {
+            match due_schedule(row, &self.known) {
+                Ok(Ok(ready)) => due.ready.push(ready),
+                Ok(Err(unreadable)) => due.unreadable.push(unreadable),
+                Err(StoreError::Corrupt(why)) => tracing::error!(why, "a schedule's row cannot be read; it is skipped"),
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_))) => return Err(error),
+            }
+        }
+        Ok(due)
     }
 
     async fn fire(&self, now: Instant, shard: ShardLease, firings: Vec<Firing>) -> StoreResult<Vec<Fired>> {
@@ -68,9 +80,17 @@ impl Due for SqliteStore {
         self.write(move |tx| Box::pin(async move { fire::fire(tx, &known, now, shard, &firings).await })).await
     }
 
-    async fn fail_schedule(&self, now: Instant, due: &DueSchedule, why: FateReason) -> StoreResult<()> {
-        let due = due.clone();
-        self.write(move |tx| Box::pin(async move { fail_schedule(tx, now, &due, why).await })).await
+    async fn fail_schedule(
+        &self,
+        now: Instant,
+        job: JobUid,
+        schedule: &ScheduleName,
+        position: &Position,
+        why: FateReason,
+    ) -> StoreResult<()> {
+        let (schedule, position) = (schedule.clone(), position.clone());
+        self.write(move |tx| Box::pin(async move { fail_schedule(tx, now, job, &schedule, &position, why).await }))
+            .await
     }
 
     async fn wake(&self, now: Instant, limit: usize) -> StoreResult<Vec<Moved>> {
@@ -97,17 +117,19 @@ pub(super) fn due_sql(of_job: bool) -> String {
     )
 }
 
-fn due_schedule(row: &QueryResult, known: &Known) -> StoreResult<DueSchedule> {
+fn due_schedule(row: &QueryResult, known: &Known) -> StoreResult<Result<DueSchedule, UnreadableSchedule>> {
     let mut cells = Cells::of(row);
     let ScheduleRow { job, name: schedule, version, paused, cursor, next: _, open: _ } = ScheduleRow::read(&mut cells)?;
-    Ok(DueSchedule {
-        job,
-        job_name: name(cells.next()?)?,
-        namespace: known.lanes.namespace_name(cells.next()?)?,
-        schedule,
-        spec: known.specs.read(&mut cells)?,
-        position: Position { cursor, version, paused },
-    })
+    let job_name = name(cells.next()?)?;
+    let namespace = known.lanes.namespace_name(cells.next()?)?;
+    let position = Position { cursor, version, paused };
+    match known.specs.read(&mut cells) {
+        Ok(spec) => Ok(Ok(DueSchedule { job, job_name, namespace, schedule, spec, position })),
+        Err(StoreError::Corrupt(why)) => {
+            Ok(Err(UnreadableSchedule { job, job_name, namespace, schedule, position, why }))
+        }
+        Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_))) => Err(error),
+    }
 }
 
 /// Whether a schedule still stands where it was evaluated.
@@ -116,9 +138,16 @@ pub(super) fn still_at(row: &ScheduleRow, position: &Position) -> bool {
     row.cursor == *cursor && row.version == *version && row.paused == *paused
 }
 
-async fn fail_schedule(tx: &Tx, now: Instant, due: &DueSchedule, why: FateReason) -> StoreResult<()> {
-    let rows = schedules(tx, &[due.job.uuid()]).await?;
-    let row = rows.into_iter().find(|row| row.name == due.schedule && still_at(row, &due.position));
+async fn fail_schedule(
+    tx: &Tx,
+    now: Instant,
+    job: JobUid,
+    schedule: &ScheduleName,
+    position: &Position,
+    why: FateReason,
+) -> StoreResult<()> {
+    let rows = schedules(tx, &[job.uuid()]).await?;
+    let row = rows.into_iter().find(|row| row.name == *schedule && still_at(row, position));
     let Some((row, at)) = row.and_then(|row| row.next.map(|at| (row, at))) else { return Ok(()) };
     let cursor = row.cursor;
     let (open, closed) = append(row.open.clone(), [Range::one(row.version, at, Fate::Error, Some(why))]);
@@ -126,7 +155,7 @@ async fn fail_schedule(tx: &Tx, now: Instant, due: &DueSchedule, why: FateReason
     let closed = closed.into_iter().map(|range| (failed.job, failed.name.clone(), range)).collect();
     insert_ledger(tx, closed).await?;
     write_schedules(tx, &[(failed, cursor)]).await?;
-    let values = vec![JobState::Error.code().into(), time(now), due.job.uuid().into()];
+    let values = vec![JobState::Error.code().into(), time(now), job.uuid().into()];
     exec(tx, "UPDATE job SET state = ?, revision = revision + 1, update_time = ? WHERE uid = ?", values).await?;
     Ok(())
 }

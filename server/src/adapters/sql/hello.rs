@@ -10,10 +10,10 @@ use mainspring_engine::{
         attempt::{AttemptKey, AttemptState},
         ids::{RunId, ServerId, SessionId},
         instant::Instant,
-        names::{JobType, Lane, QueueName},
+        names::{JobType, QueueName},
         payload::Payload,
         transition::Event,
-        worker::{AbandonReason, Handler, Hello, WorkerStatus},
+        worker::{AbandonReason, Drain, Handler, Hello, WorkerStatus},
     },
     ports::store::{HelloAnswer, Moved, Owner, StoreError, StoreResult, Verdict},
 };
@@ -40,16 +40,6 @@ pub(super) struct Opening {
     pub(super) expire_time: Instant,
 }
 
-/// The lanes a worker takes work from.
-pub(super) fn lanes(hello: &Hello) -> Vec<Lane> {
-    let lane = |handler: &Handler| Lane {
-        namespace: hello.namespace.clone(),
-        queue: handler.queue.clone(),
-        job_type: handler.job_type.clone(),
-    };
-    hello.handlers.iter().map(lane).collect()
-}
-
 /// Opens the session, or finds that a later one is there.
 pub(super) async fn open(tx: &Tx, known: &Arc<Known>, now: Instant, opening: Opening) -> StoreResult<HelloAnswer> {
     let worker = opening.hello.worker;
@@ -58,23 +48,23 @@ pub(super) async fn open(tx: &Tx, known: &Arc<Known>, now: Instant, opening: Ope
     if before.is_some_and(|row| row.epoch >= opening.hello.epoch || row.namespace != opening.namespace) {
         return Ok(HelloAnswer::Superseded);
     }
-    let draining = before.is_some_and(|row| row.draining);
+    let drain = before.and_then(|row| row.drain);
     let Opening { namespace, server, session, hello, expire_time } = opening;
     let Hello { worker, epoch, name, namespace: _, labels, sdk, build_id, handlers, capacity, in_flight, .. } = &hello;
-    let status = if draining { WorkerStatus::Draining } else { WorkerStatus::Connected };
+    let status = if drain.is_some() { WorkerStatus::Draining } else { WorkerStatus::Connected };
     let values = vec![
         worker.uuid().into(),
         namespace.into(),
         (*epoch).into(),
         status.code().into(),
-        draining.into(),
+        drain.map_or(0, Drain::code).into(),
         server.uuid().into(),
         session.uuid().into(),
         time(now),
         time(now),
         time(expire_time),
     ];
-    let sql = "INSERT INTO worker (id, namespace_id, epoch, status, draining, judged, server_id, session_id, \
+    let sql = "INSERT INTO worker (id, namespace_id, epoch, status, drain, judged, server_id, session_id, \
          connect_time, heartbeat_time, lease_expire_time) VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?) \
          ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, status = excluded.status, judged = 0, \
          server_id = excluded.server_id, session_id = excluded.session_id, connect_time = excluded.connect_time, \
@@ -99,15 +89,15 @@ pub(super) async fn open(tx: &Tx, known: &Arc<Known>, now: Instant, opening: Ope
     announce(tx, now, namespace, handlers).await?;
     let listed = in_flight.iter().map(|held| held.key).collect();
     let owner = Owner { worker: *worker, epoch: *epoch };
-    let (verdicts, moved) = compare(tx, known, now, owner, listed, true).await?;
-    Ok(HelloAnswer::Welcome { verdicts, moved, draining })
+    let (verdicts, moved) = compare(tx, known, now, owner, namespace, listed, true).await?;
+    Ok(HelloAnswer::Welcome { verdicts, moved, drain })
 }
 
 /// Replaces what a worker handles.
 async fn write_handlers(tx: &Tx, known: &Known, hello: &Hello) -> StoreResult<()> {
     exec(tx, "DELETE FROM worker_handler WHERE worker_id = ?", vec![hello.worker.uuid().into()]).await?;
     let mut rows = BTreeMap::new();
-    for (handler, lane) in hello.handlers.iter().zip(lanes(hello)) {
+    for (handler, lane) in hello.handlers.iter().zip(hello.lanes()) {
         let lane = known.lanes.find(&lane).ok_or_else(|| StoreError::Corrupt(format!("lane {lane} has no number")))?;
         let mut schemas = Sha256::new();
         schemas.update(&handler.input_schema);
@@ -175,7 +165,8 @@ async fn compare(
 ) -> StoreResult<Compared> {
     let mut steps = Steps::begin(tx, known, now).await?;
     let runs: Vec<RunId> = listed.iter().map(|key| key.run).collect();
-    let mut extras = Extras::read(tx, steps.load_with(tx, runs, extra_columns()).await?).await?;
+    let rows = steps.load_with(tx, runs, extra_columns()).await?;
+    let mut extras = Extras::read(tx, &mut steps, rows).await?;
     let mut moved = Vec::new();
     let mut verdicts = Vec::with_capacity(listed.len());
     for key in &listed {

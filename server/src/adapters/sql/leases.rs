@@ -14,7 +14,7 @@ use mainspring_engine::{
         names::Scope,
         run::{RunState, reason},
         transition::Event,
-        worker::{Hello, WorkerStatus},
+        worker::{Capacity, Drain, Hello, WorkerStatus},
     },
     ports::{
         broker::Pointer,
@@ -34,7 +34,7 @@ use super::{
     expire, hello,
     hot::{self, Fence},
     restricted::Restricted,
-    rows::time,
+    rows::{json, time},
     statement::{Cells, chunks, exec, query, query_in, tuples},
     steps::{Loaded, Steps, columns},
     writer::Tx,
@@ -50,7 +50,7 @@ impl Leases for SqliteStore {
         hello: &Hello,
         expire_time: Instant,
     ) -> StoreResult<HelloAnswer> {
-        let lanes = hello::lanes(hello);
+        let lanes: Vec<_> = hello.lanes().collect();
         self.ensure_lanes(now, &lanes).await?;
         let namespace = self.ensure_namespace(now, &hello.namespace).await?;
         let opening = hello::Opening { namespace, server, session, hello: hello.clone(), expire_time };
@@ -88,7 +88,7 @@ impl Leases for SqliteStore {
         let current = current_owners(&self.stage_reads, &workers).await?;
         let mut stops = Vec::new();
         for row in &rows {
-            let run = Loaded::read(&mut Cells::of(row), &self.known)?;
+            let Ok((_, Some(run))) = Loaded::read(row, &self.known) else { continue };
             let owner = run.life.worker.and_then(|worker| current.get(&worker));
             if let Some(owner) = owner.filter(|owner| owners.contains(owner)) {
                 stops.push((*owner, run.key(), stop_reason(&run)));
@@ -101,14 +101,16 @@ impl Leases for SqliteStore {
         self.write(move |tx| Box::pin(async move { set_status(tx, now, owner, status).await })).await
     }
 
-    async fn drain_worker(&self, _now: Instant, scope: &Scope, worker: WorkerId) -> StoreResult<bool> {
+    async fn drain_worker(&self, _now: Instant, scope: &Scope, worker: WorkerId, drain: Drain) -> StoreResult<bool> {
         let Some(namespace) = self.known.lanes.namespace(&scope.0) else { return Ok(false) };
         self.write(move |tx| {
             Box::pin(async move {
-                let draining = WorkerStatus::Draining.code();
-                let sql = "UPDATE worker SET draining = TRUE, status = CASE WHEN status = 1 THEN ? ELSE status END \
+                let (drain, draining) = (drain.code(), WorkerStatus::Draining.code());
+                let sql = "UPDATE worker SET drain = CASE WHEN drain < ? THEN ? ELSE drain END, \
+                     status = CASE WHEN status = 1 THEN ? ELSE status END \
                      WHERE id = ? AND namespace_id = ? AND status IN (1, 2, 3)";
-                Ok(exec(tx, sql, vec![draining.into(), worker.uuid().into(), namespace.into()]).await? > 0)
+                let values = vec![drain.into(), drain.into(), draining.into(), worker.uuid().into(), namespace.into()];
+                Ok(exec(tx, sql, values).await? > 0)
             })
         })
         .await
@@ -147,8 +149,8 @@ pub(super) struct OwnerRow {
     pub(super) namespace: i32,
     /// How it stands.
     pub(super) status: i32,
-    /// An operator drained it.
-    pub(super) draining: bool,
+    /// What an operator asked of it.
+    pub(super) drain: Option<Drain>,
     /// 0 its leases live, 1 they are being judged over, 2 that is done.
     pub(super) judged: i32,
 }
@@ -161,14 +163,14 @@ pub(super) async fn owners<C: ConnectionTrait>(
     let mut ids: Vec<Uuid> = workers.iter().map(|worker| worker.uuid()).collect();
     ids.sort_unstable();
     ids.dedup();
-    let head = "SELECT id, epoch, namespace_id, status, draining, judged FROM worker WHERE id IN";
+    let head = "SELECT id, epoch, namespace_id, status, drain, judged FROM worker WHERE id IN";
     let mut found = HashMap::new();
     for row in query_in(connection, head, &ids, LOCK_OWNER).await? {
         let mut cells = Cells::of(&row);
         let id = WorkerId::from_uuid(cells.next()?);
         let (epoch, namespace, status) = (cells.next()?, cells.next()?, cells.next()?);
-        let (draining, judged) = (cells.next()?, cells.next()?);
-        found.insert(id, OwnerRow { epoch, namespace, status, draining, judged });
+        let drain = Drain::from_code(cells.next()?);
+        found.insert(id, OwnerRow { epoch, namespace, status, drain, judged: cells.next()? });
     }
     Ok(found)
 }
@@ -196,7 +198,8 @@ async fn lease(tx: &Tx, known: &Arc<Known>, now: Instant, batches: Vec<LeaseBatc
         let again = |pointer: &&Pointer| !leased.contains_key(&pointer.run) || !seen.insert(pointer.run);
         left.extend(pointers.iter().filter(again).filter(|_| owned(owner).is_some()).map(|pointer| pointer.run));
     }
-    let mut extras = Extras::read(tx, steps.load_with(tx, left, extra_columns()).await?).await?;
+    let rows = steps.load_with(tx, left, extra_columns()).await?;
+    let mut extras = Extras::read(tx, &mut steps, rows).await?;
     let mut answers = Vec::with_capacity(batches.len());
     for (LeaseBatch { owner, pointers }, mut leased) in batches.into_iter().zip(leased) {
         let Some(row) = owned(&owner) else {
@@ -208,6 +211,7 @@ async fn lease(tx: &Tx, known: &Arc<Known>, now: Instant, batches: Vec<LeaseBatc
             (None, Some(run)) if run.lane.namespace == row.namespace => {
                 lease_one(&mut steps, &mut extras, owner.worker, pointer)
             }
+            (None, None) if steps.is_unreadable(pointer.run) => LeaseResult::Unreadable,
             // Another namespace's run does not exist for this worker.
             (None, Some(_) | None) => LeaseResult::Stale,
         };
@@ -254,16 +258,25 @@ async fn renew(tx: &Tx, now: Instant, renewals: Vec<Renewal>) -> StoreResult<Vec
     let mut owners = owners(tx, &workers).await?;
     let mut answers = Vec::with_capacity(renewals.len());
     let mut renewed: HashMap<Uuid, (i32, Instant)> = HashMap::new();
-    for Renewal { owner, expire_time } in renewals {
+    let mut capacities: HashMap<Uuid, Capacity> = HashMap::new();
+    for Renewal { owner, expire_time, draining, capacity } in renewals {
+        let worker = owner.worker.uuid();
         let Some(row) = owners.get_mut(&owner.worker).filter(|row| row.epoch == owner.epoch) else {
             answers.push(RenewalAnswer::Superseded);
             continue;
         };
         let lapsed = std::mem::replace(&mut row.judged, 0) != 0;
-        let alive = if row.draining { WorkerStatus::Draining } else { WorkerStatus::Connected };
+        let drains = draining || row.drain.is_some();
+        let alive = if drains { WorkerStatus::Draining } else { WorkerStatus::Connected };
         let status = if row.status == WorkerStatus::Gone.code() { row.status } else { alive.code() };
-        renewed.insert(owner.worker.uuid(), (status, expire_time));
-        answers.push(if lapsed { RenewalAnswer::Lapsed } else { RenewalAnswer::Renewed });
+        renewed.insert(worker, (status, expire_time));
+        capacities.extend(capacity.map(|capacity| (worker, capacity)));
+        answers.push(RenewalAnswer::Alive { lapsed, drain: row.drain });
+    }
+    // Seldom: a worker's capacity is recorded when it has changed.
+    for (worker, capacity) in capacities {
+        let values = vec![json(&capacity)?.into(), worker.into()];
+        exec(tx, "UPDATE worker_profile SET capacity = ? WHERE worker_id = ?", values).await?;
     }
     let renewed: Vec<_> = renewed.into_iter().collect();
     for piece in chunks(&renewed) {

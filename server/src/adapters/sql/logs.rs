@@ -157,7 +157,8 @@ impl Standing {
     /// Takes what is new of a batch; nothing where there is nothing, or where lines before it are missing.
     fn take(&mut self, now: Instant, batch: Batch) -> Option<Kept> {
         let Batch { key, first_offset, mut lines, dropped } = batch;
-        let end = first_offset + lines.len() as u64;
+        // One attempt that counts beyond what a column holds must not take the others' batches with it.
+        let end = first_offset.checked_add(lines.len() as u64).filter(|end| i64::try_from(*end).is_ok())?;
         // What lies between the end and this batch must be lines that the worker says it dropped.
         let gap = first_offset.saturating_sub(self.next_offset);
         if gap > dropped || end <= self.next_offset {

@@ -14,7 +14,7 @@ use mainspring_engine::{
         names::Scope,
         transition::Event,
     },
-    ports::store::{Applied, Apply, Moved, Outcomes, Report, ReportAnswer, StoreResult},
+    ports::store::{Applied, Apply, Moved, Outcomes, Report, ReportAnswer, StoreError, StoreResult},
 };
 use uuid::Uuid;
 
@@ -24,7 +24,7 @@ use super::{
     leases::owners,
     restricted::Restricted,
     rows::{maybe, time},
-    statement::{Cells, chunks, query, query_one, single, tuples},
+    statement::{Cells, chunks, exec, query, query_one, single, tuples},
     steps::{Steps, columns},
     writer::Tx,
 };
@@ -56,10 +56,20 @@ impl Outcomes for SqliteStore {
         let known = Arc::clone(&self.known);
         self.write(move |tx| Box::pin(async move { cancel_waiting(tx, &known, now, job, limit).await })).await
     }
+
+    async fn half_deleted(&self, before: Instant, limit: usize) -> StoreResult<Vec<JobUid>> {
+        let values = vec![time(before), i64::try_from(limit).unwrap_or(i64::MAX).into()];
+        let rows = query(&self.stage_reads, HALF_DELETED, values).await?;
+        rows.iter().map(|row| single(row).map(JobUid::from_uuid)).collect()
+    }
 }
 
 /// When time alone changes any run next.
 pub(super) const NEXT_DEADLINE: &str = "SELECT min(deadline_time) FROM run WHERE deadline_time IS NOT NULL";
+
+/// Jobs whose delete is not done.
+pub(super) const HALF_DELETED: &str =
+    "SELECT uid FROM job WHERE half_deleted AND delete_time <= ? ORDER BY delete_time LIMIT ?";
 
 /// Runs that time alone changes next.
 pub(super) const PAST_DEADLINE: &str = "SELECT id FROM run WHERE deadline_time IS NOT NULL AND deadline_time <= ? \
@@ -78,6 +88,9 @@ async fn report(tx: &Tx, known: &Arc<Known>, now: Instant, reports: Vec<Report>)
         if let Some(moved) = succeeded.remove(&key.run) {
             answers.push(ReportAnswer::Applied(Box::new(moved)));
             continue;
+        }
+        if steps.is_unreadable(key.run) {
+            return Err(StoreError::Corrupt(format!("run {} cannot be read", key.run)));
         }
         if steps.run(key.run).is_none_or(|run| run.lane.lane.namespace != scope.0) {
             answers.push(ReportAnswer::Fenced);
@@ -204,5 +217,10 @@ async fn cancel_waiting(
         moved.extend(steps.apply(run, &Event::JobDeleted).and_then(Result::ok));
     }
     steps.save(tx).await?;
-    Ok((moved, rows.len() > limit))
+    let more = rows.len() > limit;
+    if !more {
+        let sql = "UPDATE job SET half_deleted = FALSE WHERE uid = ? AND half_deleted";
+        exec(tx, sql, vec![job.uuid().into()]).await?;
+    }
+    Ok((moved, more))
 }

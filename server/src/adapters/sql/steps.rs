@@ -7,7 +7,10 @@
 //! A write is guarded by the state, attempt and generation that were loaded, and must hit every row: a row that moved in
 //! between would mean that two writers are there, and takes the batch back.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use mainspring_engine::{
     domain::{
@@ -77,6 +80,7 @@ pub(super) struct Steps {
     known: Arc<Known>,
     now: Instant,
     runs: HashMap<RunId, Loaded>,
+    unreadable: HashSet<RunId>,
     names: HashMap<JobUid, JobName>,
     restricted: Restricted,
     ends: Vec<Ended>,
@@ -89,9 +93,22 @@ pub(super) fn columns() -> String {
 }
 
 impl Loaded {
-    /// Reads the columns of [`columns`].
-    pub(super) fn read(cells: &mut Cells<'_>, known: &Known) -> StoreResult<Self> {
+    /// Reads the columns of [`columns`]: which run it is, and the run, where its row can be what it is. One that cannot is
+    /// left alone until a person has looked, and holds up nobody else.
+    pub(super) fn read(row: &QueryResult, known: &Known) -> StoreResult<(RunId, Option<Self>)> {
+        let mut cells = Cells::of(row);
         let id = RunId::from_uuid(cells.next()?);
+        match Self::read_rest(id, &mut cells, known) {
+            Ok(run) => Ok((id, Some(run))),
+            Err(StoreError::Corrupt(why)) => {
+                tracing::error!(run = %id, why, "a run's row cannot be read; the run is skipped");
+                Ok((id, None))
+            }
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_))) => Err(error),
+        }
+    }
+
+    fn read_rest(id: RunId, cells: &mut Cells<'_>, known: &Known) -> StoreResult<Self> {
         let lane = known.lanes.of(cells.next()?)?;
         let job = cells.next::<Option<Uuid>>()?.map(JobUid::from_uuid);
         let job = job.zip(cells.next::<Option<i64>>()?);
@@ -119,6 +136,7 @@ impl Steps {
             known: Arc::clone(known),
             now,
             runs: HashMap::new(),
+            unreadable: HashSet::new(),
             names: HashMap::new(),
             restricted,
             ends: Vec::new(),
@@ -153,13 +171,28 @@ impl Steps {
     pub(super) async fn take<C: ConnectionTrait>(&mut self, connection: &C, rows: &[QueryResult]) -> StoreResult<()> {
         let mut jobs = Vec::new();
         for row in rows {
-            let loaded = Loaded::read(&mut Cells::of(row), &self.known)?;
-            jobs.extend(loaded.job.map(|(job, _)| job));
-            self.runs.entry(loaded.id).or_insert(loaded);
+            match Loaded::read(row, &self.known)? {
+                (run, Some(loaded)) => {
+                    jobs.extend(loaded.job.map(|(job, _)| job));
+                    self.runs.entry(run).or_insert(loaded);
+                }
+                (run, None) => self.skip(run),
+            }
         }
         jobs.retain(|job| !self.names.contains_key(job));
         self.names.extend(self.known.names.resolve(connection, jobs).await?);
         Ok(())
+    }
+
+    /// A run cannot be read: nothing happens to it in this batch.
+    pub(super) fn skip(&mut self, run: RunId) {
+        self.runs.remove(&run);
+        self.unreadable.insert(run);
+    }
+
+    /// Whether a run is there and cannot be read.
+    pub(super) fn is_unreadable(&self, run: RunId) -> bool {
+        self.unreadable.contains(&run)
     }
 
     /// A run that was loaded, as it is now.

@@ -4,7 +4,10 @@
 //! read ends the stream. Replies, progress and logs are hints: one that cannot be read is noticed and forgotten. A result
 //! is kept by the worker until it is answered: one that cannot be read fails the attempt, and is answered INVALID.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use mainspring_engine::{
     domain::{
@@ -23,11 +26,14 @@ use mainspring_engine::{
 use mainspring_proto::{common::v1::LogLevel, worker::v1 as wire};
 
 use super::{Check, failure, read, time::duration};
-use crate::grpc::status::Refusal;
+use crate::grpc::status::{Reason, Refusal};
 
 const MAX_HANDLERS: usize = 1_000;
-/// Attempts a session holds at once, at most.
+/// Slots a worker has, at most.
 pub(crate) const MAX_IN_FLIGHT: u32 = 5_000;
+/// Attempts a worker lists, at most: for each slot one that is at work and one whose result was not acknowledged. The
+/// engine gives it no more than that.
+pub(crate) const MAX_LISTED: usize = 2 * MAX_IN_FLIGHT as usize;
 const MAX_NAME: usize = 128;
 const MAX_DESCRIPTION: usize = 4_096;
 const MAX_SCHEMA: usize = 256 * 1024;
@@ -52,17 +58,29 @@ pub(crate) struct Greeting {
     pub(crate) capabilities: Vec<wire::Capability>,
 }
 
+/// Refuses what lists more than a worker can have been given. Not for good: what it lists is the truth about it, and it may
+/// list less once its results are acknowledged.
+fn bounded(listed: &[wire::AttemptStatus]) -> Result<(), Refusal> {
+    if listed.len() <= MAX_LISTED {
+        return Ok(());
+    }
+    let why = format!("{} attempts are listed, and at most {MAX_LISTED} are read; reconnect with fewer", listed.len());
+    Err(Refusal::new(Reason::SlowConsumer, why).retry_after(Duration::from_secs(1)))
+}
+
 /// A worker's Hello.
 pub(crate) fn hello(hello: wire::Hello, credential: String) -> Result<Greeting, Refusal> {
+    bounded(&hello.in_flight)?;
     read(|check| check.hello(hello, credential))
 }
 
-/// A heartbeat, or the capacity alone.
-pub(crate) fn heartbeat(heartbeat: wire::Heartbeat) -> Result<FromWorker, Refusal> {
+/// A heartbeat that comes after the one numbered `last`, or first where that is 0.
+pub(crate) fn heartbeat(heartbeat: wire::Heartbeat, last: i64) -> Result<FromWorker, Refusal> {
     let wire::Heartbeat { sequence, state, in_flight, capacity } = heartbeat;
+    bounded(&in_flight)?;
     read(|check| {
-        if sequence < 1 {
-            check.refuse("sequence", "counts from 1");
+        if sequence <= last {
+            check.refuse("sequence", format!("counts from 1 and grows; the last one was {last}"));
         }
         let draining = check.choice("state", state, |value| match value {
             wire::WorkerState::Unspecified => None,
@@ -142,13 +160,15 @@ pub(crate) fn logs(batch: wire::LogBatch, now: Instant) -> Result<FromWorker, Re
     let wire::LogBatch { attempt, first_offset, entries, dropped_count } = batch;
     read(|check| {
         let key = check.attempt(attempt.as_ref());
-        let first_offset = u64::try_from(first_offset);
-        let dropped = u64::try_from(dropped_count);
-        if first_offset.is_err() {
-            check.refuse("first_offset", "must not be negative");
+        // Whatever the offsets come to is kept as a number of the same size.
+        let count = i64::try_from(entries.len()).unwrap_or(i64::MAX);
+        let within = |number: i64| u64::try_from(number).ok().filter(|_| number.checked_add(count).is_some());
+        let (first_offset, dropped) = (within(first_offset), within(dropped_count));
+        if first_offset.is_none() {
+            check.refuse("first_offset", "must not be negative, nor beyond what can be counted");
         }
-        if dropped.is_err() {
-            check.refuse("dropped_count", "must not be negative");
+        if dropped.is_none() {
+            check.refuse("dropped_count", "must not be negative, nor beyond what can be counted");
         }
         let mut room = MAX_LOG_BATCH;
         let mut lines = Vec::new();
@@ -161,7 +181,7 @@ pub(crate) fn logs(batch: wire::LogBatch, now: Instant) -> Result<FromWorker, Re
             room = room.saturating_sub(weight);
             lines.push(line);
         }
-        Some(FromWorker::Logs(Batch { key: key?, first_offset: first_offset.ok()?, lines, dropped: dropped.ok()? }))
+        Some(FromWorker::Logs(Batch { key: key?, first_offset: first_offset?, lines, dropped: dropped? }))
     })
 }
 
@@ -194,18 +214,14 @@ pub(crate) fn cancel_reply(reply: &wire::CancelReply) -> Result<Option<FromWorke
     read(|check| {
         let key = check.attempt(attempt.as_ref())?;
         Some(match wire::CancelDisposition::try_from(*disposition) {
-            Ok(wire::CancelDisposition::Cancelling | wire::CancelDisposition::Unsupported) => {
-                Some(FromWorker::CancelReply(key, true))
-            }
-            Ok(wire::CancelDisposition::NotRunning) => Some(FromWorker::CancelReply(key, false)),
+            Ok(
+                wire::CancelDisposition::Cancelling
+                | wire::CancelDisposition::Unsupported
+                | wire::CancelDisposition::NotRunning,
+            ) => Some(FromWorker::CancelReply(key)),
             Ok(wire::CancelDisposition::Unspecified) | Err(_) => None,
         })
     })
-}
-
-/// The worker is shutting down.
-pub(crate) fn drain(drain: &wire::WorkerDrain) -> FromWorker {
-    FromWorker::Drain(Check::default().length("deadline", drain.deadline).unwrap_or_default())
 }
 
 /// The attempt that a message names.
@@ -230,7 +246,7 @@ pub(crate) fn result(result: wire::AttemptResult, scope: &Scope, max_payload: us
         Some(wire::attempt_result::Outcome::Succeeded(wire::AttemptSucceeded { output })) => {
             match read(|check| check.payload("output", output, max_payload)) {
                 Ok(output) => (Outcome::Succeeded, Some(output).filter(|output| *output != Payload::default()), None),
-                Err(refusal) if refusal.reason() == crate::grpc::status::Reason::PayloadTooLarge => {
+                Err(refusal) if refusal.reason() == Reason::PayloadTooLarge => {
                     invalid("OUTPUT_TOO_LARGE", refusal.message())
                 }
                 Err(refusal) => invalid("RESULT_INVALID", refusal.message()),
@@ -380,10 +396,6 @@ impl Check {
     }
 
     fn held(&mut self, in_flight: Vec<wire::AttemptStatus>) -> Vec<Held> {
-        if in_flight.len() > MAX_IN_FLIGHT as usize {
-            self.refuse("in_flight", format!("must be at most {MAX_IN_FLIGHT}"));
-            return Vec::new();
-        }
         let mut seen = BTreeSet::new();
         self.each("in_flight", in_flight, |check, status| {
             let wire::AttemptStatus { attempt, phase, next_log_offset: _ } = status;
@@ -433,7 +445,7 @@ pub(crate) fn limits(max_message: usize, max_payload: usize) -> wire::Limits {
         max_message_bytes: bytes(max_message),
         max_inline_payload_bytes: bytes(max_payload),
         max_log_batch_bytes: bytes(MAX_LOG_BATCH),
-        min_progress_interval: Some(duration(std::time::Duration::from_secs(1))),
+        min_progress_interval: Some(duration(Duration::from_secs(1))),
         max_log_line_bytes: bytes(MAX_LOG_LINE),
     }
 }

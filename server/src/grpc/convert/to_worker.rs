@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use mainspring_engine::{
-    domain::{
-        attempt::AttemptKey, instant::Instant, policy::LeaseLossPolicy, rules::LeaseRules, worker::AbandonReason,
-    },
+    domain::{attempt::AttemptKey, instant::Instant, rules::LeaseRules, worker::AbandonReason},
     flow::stream::messages::{Directive, Disposition, DrainMode, Remark, Stop, ToWorker, Welcome},
     ports::store::Dispatchable,
 };
@@ -100,10 +98,19 @@ pub(crate) fn result_ack(key: AttemptKey, disposition: Disposition) -> wire::Res
             Disposition::Applied => wire::ResultDisposition::Applied,
             Disposition::Duplicate => wire::ResultDisposition::Duplicate,
             Disposition::Fenced => wire::ResultDisposition::Fenced,
+            Disposition::Invalid => {
+                let why = "the run cannot be read; the server's log tells more";
+                return invalid_ack(Some(attempt(key)), why.into());
+            }
         }
         .into(),
         message: String::new(),
     }
+}
+
+/// A result that can never be kept, and why.
+pub(crate) fn invalid_ack(attempt: Option<wire::AttemptRef>, why: String) -> wire::ResultAck {
+    wire::ResultAck { attempt, disposition: wire::ResultDisposition::Invalid.into(), message: why }
 }
 
 /// Names an attempt.
@@ -126,10 +133,7 @@ fn dispatch(attempt: Dispatchable, basis_sequence: i64, reply_timeout: Duration,
         headers,
         failures,
         max_attempts,
-        // The worker acts on `lease_loss_policy`, which is STOP then.
-        at_most_once,
     } = attempt;
-    let lease_loss = if at_most_once { LeaseLossPolicy::Stop } else { lease_loss };
     let (job, job_version) = match job {
         Some((_, name, version)) => (String::from(name), version),
         None => (String::new(), 0),

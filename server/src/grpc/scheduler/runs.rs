@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mainspring_engine::{
     domain::{
+        attempt::AttemptKey,
         filter::{Field, Kind},
         ids::RunId,
         names::{JobName, Scope},
@@ -303,7 +304,9 @@ pub(super) async fn look(api: &Api, scope: &Scope, run: RunId) -> Result<RunView
 
 /// A run for people, with what only memory knows of it.
 pub(super) fn live(api: &Api, view: RunView) -> wire::Run {
-    let progress = (view.life.state == RunState::Running).then(|| api.engine.progress(view.run)).flatten();
+    let key = AttemptKey { run: view.run, attempt: view.life.attempt };
+    let worker = view.life.worker.filter(|_| view.life.state == RunState::Running);
+    let progress = worker.and_then(|worker| api.engine.progress(worker, key));
     wire::Run { progress: progress.map(convert::run::progress), ..convert::run::run(view) }
 }
 

@@ -6,7 +6,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use mainspring_engine::{
     domain::{attempt::AttemptKey, names::Scope},
-    flow::stream::{Inbox, messages::FromWorker},
+    flow::stream::{
+        Inbox,
+        messages::{FromWorker, SessionEnd},
+    },
 };
 use mainspring_proto::worker::v1 as wire;
 use parking_lot::Mutex;
@@ -18,10 +21,10 @@ use crate::grpc::{
     Api,
     convert::{
         from_worker::{self, Heard},
-        to_worker::notice,
+        to_worker::{invalid_ack, notice},
     },
     layer::errors::of_the_wire,
-    status::{Reason, Refusal},
+    status::{Reason, Refusal, session_end},
 };
 
 /// What both halves of a stream know.
@@ -52,8 +55,10 @@ pub(super) struct Reader {
     pub(super) inbox: Inbox,
     pub(super) scope: Scope,
     pub(super) shared: Arc<Shared>,
-    /// What is answered without asking the engine. A worker that does not read loses notices.
+    /// What is answered without asking the engine.
     pub(super) aside: mpsc::Sender<Response>,
+    /// The number of the last heartbeat.
+    pub(super) beat: i64,
 }
 
 /// What a message comes to.
@@ -87,7 +92,14 @@ impl Reader {
                     }
                     Ok(Meaning::Nothing) => {}
                     Ok(Meaning::Aside(aside)) => {
-                        let _ = self.aside.try_send(*aside);
+                        // A worker that does not read loses notices; the answer to a result it must have, or it would send
+                        // the result for ever.
+                        let must = matches!(*aside, Response::ResultAck(_));
+                        if self.aside.try_send(*aside).is_err() && must {
+                            let end = SessionEnd::SlowConsumer("it does not read what it is sent");
+                            *self.shared.verdict.lock() = session_end(&end);
+                            break false;
+                        }
                     }
                     Err(refusal) => {
                         *self.shared.verdict.lock() = Some(refusal);
@@ -104,7 +116,7 @@ impl Reader {
         self.inbox.close(in_order);
     }
 
-    fn understand(&self, request: wire::WorkerStreamRequest) -> Result<Meaning, Refusal> {
+    fn understand(&mut self, request: wire::WorkerStreamRequest) -> Result<Meaning, Refusal> {
         let now = self.api.now();
         let Some(message) = request.message else {
             let why = "this server does not know the message; it may be older than the worker".to_owned();
@@ -115,9 +127,14 @@ impl Reader {
                 return Err(Refusal::new(Reason::HelloRequired, "Hello comes once, as the first message of a stream"));
             }
             // The truth: what cannot be read ends the stream.
-            Message::Heartbeat(heartbeat) => Meaning::Said(from_worker::heartbeat(heartbeat)?),
+            Message::Heartbeat(heartbeat) => {
+                let sequence = heartbeat.sequence;
+                let said = from_worker::heartbeat(heartbeat, self.beat)?;
+                self.beat = sequence;
+                Meaning::Said(said)
+            }
             Message::CapacityUpdate(update) => Meaning::Said(from_worker::capacity(update)?),
-            Message::Drain(drain) => Meaning::Said(from_worker::drain(&drain)),
+            Message::Drain(_) => Meaning::Said(FromWorker::Drain),
             Message::Result(result) => self.result(result),
             // Hints: what cannot be read is told and forgotten.
             Message::DispatchReply(reply) => hint(reply.attempt.clone(), from_worker::reply(reply)),
@@ -141,11 +158,7 @@ impl Reader {
                 }
                 Meaning::Said(FromWorker::Result(Box::new(report)))
             }
-            Err(refusal) => aside(Response::ResultAck(wire::ResultAck {
-                attempt,
-                disposition: wire::ResultDisposition::Invalid.into(),
-                message: refusal.message().into(),
-            })),
+            Err(refusal) => aside(Response::ResultAck(invalid_ack(attempt, refusal.message().into()))),
         }
     }
 }

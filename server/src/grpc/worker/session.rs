@@ -1,14 +1,19 @@
 //! The half of a worker's stream that speaks: handshake, then what the engine says, then why it ended.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 
 use futures::stream;
 use mainspring_engine::{
-    domain::names::Scope,
+    domain::{
+        attempt::{AttemptKey, Outcome},
+        names::Scope,
+        payload::{Failure, RetryHint},
+    },
     flow::stream::{
         Inbox, Session,
-        messages::{Directive, FromWorker, RejectReason, Reply, SessionEnd, ToWorker},
+        messages::{Directive, FromWorker, SessionEnd, ToWorker},
     },
+    ports::store::Report,
 };
 use mainspring_proto::{MAX_WORKER_PROTOCOL, MIN_WORKER_PROTOCOL, worker::v1 as wire};
 use prost::Message as _;
@@ -37,8 +42,6 @@ use crate::{
 const HELLO: Duration = Duration::from_secs(10);
 /// Notices that may wait for a worker.
 const ASIDES: usize = 64;
-/// A dispatch that a worker cannot read is offered to others meanwhile.
-const UNREADABLE_DELAY: Duration = Duration::from_secs(5);
 /// Optional parts of the protocol that this server can do.
 const CAPABILITIES: [Capability; 3] = [Capability::Cancellation, Capability::Logs, Capability::ServerDrain];
 
@@ -112,11 +115,12 @@ async fn greet(
         scope: scope.clone(),
         shared: shared.clone(),
         aside: aside.clone(),
+        beat: 0,
     };
     let standing = api.auth.stand(&caller);
     api.engine.tasks().spawn("worker-reader", reader.listen());
     let speaker = Speaker {
-        namespace: scope.0.to_string(),
+        scope,
         cancels: capabilities.contains(&Capability::Cancellation),
         drains: capabilities.contains(&Capability::ServerDrain),
         max_message,
@@ -124,6 +128,7 @@ async fn greet(
         outbox,
         asides,
         aside,
+        held_back: HashSet::new(),
         standing,
         shared,
     };
@@ -168,7 +173,7 @@ fn negotiated((min, max): (i32, i32)) -> Result<i32, Refusal> {
 
 /// The half that speaks.
 struct Speaker {
-    namespace: String,
+    scope: Scope,
     /// The worker understands being told to stop an attempt.
     cancels: bool,
     /// The worker understands being told to reconnect.
@@ -179,6 +184,8 @@ struct Speaker {
     outbox: mpsc::Receiver<ToWorker>,
     asides: mpsc::Receiver<Message>,
     aside: mpsc::Sender<Message>,
+    /// Attempts whose dispatch was too large to be sent.
+    held_back: HashSet<AttemptKey>,
     standing: Standing,
     shared: Arc<Shared>,
 }
@@ -189,12 +196,13 @@ impl Speaker {
         loop {
             let message = tokio::select! {
                 biased;
+                // First, or a stream that always has something to say would outlive its credential.
+                denied = self.standing.ended() => return Err(Some(denied.into())),
                 next = self.outbox.recv() => match next {
                     Some(next) => self.message(next),
                     None => return Err(self.end().await),
                 },
                 Some(aside) = self.asides.recv() => Some(aside),
-                denied = self.standing.ended() => return Err(Some(denied.into())),
                 end = self.inbox.ended() => {
                     // What the engine said before it ended the session still goes out, the drain above all.
                     self.outbox.close();
@@ -221,29 +229,29 @@ impl Speaker {
     }
 
     /// The message, where this worker understands it.
-    fn message(&self, next: ToWorker) -> Option<Message> {
+    fn message(&mut self, next: ToWorker) -> Option<Message> {
         match next {
+            // Its dispatch was held back: the worker does not know of it.
+            ToWorker::ResultAck(key, _) if self.held_back.remove(&key) => return None,
             ToWorker::Cancel(..) if !self.cancels => return None,
             ToWorker::Drain { .. } if !self.drains => return None,
             ToWorker::HeartbeatAck { sequence, lease_ttl, mut directives } if !self.cancels => {
                 directives.retain(|directive| !matches!(directive, Directive::Cancel(..)));
                 return Some(to_worker::message(
                     ToWorker::HeartbeatAck { sequence, lease_ttl, directives },
-                    &self.namespace,
+                    self.scope.0.as_str(),
                 ));
             }
             ToWorker::ResultAck(key, disposition) => {
-                let mut ack = to_worker::result_ack(key, disposition);
-                if let Some(why) = self.shared.invalid(key) {
-                    ack.disposition = wire::ResultDisposition::Invalid.into();
-                    ack.message = why;
-                }
-                return Some(Message::ResultAck(ack));
+                return Some(Message::ResultAck(match self.shared.invalid(key) {
+                    Some(why) => to_worker::invalid_ack(Some(to_worker::attempt(key)), why),
+                    None => to_worker::result_ack(key, disposition),
+                }));
             }
             ToWorker::Dispatch { attempt, basis_sequence, reply_timeout } => {
                 let key = attempt.key;
                 let dispatch = ToWorker::Dispatch { attempt, basis_sequence, reply_timeout };
-                let message = to_worker::message(dispatch, &self.namespace);
+                let message = to_worker::message(dispatch, self.scope.0.as_str());
                 return self.readable(message, key);
             }
             ToWorker::HeartbeatAck { .. }
@@ -253,21 +261,32 @@ impl Speaker {
             | ToWorker::Revoke(..)
             | ToWorker::Notice { .. } => {}
         }
-        Some(to_worker::message(next, &self.namespace))
+        Some(to_worker::message(next, self.scope.0.as_str()))
     }
 
-    /// A dispatch that the worker could not decode would end its stream, and the next one's: it is handed back in the
-    /// worker's stead.
-    fn readable(&self, message: Message, key: mainspring_engine::domain::attempt::AttemptKey) -> Option<Message> {
+    /// A dispatch that the worker could not decode would end its stream, and the next one's: the run fails in its stead.
+    fn readable(&mut self, message: Message, key: AttemptKey) -> Option<Message> {
         let response = wire::WorkerStreamResponse { message: Some(message) };
         let bytes = response.encoded_len();
         if bytes <= self.max_message {
             return response.message;
         }
-        let reply = Reply::Rejected(RejectReason::UnreadablePayload, Some(UNREADABLE_DELAY));
+        let why = format!("its dispatch takes {bytes} bytes, and the worker reads {}", self.max_message);
+        let failure = Failure {
+            hint: Some(RetryHint { retry: Some(false), delay: None }),
+            ..Failure::of_platform("PAYLOAD_TOO_LARGE", why.clone())
+        };
+        let report = Report {
+            scope: self.scope.clone(),
+            key,
+            outcome: Outcome::Failed(failure),
+            output: None,
+            start_time: None,
+            log_lines: Some(0),
+        };
+        self.held_back.insert(key);
         // Where the session is over, the attempt goes back with it.
-        let _ = self.inbox.push(FromWorker::Reply(key, reply));
-        let why = format!("a dispatch of {bytes} bytes was held back; this worker reads {}", self.max_message);
+        let _ = self.inbox.push(FromWorker::Result(Box::new(report)));
         let _ = self.aside.try_send(Message::Notice(to_worker::notice(Reason::DispatchTooLarge, why, Some(key))));
         None
     }

@@ -18,6 +18,7 @@ use crate::domain::{
     policy::{Delivery, RetryPolicy, Timeouts},
     rules::LeaseRules,
     run::reason,
+    worker::AbandonReason,
 };
 
 /// A run and its history so far.
@@ -121,7 +122,7 @@ fn v03_an_attempt_handed_back_costs_no_retry_and_no_loss() {
     let mut trace = Trace::new(policy(1, 2));
     trace.lease().step(Event::Silent { attempt: 1 });
     assert_eq!((trace.run.state, trace.run.returns), (RunState::Queued, 1));
-    assert_eq!(trace.last.as_ref().unwrap().tell, Some(Tell::Revoke(1)));
+    assert_eq!(trace.last.as_ref().unwrap().tell, Some(Tell::Revoke(1, AbandonReason::Returned)));
     trace.lease().step(Event::Expire);
     assert_eq!(trace.run.state, RunState::Queued, "one loss of two");
     trace.lease();
@@ -174,7 +175,7 @@ fn v06_a_cancelled_run_that_does_not_stop_is_ended_after_its_grace_and_never_lea
     trace.refuses(Event::Lease { worker: worker(2), generation }, Refusal::Stale);
     trace.later(Duration::from_secs(30)).step(Event::Deadline);
     assert_eq!(trace.run.state, RunState::Cancelled);
-    assert_eq!(trace.last.as_ref().unwrap().tell, Some(Tell::Revoke(1)));
+    assert_eq!(trace.last.as_ref().unwrap().tell, Some(Tell::Revoke(1, AbandonReason::AlreadyTerminal)));
     trace.refuses(report(1, Outcome::Succeeded), Refusal::Over);
 }
 

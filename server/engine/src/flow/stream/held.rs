@@ -53,7 +53,8 @@ struct Entry {
     lane: Lane,
     job: Option<JobName>,
     state: State,
-    stop: Option<Stop>,
+    /// Somebody wants it stopped, and when the worker was told.
+    stop: Option<(Stop, Instant)>,
     grace: Option<Duration>,
     start: Start,
     progress: Option<Progress>,
@@ -96,7 +97,7 @@ pub struct Told {
 /// What a heartbeat means beyond the renewal.
 #[derive(Debug, Default, PartialEq)]
 pub struct Reading {
-    /// Listed and not known to the session: the store must say.
+    /// Listed, and not known to the session or long past its stop: the store must say.
     pub unknown: Vec<AttemptKey>,
     /// Accepted before and not listed: taken back.
     pub absent: Vec<AttemptKey>,
@@ -129,12 +130,23 @@ impl Held {
     }
 
     /// The store's verdicts on what the worker listed in its Hello: what to tell it.
-    pub fn welcome(&mut self, verdicts: Vec<(AttemptKey, Verdict)>, default_grace: Duration) -> Vec<Directive> {
-        verdicts.into_iter().filter_map(|(key, verdict)| self.judge(key, verdict, default_grace)).collect()
+    pub fn welcome(
+        &mut self,
+        verdicts: Vec<(AttemptKey, Verdict)>,
+        default_grace: Duration,
+        now: Instant,
+    ) -> Vec<Directive> {
+        verdicts.into_iter().filter_map(|(key, verdict)| self.judge(key, verdict, default_grace, now)).collect()
     }
 
     /// One verdict of the store.
-    pub fn judge(&mut self, key: AttemptKey, verdict: Verdict, default_grace: Duration) -> Option<Directive> {
+    pub fn judge(
+        &mut self,
+        key: AttemptKey,
+        verdict: Verdict,
+        default_grace: Duration,
+        now: Instant,
+    ) -> Option<Directive> {
         match verdict {
             Verdict::Keep(attempt) => {
                 self.keep(*attempt, None);
@@ -142,7 +154,7 @@ impl Held {
             }
             Verdict::Stop(attempt, reason) => {
                 let stop = Stop { reason, grace: attempt.stop_grace.unwrap_or(default_grace) };
-                self.keep(*attempt, Some(stop.clone()));
+                self.keep(*attempt, Some((stop.clone(), now)));
                 Some(Directive::Cancel(key, stop))
             }
             Verdict::Abandon(reason) => {
@@ -152,7 +164,7 @@ impl Held {
         }
     }
 
-    fn keep(&mut self, attempt: Dispatchable, stop: Option<Stop>) {
+    fn keep(&mut self, attempt: Dispatchable, stop: Option<(Stop, Instant)>) {
         let known = self.attempts.remove(&attempt.key.run).filter(|entry| entry.attempt == attempt.key.attempt);
         let reporting = known.as_ref().is_some_and(|entry| entry.state == State::Reporting);
         let entry = Entry {
@@ -162,7 +174,7 @@ impl Held {
             state: if reporting { State::Reporting } else { State::Accepted },
             stop,
             grace: attempt.stop_grace,
-            start: Start::Unseen,
+            start: known.as_ref().map_or(Start::Unseen, |entry| entry.start),
             progress: known.and_then(|entry| entry.progress),
         };
         self.attempts.insert(attempt.key.run, entry);
@@ -174,12 +186,18 @@ impl Held {
         if !self.taking || self.refused || stated == 0 {
             return 0;
         }
-        let held = self
-            .attempts
-            .values()
-            .filter(|entry| entry.state != State::Reporting && entry.lane.queue == *queue)
-            .count();
-        stated.saturating_sub(held + self.leasing.get(queue).copied().unwrap_or(0))
+        let (mut held, mut reporting) = (0_usize, 0_usize);
+        for entry in self.attempts.values().filter(|entry| entry.lane.queue == *queue) {
+            *(if entry.state == State::Reporting { &mut reporting } else { &mut held }) += 1;
+        }
+        let taken = held + self.leasing.get(queue).copied().unwrap_or(0);
+        let unlisted = stated.saturating_mul(2).saturating_sub(taken + reporting);
+        stated.saturating_sub(taken).min(unlisted)
+    }
+
+    /// Whether it is held, in whatever state.
+    pub fn holds(&self, key: AttemptKey) -> bool {
+        self.attempts.get(&key.run).is_some_and(|entry| entry.attempt == key.attempt)
     }
 
     /// Sets a slot aside for a lease.
@@ -210,6 +228,13 @@ impl Held {
         self.attempts.insert(attempt.key.run, entry);
     }
 
+    /// An attempt could not be sent: the worker will never know of it.
+    pub fn not_sent(&mut self, key: AttemptKey) {
+        if self.holds(key) {
+            self.attempts.remove(&key.run);
+        }
+    }
+
     /// The highest heartbeat read so far: the basis of a lease that begins now.
     pub fn basis(&self) -> i64 {
         self.read
@@ -218,6 +243,16 @@ impl Held {
     /// Whatever the worker said, it lives.
     pub fn hear(&mut self, now: Instant) {
         self.heard = now;
+    }
+
+    /// The server slept until now: whatever was waited for gets its time anew. Taking back later is always safe.
+    pub fn awake(&mut self, now: Instant) {
+        self.heard = now;
+        for entry in self.attempts.values_mut() {
+            if let State::Sent(sent) = &mut entry.state {
+                *sent = now;
+            }
+        }
     }
 
     /// When the session ends unless something is heard.
@@ -272,15 +307,15 @@ impl Held {
 
     /// A result was acknowledged.
     pub fn acked(&mut self, key: AttemptKey) {
-        if self.attempts.get(&key.run).is_some_and(|entry| entry.attempt == key.attempt) {
+        if self.holds(key) {
             self.attempts.remove(&key.run);
+            self.acked.insert(key, self.read);
         }
-        self.acked.insert(key, self.read);
     }
 
     /// Whether the session holds an attempt, or held it until a moment ago.
     pub fn knows(&self, key: AttemptKey) -> bool {
-        self.attempts.get(&key.run).is_some_and(|entry| entry.attempt == key.attempt) || self.acked.contains_key(&key)
+        self.holds(key) || self.acked.contains_key(&key)
     }
 
     /// A heartbeat: the worker's full state.
@@ -288,12 +323,17 @@ impl Held {
         self.read = self.read.max(sequence);
         self.refused = false;
         // A heartbeat that was composed after the acknowledgement lists it no more; one may have been on the way.
-        self.acked.retain(|_, read| sequence <= *read + 2);
+        self.acked.retain(|_, read| sequence <= read.saturating_add(2));
         let mut reading = Reading::default();
         let phases: HashMap<_, _> = listed.iter().map(|held| (held.key, held.phase)).collect();
         for held in listed {
             match self.attempts.get_mut(&held.key.run).filter(|entry| entry.attempt == held.key.attempt) {
-                Some(entry) => entry.listed(held.phase, now),
+                Some(entry) => {
+                    entry.listed(held.phase, now);
+                    if entry.is_past_its_stop(now) {
+                        reading.unknown.push(held.key);
+                    }
+                }
                 None if self.acked.contains_key(&held.key) => {}
                 None => reading.unknown.push(held.key),
             }
@@ -324,7 +364,7 @@ impl Held {
             };
             if let State::Revoked(reason) = entry.state {
                 directives.push(Directive::Abandon(held.key, reason));
-            } else if let (Some(stop), Phase::Reserved | Phase::Running) = (&entry.stop, held.phase) {
+            } else if let (Some((stop, _)), Phase::Reserved | Phase::Running) = (&entry.stop, held.phase) {
                 directives.push(Directive::Cancel(held.key, stop.clone()));
             }
         }
@@ -332,25 +372,25 @@ impl Held {
     }
 
     /// Somebody wants an attempt stopped; what to send, unless it was sent before.
-    pub fn stop(&mut self, key: AttemptKey, reason: String, default_grace: Duration) -> Option<Stop> {
+    pub fn stop(&mut self, key: AttemptKey, reason: String, default_grace: Duration, now: Instant) -> Option<Stop> {
         let entry = self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt)?;
         if entry.stop.is_some() || entry.state == State::Reporting {
             return None;
         }
         let stop = Stop { reason, grace: entry.grace.unwrap_or(default_grace) };
-        entry.stop = Some(stop.clone());
+        entry.stop = Some((stop.clone(), now));
         Some(stop)
     }
 
-    /// An attempt lost its lease; `false` where the session does not hold it.
+    /// An attempt lost its lease; `false` where the session does not hold it, or knew that.
     pub fn revoke(&mut self, key: AttemptKey, reason: AbandonReason) -> bool {
         match self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt) {
+            Some(Entry { state: State::Revoked(_), .. }) | None => false,
             Some(entry) => {
                 entry.state = State::Revoked(reason);
                 entry.start = Start::Written;
                 true
             }
-            None => false,
         }
     }
 
@@ -403,9 +443,13 @@ impl Held {
         Some(Told { lane: entry.lane.clone(), job: entry.job.clone(), progress })
     }
 
-    /// What an attempt last told.
-    pub fn progress(&self, run: RunId) -> Option<Progress> {
-        self.attempts.get(&run)?.progress.clone()
+    /// What an attempt that still counts last told.
+    pub fn progress(&self, key: AttemptKey) -> Option<Progress> {
+        let entry = self.attempts.get(&key.run).filter(|entry| entry.attempt == key.attempt)?;
+        match entry.state {
+            State::Revoked(_) => None,
+            State::Sent(_) | State::Accepted | State::Reporting => entry.progress.clone(),
+        }
     }
 
     /// Whether nothing is held.
@@ -423,6 +467,12 @@ impl Entry {
             }
             State::Reporting | State::Revoked(_) => {}
         }
+    }
+
+    /// Whether it was told to stop so long ago that it should have been ended without the worker.
+    fn is_past_its_stop(&self, now: Instant) -> bool {
+        let over = self.stop.as_ref().is_some_and(|(stop, told)| told.plus(stop.grace) <= now);
+        over && matches!(self.state, State::Sent(_) | State::Accepted)
     }
 
     fn saw(&mut self, phase: Phase, now: Instant) {

@@ -4,6 +4,9 @@
 //! be read before the acceptance, or the attempt would look absent. So they share one queue; a heartbeat only replaces one
 //! that is last in it. Progress keeps the latest per attempt, logs have a bound of their own and are dropped beyond it,
 //! which withholds their acknowledgement.
+//!
+//! The session leaves results here while too many are on their way to the store. So what a worker sends faster than it can
+//! be stored is bounded by number and by bytes; beyond that the session ends, and the worker sends it again to the next one.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,6 +21,8 @@ use crate::domain::{attempt::AttemptKey, event::Progress, log, worker::Phase};
 
 /// Replies, results and heartbeats that may wait. A worker holds at most 5,000 attempts.
 const CONTROL: usize = 20_000;
+/// Bytes of them that may wait: a slot's largest output for a hundred slots and more.
+const BYTES: usize = 128 << 20;
 /// Log batches that may wait; an SDK has at most four on the way.
 const LOGS: usize = 16;
 /// Attempts whose progress may wait.
@@ -26,14 +31,42 @@ const PROGRESS: usize = 5_000;
 /// What waits for a session's task.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    pub(super) control: VecDeque<FromWorker>,
+    control: VecDeque<FromWorker>,
+    bytes: usize,
+    /// Something came since the session last looked.
+    heard: bool,
     pub(super) progress: HashMap<AttemptKey, (Phase, Progress)>,
     pub(super) logs: VecDeque<log::Batch>,
 }
 
 impl Waiting {
+    /// The next reply, result or heartbeat, where `fits` says that it can be dealt with.
+    pub(super) fn next(&mut self, fits: impl FnOnce(&FromWorker) -> bool) -> Option<FromWorker> {
+        let message = self.control.pop_front_if(|message| fits(message))?;
+        self.bytes -= message.weight();
+        Some(message)
+    }
+
+    /// Whether something came since this was last asked.
+    pub(super) fn heard(&mut self) -> bool {
+        std::mem::take(&mut self.heard)
+    }
+
+    fn replace_last(&mut self, message: FromWorker, same: impl FnOnce(&FromWorker) -> bool) {
+        if let Some(last) = self.control.pop_back_if(|last| same(last)) {
+            self.bytes -= last.weight();
+        }
+        self.add(message);
+    }
+
+    fn add(&mut self, message: FromWorker) {
+        self.bytes += message.weight();
+        self.control.push_back(message);
+    }
+
     /// Takes a message in; an error ends the session.
     fn push(&mut self, message: FromWorker) -> Result<(), SessionEnd> {
+        self.heard = true;
         match message {
             FromWorker::Progress(key, phase, progress) => {
                 if self.progress.len() < PROGRESS || self.progress.contains_key(&key) {
@@ -48,22 +81,17 @@ impl Waiting {
                 return Ok(());
             }
             FromWorker::Heartbeat { .. } => {
-                if matches!(self.control.back(), Some(FromWorker::Heartbeat { .. })) {
-                    self.control.pop_back();
-                }
-                self.control.push_back(message);
+                self.replace_last(message, |last| matches!(last, FromWorker::Heartbeat { .. }));
             }
-            FromWorker::Capacity(_) => {
-                if matches!(self.control.back(), Some(FromWorker::Capacity(_))) {
-                    self.control.pop_back();
-                }
-                self.control.push_back(message);
-            }
-            FromWorker::Reply(..) | FromWorker::Result(_) | FromWorker::CancelReply(..) | FromWorker::Drain(_) => {
-                self.control.push_back(message);
+            FromWorker::Capacity(_) => self.replace_last(message, |last| matches!(last, FromWorker::Capacity(_))),
+            FromWorker::Reply(..) | FromWorker::Result(_) | FromWorker::CancelReply(_) | FromWorker::Drain => {
+                self.add(message);
             }
         }
-        if self.control.len() > CONTROL { Err(SessionEnd::SlowConsumer("too many messages wait")) } else { Ok(()) }
+        if self.control.len() > CONTROL || self.bytes > BYTES {
+            return Err(SessionEnd::SlowConsumer("more waits than can be stored for now; reconnect and send it again"));
+        }
+        Ok(())
     }
 }
 
@@ -104,17 +132,20 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
-    use super::{CONTROL, FromWorker, LOGS, SessionEnd, Waiting};
+    use super::{BYTES, CONTROL, FromWorker, LOGS, SessionEnd, Waiting};
     use crate::{
         domain::{
-            attempt::AttemptKey,
+            attempt::{AttemptKey, Outcome},
             event::Progress,
             ids::RunId,
             instant::Instant,
             log,
+            names::Scope,
+            payload::Payload,
             worker::{Capacity, Phase},
         },
         flow::stream::messages::Reply,
+        ports::store::Report,
     };
 
     fn key() -> AttemptKey {
@@ -163,5 +194,20 @@ mod tests {
         let reply = || FromWorker::Reply(key(), Reply::Accepted(Phase::Running));
         assert!((0..CONTROL).all(|_| waiting.push(reply()).is_ok()));
         assert!(matches!(waiting.push(reply()), Err(SessionEnd::SlowConsumer(_))));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_by_bytes_too() {
+        let mut waiting = Waiting::default();
+        let mut result = || {
+            let output = Some(Payload { content_type: String::new(), data: vec![0; BYTES / 8] });
+            let scope = Scope::default();
+            let report = Report { scope, key: key(), outcome: Outcome::Succeeded, output, start_time: None };
+            waiting.push(FromWorker::Result(Box::new(report))).map(|()| waiting.bytes)
+        };
+        assert!((0..8).all(|_| result().is_ok()));
+        assert!(matches!(result(), Err(SessionEnd::SlowConsumer(_))));
+        while waiting.next(|_| true).is_some() {}
+        assert_eq!(waiting.bytes, 0);
     }
 }

@@ -4,6 +4,8 @@
 //! settles the deliveries after the commit: never when the job ends. A step whose commit is unknown is repeated with the
 //! same pointers, generations and epochs until every answer is final, and holds its slots until then; a read alone would
 //! not do, since the first try may still land (test `v12_…`).
+//!
+//! What was leased and could not be sent any more goes back at once: its worker never saw it, so it costs nothing.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -13,14 +15,11 @@ use std::{
 
 use super::{Hub, messages::ToWorker, session::Live};
 use crate::{
-    domain::{
-        attempt::Outcome,
-        names::Lane,
-        payload::{Failure, RetryHint},
-    },
+    domain::{attempt::AttemptKey, instant::Instant, names::Lane, transition::Event},
+    flow::batch::isolate,
     ports::{
         broker::{Broker, Delivery, DeliveryTag, Pointer},
-        store::{Dispatchable, LeaseAnswer, LeaseBatch, LeaseResult, Report},
+        store::{Apply, Dispatchable, LeaseAnswer, LeaseBatch, LeaseResult, Owner, StoreError, StoreResult},
     },
 };
 
@@ -28,8 +27,6 @@ use crate::{
 const BATCH: usize = 1_000;
 /// Between two tries of a step whose commit is unknown.
 const PAUSE: Duration = Duration::from_millis(100);
-/// What a dispatch weighs beside its payload, at most.
-const ENVELOPE: usize = 64 * 1024;
 
 pub(super) fn start(hub: &Hub, broker: Arc<dyn Broker>) {
     let hub = hub.clone();
@@ -39,7 +36,7 @@ pub(super) fn start(hub: &Hub, broker: Arc<dyn Broker>) {
         loop {
             tokio::select! {
                 delivery = leaser.broker.next() => match delivery {
-                    Ok(delivery) => leaser.take(delivery),
+                    Ok(delivery) => leaser.take(delivery).await,
                     Err(error) => {
                         tracing::warn!(%error, "no pointers for now");
                         leaser.pause().await;
@@ -57,12 +54,45 @@ pub(super) fn start(hub: &Hub, broker: Arc<dyn Broker>) {
 struct Leaser {
     hub: Hub,
     broker: Arc<dyn Broker>,
-    /// Delivered and not leased yet, best first.
-    ready: HashMap<Lane, VecDeque<(Pointer, DeliveryTag)>>,
+    /// Delivered and not leased yet.
+    ready: HashMap<Lane, Ready>,
     /// How many pointers of each delivery are not dealt with.
     open: HashMap<DeliveryTag, usize>,
     /// Who comes first, so that sessions take turns.
     turn: usize,
+}
+
+/// What waits for a slot, best first, each pointer once: what is released again because it waited long is here already.
+#[derive(Debug, Default)]
+struct Ready {
+    queue: VecDeque<(Pointer, DeliveryTag)>,
+    known: HashSet<Pointer>,
+}
+
+impl Ready {
+    /// Adds a pointer; `false` where it is there.
+    fn add(&mut self, pointer: Pointer, tag: DeliveryTag) -> bool {
+        let new = self.known.insert(pointer);
+        if new {
+            self.queue.push_back((pointer, tag));
+        }
+        new
+    }
+
+    /// Puts back what was taken; `false` where it came again meanwhile.
+    fn put_back(&mut self, pointer: Pointer, tag: DeliveryTag) -> bool {
+        let new = self.known.insert(pointer);
+        if new {
+            self.queue.push_front((pointer, tag));
+        }
+        new
+    }
+
+    fn next(&mut self) -> Option<(Pointer, DeliveryTag)> {
+        let (pointer, tag) = self.queue.pop_front()?;
+        self.known.remove(&pointer);
+        Some((pointer, tag))
+    }
 }
 
 /// Pointers of one lane, for one session.
@@ -72,12 +102,22 @@ struct Claim {
     pointers: Vec<(Lane, Pointer, DeliveryTag)>,
 }
 
+/// What became of one pointer.
+enum Leased {
+    /// Its session is no longer the worker's.
+    SessionGone,
+    Result(LeaseResult),
+}
+
 impl Leaser {
-    fn take(&mut self, delivery: Delivery) {
+    async fn take(&mut self, delivery: Delivery) {
         let Delivery { tag, batch } = delivery;
         self.open.insert(tag, batch.pointers.len());
         let ready = self.ready.entry(batch.lane).or_default();
-        ready.extend(batch.pointers.into_iter().map(|pointer| (pointer, tag)));
+        let doubles = batch.pointers.into_iter().filter(|pointer| !ready.add(*pointer, tag)).count();
+        let mut settled = Vec::new();
+        (0..doubles).for_each(|_| self.dealt_with(tag, &mut settled));
+        self.settle(settled).await;
     }
 
     /// Tells the broker which lanes have sessions, and the dispatcher which of them are delivered.
@@ -92,7 +132,7 @@ impl Leaser {
         // What was on its way to a lane that nobody serves any more may be lost: it is released again, if ever.
         let mut settled = Vec::new();
         for lane in before.difference(&lanes) {
-            for (_, tag) in self.ready.remove(lane).unwrap_or_default() {
+            for (_, tag) in self.ready.remove(lane).unwrap_or_default().queue {
                 self.dealt_with(tag, &mut settled);
             }
             core.news.board.forget_lane(lane);
@@ -115,35 +155,68 @@ impl Leaser {
         if claims.is_empty() {
             return false;
         }
-        let batches: Vec<_> = claims
-            .iter()
-            .map(|claim| LeaseBatch {
-                owner: claim.live.owner,
-                pointers: claim.pointers.iter().map(|(_, pointer, _)| *pointer).collect(),
-            })
-            .collect();
-        let core = self.hub.0.core.clone();
+        let owned = |claim: &Claim| {
+            let owner = claim.live.owner;
+            claim.pointers.iter().map(move |(_, pointer, _)| (owner, *pointer)).collect::<Vec<_>>()
+        };
+        let items = claims.iter().flat_map(owned).collect();
+        let mut answers = isolate("lease", items, |items| self.lease_all(items)).await.into_iter();
+        let (mut settled, mut unsent) = (Vec::new(), Vec::new());
+        for Claim { live, basis, pointers } in claims {
+            for ((lane, pointer, tag), answer) in pointers.into_iter().zip(answers.by_ref()) {
+                let leased = match answer {
+                    Ok(leased) => leased,
+                    Err(undone) if matches!(undone.error, StoreError::Corrupt(_)) => {
+                        Leased::Result(LeaseResult::Unreadable)
+                    }
+                    // The server is stopping.
+                    Err(_) => return false,
+                };
+                match leased {
+                    Leased::SessionGone => self.give_back(&live, lane, pointer, tag, &mut settled),
+                    Leased::Result(result) => {
+                        unsent.extend(self.leased(&live, basis, &lane, pointer, result));
+                        self.dealt_with(tag, &mut settled);
+                    }
+                }
+            }
+        }
+        self.hand_back(unsent);
+        self.settle(settled).await;
+        true
+    }
+
+    /// Leases, until the answer is final for each of them or the server stops.
+    async fn lease_all(&self, items: Vec<(Owner, Pointer)>) -> StoreResult<Vec<Leased>> {
+        let core = &self.hub.0.core;
+        let mut batches: Vec<LeaseBatch> = Vec::new();
+        for (owner, pointer) in items {
+            match batches.last_mut() {
+                Some(batch) if batch.owner == owner => batch.pointers.push(pointer),
+                _ => batches.push(LeaseBatch { owner, pointers: vec![pointer] }),
+            }
+        }
         let answers = loop {
             match core.store.lease(core.now(), batches.clone()).await {
                 Ok(answers) => break answers,
+                Err(error @ StoreError::Corrupt(_)) => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "a lease's commit is unknown; it is repeated");
                     if core.tasks.is_stopping() {
-                        return false;
+                        return Err(error);
                     }
                     self.pause().await;
                 }
             }
         };
-        let mut settled = Vec::new();
-        for (claim, answer) in claims.into_iter().zip(answers) {
+        let mut leased = Vec::new();
+        for (batch, answer) in batches.iter().zip(answers) {
             match answer {
-                LeaseAnswer::Results(results) => self.leased(claim, results, &mut settled),
-                LeaseAnswer::SessionGone => self.give_back(claim),
+                LeaseAnswer::Results(results) => leased.extend(results.into_iter().map(Leased::Result)),
+                LeaseAnswer::SessionGone => leased.extend(batch.pointers.iter().map(|_| Leased::SessionGone)),
             }
         }
-        self.settle(settled).await;
-        true
+        Ok(leased)
     }
 
     /// Sets slots aside: sessions of a lane take turns, one pointer each.
@@ -154,15 +227,15 @@ impl Leaser {
         for (lane, ready) in &mut self.ready {
             let Some(fitting) = sessions.by_lane.get(lane) else { continue };
             let mut full = 0;
-            while full < fitting.len() && left > 0 && !ready.is_empty() {
+            while full < fitting.len() && left > 0 && !ready.queue.is_empty() {
                 let live = &fitting[self.turn % fitting.len()];
                 self.turn = self.turn.wrapping_add(1);
                 let mut held = live.held();
-                if held.free(&lane.queue) == 0 {
+                if live.ended().is_some() || held.free(&lane.queue) == 0 {
                     full += 1;
                     continue;
                 }
-                let Some((pointer, tag)) = ready.pop_front() else { break };
+                let Some((pointer, tag)) = ready.next() else { break };
                 full = 0;
                 left -= 1;
                 held.reserve(&lane.queue);
@@ -175,74 +248,96 @@ impl Leaser {
             }
         }
         drop(sessions);
-        self.ready.retain(|_, ready| !ready.is_empty());
+        self.ready.retain(|_, ready| !ready.queue.is_empty());
         claims
     }
 
-    fn leased(&mut self, claim: Claim, results: Vec<LeaseResult>, settled: &mut Vec<DeliveryTag>) {
-        let core = self.hub.0.core.clone();
+    /// What the store said of one pointer; the attempt that was leased and could not be sent, if so.
+    fn leased(
+        &self,
+        live: &Live,
+        basis: i64,
+        lane: &Lane,
+        pointer: Pointer,
+        result: LeaseResult,
+    ) -> Option<AttemptKey> {
+        let core = &self.hub.0.core;
         let now = core.now();
-        let Claim { live, basis, pointers } = claim;
-        for ((lane, pointer, tag), result) in pointers.into_iter().zip(results) {
-            match result {
-                LeaseResult::Leased(attempt) => {
-                    core.news.board.done(&lane, [&pointer]);
-                    self.dispatch(&live, basis, attempt, now);
-                }
-                LeaseResult::Stale => {
-                    live.held().unreserve(&lane.queue);
-                    core.news.board.done(&lane, [&pointer]);
-                }
-                LeaseResult::NoRoom => {
-                    live.held().unreserve(&lane.queue);
-                    core.news.board.no_room(&lane, &[pointer]);
-                }
+        match result {
+            LeaseResult::Leased(attempt) => {
+                core.news.board.done(lane, [&pointer]);
+                let key = attempt.key;
+                return (!self.dispatch(live, basis, attempt, now)).then_some(key);
             }
-            self.dealt_with(tag, settled);
+            LeaseResult::Stale => {
+                live.held().unreserve(&lane.queue);
+                core.news.board.done(lane, [&pointer]);
+            }
+            LeaseResult::NoRoom => {
+                live.held().unreserve(&lane.queue);
+                core.news.board.no_room(lane, &[pointer]);
+            }
+            LeaseResult::Unreadable => {
+                live.held().unreserve(&lane.queue);
+                tracing::error!(run = %pointer.run, "a queued run cannot be read; it waits until a person has looked");
+                core.news.board.done(lane, [&pointer]);
+                core.news.board.hold_off(lane, pointer.run, now, Duration::MAX);
+            }
         }
+        None
     }
 
-    fn dispatch(&self, live: &Live, basis: i64, attempt: Box<Dispatchable>, now: crate::domain::instant::Instant) {
-        if attempt.payload.data.len() + ENVELOPE > live.max_message {
-            live.held().unreserve(&attempt.lane.queue);
-            self.too_large(live, &attempt);
+    /// Sends an attempt; `false` where the session was over before.
+    fn dispatch(&self, live: &Live, basis: i64, attempt: Box<Dispatchable>, now: Instant) -> bool {
+        let key = attempt.key;
+        {
+            let mut held = live.held();
+            if held.holds(key) {
+                // Its pointer came twice; the session knows more of the attempt than that it was leased.
+                held.unreserve(&attempt.lane.queue);
+                return true;
+            }
+            held.dispatched(&attempt, now);
+        }
+        let reply_timeout = self.hub.0.core.rules.reply_timeout;
+        let sent = live.send(ToWorker::Dispatch { attempt, basis_sequence: basis, reply_timeout });
+        if !sent {
+            live.held().not_sent(key);
+        }
+        sent
+    }
+
+    /// Attempts that were leased and never sent: proven not started.
+    fn hand_back(&self, unsent: Vec<AttemptKey>) {
+        if unsent.is_empty() {
             return;
         }
-        live.held().dispatched(&attempt, now);
-        let reply_timeout = self.hub.0.core.rules.reply_timeout;
-        live.send(ToWorker::Dispatch { attempt, basis_sequence: basis, reply_timeout });
-    }
-
-    /// A payload that the worker cannot decode would end its stream, again and again: the run fails instead.
-    fn too_large(&self, live: &Live, attempt: &Dispatchable) {
-        let failure = Failure {
-            hint: Some(RetryHint { retry: Some(false), delay: None }),
-            ..Failure::of_platform("PAYLOAD_TOO_LARGE", "the worker cannot receive messages as large as this payload")
-        };
-        let report = Report {
-            scope: live.scope.clone(),
-            key: attempt.key,
-            outcome: Outcome::Failed(failure),
-            output: None,
-            start_time: None,
-            log_lines: Some(0),
-        };
-        let outcome = self.hub.0.outcome.clone();
-        self.hub.0.core.tasks.spawn("refuse", async move {
-            if let Err(error) = outcome.report(report).await {
-                tracing::warn!(%error, "a run that is too large for its worker could not be failed; its lease will end");
-            }
+        let (core, outcome) = (self.hub.0.core.clone(), self.hub.0.outcome.clone());
+        core.tasks.clone().spawn("hand-back", async move {
+            let step = |key: AttemptKey| Apply {
+                run: key.run,
+                event: Event::Rejected { attempt: key.attempt },
+                owner: None,
+                scope: None,
+            };
+            drop(outcome.steps().insist(&core, unsent.into_iter().map(step).collect()).await);
         });
     }
 
-    /// The session is gone: its pointers go to another.
-    fn give_back(&mut self, claim: Claim) {
-        let Claim { live, pointers, .. } = claim;
-        for (lane, pointer, tag) in pointers.into_iter().rev() {
-            live.held().unreserve(&lane.queue);
-            self.ready.entry(lane).or_default().push_front((pointer, tag));
-        }
+    /// The session is gone: its pointer goes to another.
+    fn give_back(
+        &mut self,
+        live: &Live,
+        lane: Lane,
+        pointer: Pointer,
+        tag: DeliveryTag,
+        settled: &mut Vec<DeliveryTag>,
+    ) {
+        live.held().unreserve(&lane.queue);
         live.end(super::messages::SessionEnd::Superseded);
+        if !self.ready.entry(lane).or_default().put_back(pointer, tag) {
+            self.dealt_with(tag, settled);
+        }
     }
 
     fn dealt_with(&mut self, tag: DeliveryTag, settled: &mut Vec<DeliveryTag>) {

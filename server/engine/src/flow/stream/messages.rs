@@ -10,9 +10,9 @@ use crate::{
         attempt::AttemptKey,
         event::Progress,
         log,
-        worker::{AbandonReason, Capacity, Held, Phase},
+        worker::{AbandonReason, Capacity, Drain, Held, Phase},
     },
-    ports::store::{Dispatchable, Report},
+    ports::store::{Dispatchable, Report, ReportAnswer},
 };
 
 /// What a worker says after its Hello.
@@ -39,10 +39,26 @@ pub enum FromWorker {
     Logs(log::Batch),
     /// The end of an attempt.
     Result(Box<Report>),
-    /// Answer to a cancel; `false` where the worker does not hold the attempt.
-    CancelReply(AttemptKey, bool),
-    /// It is shutting down and will wait this long for what runs.
-    Drain(Duration),
+    /// Answer to a cancel.
+    CancelReply(AttemptKey),
+    /// It is shutting down.
+    Drain,
+}
+
+impl FromWorker {
+    /// About how many bytes it is held in memory with, where that may be many.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Heartbeat { in_flight, .. } => in_flight.len() * size_of::<Held>(),
+            Self::Result(report) => report.weight(),
+            Self::Capacity(_)
+            | Self::Reply(..)
+            | Self::Progress(..)
+            | Self::Logs(_)
+            | Self::CancelReply(_)
+            | Self::Drain => 0,
+        }
+    }
 }
 
 /// Whether a worker takes an attempt.
@@ -154,6 +170,18 @@ pub enum Disposition {
     Duplicate,
     /// The attempt no longer counted.
     Fenced,
+    /// It can never be applied: what it is about cannot be read.
+    Invalid,
+}
+
+impl From<&ReportAnswer> for Disposition {
+    fn from(answer: &ReportAnswer) -> Self {
+        match answer {
+            ReportAnswer::Applied(_) => Self::Applied,
+            ReportAnswer::Duplicate => Self::Duplicate,
+            ReportAnswer::Fenced => Self::Fenced,
+        }
+    }
 }
 
 /// What a drain asks for.
@@ -165,6 +193,15 @@ pub enum DrainMode {
     Quiesce,
     /// Take no new work, finish, exit.
     Terminate,
+}
+
+impl From<Drain> for DrainMode {
+    fn from(drain: Drain) -> Self {
+        match drain {
+            Drain::Quiesce => Self::Quiesce,
+            Drain::Terminate => Self::Terminate,
+        }
+    }
 }
 
 /// What a session tells first.

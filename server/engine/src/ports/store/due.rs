@@ -40,6 +40,32 @@ pub struct DueSchedule {
     pub position: Position,
 }
 
+/// A schedule that is due and whose definition cannot be read: its job must not hold up the others.
+#[derive(Clone, Debug)]
+pub struct UnreadableSchedule {
+    /// Its job.
+    pub job: JobUid,
+    /// Its job's name.
+    pub job_name: JobName,
+    /// Its job's namespace.
+    pub namespace: NamespaceName,
+    /// Which schedule of it.
+    pub schedule: ScheduleName,
+    /// Where the evaluation stands.
+    pub position: Position,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// What is due.
+#[derive(Clone, Debug, Default)]
+pub struct DueSchedules {
+    /// To be evaluated, earliest first.
+    pub ready: Vec<DueSchedule>,
+    /// To be failed.
+    pub unreadable: Vec<UnreadableSchedule>,
+}
+
 /// One schedule's evaluation, to be committed.
 #[derive(Clone, Debug)]
 pub struct Firing {
@@ -74,7 +100,7 @@ pub trait Due: Send + Sync {
     async fn take_shard(&self, now: Instant, server: ServerId) -> StoreResult<ShardLease>;
 
     /// Schedules with an unevaluated instant at or before `until`, earliest first. With `job`, only of that one.
-    async fn due(&self, until: Instant, job: Option<JobUid>, limit: usize) -> StoreResult<Vec<DueSchedule>>;
+    async fn due(&self, until: Instant, job: Option<JobUid>, limit: usize) -> StoreResult<DueSchedules>;
 
     /// Commits firings, each atomically with its runs, its ledger entries and its cursor, guarded by the shard's epoch
     /// and by cursor, version and pause of [`Position`]. In the transaction a `Run` entry becomes
@@ -86,9 +112,17 @@ pub trait Due: Send + Sync {
 
     /// Notes that a schedule cannot be evaluated: the job goes to ERROR, its schedule fires no more until it is edited,
     /// the instant gets fate ERROR. Others are not touched.
-    async fn fail_schedule(&self, now: Instant, due: &DueSchedule, why: FateReason) -> StoreResult<()>;
+    async fn fail_schedule(
+        &self,
+        now: Instant,
+        job: JobUid,
+        schedule: &ScheduleName,
+        position: &Position,
+        why: FateReason,
+    ) -> StoreResult<()>;
 
-    /// Moves SCHEDULED and RETRY_WAIT runs whose time has come into the queue, earliest first.
+    /// Moves SCHEDULED and RETRY_WAIT runs whose time has come into the queue, earliest first. One that cannot be read stays
+    /// where it is, and [`Due::next_due`] goes on naming it.
     async fn wake(&self, now: Instant, limit: usize) -> StoreResult<Vec<Moved>>;
 
     /// The earliest instant at which [`Due::due`] or [`Due::wake`] will have something.

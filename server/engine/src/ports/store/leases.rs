@@ -10,10 +10,10 @@ use crate::{
         attempt::AttemptKey,
         ids::{JobUid, ServerId, SessionId, WorkerId},
         instant::Instant,
-        names::{JobName, Lane},
+        names::{JobName, Lane, Scope},
         payload::Payload,
         policy::LeaseLossPolicy,
-        worker::{AbandonReason, Hello, WorkerStatus},
+        worker::{AbandonReason, Capacity, Drain, Hello, WorkerStatus},
     },
     ports::broker::Pointer,
 };
@@ -38,8 +38,8 @@ pub enum HelloAnswer {
         verdicts: Vec<(AttemptKey, Verdict)>,
         /// Runs that the Hello took back or adopted.
         moved: Vec<Moved>,
-        /// An operator drained the worker before; it stays drained.
-        draining: bool,
+        /// What an operator asked of the worker before; it stays so.
+        drain: Option<Drain>,
     },
 }
 
@@ -81,8 +81,6 @@ pub struct Dispatchable {
     pub failures: u32,
     /// Attempts that may fail in all.
     pub max_attempts: u32,
-    /// Whether the run may start only once.
-    pub at_most_once: bool,
 }
 
 /// Pointers to be leased to one session.
@@ -113,24 +111,34 @@ pub enum LeaseResult {
     Stale,
     /// The queue's limit is reached, or it is paused; the run waits on and will be released again.
     NoRoom,
+    /// The run's row cannot be what it is; nothing of it changed, and a person must look.
+    Unreadable,
 }
 
 /// A heartbeat, to be recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Renewal {
     /// Whose.
     pub owner: Owner,
     /// The leases live until then.
     pub expire_time: Instant,
+    /// The worker takes no more work, by its own word.
+    pub draining: bool,
+    /// How much it takes, where that changed since it was last recorded.
+    pub capacity: Option<Capacity>,
 }
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RenewalAnswer {
-    /// The leases had not been judged over; what the session knows of them is true.
-    Renewed,
-    /// They live again, but had been judged over in between: what the worker lists must be compared with the rows.
-    Lapsed,
+    /// The leases live.
+    Alive {
+        /// They had been judged over in between: what the worker lists must be compared with the rows. Otherwise what the
+        /// session knows of them is true.
+        lapsed: bool,
+        /// What an operator asked of the worker, so that it hears of it even where the hint was lost.
+        drain: Option<Drain>,
+    },
     /// A later session owns the worker.
     Superseded,
 }
@@ -157,8 +165,8 @@ pub trait Leases: Send + Sync {
     /// Records heartbeats, one answer each.
     async fn renew(&self, now: Instant, renewals: Vec<Renewal>) -> StoreResult<Vec<RenewalAnswer>>;
 
-    /// Compares what a worker lists with the rows, after [`RenewalAnswer::Lapsed`] or for attempts the session does not
-    /// know: adopts, keeps or abandons, as in [`Leases::hello`]. `None` where the owner has passed.
+    /// Compares what a worker lists with the rows, after its leases had lapsed or for attempts the session does not know or
+    /// doubts: adopts, keeps or abandons, as in [`Leases::hello`]. `None` where the owner has passed.
     async fn reconcile(
         &self,
         now: Instant,
@@ -173,13 +181,9 @@ pub trait Leases: Send + Sync {
     /// again, unless it left in order. The leases of one that is GONE end now.
     async fn set_status(&self, now: Instant, owner: Owner, status: WorkerStatus) -> StoreResult<()>;
 
-    /// Notes that an operator drains a worker. `false` where there is none, or it is gone.
-    async fn drain_worker(
-        &self,
-        now: Instant,
-        scope: &crate::domain::names::Scope,
-        worker: WorkerId,
-    ) -> StoreResult<bool>;
+    /// Notes that an operator drains a worker; one that was asked to leave is never asked to stay. `false` where there is
+    /// none, or it is gone.
+    async fn drain_worker(&self, now: Instant, scope: &Scope, worker: WorkerId, drain: Drain) -> StoreResult<bool>;
 
     /// Ends the leases of workers whose expiry lies before `before`: the workers become LOST (GONE ones stay GONE), their
     /// attempts `Event::Expire`. At most `limit` runs a call, with whether there is more.

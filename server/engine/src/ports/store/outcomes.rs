@@ -29,6 +29,18 @@ pub struct Report {
     pub log_lines: Option<u64>,
 }
 
+impl Report {
+    /// About how many bytes the worker's own data in it take.
+    pub fn weight(&self) -> usize {
+        let output = self.output.as_ref().map_or(0, |output| output.data.len());
+        let failure = match &self.outcome {
+            Outcome::Failed(failure) => failure.weight(),
+            Outcome::Succeeded | Outcome::Cancelled | Outcome::Interrupted => 0,
+        };
+        output + failure
+    }
+}
+
 /// What became of it.
 #[derive(Clone, Debug)]
 pub enum ReportAnswer {
@@ -82,6 +94,10 @@ pub trait Outcomes: Send + Sync {
     /// The earliest deadline of any run.
     async fn next_deadline(&self) -> StoreResult<Option<Instant>>;
 
-    /// Ends runs of a deleted job that wait, as `Event::JobDeleted`; with whether there are more.
+    /// Ends runs of a deleted job that wait, as `Event::JobDeleted`; with whether there are more. Where there are not, the
+    /// delete is done.
     async fn cancel_waiting(&self, now: Instant, job: JobUid, limit: usize) -> StoreResult<(Vec<Moved>, bool)>;
+
+    /// Jobs that were deleted before `before` and whose delete is not done. Cheap where there are none.
+    async fn half_deleted(&self, before: Instant, limit: usize) -> StoreResult<Vec<JobUid>>;
 }

@@ -63,10 +63,32 @@ fn a_hello_that_cannot_be_is_refused() {
 #[test]
 fn a_heartbeat_must_say_its_state() {
     let sent = wire::Heartbeat { sequence: 1, state: 1, in_flight: vec![], capacity: vec![] };
-    assert!(matches!(heartbeat(sent.clone()), Ok(FromWorker::Heartbeat { sequence: 1, draining: false, .. })));
+    assert!(matches!(heartbeat(sent.clone(), 0), Ok(FromWorker::Heartbeat { sequence: 1, draining: false, .. })));
     for state in [0, 7] {
-        assert!(heartbeat(wire::Heartbeat { state, ..sent.clone() }).is_err());
+        assert!(heartbeat(wire::Heartbeat { state, ..sent.clone() }, 0).is_err());
     }
+    for last in [1, i64::MAX] {
+        let refusal = heartbeat(sent.clone(), last).unwrap_err();
+        assert_eq!(refusal.first_field(), Some("sequence"), "after heartbeat {last}");
+    }
+}
+
+#[test]
+fn a_worker_with_all_its_slots_may_list_a_result_for_each_of_them_too() {
+    let listed = |count: usize| {
+        let status = |attempt| wire::AttemptStatus {
+            attempt: Some(wire::AttemptRef { attempt, ..attempt_ref().unwrap() }),
+            phase: wire::AttemptPhase::ResultPending.into(),
+            next_log_offset: 0,
+        };
+        (1..).take(count).map(status).collect::<Vec<_>>()
+    };
+    let beat = |in_flight| heartbeat(wire::Heartbeat { sequence: 1, state: 1, in_flight, capacity: vec![] }, 0);
+    assert!(beat(listed(MAX_LISTED)).is_ok());
+    let refusal = beat(listed(MAX_LISTED + 1)).unwrap_err();
+    assert_eq!(refusal.reason(), Reason::SlowConsumer, "never for good: the worker comes back");
+    let refusal = hello(wire::Hello { in_flight: listed(MAX_LISTED + 1), ..sent_hello() }, String::new());
+    assert_eq!(refusal.unwrap_err().reason(), Reason::SlowConsumer);
 }
 
 #[test]
@@ -83,6 +105,11 @@ fn long_log_lines_are_cut_and_long_batches_are_taken_in_parts() {
     assert_eq!(batch.lines[0].time, now());
     let negative = wire::LogBatch { attempt: attempt_ref(), first_offset: -1, ..wire::LogBatch::default() };
     assert!(logs(negative, now()).is_err());
+    for (first_offset, dropped_count) in [(i64::MAX, 0), (0, i64::MAX), (i64::MAX, i64::MAX)] {
+        let entries = vec![entry(1)];
+        let endless = wire::LogBatch { attempt: attempt_ref(), first_offset, entries, dropped_count };
+        assert!(logs(endless, now()).is_err(), "from {first_offset} after {dropped_count} dropped");
+    }
 }
 
 fn succeeded(data: Option<common::payload::Data>) -> wire::AttemptResult {
@@ -147,7 +174,7 @@ proptest! {
             let _ = logs(message, now());
         }
         if let Ok(message) = wire::Heartbeat::decode(bytes.as_slice()) {
-            let _ = heartbeat(message);
+            let _ = heartbeat(message, 0);
         }
     }
 }

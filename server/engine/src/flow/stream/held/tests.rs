@@ -39,7 +39,6 @@ fn attempt(run: u128) -> Dispatchable {
         headers: BTreeMap::new(),
         failures: 0,
         max_attempts: 1,
-        at_most_once: false,
     }
 }
 
@@ -120,8 +119,8 @@ fn a_dispatch_that_is_not_answered_is_taken_back_once() {
 fn a_stop_is_repeated_until_the_worker_says_that_it_stops() {
     let mut held = running(at(0));
     let stop = Stop { reason: "no longer needed".into(), grace: GRACE };
-    assert_eq!(held.stop(key(1), stop.reason.clone(), GRACE), Some(stop.clone()));
-    assert_eq!(held.stop(key(1), "again".into(), GRACE), None, "the first reason stays");
+    assert_eq!(held.stop(key(1), stop.reason.clone(), GRACE, at(0)), Some(stop.clone()));
+    assert_eq!(held.stop(key(1), "again".into(), GRACE, at(0)), None, "the first reason stays");
     let listing = [listed(1, Phase::Running)];
     held.heartbeat(1, &listing, at(1));
     assert_eq!(held.directives(&listing), [Directive::Cancel(key(1), stop)]);
@@ -169,6 +168,25 @@ fn an_acknowledged_result_that_a_heartbeat_on_the_way_still_lists_is_not_unknown
 }
 
 #[test]
+fn the_highest_heartbeat_there_can_be_is_the_last() {
+    let mut held = running(at(0));
+    held.heartbeat(i64::MAX, &[listed(1, Phase::Running)], at(1));
+    held.reporting(key(1));
+    held.acked(key(1));
+    assert_eq!(held.heartbeat(i64::MAX, &[], at(2)), Reading::default());
+}
+
+#[test]
+fn a_server_that_slept_waits_anew_for_what_it_waited_for() {
+    let mut held = held(2);
+    dispatch(&mut held, 1, at(0));
+    held.awake(at(60));
+    assert_eq!(held.silent(at(60), REPLY), [], "the answer may have come while nobody read it");
+    assert_eq!(held.silent_from(GRACE), at(90));
+    assert_eq!(held.silent(at(80), REPLY), [key(1)]);
+}
+
+#[test]
 fn the_stores_verdicts_decide_what_is_held() {
     let mut held = held(4);
     let directives = held.welcome(
@@ -178,6 +196,7 @@ fn the_stores_verdicts_decide_what_is_held() {
             (key(3), Verdict::Abandon(AbandonReason::LeaseExpired)),
         ],
         GRACE,
+        at(0),
     );
     let stop = Stop { reason: "cancelled".into(), grace: GRACE };
     assert_eq!(directives, [Directive::Cancel(key(2), stop), Directive::Abandon(key(3), AbandonReason::LeaseExpired)]);
@@ -192,7 +211,7 @@ fn progress_is_of_attempts_that_are_held() {
     let told = held.tell_progress(key(1), Phase::Running, progress.clone(), at(1)).unwrap();
     assert_eq!((told.lane.queue, told.job, &told.progress), (queue(), attempt(1).job.map(|job| job.1), &progress));
     assert!(held.tell_progress(key(2), Phase::Running, progress.clone(), at(1)).is_none());
-    assert_eq!(held.progress(key(1).run), Some(progress));
+    assert_eq!(held.progress(key(1)), Some(progress));
 }
 
 #[derive(Clone, Debug)]

@@ -1,0 +1,17 @@
+//! What follows from time, from lost hints and from a damaged database: an engine without a socket, on a clock that the
+//! test moves.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
+
+#[path = "engine/damage.rs"]
+mod damage;
+#[path = "engine/deletes.rs"]
+mod deletes;
+#[path = "engine/doubt.rs"]
+mod doubt;
+#[path = "engine/release.rs"]
+mod release;
+#[path = "engine/results.rs"]
+mod results;
+#[path = "engine/sleep.rs"]
+mod sleep;

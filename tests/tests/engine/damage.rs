@@ -1,0 +1,120 @@
+//! Rows that cannot be what they are: whatever did it, they hold up nobody else.
+
+use std::time::Duration;
+
+use mainspring_engine::{
+    domain::{
+        attempt::Outcome,
+        event::Detail,
+        ids::{JobUid, RunId},
+        job::JobState,
+        run::RunState,
+        worker::Capacity,
+    },
+    flow::stream::messages::{Disposition, FromWorker},
+    ports::store::{CreateJob, NewJob, NewRun},
+};
+use mainspring_tests::{
+    conformance::world::{every, failure, lane, spec},
+    engine::Stage,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A disk flips bits: a column of a run holds what no server ever wrote.
+async fn damage(stage: &Stage, run: RunId, column: &str) {
+    stage.sql(format!("UPDATE run SET {column} = x'ff' WHERE id = x'{}'", run.uuid().simple())).await;
+}
+
+async fn create(stage: &Stage, name: &str) {
+    let job = NewJob {
+        scope: Default::default(),
+        uid: JobUid::new(stage.engine.now()),
+        name: name.parse().unwrap(),
+        spec: spec(vec![every("s", 10)]),
+        request: None,
+    };
+    assert!(matches!(stage.engine.jobs().create(job).await.unwrap(), CreateJob::Created(_)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_definition_that_cannot_be_read_stops_no_other_job() {
+    let stage = Stage::set().await;
+    create(&stage, "broken").await;
+    create(&stage, "sound").await;
+    let mut watch = stage.engine.events().watch(None).unwrap();
+    stage.sql("UPDATE job_version SET spec = x'ff' WHERE job_uid = (SELECT uid FROM job WHERE name = 'broken')").await;
+    stage.pass(SECOND * 25).await;
+    let (mut failed, mut fired) = (0, 0);
+    while fired < 2 {
+        match &watch.next().await.unwrap().1.detail {
+            Detail::Job { job, state: Some(JobState::Error), .. } if job.as_str() == "broken" => failed += 1,
+            Detail::Run { job: Some(job), state: RunState::Queued, .. } if job.as_str() == "sound" => fired += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(failed, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_run_that_cannot_be_read_stops_no_lease() {
+    for column in ["headers", "policy", "failures"] {
+        let stage = Stage::judging().await;
+        let mut worker = stage.connect(0).await;
+        let broken = stage.submit_one().await;
+        let sound = [stage.submit_one().await, stage.submit_one().await];
+        damage(&stage, broken, column).await;
+        worker.capacity = Capacity::from([(lane().queue, 3)]);
+        worker.say(FromWorker::Capacity(worker.capacity.clone()));
+        let mut keys = vec![worker.accepted().await, worker.accepted().await];
+        keys.sort_unstable();
+        assert_eq!(keys.iter().map(|key| key.run).collect::<Vec<_>>(), sound, "{column}");
+        for key in keys {
+            assert_eq!(worker.reported(key, Outcome::Succeeded).await, Disposition::Applied);
+        }
+        // Nor is the slot lost that was set aside for it.
+        stage.pass(SECOND * 5).await;
+        for _ in 0..3 {
+            stage.submit_one().await;
+        }
+        for _ in 0..3 {
+            worker.dispatch().await;
+        }
+        assert!(!stage.is_broken().await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_can_never_be_applied_is_answered_and_holds_up_no_other() {
+    let stage = Stage::judging().await;
+    let (mut one, mut other) = (stage.connect(1).await, stage.connect(1).await);
+    stage.submit_one().await;
+    stage.submit_one().await;
+    let (broken, sound) = (one.accepted().await, other.accepted().await);
+    damage(&stage, broken.run, "policy").await;
+    one.report(broken, Outcome::Failed(failure("X")));
+    other.report(sound, Outcome::Failed(failure("X")));
+    assert_eq!(other.result_ack(sound).await, Disposition::Applied);
+    assert_eq!(one.result_ack(broken).await, Disposition::Invalid);
+    one.renew(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_cannot_be_read_keeps_no_other_from_waking_or_being_given_back() {
+    let stage = Stage::judging().await;
+    let due = stage.engine.now().plus(SECOND * 40);
+    let later = || NewRun { due, ..stage.world().new_run() };
+    let (broken, sound) = (stage.submit(later()).await, stage.submit(later()).await);
+    let mut worker = stage.connect(2).await;
+    stage.submit_one().await;
+    stage.submit_one().await;
+    let (lost, found) = (worker.accepted().await, worker.accepted().await);
+    for run in [broken, lost.run] {
+        damage(&stage, run, "policy").await;
+    }
+    worker.sever();
+    stage.pass(SECOND * 50).await;
+    assert_eq!(stage.state(found.run).await, RunState::Queued);
+    assert_eq!(stage.state(sound).await, RunState::Queued);
+    assert!(!stage.is_broken().await);
+}
