@@ -124,6 +124,8 @@ pub async fn keys_page_newest_first(mut w: World) {
         got.push(w.store.keys(page).await.unwrap().remove(0).id);
     }
     assert_eq!(got, ["d", "c", "b", "a"]);
+    let whole = w.store.keys(Page { after: None, limit: 10 }).await.unwrap();
+    assert_eq!(whole.into_iter().map(|key| key.id).collect::<Vec<_>>(), got);
     assert!(w.store.keys(Page { after: got.pop(), limit: 1 }).await.unwrap().is_empty());
 }
 
