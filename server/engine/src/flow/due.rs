@@ -24,8 +24,6 @@ use crate::{
 
 /// Schedules fired, or runs woken, in one step.
 const BATCH: usize = 500;
-/// The stage looks at least so often, whatever it was told.
-const LOOK: Duration = Duration::from_secs(1);
 /// After the store failed.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -74,7 +72,7 @@ async fn turn(core: &Core) -> StoreResult<Option<Instant>> {
         return Ok(None);
     }
     let next = core.store.next_due().await?;
-    let look = core.now().plus(LOOK);
+    let look = core.now().plus(core.look);
     Ok(Some(next.map_or(look, |next| next.min(look))))
 }
 

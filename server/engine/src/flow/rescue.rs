@@ -14,8 +14,6 @@ use crate::{
 
 /// Runs given back, or ended by time, in one step.
 const BATCH: usize = 500;
-/// Deadlines are looked at least so often, whatever was told.
-const LOOK: Duration = Duration::from_secs(1);
 
 pub(crate) fn start(core: &Arc<Core>, outcome: Settler) {
     let reaper = core.clone();
@@ -25,7 +23,7 @@ pub(crate) fn start(core: &Arc<Core>, outcome: Settler) {
 }
 
 async fn reap(core: &Core) {
-    let every = (core.rules.lease_ttl / 20).clamp(Duration::from_millis(50), LOOK);
+    let every = (core.rules.lease_ttl / 20).clamp(Duration::from_millis(50), core.look);
     let mut timer = core.clock.timer("reaper");
     let mut judge_from = core.start_time.plus(core.rules.lease_ttl);
     while !core.tasks.is_stopping() {
@@ -66,7 +64,7 @@ async fn expire(core: &Core, now: Instant) -> StoreResult<()> {
 async fn keep_deadlines(core: &Core, outcome: &Settler) {
     let mut timer = core.clock.timer("deadlines");
     while !core.tasks.is_stopping() {
-        let look = core.now().plus(LOOK);
+        let look = core.now().plus(core.look);
         let until = match past_deadlines(core, outcome).await {
             Ok(Some(next)) => next.min(look),
             Ok(None) => look,

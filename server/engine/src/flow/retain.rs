@@ -9,8 +9,8 @@ use crate::ports::store::RetentionPolicy;
 const BATCH: usize = 200;
 /// Between two steps while there is more.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Between two looks when there was nothing more.
-const LOOK: Duration = Duration::from_secs(60);
+/// Looks of other stages between two of this one when there was nothing more: nothing becomes old in a minute.
+const LOOKS: u32 = 60;
 
 pub(crate) fn start(core: &Arc<Core>, policy: RetentionPolicy) {
     let core = core.clone();
@@ -19,10 +19,10 @@ pub(crate) fn start(core: &Arc<Core>, policy: RetentionPolicy) {
         while !core.tasks.is_stopping() {
             let wait = match core.store.sweep(core.now(), policy, BATCH).await {
                 Ok(swept) if swept.more => PAUSE,
-                Ok(_) => LOOK,
+                Ok(_) => core.look * LOOKS,
                 Err(error) => {
                     tracing::warn!(%error, "old rows cannot be deleted for now");
-                    LOOK
+                    core.look * LOOKS
                 }
             };
             tokio::select! {

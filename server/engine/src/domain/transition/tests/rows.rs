@@ -92,6 +92,11 @@ fn every_end_says_how_it_came() {
     trace.step(report(1, Outcome::Interrupted));
     assert_eq!((end(&trace).state, trace.run.state), (AttemptState::TimedOut, RunState::RetryWait));
 
+    // Nobody said a word, so a late one is no repeat.
+    let mut trace = stopping(timed(60));
+    trace.later(Duration::from_secs(30)).step(Event::Deadline);
+    assert_eq!((end(&trace).state, end(&trace).reported), (AttemptState::TimedOut, false));
+
     // A handler that did what it was told has not failed of itself; one that failed over it has.
     let mut trace = stopping(timed(60));
     trace.step(report(1, Outcome::Cancelled));
