@@ -103,7 +103,14 @@ fn every_end_says_how_it_came() {
     assert_eq!((end(&trace).state, &end(&trace).failure), (AttemptState::TimedOut, &None));
     let mut trace = stopping(timed(60));
     trace.step(failed(1));
-    assert_eq!(end(&trace).failure.as_ref().unwrap().reason, "BROKEN");
+    assert_eq!((end(&trace).failure.as_ref().unwrap().reason.as_str(), end(&trace).reported), ("BROKEN", true));
+
+    // Whatever a worker says of a run that was cancelled is what ended it.
+    for said in [report(1, Outcome::Cancelled), failed(1), report(1, Outcome::Interrupted)] {
+        let mut trace = Trace::new(policy(3, 3));
+        trace.lease().step(cancel()).step(said);
+        assert_eq!((trace.run.state, trace.run.decided, end(&trace).reported), (RunState::Cancelled, Some(1), true));
+    }
 }
 
 #[test]
