@@ -13,7 +13,7 @@ use std::{
 
 use mainspring_engine::{
     domain::ids::ServerId,
-    flow::{Engine, Parts},
+    flow::{Engine, LOOK, Parts},
     ports::{clock::SharedClock, store::SharedStore},
     tasks::Tasks,
 };
@@ -155,6 +155,7 @@ fn parts(config: &Config, store: SharedStore, clock: SharedClock, tasks: Tasks) 
         seed: rand::random(),
         clock,
         tasks,
+        look: LOOK,
     }
 }
 

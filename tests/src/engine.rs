@@ -75,6 +75,7 @@ impl Stage {
         let tasks = Tasks::default();
         let others = InprocSignals::default();
         let engine = Engine::start(Parts {
+            look: Duration::from_secs(1),
             store: store.clone(),
             broker: Arc::new(InprocBroker::default()),
             signals: Arc::new(others.another()),

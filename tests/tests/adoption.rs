@@ -32,7 +32,7 @@ async fn broken(length: Duration, kind: &str, break_it: fn(&Proxy)) -> (Run, usi
     scene.note_stream(0, kind, false).unwrap();
     let run = scene.client.succeeded(&run, PATIENCE).await.unwrap();
     scene.heal(ALLOWED).await.unwrap();
-    scene.acquit(&["jobs"]).await.unwrap();
+    scene.acquit(&["jobs", "cancels"]).await.unwrap();
     let starts = scene.evidence.lines_of("START", &run.run_id).unwrap().len();
     (run, starts)
 }

@@ -105,7 +105,7 @@ async fn a_server_that_goes_and_comes_repeats_nothing() {
         assert_eq!(scene.evidence.lines_of("START", &run.run_id).unwrap().len(), 1, "{run:?}");
     }
     scene.heal(ALLOWED).await.unwrap();
-    scene.acquit(&["faults", "jobs"]).await.unwrap();
+    scene.acquit(&["faults", "jobs", "cancels"]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,5 +130,5 @@ async fn a_worker_that_leaves_loses_and_repeats_nothing() {
         assert_eq!(scene.evidence.lines_of("START", &run.run_id).unwrap().len(), 1, "{run:?}");
     }
     scene.heal(ALLOWED).await.unwrap();
-    scene.acquit(&["faults", "jobs"]).await.unwrap();
+    scene.acquit(&["faults", "jobs", "cancels"]).await.unwrap();
 }

@@ -43,7 +43,7 @@ async fn what_was_acknowledged_survives() {
         scene.client.succeeded(&run, PATIENCE).await.unwrap();
     }
     scene.heal(ALLOWED).await.unwrap();
-    scene.acquit(&["jobs"]).await.unwrap();
+    scene.acquit(&["jobs", "cancels"]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,7 +58,7 @@ async fn a_run_under_way_goes_on() {
     assert_eq!((run.attempt, run.losses), (1, 0), "{run:?}");
     assert_eq!(scene.evidence.lines_of("START", &run.run_id).unwrap().len(), 1);
     scene.heal(ALLOWED).await.unwrap();
-    scene.acquit(&["jobs"]).await.unwrap();
+    scene.acquit(&["jobs", "cancels"]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,6 +72,6 @@ async fn every_second_has_one_fate() {
     }
     let healed = scene.heal(ALLOWED).await.unwrap();
     scene.rest(healed["wall"].as_i64().unwrap(), ALLOWED).await.unwrap();
-    let counted = scene.acquit(&["submissions"]).await.unwrap();
+    let counted = scene.acquit(&["submissions", "cancels"]).await.unwrap();
     assert!(counted["facts"]["instants"].as_u64().unwrap() >= 14, "{counted:#}");
 }

@@ -39,7 +39,7 @@ async fn its_runs_start_elsewhere_within_a_lease() {
         assert_eq!(scene.evidence.lines_of("START", &run.run_id).unwrap().len(), 2);
     }
     scene.heal(ALLOWED).await.unwrap();
-    let counted = scene.acquit(&["jobs"]).await.unwrap();
+    let counted = scene.acquit(&["jobs", "cancels"]).await.unwrap();
     let waited = &counted["redispatch"]["clean"];
     assert_eq!(waited["count"], SLOTS, "{counted:#}");
     assert_eq!(counted["redispatch"]["late"], 0, "{counted:#}");

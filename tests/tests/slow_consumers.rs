@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
 
 use mainspring_proto::{
-    scheduler::v1::{EventTopic, RunState, WorkerStatus, event::Detail},
+    scheduler::v1::{EventTopic, RunState, WorkerState, event::Detail},
     worker::v1::{
         AttemptPhase, AttemptRef, AttemptResult, AttemptSucceeded, DispatchAccepted, DispatchReply,
         WorkerStreamRequest, attempt_result, dispatch_reply, worker_stream_request::Message as Say,
@@ -61,7 +61,7 @@ fn flood(session: &Session, what: fn() -> Say) -> Task<usize> {
 async fn disconnected(watch: &mut Watch, worker: &BareWorker) {
     let gone = |detail: &Detail| {
         matches!(detail, Detail::Worker(event)
-            if event.worker_id == worker.instance && event.state() == WorkerStatus::Disconnected)
+            if event.worker_id == worker.instance && event.state() == WorkerState::Disconnected)
     };
     watch.run(gone).await.unwrap();
 }

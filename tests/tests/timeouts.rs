@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use mainspring_proto::{
     auth::v1::{
-        CreateApiKeyRequest, LoginRequest, RefreshTokenRequest, TokenPair, auth_service_client::AuthServiceClient,
-        user_service_client::UserServiceClient,
+        CreateApiKeyRequest, LoginRequest, RefreshTokenRequest, RoleBinding, TokenPair,
+        auth_service_client::AuthServiceClient, user_service_client::UserServiceClient,
     },
     scheduler::v1::{ListJobsRequest, RunState},
     worker::v1::{AttemptPhase, AttemptRef, ResultDisposition, worker_stream_request::Message as Say},
@@ -138,7 +138,12 @@ async fn an_api_key_ends_and_so_do_its_streams() {
     let client = server.client().unwrap();
     let end = server.now().plus(LIFE);
     let expire_time = prost_types::Timestamp { seconds: end.as_micros() / 1_000_000, nanos: 0 };
-    let request = CreateApiKeyRequest { name: "w".into(), role: "worker".into(), expire_time: Some(expire_time) };
+    let request = CreateApiKeyRequest {
+        name: "w".into(),
+        bindings: vec![RoleBinding { role: "worker".into(), ..RoleBinding::default() }],
+        expire_time: Some(expire_time),
+        ..CreateApiKeyRequest::default()
+    };
     let mut users = UserServiceClient::new(client.authorized());
     let key = users.create_api_key(request).await.unwrap().into_inner().secret;
     let client = server.client_with(&key).unwrap();

@@ -56,6 +56,9 @@ use crate::{
 use logs::tail::Tail;
 use news::News;
 
+/// How long a stage trusts hints where they may be lost.
+pub const LOOK: Duration = Duration::from_secs(1);
+
 /// Everything an engine stands on.
 #[derive(Debug)]
 pub struct Parts {
@@ -75,6 +78,9 @@ pub struct Parts {
     pub server: ServerId,
     /// Where loops run.
     pub tasks: Tasks,
+    /// Every stage looks at the store at least so often, whatever it was told: [`LOOK`], or longer where hints cannot be
+    /// lost and nobody else writes to the store.
+    pub look: Duration,
     /// Seeds what is spread at random: reconnects of drained sessions.
     pub seed: u64,
 }
@@ -101,6 +107,7 @@ pub(crate) struct Core {
     /// The right to fire, while this server has it.
     pub(crate) shard: Mutex<Option<ShardLease>>,
     pub(crate) start_time: Instant,
+    pub(crate) look: Duration,
     pub(crate) seed: u64,
 }
 
@@ -113,11 +120,11 @@ impl Core {
 impl Engine {
     /// Starts every stage. Nothing fires and nobody is judged before its time: the reaper waits one lease first.
     pub fn start(parts: Parts) -> Self {
-        let Parts { store, broker, signals, clock, rules, retention, server, tasks, seed } = parts;
+        let Parts { store, broker, signals, clock, rules, retention, server, tasks, look, seed } = parts;
         let start_time = clock.now();
         let news = News::new(signals.clone(), server);
         let shard = Mutex::new(None);
-        let core = Arc::new(Core { store, clock, signals, rules, server, tasks, news, shard, start_time, seed });
+        let core = Arc::new(Core { store, clock, signals, rules, server, tasks, news, shard, start_time, look, seed });
         let submit = submit::Submitter::start(&core);
         let outcome = outcome::Settler::start(&core);
         let logs = logs::LogWriter::start(&core);

@@ -51,7 +51,9 @@ pub(crate) struct Run {
     pub(crate) returns: i64,
     pub(crate) create_time: i64,
     pub(crate) due_time: i64,
+    pub(crate) lease_time: Option<i64>,
     pub(crate) end_time: Option<i64>,
+    pub(crate) cancel_time: Option<i64>,
     pub(crate) origin: i64,
     pub(crate) job: Option<String>,
     pub(crate) nominal: Option<i64>,
@@ -71,6 +73,26 @@ pub(crate) struct AttemptEnd {
     pub(crate) run: String,
     pub(crate) attempt: i64,
     pub(crate) state: i64,
+    pub(crate) lease_time: Option<i64>,
+}
+
+/// One row of `log_batch`, unpacked.
+#[derive(Clone, Debug)]
+pub(crate) struct LogBatch {
+    pub(crate) first: i64,
+    pub(crate) count: i64,
+    /// Lines right before it that the worker dropped.
+    pub(crate) dropped: i64,
+    pub(crate) messages: Vec<String>,
+}
+
+/// The log of one attempt.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Log {
+    /// Where the next line goes.
+    pub(crate) next: i64,
+    /// By first line.
+    pub(crate) batches: Vec<LogBatch>,
 }
 
 /// One range of instants that had one fate: a row of `ledger`, or the open range of a schedule.
@@ -111,6 +133,8 @@ pub(crate) struct Database {
     pub(crate) schedules: Vec<Schedule>,
     /// `None` where nobody armed the database, so that nothing was watched.
     pub(crate) witnessed: Option<Vec<Witnessed>>,
+    /// By run and attempt; `None` where there is no file of logs beside the database.
+    pub(crate) logs: Option<BTreeMap<(String, i64), Log>>,
 }
 
 impl Database {
@@ -127,14 +151,50 @@ impl Database {
         let schedules = schedules(&mut db).await.context("tables schedule and ledger")?;
         let jobs = sqlx::query("SELECT uid FROM job").fetch_all(&mut *db).await?.iter().map(|row| id(row, 0)).collect();
         let witnessed = witnessed(&mut db).await.context("table check_witness")?;
-        Ok(Self { runs, ends, jobs, schedules, witnessed })
+        let logs = logs(&path.with_file_name(LOGS)).await?;
+        Ok(Self { runs, ends, jobs, schedules, witnessed, logs })
     }
+}
+
+/// The file of logs, beside the database.
+const LOGS: &str = "logs.db";
+
+async fn logs(path: &Path) -> Result<Option<BTreeMap<(String, i64), Log>>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let options = SqliteConnectOptions::new().filename(path).read_only(true);
+    let mut db =
+        SqliteConnection::connect_with(&options).await.with_context(|| format!("cannot open {}", path.display()))?;
+    let mut db = db.begin().await?;
+    let mut logs: BTreeMap<(String, i64), Log> = BTreeMap::new();
+    let rows = sqlx::query("SELECT run_id, attempt, next_offset FROM log_attempt").fetch_all(&mut *db).await;
+    for row in rows.context("table log_attempt")? {
+        logs.entry((id(&row, 0), row.get(1))).or_default().next = row.get(2);
+    }
+    let rows = sqlx::query(
+        "SELECT run_id, attempt, first_offset, count, dropped, lines FROM log_batch ORDER BY run_id, attempt, first_offset",
+    );
+    for row in rows.fetch_all(&mut *db).await.context("table log_batch")? {
+        let packed: Vec<u8> = row.get(5);
+        let text = zstd::decode_all(packed.as_slice()).context("lines that cannot be unpacked")?;
+        let lines = String::from_utf8(text).context("lines that are no text")?;
+        let messages = lines.lines().map(message).collect::<Result<_>>()?;
+        let batch = LogBatch { first: row.get(2), count: row.get(3), dropped: row.get(4), messages };
+        logs.entry((id(&row, 0), row.get(1))).or_default().batches.push(batch);
+    }
+    Ok(Some(logs))
+}
+
+fn message(line: &str) -> Result<String> {
+    let line: serde_json::Value = serde_json::from_str(line).with_context(|| format!("a log line: {line}"))?;
+    Ok(line["message"].as_str().context("a log line without a message")?.to_owned())
 }
 
 async fn runs(db: &mut SqliteConnection) -> Result<BTreeMap<String, Run>> {
     let rows = sqlx::query(
         "SELECT id, state, attempt, decided_token, failures, losses, returns, create_time, due_time, end_time, origin, \
-         job_uid, nominal_time, request_id FROM run",
+         job_uid, nominal_time, request_id, lease_time, cancel_time FROM run",
     )
     .fetch_all(db)
     .await?;
@@ -153,13 +213,21 @@ async fn runs(db: &mut SqliteConnection) -> Result<BTreeMap<String, Run>> {
         job: row.get::<Option<Vec<u8>>, _>(11).map(|bytes| uuid(&bytes)),
         nominal: row.get(12),
         request: row.get(13),
+        lease_time: row.get(14),
+        cancel_time: row.get(15),
     };
     Ok(rows.iter().map(read).map(|run| (run.id.clone(), run)).collect())
 }
 
 async fn ends(db: &mut SqliteConnection) -> Result<Vec<AttemptEnd>> {
-    let rows = sqlx::query("SELECT run_id, attempt, state FROM attempt_end").fetch_all(db).await?;
-    Ok(rows.iter().map(|row| AttemptEnd { run: id(row, 0), attempt: row.get(1), state: row.get(2) }).collect())
+    let rows = sqlx::query("SELECT run_id, attempt, state, lease_time FROM attempt_end").fetch_all(db).await?;
+    let read = |row: &SqliteRow| AttemptEnd {
+        run: id(row, 0),
+        attempt: row.get(1),
+        state: row.get(2),
+        lease_time: row.get(3),
+    };
+    Ok(rows.iter().map(read).collect())
 }
 
 async fn schedules(db: &mut SqliteConnection) -> Result<Vec<Schedule>> {

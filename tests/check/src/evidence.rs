@@ -31,6 +31,21 @@ pub(crate) enum Disposition {
     Invalid,
 }
 
+/// How a run stands, in the words of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum RunState {
+    Scheduled,
+    Queued,
+    Leased,
+    Running,
+    RetryWait,
+    Succeeded,
+    Failed,
+    Cancelled,
+    TimedOut,
+}
+
 /// What a fault hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -51,8 +66,10 @@ pub(crate) enum Event {
     Up { worker: String, slots: usize },
     /// User code is about to be called.
     Start { t: u64, worker: String, run: String, attempt: i64 },
-    /// User code has returned.
-    End { t: u64, run: String, attempt: i64, outcome: Outcome },
+    /// User code was told to stop, by whomever.
+    Told { t: u64, run: String, attempt: i64 },
+    /// User code has returned, after it wrote so many lines to the log of its attempt.
+    End { t: u64, run: String, attempt: i64, outcome: Outcome, lines: u64 },
     /// The worker has read the server's answer to a result.
     Ack { t: u64, run: String, attempt: i64, disposition: Disposition },
     /// A job was made; `rule` is its one time rule.
@@ -65,14 +82,19 @@ pub(crate) enum Event {
     Unknown {},
     /// The server refused a submission.
     Refused {},
+    /// A run is about to be cancelled. Asked again after an unknown result, it is here again.
+    Cancel { t: u64, run: String },
+    /// The server answered a cancellation with the state of the run.
+    Cancelled { t: u64, run: String, state: RunState },
     /// Something was broken.
     Fault { t: u64, kind: String, target: Target, worker: Option<String> },
-    /// What was broken serves again: the server's successor answers, the worker's successor has a session.
-    Back { t: u64, target: Target },
-    /// Nothing is broken any more, and no new load comes. What is not over `allowed_ms` later is stuck.
-    Healed { wall: i64, allowed_ms: u64 },
+    /// What was broken serves again: the server's successor answers, the stream or the worker that stood still goes on.
+    Back { t: u64, target: Target, worker: Option<String> },
+    /// Nothing is broken any more, and no new load comes. What is not over `allowed_ms` later is stuck. `t` and `wall` are
+    /// the same moment, so that times of the database can be compared with those of the evidence.
+    Healed { t: u64, wall: i64, allowed_ms: u64 },
     /// A worker's stream opened or ended.
-    Session { up: bool },
+    Session { t: u64, worker: String, up: bool },
 }
 
 /// Everything that was written, in no particular order across files.

@@ -1,7 +1,9 @@
 //! The rules, one file for each way of breaking the promise.
 
 mod after_ack;
+mod cancel;
 mod doubled;
+mod logs;
 mod lost;
 mod redispatch;
 mod slots;
@@ -34,6 +36,7 @@ pub(crate) struct Needs {
     pub(crate) faults: bool,
     pub(crate) submissions: bool,
     pub(crate) jobs: bool,
+    pub(crate) cancels: bool,
 }
 
 pub(crate) fn judge(db: &Database, trail: &Trail, needs: Needs) -> Result<Verdict> {
@@ -49,6 +52,8 @@ pub(crate) fn judge(db: &Database, trail: &Trail, needs: Needs) -> Result<Verdic
     rules.extend(stuck::rules(&case));
     rules.extend(tokens::rules(&case));
     rules.push(slots::rule(&case));
+    rules.extend(cancel::rules(&case));
+    rules.extend(logs::rules(&case));
     let (rule, redispatch) = redispatch::rule(&case);
     rules.push(rule);
     Ok(Verdict::of(rules, facts(&case), redispatch, missing(&case, needs)))
@@ -60,7 +65,7 @@ fn facts(case: &Case<'_>) -> Facts {
     let repeats: Vec<_> =
         trail.starts.iter().flat_map(|(run, s)| s.windows(2).map(move |pair| (run, &pair[0]))).collect();
     let failed = |run: &str, attempt| {
-        trail.ends.get(&(run.to_owned(), attempt)).is_some_and(|(_, outcome)| *outcome == Outcome::Failed)
+        trail.ends.get(&(run.to_owned(), attempt)).is_some_and(|end| end.outcome == Outcome::Failed)
     };
     Facts {
         evidence_files: trail.files as u64,
@@ -74,6 +79,14 @@ fn facts(case: &Case<'_>) -> Facts {
         repeated: repeats.len() as u64,
         repeated_after_loss: repeats.iter().filter(|(run, before)| !failed(run, before.attempt)).count() as u64,
         sessions: trail.sessions,
+        cancelled: trail.cancels.values().filter(|cancel| cancel.answer.is_some()).count() as u64,
+        log_lines: db
+            .logs
+            .iter()
+            .flatten()
+            .flat_map(|(_, log)| &log.batches)
+            .map(|batch| batch.messages.len() as u64)
+            .sum(),
         server_faults: faults(Target::Server),
         worker_faults: faults(Target::Worker),
         stream_faults: faults(Target::Stream),
@@ -98,6 +111,12 @@ fn missing(case: &Case<'_>, needs: Needs) -> Vec<String> {
     need(!needs.faults || !trail.faults.is_empty(), "a fault");
     need(!needs.submissions || trail.acked > 0, "an acknowledged submission");
     need(!needs.jobs || !trail.jobs.is_empty(), "a job of the test's own");
+    need(
+        !needs.cancels || trail.cancels.values().any(|cancel| cancel.answer.is_some()),
+        "an acknowledged cancellation",
+    );
+    need(db.logs.is_some(), "the file of logs beside the database");
+    need(trail.ends.values().any(|end| end.lines > 0), "a log line of any worker");
     missing
 }
 

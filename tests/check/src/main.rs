@@ -44,8 +44,8 @@ enum Command {
         /// Print the judgement as JSON
         #[arg(long)]
         json: bool,
-        /// Do without faults, submissions or jobs: their absence is not missing evidence
-        #[arg(long, value_name = "WHAT", value_parser = ["faults", "submissions", "jobs"])]
+        /// Do without faults, submissions, jobs or cancellations: their absence is not missing evidence
+        #[arg(long, value_name = "WHAT", value_parser = ["faults", "submissions", "jobs", "cancels"])]
         without: Vec<String>,
     },
 }
@@ -71,7 +71,12 @@ async fn run(command: Command) -> Result<u8> {
             let db = Database::read(&database).await?;
             let trail = Trail::of(Evidence::read(&evidence)?);
             let needs = |what: &str| !without.iter().any(|other| other == what);
-            let needs = Needs { faults: needs("faults"), submissions: needs("submissions"), jobs: needs("jobs") };
+            let needs = Needs {
+                faults: needs("faults"),
+                submissions: needs("submissions"),
+                jobs: needs("jobs"),
+                cancels: needs("cancels"),
+            };
             let verdict = judge::judge(&db, &trail, needs)?;
             if json {
                 println!("{}", serde_json::to_string_pretty(&verdict)?);

@@ -109,6 +109,10 @@ pub(crate) struct Facts {
     /// Of these, after an attempt that had not failed: its worker was lost. Allowed, and counted.
     pub(crate) repeated_after_loss: u64,
     pub(crate) sessions: u64,
+    /// Cancellations that were acknowledged.
+    pub(crate) cancelled: u64,
+    /// Lines in the logs of all attempts.
+    pub(crate) log_lines: u64,
     pub(crate) server_faults: u64,
     pub(crate) worker_faults: u64,
     pub(crate) stream_faults: u64,
@@ -169,6 +173,7 @@ impl Verdict {
             "attempts {}   starts {}, repeated {} ({} after a lost worker)   sessions {}",
             facts.attempts, facts.starts, facts.repeated, facts.repeated_after_loss, facts.sessions
         );
+        let _ = writeln!(text, "cancellations acknowledged {}   log lines {}", facts.cancelled, facts.log_lines);
         let _ = writeln!(
             text,
             "faults: server {}, worker {}, stream {}",

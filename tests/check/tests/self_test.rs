@@ -63,7 +63,7 @@ async fn every_rule_has_a_corruption() {
 #[tokio::test]
 async fn what_was_not_watched_is_not_judged() {
     let world = World::build().await;
-    for kind in ["START", "END", "ACK", "FAULT", "ACKED", "JOB", "HEALED", "SETUP"] {
+    for kind in ["START", "END", "ACK", "FAULT", "ACKED", "JOB", "HEALED", "SETUP", "CANCELLED"] {
         let mut world = world.copy();
         world.forget(kind);
         let (code, verdict) = world.judge();
@@ -71,6 +71,9 @@ async fn what_was_not_watched_is_not_judged() {
         assert_eq!(code, Some(if kind == "END" { 1 } else { 2 }), "without {kind}: {verdict:#}");
         assert!(!verdict["missing"].as_array().unwrap().is_empty(), "without {kind}");
     }
+    let without_logs = world.copy();
+    std::fs::remove_file(without_logs.log_file()).unwrap();
+    assert_eq!(without_logs.judge().0, Some(2), "without logs");
     world.sql("DROP TRIGGER check_terminal").await;
     assert_eq!(world.judge().0, Some(2), "without a trigger");
 }

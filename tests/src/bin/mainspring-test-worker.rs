@@ -1,9 +1,14 @@
-//! A worker that writes down what it does: START, END and ACK of every attempt, as the SDK's observer tells them.
+//! A worker that writes down what it does: START, END and ACK of every attempt, as the SDK's observer tells them, and
+//! TOLD when a handler learns that it is to stop.
 //!
 //! START is on disk before user code is called, and END before the result is sent, so what the file says holds whenever
-//! the process is killed. It ends when its stdin does: a test that dies leaves no worker behind.
+//! the process is killed. Handlers log lines that name their own place, and END says how many. It ends when its stdin
+//! does: a test that dies leaves no worker behind.
 
-use std::{io::Read as _, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    collections::HashMap, future::Future, io::Read as _, path::PathBuf, pin::Pin, process::ExitCode, sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Result;
 use clap::Parser;
@@ -11,8 +16,12 @@ use mainspring_tests::harness::{host, journal::Journal};
 use mainspring_worker::{
     Backoff, Ctx, Disposition, JobError, Observed, Outcome, Payload, Worker, schemars::JsonSchema,
 };
+use parking_lot::Mutex;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
+
+/// How often a handler that sleeps logs a line, in milliseconds.
+const LINE_EVERY: u64 = 150;
 
 #[derive(Parser)]
 struct Args {
@@ -37,26 +46,37 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<()> {
-    let journal = Journal::open(&args.evidence)?;
     let worker = Worker::from_env()?;
-    let id = worker.id();
-    journal.note(json!({"e": "UP", "worker": id, "slots": args.slots, "pid": std::process::id()}))?;
+    let notes =
+        Arc::new(Notes { journal: Journal::open(&args.evidence)?, worker: worker.id(), lines: Mutex::default() });
+    let id = &notes.worker;
+    notes.journal.note(json!({"e": "UP", "worker": id, "slots": args.slots, "pid": std::process::id()}))?;
     println!("id {id}");
     #[expect(clippy::disallowed_methods, reason = "it blocks on stdin, and must not hold up the runtime's end")]
     std::thread::spawn(leash);
+    let observer = notes.clone();
+    let noted = |work| noted(&notes, work);
     worker
         .slots(args.slots)
         .reconnect(Backoff::between(Duration::from_millis(50), Duration::from_millis(500)))
         .drain_within(Duration::from_secs(20))
-        .observe(move |event| observe(&journal, &id, event))
-        .handle("t.noop", noop)
-        .handle("t.sleep", sleep)
-        .handle("t.fail", fail)
-        .handle("t.flaky", flaky)
-        .handle("t.block", block)
+        .observe(move |event| observer.observe(event))
+        .handle("t.noop", noted(Work::Nothing))
+        .handle("t.sleep", noted(Work::Sleep))
+        .handle("t.fail", noted(Work::Fail))
+        .handle("t.flaky", noted(Work::FailOnce))
+        .handle("t.block", noted(Work::Block))
         .run_until_signal()
         .await?;
     Ok(())
+}
+
+/// What there is to write to, from handlers and from the SDK's observer.
+struct Notes {
+    journal: Journal,
+    worker: String,
+    /// How many lines each attempt under way has logged.
+    lines: Mutex<HashMap<(String, i64), u64>>,
 }
 
 /// Ends the process with its parent, whose end of the pipe closes in any case.
@@ -65,31 +85,55 @@ fn leash() {
     std::process::exit(3);
 }
 
-/// Evidence that cannot be written ends the worker: what it did from then on would be unknown.
-fn observe(journal: &Journal, worker: &str, event: &Observed) {
-    let written = match event {
-        Observed::Start { run_id, attempt } => {
-            journal.note_durably(json!({"e": "START", "worker": worker, "run": run_id, "attempt": attempt}))
+impl Notes {
+    fn observe(&self, event: &Observed) {
+        match event {
+            Observed::Start { run_id, attempt } => {
+                self.lines.lock().insert((run_id.clone(), *attempt), 0);
+                self.note(true, json!({"e": "START", "run": run_id, "attempt": attempt}));
+            }
+            Observed::End { run_id, attempt, outcome } => {
+                let (outcome, lines) = (outcome_name(outcome), self.lines.lock().remove(&(run_id.clone(), *attempt)));
+                let lines = lines.unwrap_or_default();
+                let end = json!({"e": "END", "run": run_id, "attempt": attempt, "outcome": outcome, "lines": lines});
+                self.note(true, end);
+            }
+            Observed::Acked { run_id, attempt, disposition } => {
+                let made = disposition_name(*disposition);
+                self.note(false, json!({"e": "ACK", "run": run_id, "attempt": attempt, "disposition": made}));
+            }
+            Observed::Session { up, session_id, .. } => {
+                self.note(false, json!({"e": "SESSION", "up": up, "session": session_id}));
+                println!("{} {session_id}", if *up { "up" } else { "down" });
+            }
+            _ => {}
         }
-        Observed::End { run_id, attempt, outcome } => {
-            let outcome = outcome_name(outcome);
-            let line = json!({"e": "END", "worker": worker, "run": run_id, "attempt": attempt, "outcome": outcome});
-            journal.note_durably(line)
+    }
+
+    /// Evidence that cannot be written ends the worker: what it did from then on would be unknown.
+    fn note(&self, durably: bool, mut event: Value) {
+        event["worker"] = self.worker.as_str().into();
+        let written = if durably { self.journal.note_durably(event) } else { self.journal.note(event) };
+        if let Err(error) = written {
+            eprintln!("the evidence cannot be written: {error}");
+            std::process::abort();
         }
-        Observed::Acked { run_id, attempt, disposition } => {
-            let made = disposition_name(*disposition);
-            let line = json!({"e": "ACK", "worker": worker, "run": run_id, "attempt": attempt, "disposition": made});
-            journal.note(line)
+    }
+
+    /// Logs a line that says where it belongs.
+    fn line(&self, ctx: &Ctx) {
+        if let Some(lines) = self.lines.lock().get_mut(&(ctx.run_id().to_owned(), ctx.attempt())) {
+            ctx.info(format!("{} {} {lines}", ctx.run_id(), ctx.attempt()));
+            *lines += 1;
         }
-        Observed::Session { up, session_id, .. } => {
-            println!("{} {session_id}", if *up { "up" } else { "down" });
-            journal.note(json!({"e": "SESSION", "worker": worker, "up": up, "session": session_id}))
-        }
-        _ => Ok(()),
-    };
-    if let Err(error) = written {
-        eprintln!("the evidence cannot be written: {error}");
-        std::process::abort();
+    }
+
+    /// Returns once the attempt is told to stop.
+    async fn told(&self, ctx: &Ctx) {
+        ctx.cancelled().await;
+        let why = ctx.cancel_reason().map(ToString::to_string);
+        self.note(false, json!({"e": "TOLD", "run": ctx.run_id(), "attempt": ctx.attempt(), "why": why}));
+        self.line(ctx);
     }
 }
 
@@ -114,34 +158,61 @@ fn disposition_name(disposition: Disposition) -> &'static str {
     }
 }
 
+/// What a handler does.
+#[derive(Clone, Copy)]
+enum Work {
+    Nothing,
+    /// Takes its time, unless somebody cancels it.
+    Sleep,
+    Fail,
+    /// Fails until it has failed once.
+    FailOnce,
+    /// Runs until somebody cancels it.
+    Block,
+}
+
 #[derive(Deserialize, JsonSchema)]
 #[schemars(crate = "mainspring_worker::schemars")]
-struct Sleep {
+struct Input {
     ms: u64,
 }
 
-async fn noop(_ctx: Ctx) -> Result<(), JobError> {
-    Ok(())
-}
+type Done = Pin<Box<dyn Future<Output = Result<Option<u64>, JobError>> + Send>>;
 
-async fn sleep(ctx: Ctx, Payload(Sleep { ms }): Payload<Sleep>) -> Result<u64, JobError> {
-    tokio::select! {
-        () = host::pass_time(Duration::from_millis(ms), "work takes its time") => Ok(ms),
-        () = ctx.cancelled() => Err(JobError::Cancelled),
+/// A handler that logs what it does.
+fn noted(notes: &Arc<Notes>, work: Work) -> impl Fn(Ctx, Payload<Option<Input>>) -> Done + Send + Sync + 'static {
+    let notes = notes.clone();
+    move |ctx, Payload(input)| {
+        let notes = notes.clone();
+        Box::pin(async move {
+            notes.line(&ctx);
+            let done = match work {
+                Work::Nothing => Ok(None),
+                Work::Sleep => sleep(&notes, &ctx, input.map_or(0, |input| input.ms)).await,
+                Work::Fail => Err(JobError::fatal("it always fails")),
+                Work::FailOnce if ctx.failures() == 0 => Err(JobError::retryable("it fails at first")),
+                Work::FailOnce => Ok(None),
+                Work::Block => {
+                    notes.told(&ctx).await;
+                    Err(JobError::Cancelled)
+                }
+            };
+            notes.line(&ctx);
+            done
+        })
     }
 }
 
-async fn fail(_ctx: Ctx) -> Result<(), JobError> {
-    Err(JobError::fatal("it always fails"))
-}
-
-/// Fails until it has failed once.
-async fn flaky(ctx: Ctx) -> Result<(), JobError> {
-    if ctx.failures() == 0 { Err(JobError::retryable("it fails at first")) } else { Ok(()) }
-}
-
-/// Runs until somebody cancels it.
-async fn block(ctx: Ctx) -> Result<(), JobError> {
-    ctx.cancelled().await;
-    Err(JobError::Cancelled)
+async fn sleep(notes: &Notes, ctx: &Ctx, ms: u64) -> Result<Option<u64>, JobError> {
+    let mut left = ms;
+    while left > 0 {
+        let step = left.min(LINE_EVERY);
+        tokio::select! {
+            () = host::pass_time(Duration::from_millis(step), "work takes its time") => {}
+            () = notes.told(ctx) => return Err(JobError::Cancelled),
+        }
+        notes.line(ctx);
+        left -= step;
+    }
+    Ok(Some(ms))
 }

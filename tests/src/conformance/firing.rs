@@ -260,6 +260,8 @@ pub async fn a_schedule_that_fails_harms_no_other(mut w: World) {
     let bad = due.ready.into_iter().find(|due| due.schedule.as_str() == "bad").unwrap();
     w.fail(&bad).await;
     assert_eq!(w.job("report").await.unwrap().state, JobState::Error);
+    let left = w.store.due(w.now, None, 10).await.unwrap();
+    assert_eq!(left.ready.iter().map(|due| due.schedule.as_str()).collect::<Vec<_>>(), ["a-good"]);
     let answers = w.fire_due(shard).await;
     assert_eq!(answers.len(), 1);
     assert_eq!(fired(&answers[0]).len(), 1);

@@ -212,8 +212,8 @@ pub async fn another_namespaces_attempts_are_unknown(w: World) {
 
 pub async fn a_later_hello_replaces_what_a_worker_is(mut w: World) {
     let owner = w.connect().await;
-    w.store.set_status(w.now, owner, WorkerStatus::Disconnected).await.unwrap();
     let before = w.store.worker(&w.scope, owner.worker).await.unwrap().unwrap();
+    w.store.set_status(w.now, owner, WorkerStatus::Disconnected).await.unwrap();
     w.pass(secs(9));
     let later = Hello {
         name: "other".into(),

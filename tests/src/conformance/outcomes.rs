@@ -95,6 +95,17 @@ pub async fn outputs_read_back(w: World) {
         applied(w.store.report(w.now, vec![report]).await.unwrap().remove(0));
         kept.push((key.run, output));
     }
+    // A failed attempt has no output, whatever its worker says: there may be another one.
+    let hint = Some(RetryHint { retry: Some(true), delay: Some(secs(0)) });
+    let mut key = w.leased(owner).await;
+    for _ in 0..2 {
+        let output = Some(Payload { content_type: "text/plain".into(), data: vec![b'x'; 2_000] });
+        let failed = Outcome::Failed(Failure { hint, ..failure("X") });
+        applied(w.store.report(w.now, vec![Report { output, ..w.report_of(key, failed) }]).await.unwrap().remove(0));
+        let again = w.store.wake(w.now, 1).await.unwrap().remove(0);
+        key = w.lease(owner, pointer(&again)).await.key;
+    }
+    assert_eq!(w.store.run(&w.scope, key.run).await.unwrap().unwrap().detail.unwrap().output, None);
     for (run, output) in kept {
         let detail = w.store.run(&w.scope, run).await.unwrap().unwrap().detail.unwrap();
         assert_eq!(detail.output, Some(output));

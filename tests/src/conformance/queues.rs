@@ -45,9 +45,13 @@ pub async fn a_limit_is_never_exceeded(w: World) {
     assert_eq!((in_flight(&w).await, w.queued(&lane()).await.len()), (3, 7));
     // A repeat of what is leased is answered, full or not.
     assert_eq!(granted(&w.lease_all(one, vec![pointers[0]]).await), 1);
-    // Other queues are open.
+    // Other queues are open, or have a counter of their own.
+    let settings = QueueSettings { concurrency_limit: Some(2), ..QueueSettings::default() };
+    w.store.update_queue(w.now, &w.scope, &"q".parse().unwrap(), settings).await.unwrap();
     let there = w.submit(vec![NewRun { lane: lane_of("default", "q", "test.job"), ..w.new_run() }]).await;
     assert_eq!(granted(&w.lease_all(one, vec![pointer(&there[0])]).await), 1);
+    let other = w.store.queue(&w.scope, &"q".parse().unwrap()).await.unwrap().unwrap().in_flight;
+    assert_eq!((in_flight(&w).await, other), (3, 1));
 }
 
 pub async fn a_limit_counts_what_was_there(w: World) {

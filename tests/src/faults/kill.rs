@@ -64,10 +64,11 @@ async fn break_things(scene: &mut Scene, plan: &[plan::Blow], counts: &Counts) -
         let now = host::monotonic();
         if now - told > TELL_EVERY || servers + workers == plan.len() {
             told = now;
-            let [sent, acked, unknown] =
-                [&counts.sent, &counts.acked, &counts.unknown].map(|count| count.load(Relaxed));
+            let [sent, acked, unknown, cancelled] =
+                [&counts.sent, &counts.acked, &counts.unknown, &counts.cancelled].map(|count| count.load(Relaxed));
             println!(
-                "killed: server {servers}, workers {workers}   sent {sent}, acknowledged {acked}, unknown {unknown}"
+                "killed: server {servers}, workers {workers}   sent {sent}, acknowledged {acked}, unknown {unknown}, \
+                 cancelled {cancelled}"
             );
         }
     }

@@ -1,7 +1,8 @@
 //! The load: submissions at a rate, by a client that writes down what it knows.
 //!
 //! It behaves as a careful client does. Where it cannot know whether a call had an effect it mostly calls again with the
-//! same request id, and sometimes gives up; a few calls it makes twice for no reason.
+//! same request id, and sometimes gives up; a few calls it makes twice for no reason. Of what it submitted it cancels a
+//! share, at once or a while later.
 
 use std::{
     sync::{
@@ -26,6 +27,8 @@ use crate::harness::{
 
 /// How long one call may take before its result counts as unknown.
 const CALL: Duration = Duration::from_secs(5);
+/// The share of runs that are cancelled.
+const CANCELLED: f64 = 0.08;
 /// How many times a request is tried.
 const TRIES: u32 = 100;
 
@@ -45,6 +48,7 @@ pub(super) struct Counts {
     pub(super) acked: AtomicU64,
     pub(super) unknown: AtomicU64,
     pub(super) refused: AtomicU64,
+    pub(super) cancelled: AtomicU64,
 }
 
 /// A load that runs until it is stopped.
@@ -111,6 +115,9 @@ async fn request(caller: Caller, seed: u64, number: u64, mix: Mix) {
                 caller.note(json!({"e": "ACKED", "request": id, "run": run}));
                 caller.counts.acked.fetch_add(1, Relaxed);
                 if !again {
+                    if rng.random_bool(CANCELLED) {
+                        cancel(&caller, &run, &mut rng).await;
+                    }
                     return;
                 }
                 again = false;
@@ -128,6 +135,30 @@ async fn request(caller: Caller, seed: u64, number: u64, mix: Mix) {
         caller.counts.unknown.fetch_add(1, Relaxed);
         if rng.random_bool(0.1) {
             return;
+        }
+        let wait = Duration::from_millis(rng.random_range(20..300));
+        host::pass_time(wait, "a client does not call again at once").await;
+    }
+}
+
+/// Cancels a run, until that is acknowledged: a client that was told nothing asks again.
+async fn cancel(caller: &Caller, run: &str, rng: &mut StdRng) {
+    let wait = Duration::from_millis(if rng.random_bool(0.3) { 0 } else { rng.random_range(0..1_500) });
+    host::pass_time(wait, "a run is cancelled at any moment of its life").await;
+    for _ in 0..TRIES {
+        caller.note(json!({"e": "CANCEL", "run": run}));
+        match host::within(CALL, "an answer", caller.client.cancel(run)).await {
+            Ok(Ok(state)) => {
+                caller.note(json!({"e": "CANCELLED", "run": run, "state": state}));
+                caller.counts.cancelled.fetch_add(1, Relaxed);
+                return;
+            }
+            Ok(Err(status)) if !is_away(&status) => {
+                caller.note(json!({"e": "REFUSED", "run": run, "error": status.to_string()}));
+                caller.counts.refused.fetch_add(1, Relaxed);
+                return;
+            }
+            Ok(Err(_)) | Err(_) => {}
         }
         let wait = Duration::from_millis(rng.random_range(20..300));
         host::pass_time(wait, "a client does not call again at once").await;

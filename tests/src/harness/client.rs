@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use mainspring_proto::{
     common::v1::{Payload, RetryPolicy, payload},
     scheduler::v1::{
-        CreateJobRequest, Event, EventTopic, GetRunRequest, Job, Overlap, Run, RunState, RunSubmission, Schedule,
-        SubmitRunRequest, WaitRunRequest, WatchEventsRequest, WatchEventsResponse,
+        CancelRunRequest, CreateJobRequest, Event, EventTopic, GetRunRequest, Job, Overlap, Run, RunState,
+        RunSubmission, Schedule, SubmitRunRequest, WaitRunRequest, WatchEventsRequest, WatchEventsResponse,
         admin_service_client::AdminServiceClient, event, queue_service_client::QueueServiceClient, schedule,
         scheduler_service_client::SchedulerServiceClient,
     },
@@ -85,6 +85,14 @@ impl Client {
         let request = SubmitRunRequest { namespace: String::new(), run: Some(run) };
         let run = self.scheduler().submit_run(request).await?.into_inner().run;
         Ok(run.unwrap_or_default().run_id)
+    }
+
+    /// Cancels a run; the state it is in then, in the words of the contract without their prefix.
+    pub async fn cancel(&self, id: &str) -> Result<&'static str, Status> {
+        let request = CancelRunRequest { run_id: id.into(), note: "on purpose".into(), ..CancelRunRequest::default() };
+        let run = self.scheduler().cancel_run(request).await?.into_inner().run.unwrap_or_default();
+        let state = run.state().as_str_name();
+        Ok(state.strip_prefix("RUN_STATE_").unwrap_or(state))
     }
 
     /// The run as it stands.

@@ -24,6 +24,16 @@ pub fn wall() -> i64 {
     reading.tv_sec * 1_000_000 + reading.tv_nsec / 1_000
 }
 
+/// One moment on both clocks: read between two readings of the first that are close together.
+pub fn both() -> (u64, i64) {
+    loop {
+        let (before, wall, after) = (monotonic(), wall(), monotonic());
+        if after - before < 20_000 {
+            return (before, wall);
+        }
+    }
+}
+
 /// Lets real time pass, because a rule under test is about real time; `why` names the rule.
 #[expect(clippy::disallowed_methods, reason = "the tests' one home of time")]
 pub async fn pass_time(length: Duration, why: &str) {

@@ -24,7 +24,7 @@ pub async fn arm(database: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Judges; `without` names what the test did not do on purpose (faults, submissions, jobs).
+/// Judges; `without` names what the test did not do on purpose (faults, submissions, jobs, cancels).
 pub async fn judge(database: &Path, evidence: &Evidence, without: &[&str], json: bool) -> Result<Judgement> {
     let mut command = Command::new(programs::path(programs::CHECK)?);
     command.arg("judge").arg("--database").arg(database).arg("--evidence").arg(evidence.folder());

@@ -154,7 +154,8 @@ impl Scene {
         for place in &mut self.places {
             place.worker.connected().await?;
         }
-        let healed = json!({"e": "HEALED", "wall": host::wall(), "allowed_ms": allowed.as_millis() as u64});
+        let (t, wall) = host::both();
+        let healed = json!({"e": "HEALED", "t": t, "wall": wall, "allowed_ms": allowed.as_millis() as u64});
         self.nemesis.note(healed.clone())?;
         Ok(healed)
     }

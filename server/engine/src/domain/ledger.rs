@@ -176,13 +176,13 @@ mod tests {
     #[test]
     fn only_what_follows_for_the_same_reason_continues_a_range() {
         let at = |second: i64| Instant::from_micros(second * 1_000_000);
-        let open = Range::one(1, at(5), Fate::Missed, "away");
-        assert!(open.takes(&Range::one(1, at(6), Fate::Missed, "away")));
+        let open = Range::one(1, at(5), Fate::Missed, Some(FateReason::NoServer));
+        assert!(open.takes(&Range::one(1, at(6), Fate::Missed, Some(FateReason::NoServer))));
         for other in [
-            Range::one(2, at(6), Fate::Missed, "away"),
-            Range::one(1, at(6), Fate::Paused, "away"),
-            Range::one(1, at(6), Fate::Missed, "asleep"),
-            Range::one(1, at(5), Fate::Missed, "away"),
+            Range::one(2, at(6), Fate::Missed, Some(FateReason::NoServer)),
+            Range::one(1, at(6), Fate::Paused, Some(FateReason::NoServer)),
+            Range::one(1, at(6), Fate::Missed, Some(FateReason::LaterRun)),
+            Range::one(1, at(5), Fate::Missed, Some(FateReason::NoServer)),
         ] {
             assert!(!open.takes(&other), "{other:?}");
         }

@@ -26,8 +26,6 @@ use crate::{
     },
 };
 
-/// Every lane with demand is read at least so often, whatever was told.
-const LOOK: Duration = Duration::from_secs(1);
 /// A pointer that was not leased for so long is released again.
 const FORGET: Duration = Duration::from_secs(30);
 /// After the store or the broker failed.
@@ -132,14 +130,15 @@ impl Board {
         self.wake.notify_one();
     }
 
-    /// What may be released at once, and how many rows must be read to know the rest.
-    fn plan(&self, lane: &Lane, free: usize, now: Instant) -> Plan {
+    /// What may be released at once, and how many rows must be read to know the rest. A lane with demand is read every
+    /// `look` at least, whatever was told.
+    fn plan(&self, lane: &Lane, free: usize, now: Instant, look: Duration) -> Plan {
         let mut lanes = self.lanes.lock();
         let board = lanes.entry(lane.clone()).or_default();
         board.out.retain(|_, (_, released)| now.since(*released) < FORGET);
         board.offer_again(now);
         let wanted = (free * 2).saturating_sub(board.out.len());
-        let due = board.looked.is_none_or(|looked| now.since(looked) >= LOOK);
+        let due = board.looked.is_none_or(|looked| now.since(looked) >= look);
         if wanted == 0 || board.blocked.is_some_and(|until| until > now) {
             return Plan::Nothing;
         }
@@ -271,7 +270,7 @@ pub(crate) fn start(core: &Arc<Core>, broker: Arc<dyn Broker>, hub: Hub) {
         let mut timer = core.clock.timer("dispatch");
         while !core.tasks.is_stopping() {
             let until = match turn(&core, &*broker, &hub).await {
-                Ok(()) => core.now().plus(LOOK),
+                Ok(()) => core.now().plus(core.look),
                 Err(error) => {
                     tracing::warn!(%error, "queued runs cannot be released for now");
                     core.now().plus(PAUSE)
@@ -299,7 +298,7 @@ async fn turn(core: &Core, broker: &dyn Broker, hub: &Hub) -> StoreResult<()> {
     let mut batches = Vec::new();
     let mut reads = Vec::new();
     for (lane, free) in &demand {
-        match board.plan(lane, *free, now) {
+        match board.plan(lane, *free, now, core.look) {
             Plan::Nothing => {}
             Plan::Release(pointers) => batches.push((lane.clone(), pointers)),
             Plan::Read(reading) => reads.push(reading),
@@ -309,7 +308,7 @@ async fn turn(core: &Core, broker: &dyn Broker, hub: &Hub) -> StoreResult<()> {
     publish(board, broker, std::mem::take(&mut batches)).await;
     if !reads.is_empty() {
         let restricted = core.store.restricted_queues().await?;
-        reads.retain_mut(|reading| narrow(board, &restricted, reading, now));
+        reads.retain_mut(|reading| narrow(board, &restricted, reading, now.plus(core.look)));
         let asked: Vec<_> = reads.iter().map(|reading| (reading.lane.clone(), reading.limit)).collect();
         let answers = core.store.queued(&asked).await?;
         for (reading, answer) in reads.into_iter().zip(answers) {
@@ -321,12 +320,12 @@ async fn turn(core: &Core, broker: &dyn Broker, hub: &Hub) -> StoreResult<()> {
     Ok(())
 }
 
-/// Narrows a look by what its queue allows; `false` where it allows nothing.
-fn narrow(board: &Board, restricted: &[Queued], reading: &mut Reading, now: Instant) -> bool {
+/// Narrows a look by what its queue allows; `false` where it allows nothing until `again`.
+fn narrow(board: &Board, restricted: &[Queued], reading: &mut Reading, again: Instant) -> bool {
     let of_lane = |queue: &&Queued| queue.scope.0 == reading.lane.namespace && queue.queue == reading.lane.queue;
     match restricted.iter().find(of_lane) {
         Some(Queued { paused: true, .. }) => {
-            board.block(&reading.lane, now.plus(LOOK));
+            board.block(&reading.lane, again);
             false
         }
         Some(Queued { room: Some(room), .. }) => {

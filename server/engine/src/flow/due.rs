@@ -29,8 +29,6 @@ use crate::{
 
 /// Schedules fired, or runs woken, in one step.
 const BATCH: usize = 500;
-/// The stage looks at least so often, whatever it was told.
-const LOOK: Duration = Duration::from_secs(1);
 /// After the store failed.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -81,7 +79,7 @@ async fn turn(core: &Core) -> StoreResult<Option<Instant>> {
     if full || left || woken.len() == BATCH {
         return Ok(None);
     }
-    let look = core.now().plus(LOOK);
+    let look = core.now().plus(core.look);
     Ok(Some(match core.store.next_due().await? {
         Some(next) if next > now => next.min(look),
         // What has been due all the while cannot be read.

@@ -18,8 +18,6 @@ use crate::{
 
 /// Callers that may wait for a commit at once; further ones wait to wait.
 const WAITING: usize = 16_384;
-/// A waiter looks at least so often, whatever it is told.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// Ends attempts and runs, in groups.
 #[derive(Clone, Debug)]
@@ -101,7 +99,7 @@ pub(crate) async fn wait(core: &Core, scope: &Scope, run: RunId, timeout: Durati
         }
         tokio::select! {
             () = ended(&mut watch, run) => {}
-            () = timer.sleep_until(until.min(now.plus(LOOK))) => {}
+            () = timer.sleep_until(until.min(now.plus(core.look))) => {}
             () = core.tasks.stopping() => {}
         }
     }

@@ -15,8 +15,6 @@ use crate::{
 
 /// Runs given back, or ended by time, in one step.
 const BATCH: usize = 500;
-/// Deadlines are looked at least so often, whatever was told.
-const LOOK: Duration = Duration::from_secs(1);
 
 pub(crate) fn start(core: &Arc<Core>, outcome: Settler) {
     let reaper = core.clone();
@@ -36,8 +34,8 @@ struct Vigil {
 }
 
 impl Vigil {
-    fn begin(rules: LeaseRules, now: Instant) -> Self {
-        let every = (rules.lease_ttl / 20).clamp(Duration::from_millis(50), LOOK);
+    fn begin(rules: LeaseRules, look: Duration, now: Instant) -> Self {
+        let every = (rules.lease_ttl / 20).clamp(Duration::from_millis(50), look);
         Self { rules, every, looked: now, judge_from: now.plus(rules.lease_ttl) }
     }
 
@@ -73,7 +71,7 @@ impl Vigil {
 
 async fn reap(core: &Core) {
     let mut timer = core.clock.timer("reaper");
-    let mut vigil = Vigil::begin(core.rules, core.start_time);
+    let mut vigil = Vigil::begin(core.rules, core.look, core.start_time);
     while !core.tasks.is_stopping() {
         let now = core.now();
         if vigil.may_judge(now) {
@@ -107,7 +105,7 @@ async fn expire(core: &Core, now: Instant) -> StoreResult<()> {
 async fn keep_deadlines(core: &Core, outcome: &Settler) {
     let mut timer = core.clock.timer("deadlines");
     while !core.tasks.is_stopping() {
-        let look = core.now().plus(LOOK);
+        let look = core.now().plus(core.look);
         let until = match past_deadlines(core, outcome).await {
             Ok(Some(next)) => next.min(look),
             Ok(None) => look,
@@ -170,7 +168,7 @@ mod tests {
     fn a_server_that_slept_judges_nobody_for_one_lease() {
         let rules = LeaseRules::default();
         let start = Instant::EPOCH;
-        let mut vigil = Vigil::begin(rules, start);
+        let mut vigil = Vigil::begin(rules, Duration::from_secs(1), start);
         let judged = look_until(&mut vigil, start.plus(SECOND * 40));
         assert_eq!(judged.first(), Some(&start.plus(rules.lease_ttl)));
         let woke = start.plus(SECOND * 100);
@@ -183,7 +181,7 @@ mod tests {
     fn a_store_that_was_slow_or_away_is_a_sleep_too() {
         let rules = LeaseRules::default();
         for (answered, took) in [(true, SECOND * 6), (false, Duration::ZERO)] {
-            let mut vigil = Vigil::begin(rules, Instant::EPOCH);
+            let mut vigil = Vigil::begin(rules, Duration::from_secs(1), Instant::EPOCH);
             let begin = *look_until(&mut vigil, Instant::EPOCH.plus(SECOND * 40)).last().unwrap();
             let end = begin.plus(took);
             vigil.looked(answered, end);
@@ -195,7 +193,7 @@ mod tests {
     #[test]
     fn a_busy_machine_still_judges() {
         let rules = LeaseRules::default();
-        let mut vigil = Vigil::begin(rules, Instant::EPOCH);
+        let mut vigil = Vigil::begin(rules, Duration::from_secs(1), Instant::EPOCH);
         look_until(&mut vigil, Instant::EPOCH.plus(SECOND * 40));
         for _ in 0..100 {
             let now = vigil.next().plus(rules.heartbeat_interval);

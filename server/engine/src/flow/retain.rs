@@ -12,8 +12,8 @@ const BATCH: usize = 500;
 const REST: u32 = 3;
 /// At least, and at most.
 const PAUSE: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(5)];
-/// Between two looks when there was nothing more.
-const LOOK: Duration = Duration::from_secs(60);
+/// Looks of other stages between two of this one when there was nothing more: nothing becomes old in a minute.
+const LOOKS: u32 = 60;
 
 pub(crate) fn start(core: &Arc<Core>, policy: RetentionPolicy) {
     let core = core.clone();
@@ -26,10 +26,10 @@ pub(crate) fn start(core: &Arc<Core>, policy: RetentionPolicy) {
             let begin = core.now();
             let wait = match core.store.sweep(begin, policy, BATCH).await {
                 Ok(swept) if swept.more => (core.now().since(begin) * REST).clamp(PAUSE[0], PAUSE[1]),
-                Ok(_) => LOOK,
+                Ok(_) => core.look * LOOKS,
                 Err(error) => {
                     tracing::warn!(%error, "old rows cannot be deleted for now");
-                    LOOK
+                    core.look * LOOKS
                 }
             };
             tokio::select! {

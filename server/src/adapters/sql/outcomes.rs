@@ -12,6 +12,7 @@ use mainspring_engine::{
         ids::{JobUid, RunId, WorkerId},
         instant::Instant,
         names::Scope,
+        run::RunState,
         transition::Event,
     },
     ports::store::{Applied, Apply, Moved, Outcomes, Report, ReportAnswer, StoreError, StoreResult},
@@ -99,7 +100,7 @@ async fn report(tx: &Tx, known: &Arc<Known>, now: Instant, reports: Vec<Report>)
         let event = Event::Report { attempt: key.attempt, outcome, start_time, log_lines };
         match steps.apply(key.run, &event) {
             Some(Ok(moved)) => {
-                if let Some(output) = output {
+                if let Some(output) = output.filter(|_| moved.to == RunState::Succeeded) {
                     steps.keep_output(key.run, output);
                 }
                 answers.push(ReportAnswer::Applied(Box::new(moved)));

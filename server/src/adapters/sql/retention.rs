@@ -185,6 +185,7 @@ async fn sweep(tx: &Tx, now: Instant, policy: RetentionPolicy, runs: Vec<Uuid>, 
     }
     // Its runs and its ledger hold a job by themselves; a repeat of the request that made it must find it.
     let forgotten = now.minus(policy.requests);
+    // A worker that was judged is LOST or GONE until it is heard again.
     let kinds: [(&str, Instant); 5] = [
         (
             "DELETE FROM ledger WHERE (job_uid, schedule, first_time) IN (SELECT job_uid, schedule, first_time \
@@ -197,8 +198,7 @@ async fn sweep(tx: &Tx, now: Instant, policy: RetentionPolicy, runs: Vec<Uuid>, 
             now.minus(policy.requests),
         ),
         (
-            "DELETE FROM worker WHERE id IN (SELECT id FROM worker WHERE status IN (4, 5) AND judged = 2 \
-             AND heartbeat_time < ? LIMIT ?)",
+            "DELETE FROM worker WHERE id IN (SELECT id FROM worker WHERE judged = 2 AND heartbeat_time < ? LIMIT ?)",
             now.minus(policy.workers),
         ),
         // A refresh token of a session that ended long ago is as unknown as any other.

@@ -24,8 +24,8 @@ fn after_ack(case: &Case<'_>) -> Rule {
             *earliest = (*earliest).min((t, attempt));
         }
     };
-    for ((run, attempt), (_, outcome)) in &trail.ends {
-        if *outcome == Outcome::Succeeded {
+    for ((run, attempt), end) in &trail.ends {
+        if end.outcome == Outcome::Succeeded {
             add(run, *attempt);
         }
     }

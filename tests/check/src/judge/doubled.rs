@@ -96,8 +96,8 @@ fn terminal(case: &Case<'_>) -> Rule {
 /// A worker that read APPLIED for its success may forget the run: it must have ended that way, by that attempt.
 fn results(case: &Case<'_>) -> Rule {
     let mut rule = Rule::new("I3", Kind::Doubled, "an acknowledged success is the end of its run");
-    for ((run, attempt), (_, outcome)) in &case.trail.ends {
-        if *outcome != Outcome::Succeeded || case.trail.applied(run, *attempt).is_none() {
+    for ((run, attempt), end) in &case.trail.ends {
+        if end.outcome != Outcome::Succeeded || case.trail.applied(run, *attempt).is_none() {
             continue;
         }
         let row = case.db.runs.get(run);

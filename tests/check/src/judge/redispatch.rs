@@ -52,7 +52,7 @@ fn held<'a>(
     killed: u64,
 ) -> impl Iterator<Item = (&'a Start, &'a Start)> {
     let under_way = move |start: &&Start| {
-        let ended = case.trail.ends.get(&(run.to_owned(), start.attempt)).is_some_and(|(end, _)| *end <= killed);
+        let ended = case.trail.ends.get(&(run.to_owned(), start.attempt)).is_some_and(|end| end.t <= killed);
         start.worker == worker && start.t <= killed && !ended
     };
     let next = |start: &'a Start| starts.iter().filter(|other| other.attempt > start.attempt).min_by_key(|next| next.t);
@@ -61,9 +61,6 @@ fn held<'a>(
 
 /// Whether the server was away at any time between the fault and `until`.
 fn server_was_down(case: &Case<'_>, fault: &Fault, until: u64) -> bool {
-    let trail = case.trail;
-    trail.faults.iter().filter(|other| other.target == Target::Server && other.t <= until).any(|other| {
-        let back = trail.server_back.iter().find(|back| **back > other.t).copied().unwrap_or(u64::MAX);
-        back >= fault.t
-    })
+    let mut of_server = case.trail.faults.iter().filter(|other| other.target == Target::Server);
+    of_server.any(|other| other.t <= until && other.back >= fault.t)
 }

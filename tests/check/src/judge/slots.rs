@@ -14,8 +14,8 @@ pub(super) fn rule(case: &Case<'_>) -> Rule {
     for (run, start) in case.trail.all_starts() {
         let own = changes.entry(&start.worker).or_default();
         own.push((start.t, 1));
-        if let Some((end, _)) = case.trail.ends.get(&(run.clone(), start.attempt)) {
-            own.push((*end, -1));
+        if let Some(end) = case.trail.ends.get(&(run.clone(), start.attempt)) {
+            own.push((end.t, -1));
         }
     }
     for (worker, mut changes) in changes {

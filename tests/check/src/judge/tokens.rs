@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    database::{Run, state},
+    database::{AttemptEnd, Run, state},
     judge::Case,
     verdict::{Kind, Rule},
 };
@@ -58,19 +58,18 @@ fn once(case: &Case<'_>) -> Rule {
 /// Every attempt before the last left a row that says how it ended, and the counters are the sums of these rows.
 fn sums(case: &Case<'_>) -> Rule {
     let mut rule = Rule::new("I6", Kind::Broken, "the ends of attempts add up to the counters of their run");
-    let mut ends: BTreeMap<&str, [i64; 3]> = BTreeMap::new();
+    let mut ends: BTreeMap<&str, Vec<&AttemptEnd>> = BTreeMap::new();
     for end in &case.db.ends {
-        let [failures, losses, returns] = ends.entry(&end.run).or_default();
-        match end.state {
-            FAILED | TIMED_OUT => *failures += 1,
-            LOST | INTERRUPTED => *losses += 1,
-            RETURNED => *returns += 1,
-            _ => {}
-        }
+        ends.entry(&end.run).or_default().push(end);
     }
     for run in case.db.runs.values() {
         let counted = [run.failures, run.losses, run.returns];
-        let found = ends.get(run.id.as_str()).copied().unwrap_or_default();
+        let own = ends.get(run.id.as_str()).map_or(&[][..], Vec::as_slice);
+        let mut found = charged(own.iter().copied());
+        if run.state == state::CANCELLED && found != counted {
+            // The attempt that was stopped, or lost while somebody wanted it stopped, costs nothing.
+            found = charged(own.iter().copied().filter(|end| end.attempt != run.attempt));
+        }
         // A run that was cancelled or ran out of time while it waited may have left an attempt open.
         let all = match run.state {
             state::SUCCEEDED => Some(run.attempt - 1),
@@ -84,6 +83,20 @@ fn sums(case: &Case<'_>) -> Rule {
         });
     }
     rule
+}
+
+/// Failures, losses and returns among ends of attempts.
+fn charged<'a>(ends: impl Iterator<Item = &'a AttemptEnd>) -> [i64; 3] {
+    let [mut failures, mut losses, mut returns] = [0; 3];
+    for end in ends {
+        match end.state {
+            FAILED | TIMED_OUT => failures += 1,
+            LOST | INTERRUPTED => losses += 1,
+            RETURNED => returns += 1,
+            _ => {}
+        }
+    }
+    [failures, losses, returns]
 }
 
 fn budgets(case: &Case<'_>) -> Rule {

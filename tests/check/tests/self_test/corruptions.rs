@@ -5,7 +5,8 @@ use std::{future::Future, pin::Pin};
 use serde_json::json;
 
 use crate::world::{
-    BEGIN, FAILED_ONCE, HEALED, LOST_ONCE, SECONDS, SUBMISSIONS, World, at, blob, fired, id, submission, worker,
+    BEGIN, CANCELLED_RUNNING, CANCELLED_WAITING, FAILED_ONCE, HEALED, LOST_ONCE, SECONDS, SUBMISSIONS, World, at, blob,
+    fired, id, pack, submission, worker,
 };
 
 type Applied<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -28,7 +29,8 @@ macro_rules! corruption {
 
 /// A submission without a story of its own.
 fn plain(seed: u64) -> String {
-    let others: Vec<_> = (0..SUBMISSIONS).filter(|number| ![FAILED_ONCE, LOST_ONCE].contains(number)).collect();
+    let told = [FAILED_ONCE, LOST_ONCE, CANCELLED_WAITING, CANCELLED_RUNNING];
+    let others: Vec<_> = (0..SUBMISSIONS).filter(|number| !told.contains(number)).collect();
     submission(others[draw(seed, others.len())])
 }
 
@@ -275,4 +277,136 @@ pub(crate) const CORRUPTIONS: &[Corruption] = &[
             }
         }
     ),
+    corruption!(
+        "a run that was cancelled fails",
+        "broken",
+        "a run that was cancelled failed no more and was tried no more",
+        |w, n| {
+            let run = blob(&submission([CANCELLED_WAITING, CANCELLED_RUNNING][draw(n, 2)]));
+            w.sql_unseen(&format!("UPDATE run SET state = 7 WHERE id = {run}")).await;
+        }
+    ),
+    corruption!(
+        "a run that was answered CANCELLED succeeds",
+        "broken",
+        "a run that was cancelled failed no more and was tried no more",
+        |w, _n| {
+            let run = blob(&submission(CANCELLED_WAITING));
+            w.sql_unseen(&format!("UPDATE run SET state = 6 WHERE id = {run}")).await;
+        }
+    ),
+    corruption!(
+        "an acknowledged cancellation is forgotten",
+        "broken",
+        "a run that was cancelled failed no more and was tried no more",
+        |w, n| {
+            let run = submission([FAILED_ONCE, LOST_ONCE][draw(n, 2)]);
+            let sent = w.line("START", &run)["t"].as_u64().unwrap();
+            w.note("client.jsonl", json!({"e": "CANCEL", "t": sent, "run": run}));
+            w.note("client.jsonl", json!({"e": "CANCELLED", "t": sent + 1_000_000, "run": run, "state": "RUNNING"}));
+        }
+    ),
+    corruption!("a run is CANCELLED by nobody", "broken", "nothing is CANCELLED that nobody cancelled", |w, n| {
+        w.sql_unseen(&format!("UPDATE run SET state = 8, cancel_time = end_time WHERE id = {}", blob(&plain(n)))).await;
+    }),
+    corruption!(
+        "a cancelled run is leased",
+        "broken",
+        "no attempt was leased after the cancellation was acknowledged",
+        |w, n| {
+            let (run, later) = (blob(&submission(CANCELLED_RUNNING)), instant(CANCELLED_RUNNING) + 600_000);
+            let sql = [
+                format!("UPDATE run SET lease_time = {later} WHERE id = {run}"),
+                format!("UPDATE attempt_end SET lease_time = {later} WHERE run_id = {run}"),
+            ];
+            w.sql_unseen(&sql[draw(n, 2)]).await;
+        }
+    ),
+    corruption!("a run starts after it was CANCELLED", "broken", "no start once the run was CANCELLED", |w, n| {
+        let run = submission(CANCELLED_WAITING);
+        let t = at(CANCELLED_WAITING, 511 + n);
+        w.note_of("b", json!({"e": "START", "t": t, "worker": worker("b"), "run": run, "attempt": 1}));
+    }),
+    corruption!("a run starts after its row was CANCELLED", "broken", "no start once the run was CANCELLED", |w, n| {
+        let t = at(CANCELLED_RUNNING, 900 + n);
+        w.line("START", &submission(CANCELLED_RUNNING))["t"] = json!(t);
+    }),
+    corruption!(
+        "a running attempt is told late",
+        "broken",
+        "a running attempt was told of its cancellation within 2 s",
+        |w, n| {
+            let late = (2_000 + n) * 1_000_000;
+            for (_, line) in &mut w.lines {
+                if line["run"] == submission(CANCELLED_RUNNING).as_str()
+                    && ["TOLD", "END", "ACK"].iter().any(|e| line["e"] == *e)
+                {
+                    line["t"] = json!(line["t"].as_u64().unwrap() + late);
+                }
+            }
+        }
+    ),
+    corruption!(
+        "a batch of lines is gone",
+        "broken",
+        "a log has no gap but what is counted, and no line twice",
+        |w, n| {
+            let (run, first) = (blob(&plain(n)), [0, 2][draw(n, 2)]);
+            w.sql_of_logs(&format!("DELETE FROM log_batch WHERE run_id = {run} AND first_offset = {first}")).await;
+        }
+    ),
+    corruption!(
+        "a batch is there twice",
+        "broken",
+        "a log has no gap but what is counted, and no line twice",
+        |w, n| {
+            let run = blob(&plain(n));
+            w.sql_of_logs(&format!(
+            "INSERT INTO log_batch SELECT run_id, attempt, 1, count, dropped, max_level, lines, create_time FROM log_batch \
+             WHERE run_id = {run} AND first_offset = 0"
+        ))
+        .await;
+        }
+    ),
+    corruption!(
+        "dropped lines are not counted",
+        "broken",
+        "a log has no gap but what is counted, and no line twice",
+        |w, _n| {
+            w.sql_of_logs("UPDATE log_batch SET dropped = 0").await;
+        }
+    ),
+    corruption!("a line of another attempt", "broken", "a line of a log is the one its attempt wrote there", |w, n| {
+        let (run, other) = (plain(n), submission(FAILED_ONCE));
+        let lines = pack(&[format!("{other} 2 2")]);
+        w.sql_of_logs(&format!(
+            "UPDATE log_batch SET lines = {lines} WHERE run_id = {} AND first_offset = 2",
+            blob(&run)
+        ))
+        .await;
+    }),
+    corruption!("two lines change places", "broken", "a line of a log is the one its attempt wrote there", |w, n| {
+        let run = plain(n);
+        let lines = pack(&[format!("{run} 1 1"), format!("{run} 1 0")]);
+        w.sql_of_logs(&format!(
+            "UPDATE log_batch SET lines = {lines} WHERE run_id = {} AND first_offset = 0",
+            blob(&run)
+        ))
+        .await;
+    }),
+    corruption!("the last lines are missing", "broken", "a worker that lived delivered every line", |w, n| {
+        let run = blob(&plain(n));
+        w.sql_of_logs(&format!(
+            "DELETE FROM log_batch WHERE run_id = {run} AND first_offset = 2; \
+             UPDATE log_attempt SET next_offset = 2 WHERE run_id = {run}"
+        ))
+        .await;
+    }),
+    corruption!("a whole log is missing", "broken", "a worker that lived delivered every line", |w, n| {
+        let run = blob(&plain(n));
+        w.sql_of_logs(&format!(
+            "DELETE FROM log_batch WHERE run_id = {run}; DELETE FROM log_attempt WHERE run_id = {run}"
+        ))
+        .await;
+    }),
 ];

@@ -1,9 +1,14 @@
 //! A small world in which everything went right: the schema of the server, rows and evidence made up by hand.
 //!
 //! Two jobs that fire every second and every five, twelve submissions, one attempt that failed and was tried again, one
-//! whose worker was killed and that another worker took over.
+//! whose worker was killed and that another worker took over, one run cancelled while it waited and one while it ran.
+//! Every attempt that ended has written three lines.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::{Value, json};
 use sqlx::{
@@ -14,6 +19,7 @@ use tempfile::TempDir;
 
 /// The server's own schema, as text: should it change, the checker must follow.
 const SCHEMA: &str = include_str!("../../../../migrations/src/initial.sql");
+const LOGS: &str = include_str!("../../../../migrations/src/logs.sql");
 
 const SECOND: i64 = 1_000_000;
 /// A whole minute, so that both rhythms begin together.
@@ -25,6 +31,8 @@ pub(crate) const SUBMISSIONS: i64 = 12;
 /// The submissions with a story.
 pub(crate) const FAILED_ONCE: i64 = 3;
 pub(crate) const LOST_ONCE: i64 = 7;
+pub(crate) const CANCELLED_WAITING: i64 = 9;
+pub(crate) const CANCELLED_RUNNING: i64 = 10;
 pub(crate) const JOBS: [(&str, &str, i64); 2] =
     [("every-second", "* * * * * *", 1), ("every-five", "*/5 * * * * *", 5)];
 pub(crate) const WORKERS: [&str; 2] = ["a", "b"];
@@ -71,6 +79,7 @@ impl World {
         world.submissions(&mut sql);
         world.jobs(&mut sql);
         world.sql(&sql).await;
+        world.logs().await;
         world.note(
             "nemesis.jsonl",
             json!({"e": "FAULT", "t": at(LOST_ONCE, 500), "kind": "KILL", "target": "WORKER", "worker": worker("a")}),
@@ -85,14 +94,17 @@ impl World {
         let copy = Self { folder: TempDir::new().unwrap(), lines: self.lines.clone() };
         fs::create_dir(copy.folder.path().join("evidence")).unwrap();
         fs::copy(self.database(), copy.database()).unwrap();
+        fs::copy(self.log_file(), copy.log_file()).unwrap();
         copy
     }
 
     async fn schema(&self) {
-        fs::write(self.database(), "").unwrap();
         let words = [("{id}", "BLOB"), ("{bytes}", "BLOB"), ("{serial}", "INTEGER"), ("{by_key}", "WITHOUT ROWID")];
-        let schema = words.iter().fold(SCHEMA.to_owned(), |text, (word, meaning)| text.replace(word, meaning));
-        self.sql(&schema).await;
+        for (file, schema) in [(self.database(), SCHEMA), (self.log_file(), LOGS)] {
+            fs::write(&file, "").unwrap();
+            let schema = words.iter().fold(schema.to_owned(), |text, (word, meaning)| text.replace(word, meaning));
+            execute(&file, &schema).await;
+        }
         self.sql(
             "INSERT INTO namespace VALUES (1, 'default', 0); INSERT INTO queue (id, namespace_id, name) VALUES (1, 1, 'default'); \
              INSERT INTO lane VALUES (1, 1, 1, 't.noop');",
@@ -117,15 +129,11 @@ impl World {
                 _ => (1, 0, 0, 0),
             };
             let run = submission(number);
-            *sql += &row(
-                &run,
-                BEGIN + number * SECOND,
-                late,
-                attempt,
-                failures,
-                losses,
-                &format!("3, NULL, NULL, NULL, NULL, '{request}'"),
-            );
+            let origin = format!("3, NULL, NULL, NULL, NULL, '{request}'");
+            match number {
+                CANCELLED_WAITING | CANCELLED_RUNNING => self.cancelled(sql, number, &origin),
+                _ => *sql += &row(&run, BEGIN + number * SECOND, late, attempt, failures, losses, &origin),
+            }
             match number {
                 FAILED_ONCE => {
                     *sql += &ended(&run, 4, true);
@@ -140,9 +148,57 @@ impl World {
                     );
                     self.ran(&run, 2, "b", at(number + 4, 20), at(number + 4, 30), "SUCCEEDED", Some("APPLIED"));
                 }
+                CANCELLED_WAITING | CANCELLED_RUNNING => {}
                 _ => self.ran(&run, 1, "b", at(number, 20), at(number, 30), "SUCCEEDED", Some("APPLIED")),
             }
         }
+    }
+
+    /// A run that somebody cancels half a second after it was made: at once where it waits, by its worker where it runs.
+    fn cancelled(&mut self, sql: &mut String, number: i64, origin: &str) {
+        let (run, due) = (submission(number), BEGIN + number * SECOND);
+        let (asked, runs) = (due + SECOND / 2, number == CANCELLED_RUNNING);
+        let answer = if runs { "RUNNING" } else { "CANCELLED" };
+        self.note("client.jsonl", json!({"e": "CANCEL", "t": at(number, 490), "run": run}));
+        self.note("client.jsonl", json!({"e": "CANCELLED", "t": at(number, 510), "run": run, "state": answer}));
+        let (attempt, lease, end) = match runs {
+            true => ("1, 1", (due + SECOND / 100).to_string(), asked + SECOND / 5),
+            false => ("0, NULL", "NULL".into(), asked),
+        };
+        let key = blob(&run);
+        *sql += &format!(
+            "INSERT INTO run (id, lane_id, state, attempt, decided_token, generation, create_time, due_time, lease_time, \
+             end_time, cancel_time, cancel_requested, priority, fairness_key, payload_type, origin, job_uid, job_version, \
+             schedule, nominal_time, request_id) VALUES ({key}, 1, 8, {attempt}, 1, {due}, {due}, {lease}, {end}, {asked}, \
+             {runs}, 0, '', '', {origin});"
+        );
+        if runs {
+            *sql += &ended(&run, 5, true);
+            self.note_of(
+                "b",
+                json!({"e": "TOLD", "t": at(number, 600), "worker": worker("b"), "run": run, "attempt": 1}),
+            );
+            self.ran(&run, 1, "b", at(number, 20), at(number, 620), "CANCELLED", Some("APPLIED"));
+        }
+    }
+
+    /// The logs of all attempts that ended: three lines in two batches, of one attempt without the first.
+    async fn logs(&self) {
+        let mut sql = String::new();
+        for (_, line) in self.lines.iter().filter(|(_, line)| line["e"] == "END") {
+            let (run, attempt) = (line["run"].as_str().unwrap(), line["attempt"].as_i64().unwrap());
+            let key = blob(run);
+            let from = i64::from(run == submission(FAILED_ONCE) && attempt == 1);
+            for (first, count, dropped) in [(from, 2 - from, from), (2, 1, 0)] {
+                let lines: Vec<_> = (first..first + count).map(|offset| format!("{run} {attempt} {offset}")).collect();
+                let packed = pack(&lines);
+                sql += &format!(
+                    "INSERT INTO log_batch VALUES ({key}, {attempt}, {first}, {count}, {dropped}, 1, {packed}, 0);"
+                );
+            }
+            sql += &format!("INSERT INTO log_attempt VALUES ({key}, {attempt}, 3, 3, 90, NULL, NULL, 0, 0);");
+        }
+        self.sql_of_logs(&sql).await;
     }
 
     fn jobs(&mut self, sql: &mut String) {
@@ -191,7 +247,7 @@ impl World {
         self.note_of(name, json!({"e": "START", "t": start, "worker": id, "run": run, "attempt": attempt}));
         self.note_of(
             name,
-            json!({"e": "END", "t": end, "worker": id, "run": run, "attempt": attempt, "outcome": outcome}),
+            json!({"e": "END", "t": end, "worker": id, "run": run, "attempt": attempt, "outcome": outcome, "lines": 3}),
         );
         if let Some(ack) = ack {
             let t = end + 1_000_000;
@@ -230,16 +286,18 @@ impl World {
         self.folder.path().join("mainspring.db")
     }
 
+    pub(crate) fn log_file(&self) -> PathBuf {
+        self.folder.path().join("logs.db")
+    }
+
     /// Changes the database, triggers and all; only the constraints look away.
     pub(crate) async fn sql(&self, sql: &str) {
-        let options = SqliteConnectOptions::new()
-            .filename(self.database())
-            .foreign_keys(false)
-            .synchronous(SqliteSynchronous::Off)
-            .pragma("ignore_check_constraints", "ON");
-        let mut db = SqliteConnection::connect_with(&options).await.unwrap();
-        db.execute(AssertSqlSafe(sql.to_owned())).await.unwrap_or_else(|error| panic!("{error}\n{sql}"));
-        db.close().await.unwrap();
+        execute(&self.database(), sql).await;
+    }
+
+    /// Changes the logs.
+    pub(crate) async fn sql_of_logs(&self, sql: &str) {
+        execute(&self.log_file(), sql).await;
     }
 
     /// Changes the database without a witness.
@@ -268,6 +326,25 @@ impl World {
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&output.stderr).into_owned()));
         (output.status.code(), verdict)
     }
+}
+
+async fn execute(file: &Path, sql: &str) {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .foreign_keys(false)
+        .synchronous(SqliteSynchronous::Off)
+        .pragma("ignore_check_constraints", "ON");
+    let mut db = SqliteConnection::connect_with(&options).await.unwrap();
+    db.execute(AssertSqlSafe(sql.to_owned())).await.unwrap_or_else(|error| panic!("{error}\n{sql}"));
+    db.close().await.unwrap();
+}
+
+/// Log lines as the column has them, as an SQL literal.
+pub(crate) fn pack(messages: &[String]) -> String {
+    let text: String = messages.iter().map(|message| format!("{}\n", json!({"message": message}))).collect();
+    let packed = zstd::encode_all(text.as_bytes(), 0).unwrap();
+    let hex: String = packed.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("x'{hex}'")
 }
 
 /// A moment on the monotonic clock.

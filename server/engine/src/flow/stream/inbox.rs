@@ -202,7 +202,8 @@ mod tests {
         let mut result = || {
             let output = Some(Payload { content_type: String::new(), data: vec![0; BYTES / 8] });
             let scope = Scope::default();
-            let report = Report { scope, key: key(), outcome: Outcome::Succeeded, output, start_time: None };
+            let report =
+                Report { scope, key: key(), outcome: Outcome::Succeeded, output, start_time: None, log_lines: None };
             waiting.push(FromWorker::Result(Box::new(report))).map(|()| waiting.bytes)
         };
         assert!((0..8).all(|_| result().is_ok()));

@@ -48,8 +48,8 @@ use crate::{
 /// Results of a session that may be on their way to the store, by number and by bytes.
 const REPORTS: usize = 10_000;
 const REPORT_BYTES: usize = 64 << 20;
-/// Attempts to be stopped are looked for at least so often.
-const STOPS: Duration = Duration::from_secs(5);
+/// Looks of other stages between two for attempts to be stopped.
+const LOOKS: u32 = 5;
 
 /// A session that is open.
 #[derive(Debug)]
@@ -664,7 +664,7 @@ pub(super) fn poll_stops(hub: &Hub) {
     let core = hub.0.core.clone();
     core.tasks.clone().spawn("stops", async move {
         let mut timer = core.clock.timer("stops");
-        let every = core.rules.heartbeat_interval.min(STOPS);
+        let every = core.rules.heartbeat_interval.min(core.look * LOOKS);
         loop {
             tokio::select! {
                 () = timer.sleep_until(core.now().plus(every)) => {}

@@ -3,8 +3,9 @@
 
 use mainspring_engine::{
     domain::{
+        attempt::{AttemptKey, Outcome},
         fire::evaluate,
-        ids::{JobUid, RunId, ServerId},
+        ids::{JobUid, RunId, ServerId, SessionId, WorkerId},
         instant::Instant,
         job::{CatchUp, JobSpec, Overlap, ScheduleSpec},
         names::{Lane, Scope},
@@ -12,9 +13,14 @@ use mainspring_engine::{
         policy::RunPolicy,
         run::{RunOrigin, RunState},
         transition::Event,
+        worker::Hello,
     },
-    ports::store::{
-        Apply, Catalog, Due, Firing, Identity, NewJob, NewRun, NewSession, Outcomes, RootUser, Submit, Submitted, Views,
+    ports::{
+        broker::Pointer,
+        store::{
+            Apply, Catalog, Due, Firing, Identity, LeaseBatch, Leases, NewJob, NewRun, NewSession, Outcomes, Owner,
+            Report, RootUser, Submit, Submitted, Views,
+        },
     },
 };
 
@@ -163,6 +169,36 @@ async fn large_input_is_kept_beside_its_run_and_small_input_in_it() {
         assert_eq!((length.is_some(), spilled), (inline, i32::from(!inline)), "{size} bytes");
     }
     assert_eq!(number(&store, "SELECT length(data) FROM run_data").await, 1_025);
+}
+
+#[tokio::test]
+async fn large_output_is_kept_beside_its_run() {
+    let (store, _home) = store().await;
+    let (worker, run) = (WorkerId::new(now()), submit(&store, b"").await);
+    let hello = Hello {
+        worker,
+        epoch: 1,
+        name: "w".into(),
+        namespace: lane().namespace,
+        labels: Default::default(),
+        sdk: String::new(),
+        build_id: String::new(),
+        handlers: Vec::new(),
+        capacity: Default::default(),
+        in_flight: Vec::new(),
+        max_message: 4 << 20,
+        credential: String::new(),
+    };
+    store.hello(now(), ServerId::new(now()), SessionId::new(now()), &hello, Instant::MAX).await.unwrap();
+    let batch = LeaseBatch { owner: Owner { worker, epoch: 1 }, pointers: vec![Pointer { run, generation: 1 }] };
+    store.lease(now(), vec![batch]).await.unwrap();
+    let output = Some(Payload { content_type: "text/plain".into(), data: vec![b'x'; 1_025] });
+    let key = AttemptKey { run, attempt: 1 };
+    let report =
+        Report { scope: Scope::default(), key, outcome: Outcome::Succeeded, output, start_time: None, log_lines: None };
+    store.report(now(), vec![report]).await.unwrap();
+    assert_eq!(number(&store, "SELECT count(*) FROM run WHERE output IS NULL AND spilled = 2").await, 1);
+    assert_eq!(number(&store, "SELECT length(data) FROM run_data WHERE kind = 2").await, 1_025);
 }
 
 /// There is one user yet; the statements know which.

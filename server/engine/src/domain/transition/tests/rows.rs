@@ -81,16 +81,21 @@ fn every_end_says_how_it_came() {
         trace.lease().step(Event::Expire).step(event);
         (end(&trace).attempt, end(&trace).state, end(&trace).cause)
     };
-    assert_eq!(waiting(cancel()), (1, AttemptState::Lost, "EXPIRED"));
-    assert_eq!(waiting(Event::JobDeleted), (1, AttemptState::Lost, "EXPIRED"));
+    assert_eq!(waiting(cancel()), (1, AttemptState::Lost, Some(LossReason::Expired)));
+    assert_eq!(waiting(Event::JobDeleted), (1, AttemptState::Lost, Some(LossReason::Expired)));
 
     let mut trace = Trace::new(policy(3, 3));
     trace.lease().step(cancel()).later(Duration::from_secs(30)).step(Event::Deadline);
-    assert_eq!((end(&trace).state, end(&trace).cause), (AttemptState::Cancelled, "UNRESPONSIVE"));
+    assert_eq!((end(&trace).state, end(&trace).cause), (AttemptState::Cancelled, Some(LossReason::Unresponsive)));
 
     let mut trace = stopping(timed(60));
     trace.step(report(1, Outcome::Interrupted));
     assert_eq!((end(&trace).state, trace.run.state), (AttemptState::TimedOut, RunState::RetryWait));
+
+    // Nobody said a word, so a late one is no repeat.
+    let mut trace = stopping(timed(60));
+    trace.later(Duration::from_secs(30)).step(Event::Deadline);
+    assert_eq!((end(&trace).state, end(&trace).reported), (AttemptState::TimedOut, false));
 
     // A handler that did what it was told has not failed of itself; one that failed over it has.
     let mut trace = stopping(timed(60));
@@ -98,7 +103,14 @@ fn every_end_says_how_it_came() {
     assert_eq!((end(&trace).state, &end(&trace).failure), (AttemptState::TimedOut, &None));
     let mut trace = stopping(timed(60));
     trace.step(failed(1));
-    assert_eq!(end(&trace).failure.as_ref().unwrap().reason, "BROKEN");
+    assert_eq!((end(&trace).failure.as_ref().unwrap().reason.as_str(), end(&trace).reported), ("BROKEN", true));
+
+    // Whatever a worker says of a run that was cancelled is what ended it.
+    for said in [report(1, Outcome::Cancelled), failed(1), report(1, Outcome::Interrupted)] {
+        let mut trace = Trace::new(policy(3, 3));
+        trace.lease().step(cancel()).step(said);
+        assert_eq!((trace.run.state, trace.run.decided, end(&trace).reported), (RunState::Cancelled, Some(1), true));
+    }
 }
 
 #[test]
@@ -129,7 +141,7 @@ fn the_last_interruption_decides() {
     let mut trace = Trace::new(policy(3, 2));
     trace.lease().step(report(1, Outcome::Interrupted));
     assert_eq!((trace.run.state, trace.run.decided, trace.run.losses), (RunState::Queued, None, 1));
-    assert_eq!((end(&trace).state, end(&trace).cause), (AttemptState::Interrupted, "WORKER_SHUTDOWN"));
+    assert_eq!((end(&trace).state, end(&trace).cause), (AttemptState::Interrupted, Some(LossReason::WorkerShutdown)));
     trace.lease().step(report(2, Outcome::Interrupted));
     assert_eq!((trace.run.state, trace.run.decided), (RunState::Failed, Some(2)));
     assert_eq!(trace.run.reason.as_deref(), Some(reason::WORKER_CRASH_SUSPECTED));
