@@ -170,7 +170,7 @@ async fn large_input_is_kept_beside_its_run_and_small_input_in_it() {
 async fn a_password_is_one_users() {
     let (store, _home) = store().await;
     let root = RootUser { password_hash: "1".into(), must_change_password: true };
-    store.create_root(now(), root).await.unwrap();
+    assert!(store.claim_root(now(), root).await.unwrap());
     sql(&store, "INSERT INTO account SELECT 'ann', 'a', roles, TRUE, 0, 0 FROM account").await.unwrap();
     for (id, user, refresh) in [("r", "root", 1), ("a", "ann", 2)] {
         let (id, user, client) = (id.into(), user.into(), "cli".into());
