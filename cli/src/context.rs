@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use mainspring_worker::context::{self, ContextError, Contexts};
+use mainspring_worker::context::{self, ContextError};
 use secrecy::{ExposeSecret as _, SecretString};
 use toml_edit::{DocumentMut, Item, Table, value};
 
@@ -49,11 +49,6 @@ impl Folder {
     /// Where keys are kept.
     pub(crate) fn credentials(&self) -> &Path {
         self.0.credentials()
-    }
-
-    /// What is stored.
-    pub(crate) fn read(&self) -> Result<Contexts, ContextError> {
-        self.0.read()
     }
 
     /// Writes a context and its key, and selects it where none was selected. Comments, order and every other

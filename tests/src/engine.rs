@@ -139,7 +139,7 @@ impl Stage {
     /// Submits one run.
     pub async fn submit(&self, run: NewRun) -> RunId {
         match self.engine.submit(vec![run]).await.unwrap().remove(0) {
-            Submitted::Stored(moved) => moved.run,
+            Submitted::Stored(stored) => stored.moved.run,
             other => panic!("{other:?}"),
         }
     }
@@ -297,7 +297,8 @@ impl Worker {
 
     /// Reports an attempt.
     pub fn report(&self, key: AttemptKey, outcome: Outcome) {
-        let report = Report { scope: Scope::default(), key, outcome, output: None, start_time: None };
+        let report =
+            Report { scope: Scope::default(), key, outcome, output: None, start_time: None, log_lines: Some(0) };
         self.say(FromWorker::Result(Box::new(report)));
     }
 

@@ -526,10 +526,8 @@ mod tests {
 
     #[test]
     fn a_status_fits_into_headers() {
-        let many = (0..1_000).map(|n| {
-            let description = "must match [A-Za-z0-9][A-Za-z0-9._-]{0,127}";
-            BadField::new(Reason::FieldInvalid, format!("handlers[{n}].job_type"), description)
-        });
+        let why = "must match [A-Za-z0-9][A-Za-z0-9._-]{0,127}";
+        let many = (0..1_000).map(|n| BadField::new(Reason::FieldInvalid, format!("handlers[{n}].job_type"), why));
         let status = Status::from(Refusal::fields(many.collect()));
         assert!(status.message().ends_with("(and 999 more)") && status.details().len() < 8 << 10);
         assert!(status.get_error_details().bad_request().unwrap().field_violations.len() > 20);

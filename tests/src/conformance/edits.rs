@@ -5,7 +5,7 @@ use mainspring_engine::{
         attempt::Outcome,
         instant::Instant,
         job::{Job, JobSpec, JobState, Pause, ScheduleSpec},
-        ledger::{Fate, FateReason},
+        ledger::Fate,
         run::{RunState, reason},
     },
     ports::store::{JobChange, JobRef, NewRun, UpdateJob},

@@ -187,7 +187,7 @@ pub async fn only_the_silent_worker_is_judged(mut w: World) {
     let (silent, heard, left) = (w.connect().await, w.connect().await, w.connect().await);
     let (lost, kept) = (w.leased(silent).await, w.leased(heard).await);
     w.pass(secs(29));
-    assert_eq!(renew(&w, heard).await, RenewalAnswer::Renewed);
+    assert_eq!(renew(&w, heard).await, RENEWED);
     w.store.set_status(w.now, left, WorkerStatus::Gone).await.unwrap();
     let end = w.store.worker(&w.scope, silent.worker).await.unwrap().unwrap().lease_expire_time;
     assert_eq!(end, w.now.plus(secs(1)), "neither moves another's lease");
@@ -267,11 +267,11 @@ pub async fn a_renewal_changes_no_more_than_it_says(mut w: World) {
     let (judged, draining, left) = (w.connect().await, w.connect().await, w.connect().await);
     w.pass(secs(60));
     w.store.expire(w.now, w.now, 10).await.unwrap();
-    let renewal = Renewal { owner: judged, expire_time: w.lease_end() };
-    let answers = w.store.renew(w.now, vec![renewal, renewal]).await.unwrap();
-    assert_eq!(answers, [RenewalAnswer::Lapsed, RenewalAnswer::Renewed], "one comparison is enough");
+    let renewal = w.renewal(judged);
+    let answers = w.store.renew(w.now, vec![renewal.clone(), renewal]).await.unwrap();
+    assert_eq!(answers, [LAPSED, RENEWED], "one comparison is enough");
     renew(&w, draining).await;
-    assert!(w.store.drain_worker(w.now, &w.scope, draining.worker).await.unwrap());
+    assert!(w.store.drain_worker(w.now, &w.scope, draining.worker, Drain::Quiesce).await.unwrap());
     renew(&w, draining).await;
     w.store.set_status(w.now, left, WorkerStatus::Gone).await.unwrap();
     renew(&w, left).await;

@@ -5,7 +5,7 @@ use mainspring_engine::{
         attempt::Outcome,
         instant::Instant,
         job::{JobSpec, JobState, Overlap, Pause, ScheduleSpec},
-        ledger::{Fate, FateReason},
+        ledger::Fate,
         run::{RunOrigin, RunState},
     },
     ports::store::{Fired, JobChange, JobRef, NewRun, RetentionPolicy, StoreError, UpdateJob},
@@ -294,7 +294,7 @@ pub async fn jobs_of_one_instant_fire_apart(mut w: World) {
         (w.create("one", spec(vec![ending])).await, w.create("other", spec(vec![every("main", 60)])).await);
     let shard = w.own().await;
     w.pass(secs(60));
-    let of_one = w.store.due(w.now, Some(one.uid), 10).await.unwrap();
+    let of_one = w.store.due(w.now, Some(one.uid), 10).await.unwrap().ready;
     assert_eq!(of_one.iter().map(|due| due.job).collect::<Vec<_>>(), [one.uid]);
     let firings = of_one.into_iter().map(|due| w.firing(due, shard)).collect();
     let answers = w.store.fire(w.now, shard, firings).await.unwrap();
@@ -312,7 +312,7 @@ pub async fn jobs_of_one_instant_fire_apart(mut w: World) {
 pub async fn a_deleted_job_fires_no_more(mut w: World) {
     let job = w.create("report", spec(vec![every("main", 60)])).await;
     let shard = w.own().await;
-    let due = w.store.due(Instant::MAX, Some(job.uid), 1).await.unwrap().remove(0);
+    let due = w.store.due(Instant::MAX, Some(job.uid), 1).await.unwrap().ready.remove(0);
     assert!(matches!(w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap(), JobChange::Done(_)));
     w.pass(secs(60));
     let answers = w.store.fire(w.now, shard, vec![w.firing(due, shard)]).await.unwrap();
@@ -326,7 +326,7 @@ pub async fn the_longest_due_fire_first(mut w: World) {
         w.create("early", spec(vec![every("main", 60)])).await.uid,
     ];
     w.pass(secs(600));
-    let first = w.store.due(w.now, None, 1).await.unwrap();
+    let first = w.store.due(w.now, None, 1).await.unwrap().ready;
     assert_eq!(first.iter().map(|due| due.job).collect::<Vec<_>>(), [uids[1]]);
 }
 
@@ -336,8 +336,8 @@ pub async fn an_error_stays_when_the_last_instant_has_fired(mut w: World) {
     let shard = w.own().await;
     w.pass(secs(60));
     let due = w.store.due(w.now, None, 10).await.unwrap();
-    let bad = due.into_iter().find(|due| due.schedule.as_str() == "bad").unwrap();
-    w.store.fail_schedule(w.now, &bad, FateReason::RuleBroken).await.unwrap();
+    let bad = due.ready.into_iter().find(|due| due.schedule.as_str() == "bad").unwrap();
+    w.fail(&bad).await;
     let answers = w.fire_due(shard).await;
     assert!(matches!(&answers[..], [Fired::Done { runs, completed: false }] if runs.len() == 1), "{answers:?}");
     assert_eq!(w.job("report").await.unwrap().state, JobState::Error);

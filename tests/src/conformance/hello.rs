@@ -275,12 +275,13 @@ pub async fn only_a_worker_that_is_there_is_drained(w: World) {
     let there = Hello { namespace: "other".parse().unwrap(), ..w.hello(WorkerId::new(w.now), 1, &[]) };
     w.say_hello(&there).await;
     assert!(
-        !w.store.drain_worker(w.now, &Scope(there.namespace), here.worker).await.unwrap(),
+        !w.store.drain_worker(w.now, &Scope(there.namespace), here.worker, Drain::Quiesce).await.unwrap(),
         "it serves another namespace"
     );
     let status = async |w: &World, owner: Owner| w.store.worker(&w.scope, owner.worker).await.unwrap().unwrap().status;
     assert_eq!(status(&w, here).await, WorkerStatus::Connected);
-    let drained = async |owner: Owner| w.store.drain_worker(w.now, &w.scope, owner.worker).await.unwrap();
+    let drained =
+        async |owner: Owner| w.store.drain_worker(w.now, &w.scope, owner.worker, Drain::Quiesce).await.unwrap();
     assert_eq!((drained(away).await, drained(gone).await), (true, false));
     assert_eq!(status(&w, away).await, WorkerStatus::Disconnected, "and drains once it is back");
     assert_eq!(status(&w, gone).await, WorkerStatus::Gone);

@@ -27,7 +27,6 @@ async fn refresh(w: &World, shown: u8, next: u8) -> RefreshAnswer {
     w.store.refresh(w.now, RefreshUse { shown: [shown; 32], next: [next; 32] }).await.unwrap()
 }
 
-
 fn key(w: &World, id: &str) -> ApiKeyRecord {
     ApiKeyRecord {
         id: id.into(),
@@ -182,7 +181,7 @@ pub async fn sessions_do_not_touch_each_other(mut w: World) {
     assert!(matches!(refresh(&w, 1, 2).await, RefreshAnswer::Refreshed(session) if session.id == "one"));
     assert!(matches!(refresh(&w, 11, 12).await, RefreshAnswer::Refreshed(session) if session.id == "other"));
     assert_eq!(refresh(&w, 99, 98).await, RefreshAnswer::Unknown, "though others were used");
-    assert_eq!(refresh(&w, 1, 3).await, RefreshAnswer::Reused);
+    assert!(matches!(refresh(&w, 1, 3).await, RefreshAnswer::Reused { .. }));
     let revoked = async |w: &World, id: &str| w.store.session(id).await.unwrap().unwrap().revoked;
     assert_eq!((revoked(&w, "one").await, revoked(&w, "other").await), (true, false));
     assert!(matches!(refresh(&w, 12, 13).await, RefreshAnswer::Refreshed(_)));

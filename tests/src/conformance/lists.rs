@@ -7,7 +7,7 @@ use mainspring_engine::{
         ids::WorkerId,
         job::JobSpec,
         payload::{Failure, FailureDetails, Payload, RetryHint},
-        worker::{Handler, WorkerStatus},
+        worker::{Drain, Handler, WorkerStatus},
     },
     ports::store::{ApiKeyRecord, Direction, JobOrder, NewRun, Page, QueueSettings},
 };
@@ -164,7 +164,7 @@ pub async fn filters_narrow_workers(mut w: World) {
         Handler { job_type: "Mail.Send".parse().unwrap(), queue: "mail".parse().unwrap(), ..hello.handlers[0].clone() };
     hello.handlers.push(mail);
     w.say_hello(&hello).await;
-    w.store.drain_worker(w.now, &w.scope, hello.worker).await.unwrap();
+    w.store.drain_worker(w.now, &w.scope, hello.worker, Drain::Quiesce).await.unwrap();
     let list = async |filter: Filter, direction| {
         let found = w.store.workers(&w.scope, false, &filter, direction, all()).await.unwrap();
         found.iter().map(|view| view.name.clone()).collect::<Vec<_>>()

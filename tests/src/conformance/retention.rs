@@ -12,8 +12,8 @@ use mainspring_engine::{
         worker::WorkerStatus,
     },
     ports::store::{
-        CreateJob, JobChange, NewJob, NewRun, NewSession, Owner, Renewal, RequestKey, RetentionPolicy, RootUser,
-        Submitted, Swept, UpdateJob,
+        CreateJob, JobChange, NewJob, NewRun, NewSession, Owner, RequestKey, RetentionPolicy, RootUser, Submitted,
+        Swept, UpdateJob,
     },
 };
 
@@ -234,7 +234,7 @@ pub async fn only_dead_workers_that_were_judged_go(mut w: World) {
     let key = w.leased(left).await;
     w.store.set_status(w.now, left, WorkerStatus::Gone).await.unwrap();
     w.pass(secs(8 * DAY));
-    w.store.renew(w.now, vec![Renewal { owner: alive, expire_time: w.lease_end() }]).await.unwrap();
+    w.store.renew(w.now, vec![w.renewal(alive)]).await.unwrap();
     w.pass(secs(8 * DAY));
     assert_eq!(sweep(&w).await, 0, "nobody was judged yet");
     let (moved, _) = w.store.expire(w.now, w.now, 10).await.unwrap();

@@ -11,6 +11,7 @@ use mainspring_engine::{
         ids::{JobUid, RunId, ServerId, SessionId, WorkerId},
         instant::Instant,
         job::{CatchUp, Job, JobSpec, Overlap, ScheduleSpec},
+        ledger::FateReason,
         names::{JobName, Lane, Scope},
         payload::{Failure, Payload},
         policy::{Delivery, RunPolicy},

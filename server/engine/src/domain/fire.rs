@@ -112,7 +112,6 @@ pub fn evaluate(
                 entries.push(Entry::Run { nominal: *newest, late: true });
             }
         }
-        }
         (all, CatchUp::None) => entries.extend(fate(all, Fate::Missed, Some(FateReason::NoServer))),
     }
     entries.extend(live.iter().map(|at| Entry::Run { nominal: *at, late: false }));

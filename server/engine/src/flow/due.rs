@@ -120,8 +120,8 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, due: DueSchedule
     let any = !ready.is_empty() || !unreadable.is_empty();
     for UnreadableSchedule { job, job_name, namespace, schedule, position, why } in unreadable {
         tracing::error!(job = %job_name, schedule = %schedule, why, "a definition cannot be read; its job goes to ERROR");
-        core.store.fail_schedule(now, job, &schedule, &position, "the definition cannot be read").await?;
-        core.news.stopped_firing(now, &namespace, &job_name, position.version, JobState::Error, "error");
+        core.store.fail_schedule(now, job, &schedule, &position, FateReason::RuleBroken).await?;
+        core.news.stopped_firing(now, &namespace, &job_name, position.version, JobState::Error, JobChange::Failed);
     }
     let mut firings = Vec::with_capacity(ready.len());
     let mut room = MAX_INSTANTS;
@@ -166,12 +166,17 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, due: DueSchedule
     Ok(if owner { FiredAll::Done { any, left: left || room == 0 } } else { FiredAll::NotOwner })
 }
 
-fn stopped(core: &Core, now: Instant, due: &DueSchedule, state: JobState, change: &'static str) {
+fn stopped(core: &Core, now: Instant, due: &DueSchedule, state: JobState, change: JobChange) {
     core.news.stopped_firing(now, &due.namespace, &due.job_name, due.position.version, state, change);
 }
 
 /// One bad rule must not stop the others: a panic in the evaluation is that schedule's error.
-fn evaluate(due: &DueSchedule, owned_since: Instant, now: Instant, limit: usize) -> Result<fire::Evaluation, FateReason> {
+fn evaluate(
+    due: &DueSchedule,
+    owned_since: Instant,
+    now: Instant,
+    limit: usize,
+) -> Result<fire::Evaluation, FateReason> {
     let Some(schedule) = due.spec.schedules.iter().find(|schedule| schedule.name == due.schedule) else {
         return Err(FateReason::ScheduleMissing);
     };

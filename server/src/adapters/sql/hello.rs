@@ -89,7 +89,7 @@ pub(super) async fn open(tx: &Tx, known: &Arc<Known>, now: Instant, opening: Ope
     announce(tx, now, namespace, handlers).await?;
     let listed = in_flight.iter().map(|held| held.key).collect();
     let owner = Owner { worker: *worker, epoch: *epoch };
-    let (verdicts, moved) = compare(tx, known, now, owner, namespace, listed, true).await?;
+    let (verdicts, moved) = compare(tx, known, now, owner, listed, true).await?;
     Ok(HelloAnswer::Welcome { verdicts, moved, drain })
 }
 

@@ -480,12 +480,7 @@ impl Task {
         self.core.news.board.demand_changed();
     }
 
-    fn report(&mut self, reports: Vec<Report>) {
-        self.reporting += reports.len();
-        if self.reporting > RESULTS {
-            self.live.end(SessionEnd::SlowConsumer("too many of its results wait for the database"));
-            return;
-        }
+    fn report(&self, reports: Vec<Report>) {
         let (core, outcome) = (self.core.clone(), self.hub.0.outcome.clone());
         self.asked.push(Box::pin(async move {
             let keys: Vec<_> = reports.iter().map(|report| report.key).collect();

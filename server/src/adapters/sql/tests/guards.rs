@@ -51,7 +51,7 @@ async fn submit(store: &SqliteStore, data: &[u8]) -> RunId {
         only_if_idle: false,
     };
     match store.submit(now(), vec![run]).await.unwrap().remove(0) {
-        Submitted::Stored(moved) => moved.run,
+        Submitted::Stored(stored) => stored.moved.run,
         other => panic!("{other:?}"),
     }
 }
@@ -122,8 +122,8 @@ async fn a_schedule_that_moved_after_it_was_read_takes_the_firing_back() {
     store.create_job(now(), job).await.unwrap();
     let shard = store.take_shard(now(), ServerId::new(now())).await.unwrap();
     let later = now().plus(std::time::Duration::from_secs(1));
-    let due = store.due(later, None, 1).await.unwrap().remove(0);
-    let evaluation = evaluate(&due.spec.schedules[0], &due.position, CatchUp::Latest, shard.since, later);
+    let due = store.due(later, None, 1).await.unwrap().ready.remove(0);
+    let evaluation = evaluate(&due.spec.schedules[0], &due.position, CatchUp::Latest, shard.since, later, 10);
     let firing = Firing { due, evaluation, run_ids: vec![RunId::new(later)] };
     sql(
         &store,
@@ -170,7 +170,7 @@ async fn large_input_is_kept_beside_its_run_and_small_input_in_it() {
 async fn a_password_is_one_users() {
     let (store, _home) = store().await;
     let root = RootUser { password_hash: "1".into(), must_change_password: true };
-    assert!(store.claim_root(now(), root).await.unwrap());
+    store.claim_root(now(), root).await.unwrap();
     sql(&store, "INSERT INTO account SELECT 'ann', 'a', roles, TRUE, 0, 0 FROM account").await.unwrap();
     for (id, user, refresh) in [("r", "root", 1), ("a", "ann", 2)] {
         let (id, user, client) = (id.into(), user.into(), "cli".into());
