@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tonic::{Code, transport::Endpoint};
 use tonic_types::StatusExt as _;
 
-use super::server::{Server, reason};
+use super::server::{Server, key_with, reason};
 
 fn login(password: &str) -> wire::LoginRequest {
     wire::LoginRequest { username: "root".into(), password: password.into(), client_name: "test".into() }
@@ -155,10 +155,9 @@ async fn a_logout_ends_the_session_at_once() {
 async fn a_key_may_what_its_role_may_until_it_is_revoked() {
     let server = Server::start().await;
     let mut users = server.users();
-    let bad = wire::CreateApiKeyRequest { name: " ".into(), role: "root".into(), expire_time: None };
+    let bad = wire::CreateApiKeyRequest { name: " ".into(), ..key_with("viewer") };
     assert_eq!(reason(&users.create_api_key(bad).await.unwrap_err()), "FIELD_INVALID");
-    let viewer = wire::CreateApiKeyRequest { name: "eyes".into(), role: "viewer".into(), expire_time: None };
-    let made = users.create_api_key(viewer).await.unwrap().into_inner();
+    let made = users.create_api_key(key_with("viewer")).await.unwrap().into_inner();
     let key = made.api_key.unwrap();
     let mut eyes = SchedulerServiceClient::new(server.as_caller(Some(made.secret.clone())));
     eyes.list_jobs(ListJobsRequest::default()).await.unwrap();

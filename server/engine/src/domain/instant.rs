@@ -4,8 +4,11 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use jiff::{SignedDuration, Timestamp, civil::DateTime, fmt::temporal::Pieces, tz::Offset};
+use jiff::{SignedDuration, Timestamp, civil::DateTime, fmt::temporal::Pieces};
 use serde::{Deserialize, Serialize};
+
+/// The epoch as a date and a time without a zone.
+const UNIX_EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// A point in time, in whole microseconds since the Unix epoch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,10 +69,7 @@ impl fmt::Display for Instant {
             return self.timestamp().fmt(f);
         }
         // A date and a time without a zone reach to the end of the year.
-        let last = Timestamp::MAX.as_microsecond();
-        let beyond = SignedDuration::from_micros(self.0 - last);
-        let civil = Offset::UTC.to_datetime(Timestamp::from_microsecond(last).unwrap_or(Timestamp::MAX));
-        write!(f, "{}Z", civil.saturating_add(beyond))
+        write!(f, "{}Z", UNIX_EPOCH.saturating_add(SignedDuration::from_micros(self.0)))
     }
 }
 
@@ -92,8 +92,7 @@ fn last_day(text: &str) -> Option<Instant> {
     let pieces = Pieces::parse(text).ok()?;
     let civil = pieces.date().to_datetime(pieces.time()?);
     let offset = pieces.to_numeric_offset()?;
-    let epoch = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
-    let micros = civil.duration_since(epoch).as_micros() - i128::from(offset.seconds()) * 1_000_000;
+    let micros = civil.duration_since(UNIX_EPOCH).as_micros() - i128::from(offset.seconds()) * 1_000_000;
     let at = Instant(i64::try_from(micros).ok()?);
     (Instant::CALENDAR_MAX..=Instant::MAX).contains(&at).then_some(at)
 }

@@ -1,8 +1,8 @@
 //! A consistent copy of the database while it is used.
 //!
 //! The copy has a connection of its own, whose progress handler is where it can be seen and stopped: SQLite calls it every
-//! few hundred rows. How far the copy is, is told by the length of its file. Whoever lets go of the call stops the copy,
-//! and the task that holds the connection removes the unfinished file.
+//! few dozen rows. How far the copy is, is told by the length of its file. Whoever lets go of the call stops the copy, and
+//! the task that holds the connection removes a file that nobody was told of.
 
 use std::{
     fs,
@@ -22,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::SqliteStore;
 
-/// Steps of SQLite's machine between two looks at whether the copy is still wanted: some milliseconds.
-const STEPS: i32 = 20_000;
+/// Steps of SQLite's machine between two looks at whether the copy is still wanted: a few dozen rows, of up to some
+/// mebibytes each.
+const STEPS: i32 = 100;
 
 #[async_trait]
 impl Backup for SqliteStore {
@@ -36,8 +37,10 @@ impl Backup for SqliteStore {
         let _stop = Stop(unwanted);
         let options = self.main.options().read_only(true);
         self.tasks.spawn("sql-backup", async move {
-            // A caller that has gone away does not need to know.
-            let _ = reply.send(copy.run(options).await);
+            let path = copy.path.clone();
+            if let Err(Ok(_)) = reply.send(copy.run(options).await) {
+                remove(path).await;
+            }
         });
         loop {
             tokio::select! {
@@ -91,9 +94,7 @@ impl Copy {
             Err(error) => Err(error),
         };
         if copied.is_err() {
-            let unfinished = path.clone();
-            // Where it cannot be removed, it could not be made: there is nothing more to say than was said.
-            let _ = blocking(move || fs::remove_file(unfinished)).await;
+            remove(path).await;
         }
         copied
     }
@@ -152,6 +153,12 @@ fn failed(path: &Path, error: &sqlx::Error) -> BackupError {
 async fn whole(connection: &mut SqliteConnection, pragma: &'static str) -> Result<u64, sqlx::Error> {
     let number: i64 = sqlx::query_scalar(pragma).fetch_one(connection).await?;
     Ok(u64::try_from(number).unwrap_or_default())
+}
+
+/// Removes an unfinished file.
+async fn remove(path: PathBuf) {
+    // Where it cannot be removed, it could not be written either, which was said.
+    let _ = blocking(move || fs::remove_file(path)).await;
 }
 
 /// Files are asked apart from the reactor.

@@ -146,7 +146,6 @@ async fn open_again(store: &SqliteStore) -> DatabaseConnection {
 /// Twenty thousand runs of every kind; nearly all are of one job, and nearly all of those are over.
 async fn fill<C: ConnectionTrait>(tx: &C) -> StoreResult<()> {
     for sql in [
-        "INSERT INTO namespace (id, name, create_time) VALUES (1, 'default', 0)",
         "INSERT INTO queue (id, namespace_id, name) VALUES (1, 1, 'default')",
         "INSERT INTO lane (id, namespace_id, queue_id, job_type) VALUES (1, 1, 1, 't'), (2, 1, 1, 'u')",
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \

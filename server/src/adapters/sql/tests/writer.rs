@@ -45,7 +45,9 @@ async fn write(store: &SqliteStore, name: &'static str, batch: Batch) -> StoreRe
 }
 
 async fn names(store: &SqliteStore) -> Vec<String> {
-    let rows = query(&store.reads, "SELECT name FROM namespace ORDER BY name", Vec::new()).await.unwrap();
+    // What is there from the start was not written here.
+    let sql = "SELECT name FROM namespace WHERE name <> 'default' ORDER BY name";
+    let rows = query(&store.reads, sql, Vec::new()).await.unwrap();
     rows.iter().map(|row| single(row).unwrap()).collect()
 }
 
