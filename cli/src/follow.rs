@@ -34,6 +34,9 @@ use crate::{clock, connection::Server, exit::Exit, failure::Failure, output::Out
 const LOGS_WITHIN: Duration = Duration::from_secs(10);
 /// A log line may be here before the server has written down that its attempt runs; the line waits this long for it.
 const BEGINS_WITHIN: Duration = Duration::from_secs(1);
+/// A log line is here so long after it was written: the worker gathers lines, the server stores them. A line about progress
+/// waits for those that were written before it.
+const SETTLES_WITHIN: Duration = Duration::from_millis(500);
 /// What the server allows for one `WaitRun`.
 const ONE_WAIT: Duration = Duration::from_secs(60);
 
@@ -133,6 +136,8 @@ async fn tell(server: &Server, out: &Output, run: Run) -> Result<Run, Failure> {
     let mut early: Vec<Seen> = Vec::new();
     let begun = Fuse::terminated();
     pin!(begun);
+    let settled = Fuse::terminated();
+    pin!(settled);
     while last.is_none() || !logs_ended {
         let next = async {
             match last {
@@ -151,7 +156,12 @@ async fn tell(server: &Server, out: &Output, run: Run) -> Result<Run, Failure> {
                 screen.said(&std::mem::take(&mut early))?;
                 continue;
             }
+            () = &mut settled => {
+                screen.release()?;
+                continue;
+            }
         };
+        let held = screen.holds();
         match seen {
             Some(Seen::Run(snapshot)) => {
                 let Snapshot { run, worker } = *snapshot;
@@ -181,6 +191,9 @@ async fn tell(server: &Server, out: &Output, run: Run) -> Result<Run, Failure> {
             Some(Seen::LogsEnded) => logs_ended = true,
             Some(Seen::Note(note)) => screen.note(&note),
             None => break,
+        }
+        if screen.holds() && !held {
+            settled.set(clock::pause(SETTLES_WITHIN).fuse());
         }
     }
     let run =

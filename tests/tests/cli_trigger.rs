@@ -67,6 +67,17 @@ async fn a_run_is_followed_to_its_success() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_run_says_is_told_in_the_order_of_its_times() {
+    let terminal = Terminal::open().unwrap();
+    let _dev = terminal.dev(&[]).await.unwrap();
+    let told = terminal.says(&["trigger", "demo.progress", "-d", "steps:=22", "--follow"]).await.unwrap();
+    let times: Vec<Timestamp> = told.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
+    let (logs, progress) = (told.matches(" INFO ").count(), told.matches(" %  step ").count());
+    assert!(logs == 4 && progress >= 2 && times.len() == logs + progress, "{told}");
+    assert!(times.is_sorted(), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_that_follows_reads_the_run_and_nothing_else() {
     let terminal = Terminal::open().unwrap();
     let _dev = terminal.dev(&[]).await.unwrap();

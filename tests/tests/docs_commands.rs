@@ -7,14 +7,39 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mainspring_tests::harness::terminal::{Terminal, text};
+use mainspring_tests::harness::{
+    programs,
+    terminal::{Terminal, text},
+};
 
-/// Lines that are not typed, by their exact text, with what stands for them.
-const MAPPED: &[(&str, &str)] = &[
-    ("cargo run -- dev", "the server of this test is that one, on a port of its own"),
-    ("cargo xtask test", "this is part of it"),
-    ("alias mainspring=target/debug/mainspring", "the PATH of this test leads to the same binary"),
+/// Lines that are not typed as they stand: their exact text, what is typed instead, and why.
+const MAPPED: &[(&str, &str, &str)] = &[
+    ("cargo run -- dev", "", "the server of this test is that one, on a port of its own"),
+    ("cargo xtask test", "", "this is part of it"),
+    ("alias mainspring=target/debug/mainspring", "", "the PATH of this test leads to the same binary"),
+    (
+        "cargo run -p mainspring-worker --example greet",
+        "\"$GREET\" >greet.log 2>&1 & trap \"kill $!\" EXIT",
+        "it is built already, and must not hold up the lines after it",
+    ),
+    ("grpcurl -plaintext localhost:7420 list", "", GRPCURL),
+    ("grpcurl -plaintext localhost:7420 describe mainspring.scheduler.v1.SchedulerService.ListRuns", "", GRPCURL),
+    (
+        "grpcurl -plaintext -H \"authorization: Bearer $KEY\" -d '{\"filter\": \"state = FAILED\"}' localhost:7420 \
+         mainspring.scheduler.v1.SchedulerService/ListRuns",
+        "",
+        GRPCURL,
+    ),
+    ("buf curl --protocol grpc --http2-prior-knowledge http://localhost:7420 --list-methods", "", BUF),
+    (
+        "buf curl --protocol grpc --http2-prior-knowledge -H \"authorization: Bearer $KEY\" -d '{}' \
+         http://localhost:7420/mainspring.auth.v1.AuthService/GetCaller",
+        "",
+        BUF,
+    ),
 ];
+const GRPCURL: &str = "no machine of ours has it; reflection.rs asks what it would ask";
+const BUF: &str = "it is no part of a person's PATH here; reflection.rs asks what it would ask";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().into()
@@ -50,9 +75,16 @@ fn commands(document: &str) -> Vec<&str> {
 fn script(commands: &[&str]) -> String {
     let mut script = String::from("set -eu\n");
     for command in commands {
-        script.push_str(&format!("cat >&2 <<'@@'\n$ {command}\n@@\n{command}\n"));
+        let mapped = MAPPED.iter().find(|(exact, ..)| command == exact);
+        let typed = mapped.map_or(*command, |(_, typed, _)| typed);
+        script.push_str(&format!("cat >&2 <<'@@'\n$ {command}\n@@\n{typed}\n"));
     }
     script
+}
+
+/// The example of the SDK, which cargo builds with the tests.
+fn greet() -> PathBuf {
+    programs::path("examples/greet").expect("built by `cargo build --workspace --all-targets`")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,26 +92,27 @@ async fn every_command_of_the_documentation_works() {
     let mut typed = 0;
     for path in files() {
         let document = fs::read_to_string(&path).unwrap();
-        let mut commands = commands(&document);
-        commands.retain(|command| !MAPPED.iter().any(|(exact, _)| command == exact));
+        let commands = commands(&document);
         if commands.is_empty() {
             continue;
         }
         let terminal = Terminal::open().unwrap();
         let _dev = terminal.dev(&[]).await.unwrap();
-        let output = terminal.sh(&script(&commands), &[]).await.unwrap();
+        let greet = greet();
+        let variables = [("GREET", greet.to_str().unwrap())];
+        let output = terminal.sh(&script(&commands), &variables).await.unwrap();
         let told = format!("{}{}", text(&output.stdout), text(&output.stderr));
         assert_eq!(output.status.code(), Some(0), "{}:\n{told}", path.display());
         println!("{}: {} commands", path.display(), commands.len());
         typed += commands.len();
     }
-    assert!(typed >= 15, "only {typed} commands were found");
+    assert!(typed >= 25, "only {typed} commands were found");
 }
 
 #[test]
 fn what_is_not_typed_is_still_written() {
     let all: Vec<String> = files().iter().map(|path| fs::read_to_string(path).unwrap()).collect();
-    for (exact, reason) in MAPPED {
+    for (exact, _, reason) in MAPPED {
         let found = all.iter().any(|document| commands(document).contains(exact));
         assert!(found, "`{exact}` ({reason}) is in no document");
     }

@@ -113,7 +113,10 @@ fn plain(page: &str) -> String {
             continue;
         }
         flush(&mut text, &mut rows);
-        let _ = writeln!(text, "{}", line.trim_start_matches(['#']).trim_start());
+        if !line.starts_with("```") {
+            let _ =
+                writeln!(text, "{}", line.strip_prefix('#').map_or(line, |rest| rest.trim_start_matches(['#', ' '])));
+        }
     }
     flush(&mut text, &mut rows);
     text
@@ -138,9 +141,8 @@ mod tests {
 
     #[test]
     fn markdown_is_read_as_text() {
-        let page =
-            "<!-- @generated -->\n\n# Title\n\ntext\n\n| a | b |\n| --- | --- |\n| `long` | x \\| y |\n| c | d |\n";
-        assert_eq!(plain(page), "Title\n\ntext\n\n  a     b\n  long  x | y\n  c     d\n");
+        let page = "<!-- @generated -->\n\n## Title\n\n```text\ntext\n  more\n```\n\n| a | b |\n| --- | --- |\n| `long` | x \\| y |\n| c | d |\n";
+        assert_eq!(plain(page), "Title\n\ntext\n  more\n\n  a     b\n  long  x | y\n  c     d\n");
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Where a story appears: lines on stdout (on stderr where stdout is for a program), a bar below them while somebody
 //! watches.
+//!
+//! Progress comes at once, log lines when they are stored, so a line about progress waits for the log lines that were
+//! written before it. Whoever owns the screen releases it where none come.
 
-use std::fmt;
+use std::{collections::VecDeque, fmt};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
@@ -28,16 +31,43 @@ pub(super) struct Screen<'a> {
     bar: Option<ProgressBar>,
     /// The last line about it, and when that was true.
     progress: Option<(String, Option<Timestamp>)>,
+    held: Held,
+}
+
+/// Lines about progress that wait for older log lines, by time.
+#[derive(Debug, Default)]
+struct Held(VecDeque<(Option<Timestamp>, String)>);
+
+impl Held {
+    /// Those that were true at a time, all of them where there is none.
+    fn until(&mut self, time: Option<Timestamp>) -> Vec<String> {
+        let is_later = |held: &Option<Timestamp>| time.is_some_and(|time| held.is_some_and(|held| held > time));
+        let count = self.0.iter().position(|(held, _)| is_later(held)).unwrap_or(self.0.len());
+        self.0.drain(..count).map(|(_, line)| line).collect()
+    }
 }
 
 impl<'a> Screen<'a> {
     pub(super) fn new(out: &'a Output) -> Self {
-        Self { out, bar: None, progress: None }
+        Self { out, bar: None, progress: None, held: Held::default() }
     }
 
     /// Lines about the run.
-    pub(super) fn lines(&self, lines: Vec<String>) -> Result<(), Failure> {
+    pub(super) fn lines(&mut self, lines: Vec<String>) -> Result<(), Failure> {
+        if !lines.is_empty() {
+            self.release()?;
+        }
         lines.iter().try_for_each(|line| self.line(line))
+    }
+
+    /// Whether a line waits.
+    pub(super) fn holds(&self) -> bool {
+        !self.held.0.is_empty()
+    }
+
+    /// Nothing older is coming any more.
+    pub(super) fn release(&mut self) -> Result<(), Failure> {
+        self.held.until(None).iter().try_for_each(|line| self.line(line))
     }
 
     /// What an attempt said, in its order.
@@ -50,8 +80,14 @@ impl<'a> Screen<'a> {
     }
 
     /// Lines the run wrote.
-    fn logs(&self, entries: &[StoredLogEntry]) -> Result<(), Failure> {
-        entries.iter().try_for_each(|entry| self.line(&LogLine::new(entry, self.out.look()).to_string()))
+    fn logs(&mut self, entries: &[StoredLogEntry]) -> Result<(), Failure> {
+        for entry in entries {
+            if let Some(time) = entry.log_time.as_ref().and_then(times::from_proto) {
+                self.held.until(Some(time)).iter().try_for_each(|line| self.line(line))?;
+            }
+            self.line(&LogLine::new(entry, self.out.look()).to_string())?;
+        }
+        Ok(())
     }
 
     /// How far it is: a bar that moves where somebody watches, else a line per change. Old news are ignored.
@@ -66,7 +102,7 @@ impl<'a> Screen<'a> {
             bar.set_message(visible::one_line(&progress.message));
             bar.set_position((progress.fraction.clamp(0.0, 1.0) * WHOLE as f64) as u64);
         } else {
-            self.line(&line)?;
+            self.held.0.push_back((time, line.clone()));
         }
         self.progress = Some((line, time));
         Ok(())
@@ -84,6 +120,7 @@ impl<'a> Screen<'a> {
 
     /// The last line; the bar gives way to the last word of it.
     pub(super) fn end(&mut self, line: &str) -> Result<(), Failure> {
+        self.release()?;
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
             if let Some((progress, _)) = self.progress.take() {
@@ -178,8 +215,18 @@ mod tests {
     use jiff::Timestamp;
     use mainspring_proto::{common::v1::LogLevel, scheduler::v1::StoredLogEntry};
 
-    use super::LogLine;
+    use super::{Held, LogLine};
     use crate::output::Look;
+
+    #[test]
+    fn progress_waits_for_the_log_lines_before_it() {
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        let mut held = Held([(at(2), "two".into()), (at(4), "four".into())].into());
+        assert!(held.until(at(1)).is_empty());
+        assert_eq!(held.until(at(3)), ["two"]);
+        assert!(held.until(at(3)).is_empty());
+        assert_eq!(held.until(None), ["four"]);
+    }
 
     #[test]
     fn a_log_line_cannot_move_the_terminal() {
