@@ -73,6 +73,11 @@
 //! [`drain_within`](Worker::drain_within), then cancels them; their runs go back to the queue without using up an
 //! attempt.
 //!
+//! # Tests of handlers
+//!
+//! [`TestRun`] calls a handler as a worker would, without a server: payload, states, attempt and a cancel in; result, log
+//! and progress out.
+//!
 //! # Errors in handlers
 //!
 //! | the handler returns | the run |
@@ -103,6 +108,7 @@ mod session;
 mod signal;
 mod state;
 mod tasks;
+mod test_run;
 mod worker;
 
 pub use config::Backoff;
@@ -116,4 +122,5 @@ pub use run_log::RunLog;
 /// The crate whose `JsonSchema` payloads and outputs derive, in the version that fits.
 pub use schemars;
 pub use service::{HandlerError, HandlerService, Output};
+pub use test_run::{TestLine, TestOutcome, TestProgress, TestRun};
 pub use worker::Worker;
