@@ -10,10 +10,13 @@ use mainspring_engine::{
         worker::{Handler, Hello},
     },
     flow::stream::messages::{FromWorker, RejectReason, Reply, ToWorker},
-    ports::store::NewRun,
+    ports::{
+        signals::{Signal, Signals as _},
+        store::NewRun,
+    },
 };
 use mainspring_tests::{
-    conformance::world::lane_of,
+    conformance::world::{lane, lane_of},
     engine::{Stage, Worker},
 };
 
@@ -40,11 +43,7 @@ async fn pass_alive(stage: &Stage, worker: &mut Worker, length: Duration) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_released_without_a_look_does_not_wait_for_another_lanes_look() {
     let stage = Stage::judging().await;
-    let mut worker = stage.connect(4).await;
-    stage.submit_one().await;
-    worker.dispatch().await;
-    stage.clock.settled().await;
-    stage.pass(SECOND / 2).await;
+    let mut worker = stage.connect(8).await;
     let there = lane_of("default", "default", "test.other");
     let hello = stage.world().hello(WorkerId::new(stage.engine.now()), 1, &[]);
     let handlers = vec![Handler { job_type: there.job_type.clone(), ..hello.handlers[0].clone() }];
@@ -52,12 +51,13 @@ async fn what_is_released_without_a_look_does_not_wait_for_another_lanes_look() 
     stage.submit(NewRun { lane: there, ..stage.world().new_run() }).await;
     other.dispatch().await;
     stage.clock.settled().await;
-    stage.pass(SECOND * 7 / 10).await;
-    // This lane is looked at now, and the other one next.
+    stage.pass(SECOND * 6 / 10).await;
+    // This lane is looked at now; the other one is the next to be.
+    stage.others.send(Signal::Queued(lane()));
     stage.submit_one().await;
     worker.dispatch().await;
-    stage.pass(SECOND * 4 / 10).await;
     stage.sql(QUEUES_GO).await;
+    stage.pass(SECOND / 2).await;
     let run = stage.submit_one().await;
     stage.clock.asleep("lease").await;
     stage.sql(QUEUES_COME).await;

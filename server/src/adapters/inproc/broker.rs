@@ -151,6 +151,8 @@ mod tests {
         let too_many = batch("a", 1);
         let refused = broker.publish(vec![too_many.clone(), batch("b", 1)]).await.unwrap();
         assert_eq!(refused, [too_many]);
+        assert_eq!(broker.next().await.unwrap().batch.lane, lane("a"));
+        assert_eq!(broker.next().await.unwrap().batch.lane, lane("b"));
         broker.subscribe(vec![]).await.unwrap();
         broker.subscribe(vec![lane("a")]).await.unwrap();
         broker.publish(vec![batch("a", 2)]).await.unwrap();
