@@ -65,14 +65,14 @@ async fn tokens_and_sessions_end_by_time_and_say_when() {
     let first = login(&server).await;
     call(&server, &first.access_token).await.unwrap();
     // Clocks differ: a token is good for five seconds more.
-    server.clock.advance(ACCESS + Duration::from_secs(5)).await;
+    server.pass(ACCESS + Duration::from_secs(5)).await.unwrap();
     let (why, more) = told(&call(&server, &first.access_token).await.unwrap_err());
     assert_eq!((why.as_str(), more["expired_at"].as_str()), ("TOKEN_EXPIRED", "2027-01-15T08:00:30Z"));
     let second = refresh(&server, &first.refresh_token).await.unwrap();
     call(&server, &second.access_token).await.unwrap();
     assert_eq!(second.session_expire_time, first.session_expire_time, "a refresh does not lengthen the session");
 
-    server.clock.advance(SESSION - ACCESS).await;
+    server.pass(SESSION - ACCESS).await.unwrap();
     for refused in [
         refresh(&server, &second.refresh_token).await.unwrap_err(),
         // Once more: it was not used up by being refused.

@@ -215,9 +215,9 @@ async fn whoever_makes_a_run_is_shown_it_whole() {
     let retried = client.retry_run(retry).await.unwrap().into_inner().run.unwrap();
     assert_eq!(retried.payload, triggered.payload);
     for run in [submitted, retried] {
-        assert_eq!((run.state(), run.wait_reason.as_str()), (RunState::Queued, ""));
+        assert_eq!((run.state(), run.wait_sentence.as_str()), (RunState::Queued, ""));
         let shown = client.get_run(get(&run.run_id)).await.unwrap().into_inner().run.unwrap();
-        assert_eq!(wire::Run { wait_reason: String::new(), ..shown }, run);
+        assert_eq!(wire::Run { wait_reason: 0, wait_sentence: String::new(), ..shown }, run);
     }
 }
 

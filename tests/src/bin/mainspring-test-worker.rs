@@ -187,11 +187,10 @@ fn noted(notes: &Arc<Notes>, work: Work) -> impl Fn(Ctx, Payload<Option<Input>>)
         Box::pin(async move {
             notes.line(&ctx);
             let done = match work {
-                Work::Nothing => Ok(None),
                 Work::Sleep => sleep(&notes, &ctx, input.map_or(0, |input| input.ms)).await,
                 Work::Fail => Err(JobError::fatal("it always fails")),
                 Work::FailOnce if ctx.failures() == 0 => Err(JobError::retryable("it fails at first")),
-                Work::FailOnce => Ok(None),
+                Work::Nothing | Work::FailOnce => Ok(None),
                 Work::Block => {
                     notes.told(&ctx).await;
                     Err(JobError::Cancelled)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mainspring_engine::{
     domain::{
-        event::Detail,
+        event::{self, Detail},
         ids::{JobUid, RunId},
         job::Job,
         names::Scope,
@@ -36,7 +36,7 @@ async fn submit(stage: &Stage, job: &Job, count: usize) -> Vec<RunId> {
         NewRun { due, ..world.run_of(job) }
     });
     let stored = stage.engine.submit(runs.collect()).await.unwrap().into_iter().map(|answer| match answer {
-        Submitted::Stored(moved) => moved.run,
+        Submitted::Stored(stored) => stored.moved.run,
         other => panic!("{other:?}"),
     });
     stored.collect()
@@ -67,7 +67,7 @@ async fn a_delete_goes_on_when_its_caller_has_gone() {
     let mut watch = stage.engine.events().watch(None).unwrap();
     let deleted = async {
         loop {
-            if let Detail::Job { change: "deleted", .. } = &watch.next().await.unwrap().1.detail {
+            if let Detail::Job { change: event::JobChange::Deleted, .. } = &watch.next().await.unwrap().1.detail {
                 return;
             }
         }

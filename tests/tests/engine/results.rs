@@ -9,7 +9,7 @@ use mainspring_engine::{
         log::{Batch, Level, Line},
         names::Scope,
     },
-    flow::stream::messages::{Disposition, FromWorker, SessionEnd, ToWorker},
+    flow::stream::messages::{Disposition, FromWorker, Remark, SessionEnd, ToWorker},
     ports::store::Report,
 };
 use mainspring_tests::{
@@ -45,8 +45,14 @@ async fn a_flood_of_results_ends_the_session_and_not_the_servers_memory() {
     let lock = WriteLock::take(&stage.database()).await.unwrap();
     let end = (0..100_000).find_map(|_| {
         let key = AttemptKey { run: RunId::new(stage.engine.now()), attempt: 1 };
-        let report =
-            Report { scope: Scope::default(), key, outcome: Outcome::Succeeded, output: None, start_time: None };
+        let report = Report {
+            scope: Scope::default(),
+            key,
+            outcome: Outcome::Succeeded,
+            output: None,
+            start_time: None,
+            log_lines: None,
+        };
         worker.inbox.push(FromWorker::Result(Box::new(report))).err()
     });
     assert!(matches!(end, Some(SessionEnd::SlowConsumer(_))), "{end:?}");
@@ -109,5 +115,5 @@ async fn lines_of_an_attempt_that_was_followed_by_another_are_stored() {
         ToWorker::Notice { reason, attempt, .. } => Some((*reason, *attempt)),
         _ => None,
     };
-    assert_eq!(back.until("a Notice", notice).await, ("LEASE_NOT_OWNED", Some(next)));
+    assert_eq!(back.until("a Notice", notice).await, (Remark::LeaseNotOwned, Some(next)));
 }
