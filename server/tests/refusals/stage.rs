@@ -110,7 +110,10 @@ impl Stage {
                 Err(status) => return Err(Told::of(&status)),
             };
             let mut last = Value::Null;
-            while row.ends {
+            if !row.ends {
+                return Ok(last);
+            }
+            loop {
                 match messages.message().await {
                     Ok(Some(bytes)) => last = decode(rpc.output(), &bytes),
                     Ok(None) => break,

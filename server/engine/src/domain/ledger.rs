@@ -171,7 +171,7 @@ pub fn append(open: Option<Range>, entries: impl IntoIterator<Item = Range>) -> 
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Fate, Instant, Range, append};
+    use super::{Fate, FateReason, Instant, Range, append};
 
     #[test]
     fn only_what_follows_for_the_same_reason_continues_a_range() {

@@ -11,7 +11,7 @@ mod rows;
 
 use super::{Change, Context, Event, Lifecycle, Outcome, Refusal, RunPolicy, RunState, Tell, step};
 use crate::domain::{
-    attempt::{AttemptEnd, AttemptState},
+    attempt::{AttemptEnd, AttemptState, LossReason},
     ids::{RunId, WorkerId},
     instant::Instant,
     payload::Failure,
