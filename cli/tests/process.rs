@@ -88,6 +88,6 @@ fn a_broken_context_does_not_stop_what_needs_none() {
     std::fs::write(config.path().join("config.toml"), "current-context = \"gone\"\n").unwrap();
     let output = mainspring(config.path(), "run list");
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("there is no context gone"));
+    assert!(text(&output.stderr).contains("there is no context `gone`"));
     assert_eq!(mainspring(config.path(), "--version").status.code(), Some(0));
 }

@@ -122,7 +122,7 @@ async fn a_run_that_somebody_cancels_is_7_and_stops_within_two_seconds() {
 
     let run: Value = terminal.json(&["run", "get", &run]).await.unwrap();
     assert_eq!(run["state"], "RUN_STATE_CANCELLED", "{run}");
-    assert_eq!(run["cancellation"]["reason"], "wrong month", "{run}");
+    assert_eq!(run["cancellation"]["note"], "wrong month", "{run}");
     assert_ne!(run["cancellation"]["workerUnresponsive"], true, "{run}");
     assert!(lived_on(&run) <= STOPS_WITHIN, "it lived on for {}: {run}", lived_on(&run));
 }

@@ -119,7 +119,7 @@ async fn a_worker_that_says_more_than_can_be_stored_loses_its_stream() {
     let said = flood(&session, result);
     let told = Told::of(&session.end(PATIENCE).await.unwrap().unwrap_err());
     told.is(Code::ResourceExhausted, "SLOW_CONSUMER");
-    told.advises("too many of its results wait for the database");
+    told.advises("more waits than can be stored for now");
     told.advises("send no more than is acknowledged");
     told.is_passing();
     let said = said.ended().await;

@@ -207,7 +207,7 @@ impl World {
             self.note("client.jsonl", json!({"e": "JOB", "t": 1, "uid": uid, "job": name, "rule": rule}));
             let (key, cursor) = (blob(&uid), BEGIN + SECONDS * SECOND + 1);
             *sql += &format!(
-                "INSERT INTO job VALUES ({key}, 1, '{name}', 1, 1, 1, NULL, NULL, NULL, 't.noop', 'default', '', {}, 0, NULL);",
+                "INSERT INTO job VALUES ({key}, 1, '{name}', 1, 1, 1, NULL, NULL, NULL, 't.noop', 'default', '', {}, 0, NULL, FALSE);",
                 BEGIN + 1
             );
             // Fired, then nobody was there, then fired again; the last range is open.

@@ -89,7 +89,7 @@ impl Waiting {
             }
         }
         if self.control.len() > CONTROL || self.bytes > BYTES {
-            return Err(SessionEnd::SlowConsumer("more waits than can be stored for now; reconnect and send it again"));
+            return Err(SessionEnd::SlowConsumer("more waits than can be stored for now"));
         }
         Ok(())
     }
