@@ -1,7 +1,12 @@
 //! A worker's settings, and where they come from when the program does not give them: [`context`] says where the server
 //! is, variables of the worker's own the rest.
 
-use std::{collections::BTreeMap, ffi::OsString, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use secrecy::SecretString;
 
@@ -29,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) drain_within: Duration,
     pub(crate) stop_within: Duration,
     pub(crate) backoff: Backoff,
+    /// The folder of the result journal, if there is one.
+    pub(crate) journal: Option<PathBuf>,
 }
 
 /// How long a worker waits before it connects again. The defaults suit production; tests want them short.
@@ -81,6 +88,7 @@ impl Settings {
             drain_within: DEFAULT_DRAIN,
             stop_within: DEFAULT_STOP,
             backoff: Backoff::default(),
+            journal: None,
         }
     }
 

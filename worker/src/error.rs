@@ -1,5 +1,7 @@
 //! Why a worker could not start, or had to stop. What goes wrong inside a handler is a [`JobError`](crate::JobError).
 
+use std::{fmt, path::PathBuf};
+
 use crate::context::ContextError;
 
 /// Why a worker could not start, or had to stop.
@@ -52,18 +54,23 @@ pub enum Error {
     #[error(transparent)]
     Context(#[from] ContextError),
     /// The server does not let this worker in, and trying again would not change that.
-    #[error("the server refused this worker: {}{}{}", refusal.message, refusal.hint(), undelivered_too(*undelivered))]
+    #[error("the server refused this worker: {}{}{}", refusal.message, refusal.hint(), undelivered.too())]
     Refused {
         /// What the server said.
         refusal: Box<Refusal>,
-        /// How many results of finished runs it would not take either. It will hand these runs out again.
-        undelivered: usize,
+        /// The results of finished runs that it would not take either.
+        undelivered: Undelivered,
     },
-    /// The worker is leaving, and the server could not be told how these runs ended. It will hand them out again.
-    #[error("left with {count} results the server never acknowledged: their runs will be executed again")]
-    ResultsUndelivered {
-        /// How many.
-        count: usize,
+    /// The worker has left, and the server could not be told how these runs ended.
+    #[error("left with {0}")]
+    ResultsUndelivered(Undelivered),
+    /// The result journal cannot be used.
+    #[error("the result journal: {}: {problem}", path.display())]
+    Journal {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
     /// The worker was started outside a Tokio runtime.
     #[error("a worker runs its handlers on a Tokio runtime, and there is none here")]
@@ -97,11 +104,29 @@ impl Refusal {
     }
 }
 
-fn undelivered_too(count: usize) -> String {
-    match count {
-        0 => String::new(),
-        count => {
-            format!("; it left with {count} results the server never acknowledged: their runs will be executed again")
+/// Results that the server never acknowledged. It will hand their runs out again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Undelivered {
+    /// How many.
+    pub count: usize,
+    /// Where they are kept, if there is a [journal](crate::Worker::journal): the next worker with it delivers them.
+    pub journal: Option<PathBuf>,
+}
+
+impl Undelivered {
+    fn too(&self) -> String {
+        if self.count == 0 { String::new() } else { format!("; it left with {self}") }
+    }
+}
+
+impl fmt::Display for Undelivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, journal } = self;
+        write!(f, "{count} results the server never acknowledged: their runs will be executed again")?;
+        match journal {
+            None => Ok(()),
+            Some(path) => write!(f, ", unless a worker with the journal {} delivers them first", path.display()),
         }
     }
 }

@@ -67,11 +67,13 @@
 //!
 //! **A lost connection is not your concern.** Handlers go on. Results are kept until the server has acknowledged them,
 //! log lines up to 4 MiB; both are sent again after a reconnect, and no line twice. Where a stream cannot be had but
-//! single calls can, results go that way.
+//! single calls can, results go that way. With a [journal](Worker::journal) they survive the worker itself.
 //!
 //! **Leaving costs nothing.** At SIGTERM the worker hands back what it has not started, lets handlers finish for
 //! [`drain_within`](Worker::drain_within), then cancels them; their runs go back to the queue without using up an
 //! attempt.
+//!
+//! Three programs to begin with are in the folder `examples`: `hello`, `email` (with tests) and `operated`.
 //!
 //! # Tests of handlers
 //!
@@ -97,6 +99,7 @@ mod error;
 mod extract;
 mod handler;
 mod job_error;
+mod journal;
 mod observe;
 mod panic;
 mod perform;
@@ -113,7 +116,7 @@ mod worker;
 
 pub use config::Backoff;
 pub use ctx::{CancelReason, Ctx, LogLevel};
-pub use error::{Error, Refusal};
+pub use error::{Error, Refusal, Undelivered};
 pub use extract::{FromRun, Needs, Payload, RawPayload, Run, State};
 pub use handler::Handler;
 pub use job_error::{Cancelled, JobError, JobFailure, OrFatal};

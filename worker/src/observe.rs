@@ -20,6 +20,13 @@ pub enum Observed {
         /// How it ended.
         outcome: Outcome,
     },
+    /// The result is in the [journal](crate::Worker::journal), on the disk, and has not been sent yet.
+    Kept {
+        /// The run.
+        run_id: String,
+        /// The attempt.
+        attempt: i64,
+    },
     /// The server's answer to a result was read.
     Acked {
         /// The run.

@@ -64,6 +64,11 @@ impl Loss {
         )
     }
 
+    /// The server cannot take what was sent, whoever sends it and however often.
+    pub(crate) fn condemns_the_request(&self) -> bool {
+        matches!(self.code, Some(Code::InvalidArgument | Code::NotFound)) && !self.reason.is_empty()
+    }
+
     /// The server does not know the credential.
     fn is_unauthenticated(&self) -> bool {
         self.code == Some(Code::Unauthenticated) && !self.reason.is_empty()

@@ -2,18 +2,22 @@
 //!
 //! What to say and what to do is decided by the [`Machine`](crate::state::Machine); the modules here move its bytes:
 //! [`transport`] opens connections, [`link`] is one stream, [`driver`] keeps one of them up, [`execute`] runs handlers
-//! on the caller's runtime, [`unary`] delivers results where no stream is to be had. [`shared`] is what they meet at.
+//! on the caller's runtime, [`unary`] delivers results where no stream is to be had, [`replay`] those of workers that are
+//! gone. [`shared`] is what they meet at.
 
 mod driver;
 mod execute;
 mod link;
+mod replay;
 mod shared;
 mod transport;
 mod unary;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Once},
+    io,
+    path::Path,
+    sync::{Arc, Once, OnceLock, Weak},
     thread,
 };
 
@@ -26,6 +30,7 @@ use crate::{
     config::Settings,
     error::Error,
     handler::Ready,
+    journal::{self, Journal, Writer},
     state::{Identity, Lane, Machine},
     worker::Observer,
 };
@@ -83,14 +88,22 @@ pub(crate) fn start(setup: Setup, runtime: Handle) -> Result<Session, Error> {
     };
     let machine = Machine::new(identity, queues, settings.drain_within, settings.stop_within, rand::random());
     let (orders, inbox) = tokio::sync::mpsc::unbounded_channel();
-    let shared = Arc::new(Shared::new(machine, handlers, observers, runtime, orders));
+    let (journal, legacies) = match &settings.journal {
+        None => (None, Vec::new()),
+        Some(folder) => {
+            let (writer, legacies) = journal::open(folder, &id.to_string(), transport.address(), &settings.namespace)?;
+            (Some(writer), legacies)
+        }
+    };
+    let shared = share(journal, |journal| Shared::new(machine, handlers, observers, journal, runtime, orders))?;
 
     let drain = CancellationToken::new();
     let quit = CancellationToken::new();
     let (tell, ended) = oneshot::channel();
+    let (leaving, replayed_by) = (shared.clone(), transport.clone());
     let driver = Driver::new(shared, transport, settings.namespace, settings.backoff, inbox);
     let (leave, stop) = (drain.clone(), quit.clone());
-    let failed = |error: std::io::Error| Error::SessionThread(error.to_string());
+    let failed = |error: io::Error| Error::SessionThread(error.to_string());
     let own_runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     #[expect(
         clippy::disallowed_methods,
@@ -99,10 +112,44 @@ pub(crate) fn start(setup: Setup, runtime: Handle) -> Result<Session, Error> {
     thread::Builder::new()
         .name("mainspring".into())
         .spawn(move || {
-            let result = own_runtime.block_on(driver.run(leave, stop));
+            let replay = async {
+                replay::deliver(legacies, replayed_by, settings.backoff).await;
+                std::future::pending().await
+            };
+            let result = own_runtime.block_on(async {
+                tokio::select! {
+                    result = driver.run(leave, stop) => result,
+                    never = replay => never,
+                }
+            });
+            leaving.close_journal();
             // Nobody waits for it any more if the caller dropped its future.
             let _ = tell.send(result);
         })
         .map_err(failed)?;
     Ok(Session { drain, ended, _quit: quit.drop_guard() })
+}
+
+/// What the session's thread, the handlers and the journal meet at. The journal tells it how the disk is, and does not
+/// keep it alive: so it ends with the session, whatever becomes of that.
+fn share(writer: Option<Writer>, make: impl FnOnce(Option<Journal>) -> Shared) -> Result<Arc<Shared>, Error> {
+    let Some(writer) = writer else { return Ok(Arc::new(make(None))) };
+    let failed = |path: &Path, error: io::Error| Error::Journal { path: path.into(), problem: error.to_string() };
+    let path = writer.path().to_owned();
+    let told: Arc<OnceLock<Weak<Shared>>> = Arc::default();
+    let by_disk = told.clone();
+    let journal = Journal::start(writer, move |trouble| {
+        match trouble {
+            Some(trouble) => tracing::error!("the journal cannot be written, so no new work is taken: {trouble}"),
+            None => tracing::info!("the journal is written again"),
+        }
+        if let Some(shared) = by_disk.get().and_then(Weak::upgrade) {
+            shared.apply(|machine, _| machine.set_keepable(trouble.is_none()));
+        }
+    });
+    let journal = journal.map_err(|error| failed(&path, error))?;
+    let shared = Arc::new(make(Some(journal)));
+    // It is set once, here.
+    let _ = told.set(Arc::downgrade(&shared));
+    Ok(shared)
 }

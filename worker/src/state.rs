@@ -106,6 +106,10 @@ pub(crate) enum Effect {
     Kill(Stop, CancelReason),
     /// Tell the observers.
     Observe(Observed),
+    /// A result must be kept before it may go out: ask for [`Machine::release`] then.
+    Keep(Key),
+    /// A result need not be kept any more.
+    Strike(Key),
     /// Tear a stream down.
     Close(StreamId, &'static str),
     /// Open another stream after this long, on a new connection.
@@ -144,6 +148,8 @@ pub(crate) struct Machine {
 
     /// The server wants no more work done here.
     quiesced: bool,
+    /// Whether results can be kept as they should be.
+    keepable: bool,
     leaving: Option<Leaving>,
     timers: Timers,
     effects: Vec<Effect>,
@@ -195,6 +201,7 @@ impl Machine {
             capacity_changed: false,
             fence_armed: false,
             quiesced: false,
+            keepable: true,
             leaving: None,
             timers: Timers::default(),
             effects: Vec::new(),
@@ -322,7 +329,27 @@ impl Machine {
     /// The attempt leaves these hands, and everything that waited for it.
     fn let_go(&mut self, key: &Key) -> Option<Attempt> {
         self.timers.forget(key);
-        self.attempts.remove(key)
+        let attempt = self.attempts.remove(key)?;
+        if matches!(attempt.phase, Phase::Finished(_)) {
+            self.effects.push(Effect::Strike(key.clone()));
+        }
+        Some(attempt)
+    }
+
+    /// What this worker does can be kept no more, or again: it takes no work meanwhile.
+    pub(crate) fn set_keepable(&mut self, keepable: bool) {
+        self.keepable = keepable;
+        self.capacity_changed = true;
+    }
+
+    /// The result of an attempt that has ended and must not go out yet.
+    pub(crate) fn unreleased(&self, key: &Key) -> Option<std::sync::Arc<AttemptResult>> {
+        match &self.attempts.get(key)?.phase {
+            Phase::Finished(finished) if !finished.released => Some(finished.result.clone()),
+            Phase::Finished(_) | Phase::Waiting(_) | Phase::Starting(_) | Phase::Returning(_) | Phase::Running(_) => {
+                None
+            }
+        }
     }
 
     fn arm_fence(&mut self, now: Instant) {
@@ -345,7 +372,7 @@ impl Machine {
     /// How many attempts the worker will hold per queue: its slots, less those that code occupies whose attempt no longer
     /// counts. None while it takes no work.
     fn capacity(&self) -> BTreeMap<String, u32> {
-        if self.takes_work() { self.slots.usable() } else { self.slots.none() }
+        if self.takes_work() && self.keepable { self.slots.usable() } else { self.slots.none() }
     }
 
     fn takes_work(&self) -> bool {

@@ -1,6 +1,8 @@
 //! The builder: handlers and settings in, a running worker out.
 
-use std::{collections::BTreeMap, convert::Infallible, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, convert::Infallible, future::Future, path::PathBuf, pin::pin, sync::Arc, time::Duration,
+};
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -195,6 +197,20 @@ impl Worker {
     /// Sets how long the worker waits before it connects again.
     pub fn reconnect(mut self, backoff: Backoff) -> Self {
         self.settings.backoff = backoff;
+        self
+    }
+
+    /// Keeps results in a folder until the server has acknowledged them, so that they survive this process.
+    ///
+    /// A result is on the disk before it is sent. If the process dies with results that were not acknowledged, the next
+    /// worker with the same folder, server and credential delivers them; as long as the server has not handed their runs
+    /// out again, they count. Several workers may share a folder: each writes a file of its own, for the eyes of its owner
+    /// only, and takes over those of workers that are gone. It costs each result a wait for the disk, which results that
+    /// are ready at once share.
+    ///
+    /// While the disk takes no more, results are sent without that protection, and the worker takes no new work.
+    pub fn journal(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.settings.journal = Some(folder.into());
         self
     }
 

@@ -225,6 +225,7 @@ impl Driver {
             clock::within(LAST_CALLS, last_calls).await;
         }
         let undelivered = self.shared.consult(|machine, _| machine.unacked_results().len());
+        let undelivered = self.shared.undelivered(undelivered);
         Err(Error::Refused { refusal: Box::new(refusal), undelivered })
     }
 
@@ -247,7 +248,7 @@ impl Driver {
                 tracing::info!("the worker has left");
                 Ok(())
             }
-            Farewell::Undelivered(count) => Err(Error::ResultsUndelivered { count }),
+            Farewell::Undelivered(count) => Err(Error::ResultsUndelivered(self.shared.undelivered(count))),
         }
     }
 

@@ -75,7 +75,7 @@ impl Ending<'_> {
         let outcome = self.shared.apply(|machine, now| machine.conclude(key, end, now, clock::wall()));
         // First the observers, then the server: no acknowledgement is seen before the end it is about.
         self.shared.observe(&Observed::End { run_id: key.run_id.to_string(), attempt: key.attempt, outcome });
-        self.shared.apply(|machine, _| machine.release(key));
+        self.shared.keep(key);
     }
 }
 

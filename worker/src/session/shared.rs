@@ -12,11 +12,13 @@ use tokio::{
 use super::execute;
 use crate::{
     clock::{self, Instant},
+    error::Undelivered,
+    journal::Journal,
     observe::Observed,
     reconnect::Loss,
     run_log,
     service::HandlerService,
-    state::{Effect, Lane, Machine, Pull, StreamId},
+    state::{Effect, Key, Lane, Machine, Pull, StreamId},
     tasks,
     worker::Observer,
 };
@@ -35,6 +37,7 @@ pub(super) struct Shared {
     machine: Mutex<Machine>,
     handlers: BTreeMap<Lane, HandlerService>,
     observers: Vec<Observer>,
+    journal: Option<Journal>,
     /// The caller's: handlers run there.
     runtime: Handle,
     orders: mpsc::UnboundedSender<Order>,
@@ -49,11 +52,12 @@ impl Shared {
         machine: Machine,
         handlers: BTreeMap<Lane, HandlerService>,
         observers: Vec<Observer>,
+        journal: Option<Journal>,
         runtime: Handle,
         orders: mpsc::UnboundedSender<Order>,
     ) -> Self {
         let (machine, listeners) = (Mutex::new(machine), Mutex::default());
-        Self { machine, handlers, observers, runtime, orders, listeners, changed: Notify::new() }
+        Self { machine, handlers, observers, journal, runtime, orders, listeners, changed: Notify::new() }
     }
 
     /// Tells the machine something, and does what follows from it.
@@ -104,6 +108,32 @@ impl Shared {
         run_log::apart(|| self.observers.iter().for_each(|observer| observer(observed)));
     }
 
+    /// Lets a result go out: at once, or when it is in the journal.
+    pub(super) fn keep(self: &Arc<Self>, key: &Key) {
+        let release = |shared: &Arc<Self>, key: &Key| shared.apply(|machine, _| machine.release(key));
+        let Some(journal) = &self.journal else { return release(self, key) };
+        let Some(result) = self.consult(|machine, _| machine.unreleased(key)) else { return };
+        let (shared, kept) = (self.clone(), key.clone());
+        journal.keep(key.clone(), result, move |on_disk| {
+            if on_disk {
+                shared.observe(&Observed::Kept { run_id: kept.run_id.to_string(), attempt: kept.attempt });
+            }
+            release(&shared, &kept);
+        });
+    }
+
+    /// Lets go of the journal.
+    pub(super) fn close_journal(&self) {
+        if let Some(journal) = &self.journal {
+            journal.close();
+        }
+    }
+
+    /// What the server has not taken, and where it is kept.
+    pub(super) fn undelivered(self: &Arc<Self>, count: usize) -> Undelivered {
+        Undelivered { count, journal: self.journal.as_ref().map(|journal| journal.path().to_owned()) }
+    }
+
     pub(super) fn handler(&self, lane: &Lane) -> Option<HandlerService> {
         self.handlers.get(lane).cloned()
     }
@@ -122,6 +152,12 @@ impl Shared {
             Effect::Ask(stop, reason) => stop.ask(reason),
             Effect::Kill(stop, reason) => stop.kill(reason),
             Effect::Observe(observed) => self.observe(&observed),
+            Effect::Keep(key) => self.keep(&key),
+            Effect::Strike(key) => {
+                if let Some(journal) = &self.journal {
+                    journal.strike(key);
+                }
+            }
             Effect::Close(stream, why) => self.order(Order::Close(stream, why)),
             Effect::Reconnect(after) => self.order(Order::Reconnect(after)),
         }

@@ -8,7 +8,7 @@ use mainspring_proto::worker::v1::ReportAttemptResultRequest;
 use super::{shared::Shared, transport::Transport};
 use crate::{clock, reconnect::Loss, state::Key};
 
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Delivers the results that wait. One that the server refuses for good is not in the way of the others; anything else
 /// ends it.

@@ -22,12 +22,12 @@ pub(crate) struct Key {
 
 impl Key {
     /// The key a message names; `None` if it names none.
-    pub(super) fn of(attempt: Option<&AttemptRef>) -> Option<Self> {
+    pub(crate) fn of(attempt: Option<&AttemptRef>) -> Option<Self> {
         let attempt = attempt.filter(|attempt| !attempt.run_id.is_empty())?;
         Some(Self { run_id: attempt.run_id.as_str().into(), attempt: attempt.attempt })
     }
 
-    pub(super) fn wire(&self) -> AttemptRef {
+    pub(crate) fn wire(&self) -> AttemptRef {
         AttemptRef { run_id: self.run_id.to_string(), attempt: self.attempt }
     }
 }

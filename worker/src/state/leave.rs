@@ -6,7 +6,7 @@ use std::time::Duration;
 use mainspring_proto::worker::v1::{RejectReason, WorkerDrain};
 
 use super::{
-    Key, Machine,
+    Effect, Key, Machine,
     attempt::{Attempt, Phase},
     result::End,
     timers::Timer,
@@ -69,9 +69,11 @@ impl Machine {
         self.leave(reason, now);
     }
 
-    /// The worker is gone: nothing more is reported.
+    /// The worker is gone: nothing more is reported. What has ended stays as it is: it may be kept elsewhere.
     pub(crate) fn kill_all(&mut self) {
-        for key in self.attempts.keys().cloned().collect::<Vec<_>>() {
+        let unfinished = |attempt: &Attempt| !matches!(attempt.phase, Phase::Finished(_));
+        let keys = self.attempts.iter().filter(|(_, attempt)| unfinished(attempt)).map(|(key, _)| key.clone());
+        for key in keys.collect::<Vec<_>>() {
             self.abandon(&key);
         }
     }
@@ -97,7 +99,7 @@ impl Machine {
             tracing::warn!(run_id = %key.run_id, attempt = key.attempt, "does not stop; left behind");
             self.settle(&key, End::Dropped, None);
             self.slot_is_lost(&key);
-            self.release(&key);
+            self.effects.push(Effect::Keep(key));
         }
     }
 

@@ -62,7 +62,13 @@ impl Bench {
     }
 
     fn collect(&mut self) {
-        self.effects.extend(self.machine.take_effects());
+        for effect in self.machine.take_effects() {
+            // There is nothing it would have to be kept in.
+            if let Effect::Keep(key) = &effect {
+                self.machine.release(key);
+            }
+            self.effects.push(effect);
+        }
     }
 
     fn connect(&mut self) -> StreamId {

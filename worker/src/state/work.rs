@@ -60,6 +60,9 @@ impl Machine {
             return self.refuse(key, RejectReason::UnknownJobType, message);
         }
         let queue = lane.queue;
+        if !self.keepable {
+            return self.refuse(key, RejectReason::NoCapacity, "the worker cannot keep its results");
+        }
         if !self.slots.has_room(&queue) {
             return self.refuse(key, RejectReason::NoCapacity, format!("no slot of the queue `{queue}` is free"));
         }

@@ -271,3 +271,46 @@ fn what_is_over_leaves_no_timer_behind() {
     }
     assert_eq!(bench.machine.timers.count(), before);
 }
+
+#[test]
+fn what_ends_without_an_answer_need_not_be_kept_and_what_waits_for_one_must_be() {
+    let (mut bench, stream) = Bench::connected(3);
+    let [answered, revoked, waiting] = ["answered", "revoked", "waiting"].map(|run| {
+        let key = bench.run(stream, run);
+        bench.end(&key, End::Returned(vec![]));
+        key
+    });
+    bench.result_ack(stream, &answered, ResultDisposition::Applied);
+    bench.hear(stream, Heard::Revoke(Revoke { attempt: Some(revoked.wire()), reason: 0 }));
+    bench.machine.kill_all();
+    bench.collect();
+    let struck: Vec<_> = bench
+        .effects
+        .iter()
+        .filter_map(|effect| if let Effect::Strike(key) = effect { Some(key.clone()) } else { None })
+        .collect();
+    assert_eq!(struck, [answered, revoked]);
+    assert!(bench.holds(&waiting));
+}
+
+#[test]
+fn no_work_is_taken_while_results_cannot_be_kept() {
+    let (mut bench, stream) = Bench::connected(2);
+    let running = bench.run(stream, "running");
+    bench.said(stream);
+    for (keepable, slots) in [(false, 0), (true, 2)] {
+        bench.machine.set_keepable(keepable);
+        let update = bench.said(stream).into_iter().find_map(|said| match said {
+            Said::CapacityUpdate(update) => Some(update.capacity[0].max_in_flight),
+            _ => None,
+        });
+        assert_eq!(update, Some(slots));
+        let run = format!("keepable {keepable}");
+        bench.dispatch(stream, &run, 0);
+        assert_eq!(bench.starts().is_empty(), !keepable);
+        if !keepable {
+            assert_eq!(replies(&bench.said(stream)), [reply(&run, "NO_CAPACITY")]);
+        }
+    }
+    assert!(bench.holds(&running));
+}
