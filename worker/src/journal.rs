@@ -69,6 +69,7 @@ impl Legacy {
 
 impl Journal {
     /// Starts the thread that writes. It tells `health` when the disk takes no more, and when it does again.
+    #[expect(clippy::disallowed_methods, reason = "a flush blocks its thread, so the file has one of its own")]
     pub(crate) fn start(writer: Writer, health: impl Fn(Option<&str>) + Send + 'static) -> io::Result<Self> {
         let (entries, inbox) = mpsc::channel();
         let path = writer.path().to_owned();

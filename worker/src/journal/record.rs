@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn result(run: u8) -> AttemptResult {
-        AttemptResult { attempt: Some(key(run).wire()), next_log_offset: run.into(), ..AttemptResult::default() }
+        AttemptResult { attempt: Some(key(run).wire()), next_log_offset: Some(run.into()), ..AttemptResult::default() }
     }
 
     fn whose() -> Whose {
