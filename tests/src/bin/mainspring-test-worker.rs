@@ -3,7 +3,7 @@
 //! START is on disk before user code is called, and END before the result is sent, so what the file says holds whenever
 //! the process is killed. It ends when its stdin does: a test that dies leaves no worker behind.
 
-use std::{io::Read as _, path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::Parser;
@@ -40,7 +40,7 @@ async fn run(args: Args) -> Result<()> {
     let id = worker.id();
     journal.note(json!({"e": "UP", "worker": id, "slots": args.slots, "pid": std::process::id()}))?;
     println!("id {id}");
-    std::thread::spawn(leash);
+    host::end_with_parent();
     worker
         .slots(args.slots)
         .reconnect(Backoff::between(Duration::from_millis(50), Duration::from_millis(500)))
@@ -54,12 +54,6 @@ async fn run(args: Args) -> Result<()> {
         .run_until_signal()
         .await?;
     Ok(())
-}
-
-/// Ends the process with its parent, whose end of the pipe closes in any case.
-fn leash() {
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
-    std::process::exit(3);
 }
 
 /// Evidence that cannot be written ends the worker: what it did from then on would be unknown.
