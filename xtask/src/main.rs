@@ -3,6 +3,7 @@
 //! Each subcommand is a file of that name (`gen` is a keyword, so its file is `generate.rs`). What they share is small:
 //! `shell` runs other programs, `tools` finds or installs them, `report` names, times and judges the steps.
 
+mod bench;
 mod check;
 mod faults;
 mod generate;
@@ -33,6 +34,8 @@ enum Task {
     Gen,
     /// Run the fault suite: real processes, killed and healed by a seed, then judged.
     Faults(faults::Args),
+    /// Measure the release build: throughput, latency, lateness, memory.
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -41,5 +44,6 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::Gen => generate::run(),
         Task::Faults(args) => faults::run(&args),
+        Task::Bench(args) => bench::run(&args),
     }
 }

@@ -6,8 +6,7 @@
 //! does: a test that dies leaves no worker behind.
 
 use std::{
-    collections::HashMap, future::Future, io::Read as _, path::PathBuf, pin::Pin, process::ExitCode, sync::Arc,
-    time::Duration,
+    collections::HashMap, future::Future, path::PathBuf, pin::Pin, process::ExitCode, sync::Arc, time::Duration,
 };
 
 use anyhow::Result;
@@ -52,8 +51,7 @@ async fn run(args: Args) -> Result<()> {
     let id = &notes.worker;
     notes.journal.note(json!({"e": "UP", "worker": id, "slots": args.slots, "pid": std::process::id()}))?;
     println!("id {id}");
-    #[expect(clippy::disallowed_methods, reason = "it blocks on stdin, and must not hold up the runtime's end")]
-    std::thread::spawn(leash);
+    host::end_with_parent();
     let observer = notes.clone();
     let noted = |work| noted(&notes, work);
     worker
@@ -77,12 +75,6 @@ struct Notes {
     worker: String,
     /// How many lines each attempt under way has logged.
     lines: Mutex<HashMap<(String, i64), u64>>,
-}
-
-/// Ends the process with its parent, whose end of the pipe closes in any case.
-fn leash() {
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
-    std::process::exit(3);
 }
 
 impl Notes {

@@ -1,7 +1,7 @@
 //! The machine under the tests: its clocks, its passing time, its tasks. The one place of the tests that has a now, a
 //! sleep and a spawn.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, io::Read as _, pin::Pin, time::Duration};
 
 use anyhow::{Context as _, Result};
 use rustix::time::{ClockId, clock_gettime};
@@ -45,6 +45,16 @@ pub async fn pass_time(length: Duration, why: &str) {
 #[expect(clippy::disallowed_methods, reason = "the tests' one home of time")]
 pub async fn within<T>(limit: Duration, what: &str, event: impl Future<Output = T>) -> Result<T> {
     tokio::time::timeout(limit, event).await.with_context(|| format!("waited {limit:?} in vain for {what}"))
+}
+
+/// Ends this process with its parent, whose end of the stdin pipe closes in any case: a test that dies leaves nothing
+/// behind.
+#[expect(clippy::disallowed_methods, reason = "it blocks on stdin, and must not hold up the runtime's end")]
+pub fn end_with_parent() {
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(3);
+    });
 }
 
 /// A task that ends, at the latest, with its handle.

@@ -10,6 +10,8 @@ pub const MAINSPRING: &str = "mainspring";
 pub const CHECK: &str = "mainspring-check";
 /// The worker that writes down what it does.
 pub const TEST_WORKER: &str = "mainspring-test-worker";
+/// The benchmark, which is its own worker and its own load.
+pub const BENCH: &str = "mainspring-bench";
 
 /// The path of a program of this workspace.
 pub fn path(program: &str) -> Result<PathBuf> {
