@@ -42,7 +42,6 @@ async fn its_runs_start_elsewhere_within_a_lease() {
     let counted = scene.acquit(&["jobs", "cancels"]).await.unwrap();
     let waited = &counted["redispatch"]["clean"];
     assert_eq!(waited["count"], SLOTS, "{counted:#}");
-    assert_eq!(counted["redispatch"]["late"], 0, "{counted:#}");
     println!("started elsewhere after {waited}");
 }
 

@@ -74,6 +74,7 @@ pub(crate) struct AttemptEnd {
     pub(crate) attempt: i64,
     pub(crate) state: i64,
     pub(crate) lease_time: Option<i64>,
+    pub(crate) worker: Option<String>,
 }
 
 /// One row of `log_batch`, unpacked.
@@ -220,12 +221,14 @@ async fn runs(db: &mut SqliteConnection) -> Result<BTreeMap<String, Run>> {
 }
 
 async fn ends(db: &mut SqliteConnection) -> Result<Vec<AttemptEnd>> {
-    let rows = sqlx::query("SELECT run_id, attempt, state, lease_time FROM attempt_end").fetch_all(db).await?;
+    let rows =
+        sqlx::query("SELECT run_id, attempt, state, lease_time, worker_id FROM attempt_end").fetch_all(db).await?;
     let read = |row: &SqliteRow| AttemptEnd {
         run: id(row, 0),
         attempt: row.get(1),
         state: row.get(2),
         lease_time: row.get(3),
+        worker: row.get::<Option<Vec<u8>>, _>(4).map(|bytes| uuid(&bytes)),
     };
     Ok(rows.iter().map(read).collect())
 }

@@ -6,6 +6,7 @@ mod doubled;
 mod logs;
 mod lost;
 mod redispatch;
+mod room;
 mod slots;
 mod stuck;
 mod tokens;
@@ -51,10 +52,11 @@ pub(crate) fn judge(db: &Database, trail: &Trail, needs: Needs) -> Result<Verdic
     rules.extend(after_ack::rules(&case));
     rules.extend(stuck::rules(&case));
     rules.extend(tokens::rules(&case));
-    rules.push(slots::rule(&case));
+    let room = room::Room::of(&case);
+    rules.push(slots::rule(&room));
     rules.extend(cancel::rules(&case));
     rules.extend(logs::rules(&case));
-    let (rule, redispatch) = redispatch::rule(&case);
+    let (rule, redispatch) = redispatch::rule(&case, &room);
     rules.push(rule);
     Ok(Verdict::of(rules, facts(&case), redispatch, missing(&case, needs)))
 }

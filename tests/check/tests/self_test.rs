@@ -9,7 +9,8 @@ mod corruptions;
 mod world;
 
 use corruptions::CORRUPTIONS;
-use world::World;
+use serde_json::json;
+use world::{LOST_ONCE, World, at, blob, submission, worker};
 
 /// Each seed hides the corruption at another place.
 const SEEDS: [u64; 3] = [1, 2, 3];
@@ -76,6 +77,64 @@ async fn what_was_not_watched_is_not_judged() {
     assert_eq!(without_logs.judge().0, Some(2), "without logs");
     world.sql("DROP TRIGGER check_terminal").await;
     assert_eq!(world.judge().0, Some(2), "without a trigger");
+}
+
+/// A wait that nobody could have shortened breaks no promise: each reason alone spares it, and without any it is found.
+#[tokio::test]
+async fn a_wait_is_judged_only_where_the_promise_could_be_kept() {
+    let good = World::build().await;
+    let late = || {
+        let mut world = good.copy();
+        for (_, line) in &mut world.lines {
+            if line["run"] == submission(LOST_ONCE).as_str() && line["attempt"] == 2 {
+                line["t"] = json!(line["t"].as_u64().unwrap() + 2_000_000_000);
+            }
+        }
+        world
+    };
+    let judged = |world: &World| world.judge().1["redispatch"]["clean"]["count"].as_u64().unwrap();
+    let world = late();
+    assert_eq!((judged(&world), world.judge().0), (1, Some(1)));
+
+    let mut world = late();
+    world.note("nemesis.jsonl", json!({"e": "FAULT", "t": at(9, 0), "kind": "KILL", "target": "SERVER"}));
+    world.note("nemesis.jsonl", json!({"e": "BACK", "t": at(9, 500), "target": "SERVER"}));
+    assert_eq!(judged(&world), 0, "the server was away");
+
+    let mut world = late();
+    world.note_of("b", json!({"e": "SESSION", "t": at(9, 0), "worker": worker("b"), "up": false}));
+    world.note_of("b", json!({"e": "SESSION", "t": at(9, 500), "worker": worker("b"), "up": true}));
+    assert_eq!(judged(&world), 0, "nobody was there");
+
+    let mut world = late();
+    for number in 0..8 {
+        let (run, id) = (format!("filler-{number}"), worker("b"));
+        world.note_of("b", json!({"e": "START", "t": at(9, 200), "worker": id, "run": run, "attempt": 1}));
+        let end = json!({"e": "END", "t": at(9, 800), "worker": id, "run": run, "attempt": 1, "outcome": "SUCCEEDED", "lines": 0});
+        world.note_of("b", end);
+    }
+    assert_eq!(judged(&world), 0, "nobody had room");
+
+    let mut world = late();
+    let (run, key) = (submission(LOST_ONCE), blob(&submission(LOST_ONCE)));
+    for (_, line) in &mut world.lines {
+        if line["run"] == run.as_str() && line["attempt"] == 2 {
+            line["attempt"] = json!(3);
+        }
+    }
+    world.note_of("c", json!({"e": "UP", "t": 1, "worker": worker("c"), "slots": 8}));
+    world.note_of("c", json!({"e": "SESSION", "t": 2, "worker": worker("c"), "up": true}));
+    let dies = json!({"e": "FAULT", "t": at(9, 0), "kind": "KILL", "target": "WORKER", "worker": worker("c")});
+    world.note("nemesis.jsonl", dies);
+    world
+        .sql_unseen(&format!(
+            "UPDATE run SET attempt = 3, decided_token = 3, losses = 2 WHERE id = {key}; \
+             INSERT INTO attempt_end (run_id, attempt, state, reported, cause, worker_id, end_time) \
+             VALUES ({key}, 2, 7, FALSE, '', {}, 0)",
+            blob(&worker("c"))
+        ))
+        .await;
+    assert_eq!(judged(&world), 0, "the next worker died as well");
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ use crate::harness::{
 /// How long one call may take before its result counts as unknown.
 const CALL: Duration = Duration::from_secs(5);
 /// The share of runs that are cancelled.
-const CANCELLED: f64 = 0.08;
+const CANCELLED: f64 = 0.1;
 /// How many times a request is tried.
 const TRIES: u32 = 100;
 
@@ -105,7 +105,11 @@ async fn drive(caller: Caller, rate: u32, seed: u64, mix: Mix, mut stopped: watc
 async fn request(caller: Caller, seed: u64, number: u64, mix: Mix) {
     let mut rng = StdRng::seed_from_u64(seed.wrapping_mul(1 << 32) ^ number);
     let id = format!("load-{seed}-{number}");
-    let run = RunSubmission { request_id: id.clone(), ..submission(&mut rng, mix) };
+    let (run, takes) = submission(&mut rng, mix);
+    let run = RunSubmission { request_id: id.clone(), ..run };
+    // At once, or while it may run.
+    let moment = rng.random_range(0..=takes) * u64::from(rng.random_bool(0.8));
+    let cancelled_after = rng.random_bool(CANCELLED).then(|| Duration::from_millis(moment));
     let mut again = rng.random_bool(0.02);
     for _ in 0..TRIES {
         caller.note(json!({"e": "SENT", "request": id, "max_attempts": 3, "max_losses": 3}));
@@ -115,8 +119,8 @@ async fn request(caller: Caller, seed: u64, number: u64, mix: Mix) {
                 caller.note(json!({"e": "ACKED", "request": id, "run": run}));
                 caller.counts.acked.fetch_add(1, Relaxed);
                 if !again {
-                    if rng.random_bool(CANCELLED) {
-                        cancel(&caller, &run, &mut rng).await;
+                    if let Some(wait) = cancelled_after {
+                        cancel(&caller, &run, wait, &mut rng).await;
                     }
                     return;
                 }
@@ -142,8 +146,7 @@ async fn request(caller: Caller, seed: u64, number: u64, mix: Mix) {
 }
 
 /// Cancels a run, until that is acknowledged: a client that was told nothing asks again.
-async fn cancel(caller: &Caller, run: &str, rng: &mut StdRng) {
-    let wait = Duration::from_millis(if rng.random_bool(0.3) { 0 } else { rng.random_range(0..1_500) });
+async fn cancel(caller: &Caller, run: &str, wait: Duration, rng: &mut StdRng) {
     host::pass_time(wait, "a run is cancelled at any moment of its life").await;
     for _ in 0..TRIES {
         caller.note(json!({"e": "CANCEL", "run": run}));
@@ -171,13 +174,15 @@ impl Caller {
     }
 }
 
-fn submission(rng: &mut StdRng, mix: Mix) -> RunSubmission {
-    let sleep = |ms: u64| work("t.sleep", &json!({"ms": ms}));
+/// A run, and how many milliseconds it takes by itself.
+fn submission(rng: &mut StdRng, mix: Mix) -> (RunSubmission, u64) {
+    let sleep = |ms: u64| (work("t.sleep", &json!({"ms": ms})), ms);
+    let short = |job_type| (work(job_type, &json!(null)), 0);
     match (mix, rng.random_range(0..100)) {
         (Mix::Long, _) => sleep(rng.random_range(300..3_000)),
-        (Mix::Everything, 0..60) => work("t.noop", &json!(null)),
+        (Mix::Everything, 0..60) => short("t.noop"),
         (Mix::Everything, 60..90) => sleep(rng.random_range(20..1_500)),
-        (Mix::Everything, 90..96) => work("t.flaky", &json!(null)),
-        (Mix::Everything, _) => work("t.fail", &json!(null)),
+        (Mix::Everything, 90..96) => short("t.flaky"),
+        (Mix::Everything, _) => short("t.fail"),
     }
 }

@@ -2,36 +2,35 @@
 
 use crate::{
     evidence::Target,
-    judge::Case,
+    judge::{Case, room::Room},
     trail::{Fault, Start},
     verdict::{Kind, Redispatch, Rule, Spread},
 };
 
 const MILLISECOND: u64 = 1_000_000;
 
-/// Every wait is measured, and those are judged in which nothing else was broken: the server answered all the while,
-/// and the next attempt was the very next number, so that no other worker died over it. The promise is a lease and the
-/// grace; how many waited longer is told, and the judge gives the grace twice, because here a busy machine runs the load,
-/// the workers and the server at once. The test of a single kill, `kill_worker.rs`, gives it once.
-pub(super) fn rule(case: &Case<'_>) -> (Rule, Redispatch) {
+/// Every wait is measured. Those are judged in which the promise could be kept: from the kill to the next start the server
+/// answered and some worker had room, at every moment, and no attempt in between died with a worker of its own.
+pub(super) fn rule(case: &Case<'_>, room: &Room<'_>) -> (Rule, Redispatch) {
     let mut rule =
-        Rule::new("I7", Kind::Broken, "a killed worker's run started elsewhere within a lease and twice the grace");
+        Rule::new("I7", Kind::Broken, "a killed worker's run started elsewhere within a lease and the grace");
     let trail = case.trail;
     let promised = trail.lease_ms + trail.redispatch_grace_ms;
-    let allowed = promised + trail.redispatch_grace_ms;
     let (mut clean, mut all) = (Vec::new(), Vec::new());
-    for fault in trail.faults.iter().filter(|fault| fault.target == Target::Worker && fault.kind == "KILL") {
+    for fault in kills(case) {
         let Some(worker) = &fault.worker else { continue };
         for (run, starts) in &trail.starts {
             for (before, next) in held(case, run, starts, worker, fault.t) {
                 let waited = next.t.saturating_sub(fault.t) / MILLISECOND;
                 all.push(waited);
-                let alone = next.attempt == before.attempt + 1 && !server_was_down(case, fault, next.t);
-                if alone && trail.lease_ms > 0 {
+                let possible = trail.lease_ms > 0
+                    && !died_in_between(case, run, before, next)
+                    && room.throughout(case, fault.t, next.t);
+                if possible {
                     clean.push(waited);
-                    rule.expect(waited <= allowed, || {
+                    rule.expect(waited <= promised, || {
                         format!(
-                            "run {run}: attempt {} started {waited} ms after the kill, allowed are {allowed}",
+                            "run {run}: attempt {} started {waited} ms after the kill, allowed are {promised}",
                             next.attempt
                         )
                     });
@@ -39,8 +38,11 @@ pub(super) fn rule(case: &Case<'_>) -> (Rule, Redispatch) {
             }
         }
     }
-    let late = clean.iter().filter(|waited| **waited > promised).count() as u64;
-    (rule, Redispatch { promised, late, clean: Spread::of(clean), all: Spread::of(all) })
+    (rule, Redispatch { promised, clean: Spread::of(clean), all: Spread::of(all) })
+}
+
+fn kills<'a>(case: &'a Case<'_>) -> impl Iterator<Item = &'a Fault> {
+    case.trail.faults.iter().filter(|fault| fault.target == Target::Worker && fault.kind == "KILL")
 }
 
 /// The attempts of a run that were under way at the worker when it died, with the start that followed.
@@ -59,8 +61,12 @@ fn held<'a>(
     starts.iter().filter(under_way).filter_map(move |start| Some((start, next(start)?)))
 }
 
-/// Whether the server was away at any time between the fault and `until`.
-fn server_was_down(case: &Case<'_>, fault: &Fault, until: u64) -> bool {
-    let mut of_server = case.trail.faults.iter().filter(|other| other.target == Target::Server);
-    of_server.any(|other| other.t <= until && other.back >= fault.t)
+/// Whether an attempt between two was given to a worker that was killed before it could start it.
+fn died_in_between(case: &Case<'_>, run: &str, before: &Start, next: &Start) -> bool {
+    let between = case.db.ends.iter().filter(|end| end.run == run);
+    let mut between = between.filter(|end| before.attempt < end.attempt && end.attempt < next.attempt);
+    between.any(|end| {
+        let killed = |fault: &Fault| fault.worker.is_some() && fault.worker == end.worker && fault.t <= next.t;
+        kills(case).any(killed)
+    })
 }

@@ -267,12 +267,12 @@ pub(crate) const CORRUPTIONS: &[Corruption] = &[
     corruption!(
         "a killed worker's run waits too long",
         "broken",
-        "a killed worker's run started elsewhere within a lease and twice the grace",
+        "a killed worker's run started elsewhere within a lease and the grace",
         |w, n| {
             let run = submission(LOST_ONCE);
             for (_, line) in &mut w.lines {
                 if line["run"] == run.as_str() && line["attempt"] == 2 {
-                    line["t"] = json!(line["t"].as_u64().unwrap() + (4 + n) * 1_000_000_000);
+                    line["t"] = json!(line["t"].as_u64().unwrap() + (1 + n) * 1_000_000_000 + 500_000_000);
                 }
             }
         }
