@@ -108,6 +108,11 @@ impl Stage {
         host::within(PATIENCE, "every loop to be asleep", passed).await.unwrap_or_else(|_| panic!("{:?}", at_work()));
     }
 
+    /// Waits until a loop's timer is asleep: a step that failed waits for its next try.
+    pub async fn asleep(&self, timer: &str) {
+        host::within(PATIENCE, &format!("timer {timer} to be asleep"), self.clock.asleep(timer)).await.unwrap();
+    }
+
     /// The machine sleeps: time passes for everybody else.
     pub async fn sleep(&self, length: Duration) {
         self.clock.jump(length);

@@ -59,7 +59,7 @@ async fn what_is_released_without_a_look_does_not_wait_for_another_lanes_look() 
     stage.sql(QUEUES_GO).await;
     stage.pass(SECOND / 2).await;
     let run = stage.submit_one().await;
-    stage.clock.asleep("lease").await;
+    stage.asleep("lease").await;
     stage.sql(QUEUES_COME).await;
     stage.pass(SECOND * 2).await;
     assert_eq!(worker.dispatch().await.key.run, run);
@@ -94,7 +94,7 @@ async fn a_pointer_that_was_released_twice_is_dispatched_once() {
     let mut worker = stage.connect(4).await;
     stage.sql(WORKERS_GO).await;
     let mut runs = vec![stage.submit_one().await];
-    stage.clock.asleep("lease").await;
+    stage.asleep("lease").await;
     runs.push(stage.submit_one().await);
     // Long enough for the dispatcher to release what nobody leases again, and again.
     pass_alive(&stage, &mut worker, SECOND * 70).await;
@@ -114,7 +114,7 @@ async fn what_was_leased_for_a_session_that_ended_goes_elsewhere_at_once() {
     let gone = stage.connect(1).await;
     stage.sql(WORKERS_GO).await;
     let run = stage.submit_one().await;
-    stage.clock.asleep("lease").await;
+    stage.asleep("lease").await;
     gone.sever();
     stage.sql(WORKERS_COME).await;
     let mut worker = stage.connect(1).await;

@@ -67,7 +67,7 @@ async fn a_result_that_the_store_cannot_take_now_is_tried_again() {
     let key = worker.accepted().await;
     stage.sql("ALTER TABLE attempt_end RENAME TO attempt_end_away").await;
     worker.report(key, Outcome::Failed(failure("X")));
-    stage.clock.asleep("insist").await;
+    stage.asleep("insist").await;
     stage.sql("ALTER TABLE attempt_end_away RENAME TO attempt_end").await;
     stage.pass(SECOND).await;
     assert_eq!(worker.result_ack(key).await, Disposition::Applied);
