@@ -119,7 +119,7 @@ async fn batches(client: &Client, count: u64, due: Option<i64>) -> Result<Vec<u6
         let request = BatchSubmitRunsRequest { namespace: String::new(), runs };
         let answers = client.scheduler().batch_submit_runs(request).await?.into_inner().answers;
         let took = host::monotonic() - begin;
-        let refused = answers.iter().find(|answer| !matches!(answer.answer, Some(Answer::RunId(_))));
+        let refused = answers.iter().find(|answer| !matches!(answer.answer, Some(Answer::Run(_))));
         ensure!(refused.is_none(), "a run was refused: {refused:?}");
         Ok(took)
     };
@@ -215,7 +215,7 @@ async fn ended(calls: Vec<Task<Result<u64>>>) -> Result<Vec<u64>> {
 fn submission(job_type: &str, at: u64) -> RunSubmission {
     let stamp = Stamp { at, pad: PADDING.into() };
     let json = serde_json::to_vec(&stamp).context("a stamp is JSON").unwrap();
-    let payload = Payload { content_type: "application/json".into(), data: Some(payload::Data::Inline(json.into())) };
+    let payload = Payload { content_type: "application/json".into(), data: Some(payload::Data::Inline(json)) };
     RunSubmission { job_type: job_type.into(), payload: Some(payload), ..RunSubmission::default() }
 }
 
