@@ -249,6 +249,24 @@ impl Lifecycle {
         }
     }
 
+    /// Why the attempt is to stop, for its handler and for people; none where nobody wants that.
+    pub fn stop_reason(&self, policy: &RunPolicy, now: Instant) -> Option<String> {
+        let words = self.cancel_reason.as_deref().filter(|words| !words.is_empty());
+        if self.cancel_requested {
+            Some(words.unwrap_or(reason::CANCELLED).into())
+        } else if self.stop_timeout {
+            let total = self.total_passed(policy, now);
+            Some(if total { reason::TOTAL_TIMEOUT } else { reason::EXECUTION_TIMEOUT }.into())
+        } else {
+            None
+        }
+    }
+
+    /// Whether it has taken longer than it may, from its creation on.
+    pub(crate) fn total_passed(&self, policy: &RunPolicy, now: Instant) -> bool {
+        policy.timeouts.total.is_some_and(|length| self.create_time.plus(length) <= now)
+    }
+
     /// How long an attempt of this run may go on after it was told to stop. Never less than a lease: a worker that
     /// is not heard must have lost its lease before somebody says that the attempt is over.
     pub(crate) fn grace(policy: &RunPolicy, rules: &LeaseRules) -> std::time::Duration {

@@ -101,10 +101,10 @@ pub struct Change {
 }
 
 /// What the worker of an attempt must be told after a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tell {
-    /// Stop it and report.
-    Stop(i64),
+    /// Stop it and report, and why: see [`Lifecycle::stop_reason`].
+    Stop(i64, String),
     /// Its lease is gone.
     Revoke(i64),
 }
@@ -300,7 +300,7 @@ impl Table<'_> {
         let deadline = self.context.now.plus(Lifecycle::grace(self.context.policy, self.context.rules));
         next.stop_deadline = Some(self.run.stop_deadline.map_or(deadline, |set| set.min(deadline)));
         next.cancel_requested = true;
-        Ok(Change { next, end: None, tell: self.run.open.map(Tell::Stop) })
+        Ok(self.stopped(next))
     }
 
     fn job_deleted(&self) -> Result<Change, Refusal> {
@@ -328,7 +328,7 @@ impl Table<'_> {
             let mut next = self.run.clone();
             next.stop_timeout = true;
             next.stop_deadline = Some(now.plus(Lifecycle::grace(self.context.policy, self.context.rules)));
-            return Ok(Change { next, end: None, tell: Some(Tell::Stop(attempt)) });
+            return Ok(self.stopped(next));
         }
         let why = if self.total_passed() { reason::TOTAL_TIMEOUT } else { reason::QUEUE_TIMEOUT };
         Ok(Change {
@@ -339,8 +339,14 @@ impl Table<'_> {
     }
 
     fn total_passed(&self) -> bool {
-        let total = self.context.policy.timeouts.total;
-        total.is_some_and(|length| self.run.create_time.plus(length) <= self.context.now)
+        self.run.total_passed(self.context.policy, self.context.now)
+    }
+
+    /// An attempt that is to stop from now on.
+    fn stopped(&self, next: Lifecycle) -> Change {
+        let why = next.stop_reason(self.context.policy, self.context.now);
+        let tell = next.open.zip(why).map(|(attempt, why)| Tell::Stop(attempt, why));
+        Change { next, end: None, tell }
     }
 
     fn changed(&self, next: Lifecycle) -> Change {
@@ -390,7 +396,7 @@ impl Leaving<'_> {
         if run.cancel_requested {
             let next = self.table.over(RunState::Cancelled, Some(reason::CANCELLED));
             let end = self.table.ended(self.attempt, state, cause);
-            return Some(Change { next, end: Some(end), tell: self.tell });
+            return Some(Change { next, end: Some(end), tell: self.tell.clone() });
         }
         run.stop_timeout.then(|| self.timed_out(false, None))
     }
@@ -408,7 +414,7 @@ impl Leaving<'_> {
         };
         next.returns = returns;
         let end = self.table.ended(self.attempt, AttemptState::Returned, cause);
-        Ok(Change { next, end: Some(end), tell: self.tell })
+        Ok(Change { next, end: Some(end), tell: self.tell.clone() })
     }
 
     /// May have run: costs a loss.
@@ -426,7 +432,7 @@ impl Leaving<'_> {
         };
         next.losses = losses;
         let end = self.table.ended(self.attempt, AttemptState::Lost, cause);
-        Ok(Change { next, end: Some(end), tell: self.tell })
+        Ok(Change { next, end: Some(end), tell: self.tell.clone() })
     }
 
     fn interrupted(&self) -> Result<Change, Refusal> {
@@ -506,7 +512,7 @@ impl Leaving<'_> {
         if next.state.is_terminal() && end.reported {
             next.decided = Some(self.attempt);
         }
-        Change { next, end: Some(end), tell: self.tell }
+        Change { next, end: Some(end), tell: self.tell.clone() }
     }
 
     fn cancelled(&self, reported: bool) -> Change {
@@ -514,7 +520,7 @@ impl Leaving<'_> {
         next.decided = reported.then_some(self.attempt);
         let cause = if reported { "" } else { "UNRESPONSIVE" };
         let end = AttemptEnd { reported, ..self.table.ended(self.attempt, AttemptState::Cancelled, cause) };
-        Change { next, end: Some(end), tell: self.tell }
+        Change { next, end: Some(end), tell: self.tell.clone() }
     }
 }
 

@@ -70,9 +70,8 @@ impl News {
             if run.deadline.is_some() {
                 self.deadline.notify_one();
             }
-            if let (Some(tell), Some(worker)) = (run.tell, run.worker) {
-                let key = AttemptKey { run: run.run, attempt: run.attempt };
-                self.signals.send(Signal::Tell(worker, key, tell, run.reason.clone()));
+            if let (Some(tell), Some(worker)) = (&run.tell, run.worker) {
+                self.signals.send(Signal::Tell(worker, run.run, tell.clone()));
             }
             self.event(
                 now,
@@ -150,7 +149,7 @@ pub(crate) fn listen(core: &Arc<Core>, hub: Hub) {
                 }
                 Some(Signal::Due) => core.news.due.notify_one(),
                 Some(Signal::QueueChanged(_)) => core.news.board.look_everywhere(),
-                Some(Signal::Tell(worker, key, tell, reason)) => hub.tell(worker, key, tell, reason),
+                Some(Signal::Tell(worker, run, tell)) => hub.tell(worker, run, tell),
                 Some(Signal::Drain(worker, terminate)) => hub.drain_one(worker, terminate),
                 // Some were lost: whatever they said is found by looking.
                 None => {

@@ -43,7 +43,6 @@ use self::{
 use super::{Core, batch::Batcher, logs::LogWriter, outcome::Settler};
 use crate::{
     domain::{
-        attempt::AttemptKey,
         event::Progress,
         ids::{RunId, SessionId, WorkerId},
         names::{Lane, Scope},
@@ -203,10 +202,10 @@ impl Hub {
     }
 
     /// The worker of an attempt must be told something.
-    pub(crate) fn tell(&self, worker: WorkerId, key: AttemptKey, tell: Tell, reason: String) {
+    pub(crate) fn tell(&self, worker: WorkerId, run: RunId, tell: Tell) {
         let live = self.0.sessions.lock().by_worker.get(&worker).cloned();
         if let Some(live) = live {
-            live.tell(key, tell, reason, self.0.core.rules.stop_grace);
+            live.tell(run, tell, self.0.core.rules.stop_grace);
             self.0.slots.notify_one();
         }
     }

@@ -5,9 +5,8 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 use crate::domain::{
-    attempt::AttemptKey,
     event::Event,
-    ids::{ServerId, WorkerId},
+    ids::{RunId, ServerId, WorkerId},
     names::{Lane, Scope},
     transition::Tell,
 };
@@ -22,7 +21,7 @@ pub enum Signal {
     /// A queue was paused, resumed or given another limit.
     QueueChanged(Scope),
     /// The worker of an attempt must be told something.
-    Tell(WorkerId, AttemptKey, Tell, String),
+    Tell(WorkerId, RunId, Tell),
     /// An operator drains a worker; with `true` it also leaves.
     Drain(WorkerId, bool),
     /// For watchers.

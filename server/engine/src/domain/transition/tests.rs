@@ -205,7 +205,7 @@ fn v16_a_handler_that_stops_unasked_has_failed() {
     let start_time = trace.now;
     trace.lease().step(Event::Start { attempt: 1, start_time });
     trace.later(Duration::from_secs(60)).step(Event::Deadline);
-    assert_eq!(trace.last.as_ref().unwrap().tell, Some(Tell::Stop(1)));
+    assert_eq!(trace.last.as_ref().unwrap().tell, Some(Tell::Stop(1, "EXECUTION_TIMEOUT".into())));
     trace.step(report(1, Outcome::Cancelled));
     assert_eq!((trace.run.state, trace.run.reason.as_deref()), (RunState::TimedOut, Some("EXECUTION_TIMEOUT")));
 }

@@ -138,17 +138,17 @@ impl Live {
         }
     }
 
-    pub(super) fn tell(&self, key: AttemptKey, tell: Tell, reason: String, default_grace: Duration) {
+    pub(super) fn tell(&self, run: RunId, tell: Tell, default_grace: Duration) {
         match tell {
-            Tell::Stop(attempt) => {
-                let key = AttemptKey { attempt, ..key };
+            Tell::Stop(attempt, reason) => {
+                let key = AttemptKey { run, attempt };
                 let stop = self.held().stop(key, reason, default_grace);
                 if let Some(stop) = stop {
                     self.send(ToWorker::Cancel(key, stop));
                 }
             }
             Tell::Revoke(attempt) => {
-                let key = AttemptKey { attempt, ..key };
+                let key = AttemptKey { run, attempt };
                 let why = AbandonReason::AlreadyTerminal;
                 let known = self.held().revoke(key, why);
                 if known {
@@ -550,10 +550,10 @@ pub(super) fn poll_stops(hub: &Hub) {
             if owners.is_empty() {
                 continue;
             }
-            match core.store.stops(&owners).await {
+            match core.store.stops(core.now(), &owners).await {
                 Ok(stops) => {
                     for (owner, key, reason) in stops {
-                        hub.tell(owner.worker, key, Tell::Stop(key.attempt), reason);
+                        hub.tell(owner.worker, key.run, Tell::Stop(key.attempt, reason));
                     }
                 }
                 Err(error) => tracing::debug!(%error, "stops cannot be looked for now"),

@@ -167,7 +167,7 @@ pub trait Leases: Send + Sync {
     ) -> StoreResult<Option<(Vec<(AttemptKey, Verdict)>, Vec<Moved>)>>;
 
     /// Attempts of these owners that somebody wants stopped, with the reason: the poll that makes cancel hints lossless.
-    async fn stops(&self, owners: &[Owner]) -> StoreResult<Vec<(Owner, AttemptKey, String)>>;
+    async fn stops(&self, now: Instant, owners: &[Owner]) -> StoreResult<Vec<(Owner, AttemptKey, String)>>;
 
     /// Notes how a worker stands now; ignored under an old epoch. With an expiry, its leases end then.
     async fn set_status(&self, now: Instant, owner: Owner, status: WorkerStatus) -> StoreResult<()>;
