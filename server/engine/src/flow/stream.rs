@@ -12,11 +12,14 @@
 //! reader of a stream only pushes into the [`Inbox`] and never waits; the session's own task asks the store.
 //!
 //! * [`held`] decides, without effects: what a message means for what the session holds;
-//! * [`session`] carries it out; [`leaser`] brings new attempts; [`messages`] are the words.
+//! * [`session`] carries it out on a [`live`] session; [`leaser`] brings new attempts; [`messages`] are the words;
+//! * [`demand`] knows how many slots are free in each lane.
 
+mod demand;
 pub mod held;
 mod inbox;
 mod leaser;
+mod live;
 pub mod messages;
 mod session;
 
@@ -36,9 +39,10 @@ use tokio::sync::{Notify, mpsc};
 pub use inbox::Inbox;
 
 use self::{
+    demand::{Demand, SessionNumber, Share},
     held::Held,
+    live::Live,
     messages::{DrainMode, SessionEnd, ToWorker, Welcome},
-    session::Live,
 };
 use super::{Core, batch::Batcher, logs::LogWriter, outcome::Settler};
 use crate::{
@@ -84,6 +88,7 @@ struct Inner {
     logs: LogWriter,
     renewals: Batcher<Renewal, RenewalAnswer>,
     sessions: Mutex<Sessions>,
+    demand: Arc<Demand>,
     /// Slots may have become free, for the leaser.
     slots: Notify,
     /// Sessions came or went, for the leaser's subscriptions.
@@ -96,7 +101,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Sessions {
     by_worker: HashMap<WorkerId, Arc<Live>>,
-    by_lane: HashMap<Lane, Vec<Arc<Live>>>,
+    by_number: HashMap<SessionNumber, Arc<Live>>,
     /// Lanes the broker delivers. What is released for others would be lost.
     subscribed: HashSet<Lane>,
 }
@@ -114,6 +119,7 @@ impl Hub {
             logs,
             renewals: Batcher::start(&core.tasks, "renew", RENEWALS, Box::new(renew)),
             sessions: Mutex::default(),
+            demand: Arc::default(),
             slots: Notify::new(),
             lanes: Notify::new(),
             stops: Notify::new(),
@@ -161,7 +167,8 @@ impl Hub {
         let directives = held.welcome(verdicts, core.rules.stop_grace);
         let owner = Owner { worker: hello.worker, epoch: hello.epoch };
         let scope = Scope(hello.namespace.clone());
-        let live = Arc::new(Live::new(owner, scope.clone(), &hello, lanes, held, outgoing));
+        let share = Share::new(&self.0.demand, lanes);
+        let live = Arc::new(Live::new(owner, scope.clone(), &hello, share, held, outgoing));
         let inbox = Inbox::new(live.clone());
         if let Some(older) = self.add(&live) {
             older.end(SessionEnd::Superseded);
@@ -184,15 +191,10 @@ impl Hub {
         if self.0.draining.load(Ordering::Acquire) {
             return HashMap::new();
         }
+        let mut demand = self.0.demand.lanes();
         let sessions = self.0.sessions.lock();
-        let free =
-            |lane: &Lane, sessions: &[Arc<Live>]| sessions.iter().map(|live| live.held().free(&lane.queue)).sum();
-        sessions
-            .by_lane
-            .iter()
-            .filter(|(lane, _)| sessions.subscribed.contains(*lane))
-            .map(|(lane, sessions)| (lane.clone(), free(lane, sessions)))
-            .collect()
+        demand.retain(|lane, _| sessions.subscribed.contains(lane));
+        demand
     }
 
     /// What a running attempt last told.
@@ -260,9 +262,8 @@ impl Hub {
         if let Some(older) = &older {
             sessions.forget(older);
         }
-        for lane in &live.lanes {
-            sessions.by_lane.entry(lane.clone()).or_default().push(live.clone());
-        }
+        sessions.by_number.insert(live.number, live.clone());
+        live.join();
         drop(sessions);
         self.0.lanes.notify_one();
         older
@@ -280,14 +281,9 @@ impl Hub {
 }
 
 impl Sessions {
-    fn forget(&mut self, live: &Arc<Live>) {
-        for lane in &live.lanes {
-            if let Some(others) = self.by_lane.get_mut(lane) {
-                others.retain(|other| !Arc::ptr_eq(other, live));
-                if others.is_empty() {
-                    self.by_lane.remove(lane);
-                }
-            }
-        }
+    /// A session gets no more work.
+    fn forget(&mut self, live: &Live) {
+        live.leave();
+        self.by_number.remove(&live.number);
     }
 }

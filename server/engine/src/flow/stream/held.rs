@@ -1,17 +1,20 @@
 //! What a session holds, and what each message means for it. Pure: effects are values.
 //!
-//! Capacity is `what the worker states − what the session holds − what is being leased for it`, counted from the set itself,
-//! so there is no counter that could leak: whatever leaves the set frees its slot. A slot is free when the result has been
-//! received, not when it is committed. An attempt that lost its lease keeps its slot until the worker stops listing it.
+//! Capacity is `what the worker states − what the session holds − what is being leased for it`: whatever leaves the set
+//! frees its slot. A slot is free when the result has been received, not when it is committed. An attempt that lost its
+//! lease keeps its slot until the worker stops listing it.
 //!
 //! Invariants (tests `v13_…`, `v15_…` and the property test): only an attempt that was accepted or listed before can be
 //! absent; an attempt that was never answered is taken back only after the reply timeout; free slots are never negative.
+
+mod attempts;
 
 use std::{
     collections::{BTreeMap, HashMap},
     time::Duration,
 };
 
+use self::attempts::{Attempts, Entry, Start, State};
 use super::messages::{Directive, RejectReason, Reply, Stop};
 use crate::{
     domain::{
@@ -32,7 +35,7 @@ pub const WRITE_START_AFTER: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Held {
     capacity: Capacity,
-    attempts: HashMap<RunId, Entry>,
+    attempts: Attempts,
     /// Slots set aside for leases that are not committed yet.
     leasing: BTreeMap<QueueName, usize>,
     /// The highest heartbeat read so far; Hello counts as 0.
@@ -45,40 +48,6 @@ pub struct Held {
     /// Attempts whose result was acknowledged, with the heartbeat read last before that: a heartbeat that was on the way
     /// may still list them.
     acked: HashMap<AttemptKey, i64>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    attempt: i64,
-    lane: Lane,
-    state: State,
-    stop: Option<Stop>,
-    grace: Option<Duration>,
-    start: Start,
-    progress: Option<Progress>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Dispatched at this time, not answered.
-    Sent(Instant),
-    /// The worker has it.
-    Accepted,
-    /// Its result is being committed.
-    Reporting,
-    /// It lost its lease; the worker may not know, or may still be running it.
-    Revoked(AbandonReason),
-}
-
-/// Whether an attempt is written as RUNNING. Most are over before it would be worth a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Start {
-    /// User code was not seen running.
-    Unseen,
-    /// It was, since then.
-    Seen(Instant),
-    /// It is written, or needs not be.
-    Written,
 }
 
 /// What a heartbeat means beyond the renewal.
@@ -106,7 +75,7 @@ impl Held {
     pub fn new(capacity: Capacity, now: Instant) -> Self {
         Self {
             capacity,
-            attempts: HashMap::new(),
+            attempts: Attempts::default(),
             leasing: BTreeMap::new(),
             read: 0,
             taking: true,
@@ -125,34 +94,29 @@ impl Held {
     pub fn judge(&mut self, key: AttemptKey, verdict: Verdict, default_grace: Duration) -> Option<Directive> {
         match verdict {
             Verdict::Keep(attempt) => {
-                self.keep(*attempt, None);
+                self.keep(&attempt, None);
                 None
             }
             Verdict::Stop(attempt, reason) => {
                 let stop = Stop { reason, grace: attempt.stop_grace.unwrap_or(default_grace) };
-                self.keep(*attempt, Some(stop.clone()));
+                self.keep(&attempt, Some(stop.clone()));
                 Some(Directive::Cancel(key, stop))
             }
             Verdict::Abandon(reason) => {
-                self.attempts.retain(|run, entry| *run != key.run || entry.attempt != key.attempt);
+                self.attempts.remove(key);
                 Some(Directive::Abandon(key, reason))
             }
         }
     }
 
-    fn keep(&mut self, attempt: Dispatchable, stop: Option<Stop>) {
-        let known = self.attempts.remove(&attempt.key.run).filter(|entry| entry.attempt == attempt.key.attempt);
-        let reporting = known.as_ref().is_some_and(|entry| entry.state == State::Reporting);
-        let entry = Entry {
-            attempt: attempt.key.attempt,
-            lane: attempt.lane,
-            state: if reporting { State::Reporting } else { State::Accepted },
-            stop,
-            grace: attempt.stop_grace,
-            start: Start::Unseen,
-            progress: known.and_then(|entry| entry.progress),
-        };
-        self.attempts.insert(attempt.key.run, entry);
+    fn keep(&mut self, attempt: &Dispatchable, stop: Option<Stop>) {
+        let key = attempt.key;
+        let known = self.attempts.remove(key);
+        let state = known.as_ref().map(Entry::state).filter(|state| *state == State::Reporting);
+        let mut entry = Entry::new(attempt, state.unwrap_or(State::Accepted));
+        entry.stop = stop;
+        entry.progress = known.and_then(|entry| entry.progress);
+        self.attempts.insert(key.run, entry);
     }
 
     /// Free slots of a queue.
@@ -161,12 +125,7 @@ impl Held {
         if !self.taking || self.refused || stated == 0 {
             return 0;
         }
-        let held = self
-            .attempts
-            .values()
-            .filter(|entry| entry.state != State::Reporting && entry.lane.queue == *queue)
-            .count();
-        stated.saturating_sub(held + self.leasing.get(queue).copied().unwrap_or(0))
+        stated.saturating_sub(self.attempts.taken(queue) + self.leasing.get(queue).copied().unwrap_or(0))
     }
 
     /// Sets a slot aside for a lease.
@@ -184,16 +143,7 @@ impl Held {
     /// An attempt was leased and is sent.
     pub fn dispatched(&mut self, attempt: &Dispatchable, now: Instant) {
         self.unreserve(&attempt.lane.queue);
-        let entry = Entry {
-            attempt: attempt.key.attempt,
-            lane: attempt.lane.clone(),
-            state: State::Sent(now),
-            stop: None,
-            grace: attempt.stop_grace,
-            start: Start::Unseen,
-            progress: None,
-        };
-        self.attempts.insert(attempt.key.run, entry);
+        self.attempts.insert(attempt.key.run, Entry::new(attempt, State::Sent(now)));
     }
 
     /// The highest heartbeat read so far: the basis of a lease that begins now.
@@ -223,20 +173,18 @@ impl Held {
 
     /// The worker's answer to a dispatch.
     pub fn reply(&mut self, key: AttemptKey, reply: Reply, now: Instant) -> Replied {
-        let Some(entry) = self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt) else {
-            return Replied::Unknown;
-        };
-        match (reply, entry.state) {
+        let Some(entry) = self.attempts.get_mut(key) else { return Replied::Unknown };
+        match (reply, entry.state()) {
             (_, State::Revoked(_)) => Replied::Unknown,
             (Reply::Accepted(phase), State::Sent(_) | State::Accepted) => {
-                entry.state = State::Accepted;
                 entry.saw(phase, now);
+                self.attempts.set(key, State::Accepted);
                 Replied::Noted
             }
             (Reply::Accepted(_) | Reply::Rejected(..), State::Reporting) => Replied::Noted,
             (Reply::Rejected(reason, _), State::Sent(_) | State::Accepted) => {
-                let lane = entry.lane.clone();
-                self.attempts.remove(&key.run);
+                let lane = entry.lane().clone();
+                self.attempts.remove(key);
                 match reason {
                     RejectReason::Draining => self.taking = false,
                     // It says what it can do at its next heartbeat; until then it would refuse again.
@@ -250,23 +198,26 @@ impl Held {
 
     /// A result was received: the slot is free.
     pub fn reporting(&mut self, key: AttemptKey) {
-        if let Some(entry) = self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt) {
-            entry.state = State::Reporting;
+        self.attempts.set(key, State::Reporting);
+        self.written(key);
+    }
+
+    /// That the attempt runs needs not be written any more.
+    fn written(&mut self, key: AttemptKey) {
+        if let Some(entry) = self.attempts.get_mut(key) {
             entry.start = Start::Written;
         }
     }
 
     /// A result was acknowledged.
     pub fn acked(&mut self, key: AttemptKey) {
-        if self.attempts.get(&key.run).is_some_and(|entry| entry.attempt == key.attempt) {
-            self.attempts.remove(&key.run);
-        }
+        self.attempts.remove(key);
         self.acked.insert(key, self.read);
     }
 
     /// Whether the session holds an attempt, or held it until a moment ago.
     pub fn knows(&self, key: AttemptKey) -> bool {
-        self.attempts.get(&key.run).is_some_and(|entry| entry.attempt == key.attempt) || self.acked.contains_key(&key)
+        self.attempts.get(key).is_some() || self.acked.contains_key(&key)
     }
 
     /// A heartbeat: the worker's full state.
@@ -278,26 +229,35 @@ impl Held {
         let mut reading = Reading::default();
         let phases: HashMap<_, _> = listed.iter().map(|held| (held.key, held.phase)).collect();
         for held in listed {
-            match self.attempts.get_mut(&held.key.run).filter(|entry| entry.attempt == held.key.attempt) {
-                Some(entry) => entry.listed(held.phase, now),
+            match self.attempts.get_mut(held.key) {
+                Some(entry) => match entry.state() {
+                    State::Sent(_) => {
+                        entry.saw(held.phase, now);
+                        self.attempts.set(held.key, State::Accepted);
+                    }
+                    State::Accepted => entry.saw(held.phase, now),
+                    State::Reporting | State::Revoked(_) => {}
+                },
                 None if self.acked.contains_key(&held.key) => {}
                 None => reading.unknown.push(held.key),
             }
         }
-        self.attempts.retain(|run, entry| {
-            let key = AttemptKey { run: *run, attempt: entry.attempt };
-            if phases.contains_key(&key) {
-                return true;
-            }
-            match entry.state {
-                State::Sent(_) | State::Reporting => true,
+        let missing: Vec<_> = self
+            .attempts
+            .iter()
+            .filter(|(key, _)| !phases.contains_key(key))
+            .map(|(key, entry)| (key, entry.state()))
+            .collect();
+        for (key, state) in missing {
+            match state {
+                State::Sent(_) | State::Reporting => {}
                 State::Accepted => {
+                    self.attempts.remove(key);
                     reading.absent.push(key);
-                    false
                 }
-                State::Revoked(_) => false,
+                State::Revoked(_) => drop(self.attempts.remove(key)),
             }
-        });
+        }
         reading
     }
 
@@ -305,10 +265,8 @@ impl Held {
     pub fn directives(&self, listed: &[Listed]) -> Vec<Directive> {
         let mut directives = Vec::new();
         for held in listed {
-            let Some(entry) = self.attempts.get(&held.key.run).filter(|entry| entry.attempt == held.key.attempt) else {
-                continue;
-            };
-            if let State::Revoked(reason) = entry.state {
+            let Some(entry) = self.attempts.get(held.key) else { continue };
+            if let State::Revoked(reason) = entry.state() {
                 directives.push(Directive::Abandon(held.key, reason));
             } else if let (Some(stop), Phase::Reserved | Phase::Running) = (&entry.stop, held.phase) {
                 directives.push(Directive::Cancel(held.key, stop.clone()));
@@ -319,8 +277,8 @@ impl Held {
 
     /// Somebody wants an attempt stopped; what to send, unless it was sent before.
     pub fn stop(&mut self, key: AttemptKey, reason: String, default_grace: Duration) -> Option<Stop> {
-        let entry = self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt)?;
-        if entry.stop.is_some() || entry.state == State::Reporting {
+        let entry = self.attempts.get_mut(key)?;
+        if entry.stop.is_some() || entry.state() == State::Reporting {
             return None;
         }
         let stop = Stop { reason, grace: entry.grace.unwrap_or(default_grace) };
@@ -330,26 +288,17 @@ impl Held {
 
     /// An attempt lost its lease; `false` where the session does not hold it.
     pub fn revoke(&mut self, key: AttemptKey, reason: AbandonReason) -> bool {
-        match self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt) {
-            Some(entry) => {
-                entry.state = State::Revoked(reason);
-                entry.start = Start::Written;
-                true
-            }
-            None => false,
-        }
+        let known = self.attempts.set(key, State::Revoked(reason));
+        self.written(key);
+        known
     }
 
     /// Attempts whose dispatch was not answered in time. They are asked for once: from here on they have lost their lease.
     pub fn silent(&mut self, now: Instant, reply_timeout: Duration) -> Vec<AttemptKey> {
-        let mut silent = Vec::new();
-        for (run, entry) in &mut self.attempts {
-            if let State::Sent(sent) = entry.state
-                && sent.plus(reply_timeout) <= now
-            {
-                entry.state = State::Revoked(AbandonReason::Returned);
-                silent.push(AttemptKey { run: *run, attempt: entry.attempt });
-            }
+        let late = |entry: &Entry| matches!(entry.state(), State::Sent(sent) if sent.plus(reply_timeout) <= now);
+        let silent: Vec<_> = self.attempts.iter().filter(|(_, entry)| late(entry)).map(|(key, _)| key).collect();
+        for key in &silent {
+            self.attempts.set(*key, State::Revoked(AbandonReason::Returned));
         }
         silent
     }
@@ -357,12 +306,12 @@ impl Held {
     /// Attempts to be written as RUNNING now, with the time they were accepted.
     pub fn starts(&mut self, now: Instant) -> Vec<(AttemptKey, Instant)> {
         let mut starts = Vec::new();
-        for (run, entry) in &mut self.attempts {
+        for (key, entry) in self.attempts.iter_mut() {
             if let Start::Seen(started) = entry.start
                 && started.plus(WRITE_START_AFTER) <= now
             {
                 entry.start = Start::Written;
-                starts.push((AttemptKey { run: *run, attempt: entry.attempt }, started));
+                starts.push((key, started));
             }
         }
         starts
@@ -370,11 +319,11 @@ impl Held {
 
     /// When [`Held::silent`] or [`Held::starts`] will next have something.
     pub fn next_look(&self, reply_timeout: Duration) -> Option<Instant> {
-        let silent = self.attempts.values().filter_map(|entry| match entry.state {
+        let silent = self.attempts.iter().filter_map(|(_, entry)| match entry.state() {
             State::Sent(sent) => Some(sent.plus(reply_timeout)),
             State::Accepted | State::Reporting | State::Revoked(_) => None,
         });
-        let starts = self.attempts.values().filter_map(|entry| match entry.start {
+        let starts = self.attempts.iter().filter_map(|(_, entry)| match entry.start {
             Start::Seen(started) => Some(started.plus(WRITE_START_AFTER)),
             Start::Unseen | Start::Written => None,
         });
@@ -383,7 +332,7 @@ impl Held {
 
     /// A running attempt told how far it is; `false` where the session does not hold it.
     pub fn tell_progress(&mut self, key: AttemptKey, phase: Phase, progress: Progress, now: Instant) -> bool {
-        match self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt) {
+        match self.attempts.get_mut(key) {
             Some(entry) => {
                 entry.saw(phase, now);
                 entry.progress = Some(progress);
@@ -395,7 +344,7 @@ impl Held {
 
     /// What an attempt last told.
     pub fn progress(&self, run: RunId) -> Option<Progress> {
-        self.attempts.get(&run)?.progress.clone()
+        self.attempts.of(run)?.progress.clone()
     }
 
     /// Whether nothing is held.
@@ -404,21 +353,16 @@ impl Held {
     }
 }
 
-impl Entry {
-    fn listed(&mut self, phase: Phase, now: Instant) {
-        match self.state {
-            State::Sent(_) | State::Accepted => {
-                self.state = State::Accepted;
-                self.saw(phase, now);
-            }
-            State::Reporting | State::Revoked(_) => {}
-        }
-    }
-
-    fn saw(&mut self, phase: Phase, now: Instant) {
-        if phase == Phase::Running && self.start == Start::Unseen {
-            self.start = Start::Seen(now);
-        }
+#[cfg(test)]
+impl Held {
+    /// [`Held::free`] by counting the set itself.
+    pub(super) fn free_by_counting(&self, queue: &QueueName) -> usize {
+        let takes = |entry: &Entry| entry.state() != State::Reporting && entry.lane().queue == *queue;
+        let held = self.attempts.iter().filter(|(_, entry)| takes(entry)).count();
+        let stated = self.capacity.get(queue).map_or(0, |slots| usize::try_from(*slots).unwrap_or(usize::MAX));
+        let open = self.taking && !self.refused;
+        let free = stated.saturating_sub(held + self.leasing.get(queue).copied().unwrap_or(0));
+        if open { free } else { 0 }
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Hub, messages::ToWorker, session::Live};
+use super::{Hub, demand::SessionNumber, live::Live, messages::ToWorker};
 use crate::{
     domain::{
         attempt::Outcome,
@@ -61,8 +61,8 @@ struct Leaser {
     ready: HashMap<Lane, VecDeque<(Pointer, DeliveryTag)>>,
     /// How many pointers of each delivery are not dealt with.
     open: HashMap<DeliveryTag, usize>,
-    /// Who comes first, so that sessions take turns.
-    turn: usize,
+    /// Who came last, so that sessions take turns.
+    turn: SessionNumber,
 }
 
 /// Pointers of one lane, for one session.
@@ -82,7 +82,7 @@ impl Leaser {
 
     /// Tells the broker which lanes have sessions, and the dispatcher which of them are delivered.
     async fn subscribe(&mut self) {
-        let lanes: HashSet<Lane> = self.hub.0.sessions.lock().by_lane.keys().cloned().collect();
+        let lanes: HashSet<Lane> = self.hub.0.demand.lanes().into_keys().collect();
         if let Err(error) = self.broker.subscribe(lanes.iter().cloned().collect()).await {
             tracing::warn!(%error, "subscriptions could not be changed");
             return;
@@ -149,29 +149,28 @@ impl Leaser {
     /// Sets slots aside: sessions of a lane take turns, one pointer each.
     fn claim(&mut self) -> Vec<Claim> {
         let mut claims: Vec<Claim> = Vec::new();
+        let mut places: HashMap<SessionNumber, usize> = HashMap::new();
         let mut left = BATCH;
         let sessions = self.hub.0.sessions.lock();
         for (lane, ready) in &mut self.ready {
-            let Some(fitting) = sessions.by_lane.get(lane) else { continue };
-            let mut full = 0;
-            while full < fitting.len() && left > 0 && !ready.is_empty() {
-                let live = &fitting[self.turn % fitting.len()];
-                self.turn = self.turn.wrapping_add(1);
+            while left > 0 && !ready.is_empty() {
+                let Some(number) = self.hub.0.demand.next(lane, self.turn) else { break };
+                let Some(live) = sessions.by_number.get(&number) else { break };
+                self.turn = number;
                 let mut held = live.held();
+                // It may have been taken meanwhile; then another session is next.
                 if held.free(&lane.queue) == 0 {
-                    full += 1;
                     continue;
                 }
                 let Some((pointer, tag)) = ready.pop_front() else { break };
-                full = 0;
                 left -= 1;
                 held.reserve(&lane.queue);
-                let entry = (lane.clone(), pointer, tag);
-                match claims.iter_mut().find(|claim| Arc::ptr_eq(&claim.live, live)) {
-                    Some(claim) => claim.pointers.push(entry),
+                let place = *places.entry(number).or_insert_with(|| {
                     // The basis is what had been read before the lease began.
-                    None => claims.push(Claim { basis: held.basis(), live: live.clone(), pointers: vec![entry] }),
-                }
+                    claims.push(Claim { basis: held.basis(), live: live.clone(), pointers: Vec::new() });
+                    claims.len() - 1
+                });
+                claims[place].pointers.push((lane.clone(), pointer, tag));
             }
         }
         drop(sessions);

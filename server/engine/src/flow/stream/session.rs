@@ -5,25 +5,18 @@
 //! taken them or the session is over; what is lost with a session is found by the worker's next Hello or by the reaper.
 
 use std::{
-    collections::BTreeSet,
     future::Future,
     pin::Pin,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{Notify, mpsc};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     Hub,
-    held::{Held, Replied},
-    inbox::Waiting,
+    held::Replied,
+    live::Live,
     messages::{Disposition, FromWorker, Reply, SessionEnd, ToWorker},
 };
 use crate::{
@@ -32,9 +25,8 @@ use crate::{
         ids::RunId,
         instant::Instant,
         log,
-        names::{Lane, Scope},
         transition::{Event, Tell},
-        worker::{AbandonReason, Held as Listed, Hello, WorkerStatus},
+        worker::{AbandonReason, Held as Listed, WorkerStatus},
     },
     flow::Core,
     ports::store::{Apply, Owner, Renewal, RenewalAnswer, Report, ReportAnswer, StoreError, StoreResult, Verdict},
@@ -47,117 +39,6 @@ const STOPS: Duration = Duration::from_secs(5);
 /// Results that may wait for their commit. A worker holds at most 5,000 attempts, and sends a result again only on
 /// another stream.
 const RESULTS: usize = 20_000;
-
-/// A session that is open.
-#[derive(Debug)]
-pub(super) struct Live {
-    pub(super) owner: Owner,
-    pub(super) scope: Scope,
-    pub(super) name: String,
-    pub(super) lanes: BTreeSet<Lane>,
-    pub(super) max_message: usize,
-    pub(super) work: Notify,
-    held: Mutex<Held>,
-    waiting: Mutex<Waiting>,
-    outgoing: Mutex<Option<mpsc::Sender<ToWorker>>>,
-    end: OnceLock<SessionEnd>,
-    over: CancellationToken,
-    leaving: AtomicBool,
-}
-
-impl Live {
-    pub(super) fn new(
-        owner: Owner,
-        scope: Scope,
-        hello: &Hello,
-        lanes: BTreeSet<Lane>,
-        held: Held,
-        outgoing: mpsc::Sender<ToWorker>,
-    ) -> Self {
-        Self {
-            owner,
-            scope,
-            name: hello.name.clone(),
-            lanes,
-            max_message: hello.max_message,
-            work: Notify::new(),
-            held: Mutex::new(held),
-            waiting: Mutex::default(),
-            outgoing: Mutex::new(Some(outgoing)),
-            end: OnceLock::new(),
-            over: CancellationToken::new(),
-            leaving: AtomicBool::new(false),
-        }
-    }
-
-    pub(super) fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock()
-    }
-
-    pub(super) fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock()
-    }
-
-    /// Says something to the worker. One that does not read loses its session, never the server its memory.
-    pub(super) fn send(&self, message: ToWorker) {
-        let sent = self.outgoing.lock().as_ref().map(|outgoing| outgoing.try_send(message));
-        if let Some(Err(mpsc::error::TrySendError::Full(_))) = sent {
-            self.end(SessionEnd::SlowConsumer("it does not read what it is sent"));
-        }
-    }
-
-    /// The session is over; the first reason stays.
-    pub(super) fn end(&self, end: SessionEnd) {
-        if self.end.set(end).is_ok() {
-            self.outgoing.lock().take();
-            self.over.cancel();
-        }
-    }
-
-    pub(super) fn ended(&self) -> Option<SessionEnd> {
-        self.end.get().cloned()
-    }
-
-    pub(super) async fn over(&self) -> SessionEnd {
-        self.over.cancelled().await;
-        self.ended().unwrap_or(SessionEnd::Left)
-    }
-
-    /// Returns once the session is over.
-    pub(super) async fn settled(&self) {
-        self.over.cancelled().await;
-    }
-
-    pub(super) fn closed(&self, in_order: bool) {
-        // Left in order: it said that it would, and holds nothing.
-        if in_order && self.held().is_empty() && self.leaving.load(Ordering::Acquire) {
-            self.end(SessionEnd::Left);
-        } else {
-            self.leaving.store(false, Ordering::Release);
-            self.end(SessionEnd::Left);
-        }
-    }
-
-    pub(super) fn tell(&self, run: RunId, tell: Tell, default_grace: Duration) {
-        match tell {
-            Tell::Stop(attempt, reason) => {
-                let key = AttemptKey { run, attempt };
-                let stop = self.held().stop(key, reason, default_grace);
-                if let Some(stop) = stop {
-                    self.send(ToWorker::Cancel(key, stop));
-                }
-            }
-            Tell::Revoke(attempt) => {
-                let key = AttemptKey { run, attempt };
-                let why = AbandonReason::AlreadyTerminal;
-                let known = self.held().revoke(key, why);
-                if known {
-                    self.send(ToWorker::Revoke(key, why));
-                }
-            }
-        }
-    }
-}
 
 /// What an answer of the store was to.
 enum Answer {
@@ -230,7 +111,7 @@ impl Task {
             let until = look.map_or(silent_from, |look| look.min(silent_from));
             tokio::select! {
                 biased;
-                () = live.over.cancelled() => return,
+                () = live.settled() => return,
                 Some(answer) = self.asked.next(), if !self.asked.is_empty() => {
                     self.answered(answer, &mut renewing, &mut logging);
                 }
