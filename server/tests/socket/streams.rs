@@ -35,7 +35,7 @@ async fn dispatched(worker: &mut Worker) -> wire::Dispatch {
     loop {
         match worker.heard().await {
             Hear::Dispatch(dispatch) => return dispatch,
-            Hear::HeartbeatAck(_) => {}
+            Hear::HeartbeatAck(_) | Hear::Notice(_) => {}
             other => panic!("{other:?}"),
         }
     }

@@ -7,7 +7,7 @@ use mainspring_engine::{
     domain::names::Scope,
     flow::stream::{
         Inbox, Session,
-        messages::{Directive, FromWorker, RejectReason, Reply, SessionEnd, ToWorker},
+        messages::{Directive, FromWorker, SessionEnd, ToWorker},
     },
 };
 use mainspring_proto::{MAX_WORKER_PROTOCOL, MIN_WORKER_PROTOCOL, worker::v1 as wire};
@@ -37,8 +37,6 @@ use crate::{
 const HELLO: Duration = Duration::from_secs(10);
 /// Notices that may wait for a worker.
 const ASIDES: usize = 64;
-/// A dispatch that a worker cannot read is offered to others meanwhile.
-const UNREADABLE_DELAY: Duration = Duration::from_secs(5);
 /// Optional parts of the protocol that this server can do.
 const CAPABILITIES: [Capability; 3] = [Capability::Cancellation, Capability::Logs, Capability::ServerDrain];
 
@@ -254,17 +252,15 @@ impl Speaker {
         Some(to_worker::message(next, &self.namespace))
     }
 
-    /// A dispatch that the worker could not decode would end its stream, and the next one's: it is handed back in the
-    /// worker's stead.
+    /// The dispatch, where it is not larger than what the worker decodes. One that is would end its stream.
     fn readable(&self, message: Message, key: mainspring_engine::domain::attempt::AttemptKey) -> Option<Message> {
         let response = wire::WorkerStreamResponse { message: Some(message) };
         let bytes = response.encoded_len();
         if bytes <= self.max_message {
             return response.message;
         }
-        let reply = Reply::Rejected(RejectReason::UnreadablePayload, Some(UNREADABLE_DELAY));
         // Where the session is over, the attempt goes back with it.
-        let _ = self.inbox.push(FromWorker::Reply(key, reply));
+        let _ = self.inbox.push(FromWorker::Unreadable { key, bytes, limit: self.max_message });
         let why = format!("a dispatch of {bytes} bytes was held back; this worker reads {}", self.max_message);
         let _ = self.aside.try_send(Message::Notice(to_worker::notice("DISPATCH_TOO_LARGE", why, Some(key))));
         None

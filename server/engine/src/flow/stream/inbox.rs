@@ -59,9 +59,11 @@ impl Waiting {
                 }
                 self.control.push_back(message);
             }
-            FromWorker::Reply(..) | FromWorker::Result(_) | FromWorker::CancelReply(..) | FromWorker::Drain(_) => {
-                self.control.push_back(message);
-            }
+            FromWorker::Reply(..)
+            | FromWorker::Result(_)
+            | FromWorker::CancelReply(..)
+            | FromWorker::Drain(_)
+            | FromWorker::Unreadable { .. } => self.control.push_back(message),
         }
         if self.control.len() > CONTROL { Err(SessionEnd::SlowConsumer("too many messages wait")) } else { Ok(()) }
     }

@@ -13,14 +13,10 @@ use std::{
 
 use super::{Hub, messages::ToWorker, session::Live};
 use crate::{
-    domain::{
-        attempt::Outcome,
-        names::Lane,
-        payload::{Failure, RetryHint},
-    },
+    domain::{instant::Instant, names::Lane},
     ports::{
         broker::{Broker, Delivery, DeliveryTag, Pointer},
-        store::{Dispatchable, LeaseAnswer, LeaseBatch, LeaseResult, Report},
+        store::{Dispatchable, LeaseAnswer, LeaseBatch, LeaseResult},
     },
 };
 
@@ -28,8 +24,6 @@ use crate::{
 const BATCH: usize = 1_000;
 /// Between two tries of a step whose commit is unknown.
 const PAUSE: Duration = Duration::from_millis(100);
-/// What a dispatch weighs beside its payload, at most.
-const ENVELOPE: usize = 64 * 1024;
 
 pub(super) fn start(hub: &Hub, broker: Arc<dyn Broker>) {
     let hub = hub.clone();
@@ -202,37 +196,10 @@ impl Leaser {
         }
     }
 
-    fn dispatch(&self, live: &Live, basis: i64, attempt: Box<Dispatchable>, now: crate::domain::instant::Instant) {
-        if attempt.payload.data.len() + ENVELOPE > live.max_message {
-            live.held().unreserve(&attempt.lane.queue);
-            self.too_large(live, &attempt);
-            return;
-        }
+    fn dispatch(&self, live: &Live, basis: i64, attempt: Box<Dispatchable>, now: Instant) {
         live.held().dispatched(&attempt, now);
         let reply_timeout = self.hub.0.core.rules.reply_timeout;
         live.send(ToWorker::Dispatch { attempt, basis_sequence: basis, reply_timeout });
-    }
-
-    /// A payload that the worker cannot decode would end its stream, again and again: the run fails instead.
-    fn too_large(&self, live: &Live, attempt: &Dispatchable) {
-        let failure = Failure {
-            hint: Some(RetryHint { retry: Some(false), delay: None }),
-            ..Failure::of_platform("PAYLOAD_TOO_LARGE", "the worker cannot receive messages as large as this payload")
-        };
-        let report = Report {
-            scope: live.scope.clone(),
-            key: attempt.key,
-            outcome: Outcome::Failed(failure),
-            output: None,
-            start_time: None,
-            log_lines: Some(0),
-        };
-        let outcome = self.hub.0.outcome.clone();
-        self.hub.0.core.tasks.spawn("refuse", async move {
-            if let Err(error) = outcome.report(report).await {
-                tracing::warn!(%error, "a run that is too large for its worker could not be failed; its lease will end");
-            }
-        });
     }
 
     /// The session is gone: its pointers go to another.

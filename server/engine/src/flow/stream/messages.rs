@@ -43,6 +43,16 @@ pub enum FromWorker {
     CancelReply(AttemptKey, bool),
     /// It is shutting down and will wait this long for what runs.
     Drain(Duration),
+    /// It could not read a dispatch, which was therefore not sent. Said in its stead by whoever knows what the message
+    /// weighs on the wire.
+    Unreadable {
+        /// Which attempt.
+        key: AttemptKey,
+        /// What the message weighs.
+        bytes: usize,
+        /// What the worker reads.
+        limit: usize,
+    },
 }
 
 /// Whether a worker takes an attempt.

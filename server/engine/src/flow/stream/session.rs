@@ -28,11 +28,12 @@ use super::{
 };
 use crate::{
     domain::{
-        attempt::AttemptKey,
+        attempt::{AttemptKey, Outcome},
         ids::RunId,
         instant::Instant,
         log,
         names::{Lane, Scope},
+        payload::{Failure, RetryHint},
         transition::{Event, Tell},
         worker::{AbandonReason, Held as Listed, Hello, WorkerStatus},
     },
@@ -52,7 +53,6 @@ pub(super) struct Live {
     pub(super) scope: Scope,
     pub(super) name: String,
     pub(super) lanes: BTreeSet<Lane>,
-    pub(super) max_message: usize,
     pub(super) work: Notify,
     held: Mutex<Held>,
     waiting: Mutex<Waiting>,
@@ -76,7 +76,6 @@ impl Live {
             scope,
             name: hello.name.clone(),
             lanes,
-            max_message: hello.max_message,
             work: Notify::new(),
             held: Mutex::new(held),
             waiting: Mutex::default(),
@@ -159,6 +158,7 @@ impl Live {
 /// What an answer of the store was to.
 enum Answer {
     Reported(Vec<(AttemptKey, ReportAnswer)>),
+    Refused(AttemptKey),
     Renewed(Beat, RenewalAnswer, Option<Vec<(AttemptKey, Verdict)>>),
     NotRenewed,
     Applied,
@@ -265,6 +265,7 @@ impl Task {
                     self.live.leaving.store(true, Ordering::Release);
                     self.live.held().take_no_more();
                 }
+                FromWorker::Unreadable { key, bytes, limit } => self.refuse(key, bytes, limit),
                 // What a worker does about a stop shows in its heartbeats and in its result, which may be on the way.
                 // Progress and logs wait elsewhere.
                 FromWorker::CancelReply(..) | FromWorker::Progress(..) | FromWorker::Logs(_) => {}
@@ -379,6 +380,31 @@ impl Task {
         }));
     }
 
+    /// Ends a run whose dispatch its worker cannot read: it would end the worker's stream, and the next one's, and so on.
+    fn refuse(&self, key: AttemptKey, bytes: usize, limit: usize) {
+        let why = format!("a dispatch of {bytes} bytes cannot be sent to a worker that reads {limit}");
+        tracing::info!(attempt = %key, worker = %self.live.owner.worker, "{why}");
+        let failure = Failure {
+            hint: Some(RetryHint { retry: Some(false), delay: None }),
+            ..Failure::of_platform("PAYLOAD_TOO_LARGE", why)
+        };
+        let report = Report {
+            scope: self.live.scope.clone(),
+            key,
+            outcome: Outcome::Failed(failure),
+            output: None,
+            start_time: None,
+            log_lines: Some(0),
+        };
+        self.live.held().reporting(key);
+        self.slots_changed();
+        let (core, outcome) = (self.core.clone(), self.hub.0.outcome.clone());
+        self.asked.push(Box::pin(async move {
+            until_taken(&core, || outcome.report_many(vec![report.clone()])).await;
+            Answer::Refused(key)
+        }));
+    }
+
     fn apply(&self, steps: impl IntoIterator<Item = (RunId, Event, Option<Owner>)>) {
         let steps: Vec<_> =
             steps.into_iter().map(|(run, event, owner)| Apply { run, event, owner, scope: None }).collect();
@@ -456,6 +482,8 @@ impl Task {
                     self.live.send(ToWorker::ResultAck(key, disposition));
                 }
             }
+            // The worker never heard of it.
+            Answer::Refused(key) => self.live.held().acked(key),
             Answer::Renewed(_, RenewalAnswer::Superseded, _) | Answer::Renewed(_, _, None) => {
                 self.live.end(SessionEnd::Superseded);
             }
