@@ -387,7 +387,7 @@ impl From<StoreError> for Refusal {
 pub(crate) fn session_end(end: &SessionEnd) -> Option<Refusal> {
     let refuse = |reason| Refusal::new(reason, end.to_string());
     Some(match end {
-        SessionEnd::Left => return None,
+        SessionEnd::Left | SessionEnd::Closed => return None,
         SessionEnd::Superseded => refuse(Reason::SessionSuperseded),
         SessionEnd::Silent(_) => refuse(Reason::SilenceTimeout),
         SessionEnd::SlowConsumer(_) => refuse(Reason::SlowConsumer).retry_after(Duration::from_secs(1)),

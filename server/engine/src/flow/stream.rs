@@ -162,7 +162,7 @@ impl Hub {
         let directives = held.welcome(verdicts, core.rules.stop_grace);
         let owner = Owner { worker: hello.worker, epoch: hello.epoch };
         let scope = Scope(hello.namespace.clone());
-        let live = Arc::new(Live::new(owner, scope.clone(), &hello, lanes, held, outgoing));
+        let live = Arc::new(Live::new(owner, scope.clone(), hello.name.clone(), lanes, held, outgoing));
         let inbox = Inbox::new(live.clone());
         if let Some(older) = self.add(&live) {
             older.end(SessionEnd::Superseded);

@@ -35,7 +35,7 @@ use crate::{
         names::{Lane, Scope},
         payload::{Failure, RetryHint},
         transition::{Event, Tell},
-        worker::{AbandonReason, Held as Listed, Hello, WorkerStatus},
+        worker::{AbandonReason, Held as Listed, WorkerStatus},
     },
     flow::Core,
     ports::store::{Apply, Owner, Renewal, RenewalAnswer, Report, ReportAnswer, StoreError, StoreResult, Verdict},
@@ -59,6 +59,7 @@ pub(super) struct Live {
     outgoing: Mutex<Option<mpsc::Sender<ToWorker>>>,
     end: OnceLock<SessionEnd>,
     over: CancellationToken,
+    /// The worker said that it will leave.
     leaving: AtomicBool,
 }
 
@@ -66,7 +67,7 @@ impl Live {
     pub(super) fn new(
         owner: Owner,
         scope: Scope,
-        hello: &Hello,
+        name: String,
         lanes: BTreeSet<Lane>,
         held: Held,
         outgoing: mpsc::Sender<ToWorker>,
@@ -74,7 +75,7 @@ impl Live {
         Self {
             owner,
             scope,
-            name: hello.name.clone(),
+            name,
             lanes,
             work: Notify::new(),
             held: Mutex::new(held),
@@ -116,7 +117,7 @@ impl Live {
 
     pub(super) async fn over(&self) -> SessionEnd {
         self.over.cancelled().await;
-        self.ended().unwrap_or(SessionEnd::Left)
+        self.ended().unwrap_or(SessionEnd::Closed)
     }
 
     /// Returns once the session is over.
@@ -124,14 +125,10 @@ impl Live {
         self.over.cancelled().await;
     }
 
+    /// One half of the stream is gone: the worker closed its own, or the connection broke.
     pub(super) fn closed(&self, in_order: bool) {
-        // Left in order: it said that it would, and holds nothing.
-        if in_order && self.held().is_empty() && self.leaving.load(Ordering::Acquire) {
-            self.end(SessionEnd::Left);
-        } else {
-            self.leaving.store(false, Ordering::Release);
-            self.end(SessionEnd::Left);
-        }
+        let left = in_order && self.leaving.load(Ordering::Acquire) && self.held().is_empty();
+        self.end(if left { SessionEnd::Left } else { SessionEnd::Closed });
     }
 
     pub(super) fn tell(&self, key: AttemptKey, tell: Tell, reason: String, default_grace: Duration) {
@@ -185,7 +182,7 @@ pub(super) fn start(hub: &Hub, live: Arc<Live>) {
             .await;
         hub.remove(&live);
         let status = match live.ended() {
-            Some(SessionEnd::Left) if live.leaving.load(Ordering::Acquire) => WorkerStatus::Gone,
+            Some(SessionEnd::Left) => WorkerStatus::Gone,
             _ => WorkerStatus::Disconnected,
         };
         let core = &hub.0.core;
@@ -581,3 +578,6 @@ pub(super) fn poll_stops(hub: &Hub) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests;
