@@ -12,13 +12,16 @@
 //! reader of a stream only pushes into the [`Inbox`] and never waits; the session's own task asks the store.
 //!
 //! * [`held`] decides, without effects: what a message means for what the session holds;
-//! * [`session`] carries it out; [`leaser`] brings new attempts; [`messages`] are the words.
+//! * [`session`] carries it out on a [`live`] session; [`leaser`] brings new attempts; [`messages`] are the words;
+//! * [`stops`] looks for what workers should have been told and may not have heard.
 
 pub mod held;
 mod inbox;
 mod leaser;
+mod live;
 pub mod messages;
 mod session;
+mod stops;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -37,8 +40,8 @@ pub use inbox::Inbox;
 
 use self::{
     held::Held,
+    live::Live,
     messages::{DrainMode, SessionEnd, ToWorker, Welcome},
-    session::Live,
 };
 use super::{Core, batch::Batcher, logs::LogWriter, outcome::Settler};
 use crate::{
@@ -117,7 +120,7 @@ impl Hub {
             draining: AtomicBool::new(false),
         }));
         leaser::start(&hub, broker.clone());
-        session::poll_stops(&hub);
+        stops::start(&hub);
         hub
     }
 

@@ -14,8 +14,8 @@ use std::{
 };
 
 use super::{
+    live::Live,
     messages::{FromWorker, SessionEnd},
-    session::Live,
 };
 use crate::domain::{attempt::AttemptKey, event::Progress, log, worker::Phase};
 

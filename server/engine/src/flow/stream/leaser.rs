@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Hub, messages::ToWorker, session::Live};
+use super::{Hub, live::Live, messages::ToWorker};
 use crate::{
     domain::{attempt::AttemptKey, instant::Instant, names::Lane, transition::Event},
     flow::batch::isolate,

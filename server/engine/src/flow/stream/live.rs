@@ -1,0 +1,173 @@
+//! One session as everybody else sees it: what it holds, the ways in and out, and whether it is over.
+//!
+//! [`super::session`] is the task that drives it.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    held::Held,
+    inbox::Waiting,
+    messages::{DrainMode, SessionEnd, ToWorker},
+};
+use crate::{
+    domain::{
+        attempt::AttemptKey,
+        instant::Instant,
+        names::{Lane, Scope},
+        transition::Tell,
+        worker::{Drain, Hello},
+    },
+    ports::store::Owner,
+};
+
+/// A session that is open.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) owner: Owner,
+    pub(super) scope: Scope,
+    pub(super) name: String,
+    pub(super) lanes: BTreeSet<Lane>,
+    pub(super) work: Notify,
+    held: Mutex<Held>,
+    waiting: Mutex<Waiting>,
+    outgoing: Mutex<Option<mpsc::Sender<ToWorker>>>,
+    end: OnceLock<SessionEnd>,
+    over: CancellationToken,
+    leaving: AtomicBool,
+    /// What an operator asked of the worker, once it was told.
+    drained: Mutex<Option<Drain>>,
+    /// Counts what made the session's knowledge of its attempts doubtful.
+    doubts: AtomicU64,
+}
+
+impl Live {
+    pub(super) fn new(owner: Owner, scope: Scope, hello: &Hello, held: Held, outgoing: mpsc::Sender<ToWorker>) -> Self {
+        Self {
+            owner,
+            scope,
+            name: hello.name.clone(),
+            lanes: hello.lanes().collect(),
+            work: Notify::new(),
+            held: Mutex::new(held),
+            waiting: Mutex::default(),
+            outgoing: Mutex::new(Some(outgoing)),
+            end: OnceLock::new(),
+            over: CancellationToken::new(),
+            leaving: AtomicBool::new(false),
+            drained: Mutex::default(),
+            doubts: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock()
+    }
+
+    pub(super) fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock()
+    }
+
+    /// Says something to the worker; `false` where it certainly will not hear it. One that does not read loses its session,
+    /// never the server its memory.
+    pub(super) fn send(&self, message: ToWorker) -> bool {
+        let sent = self.outgoing.lock().as_ref().map(|outgoing| outgoing.try_send(message));
+        if let Some(Err(mpsc::error::TrySendError::Full(_))) = sent {
+            self.end(SessionEnd::SlowConsumer("it does not read what it is sent"));
+        }
+        matches!(sent, Some(Ok(())))
+    }
+
+    /// The worker takes no more work; `false` where it was told so before.
+    pub(super) fn drain(&self, drain: Drain) -> bool {
+        let mut told = self.drained.lock();
+        let new = told.is_none_or(|before| before < drain);
+        if new {
+            *told = Some(drain);
+            self.held().take_no_more();
+            let mode = DrainMode::from(drain);
+            self.send(ToWorker::Drain { mode, reconnect_delay: Duration::ZERO, close_delay: Duration::ZERO });
+        }
+        new
+    }
+
+    /// The worker said that it will leave.
+    pub(super) fn leaves(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    /// Hints, or an answer of the store, were lost: what the session believes is compared at the next heartbeat.
+    pub(super) fn doubt(&self) {
+        self.doubts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often it was in doubt so far.
+    pub(super) fn doubts(&self) -> u64 {
+        self.doubts.load(Ordering::Acquire)
+    }
+
+    /// The session is over; the first reason stays.
+    pub(super) fn end(&self, end: SessionEnd) {
+        if self.end.set(end).is_ok() {
+            self.outgoing.lock().take();
+            self.over.cancel();
+        }
+    }
+
+    pub(super) fn ended(&self) -> Option<SessionEnd> {
+        self.end.get().cloned()
+    }
+
+    pub(super) async fn over(&self) -> SessionEnd {
+        self.over.cancelled().await;
+        self.ended().unwrap_or(SessionEnd::Left)
+    }
+
+    /// Returns once the session is over.
+    pub(super) async fn settled(&self) {
+        self.over.cancelled().await;
+    }
+
+    pub(super) fn closed(&self, in_order: bool) {
+        // Left in order: it said that it would, and holds nothing.
+        if in_order && self.held().is_empty() && self.is_leaving() {
+            self.end(SessionEnd::Left);
+        } else {
+            self.leaving.store(false, Ordering::Release);
+            self.end(SessionEnd::Left);
+        }
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    pub(super) fn tell(&self, key: AttemptKey, tell: Tell, reason: String, default_grace: Duration, now: Instant) {
+        match tell {
+            Tell::Stop(attempt) => {
+                let key = AttemptKey { attempt, ..key };
+                let stop = self.held().stop(key, reason, default_grace, now);
+                if let Some(stop) = stop {
+                    self.send(ToWorker::Cancel(key, stop));
+                }
+            }
+            Tell::Revoke(attempt, why) => {
+                let key = AttemptKey { attempt, ..key };
+                let known = self.held().revoke(key, why);
+                if known {
+                    self.send(ToWorker::Revoke(key, why));
+                }
+            }
+        }
+    }
+}
