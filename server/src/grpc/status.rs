@@ -441,7 +441,7 @@ pub(crate) fn session_end(end: &SessionEnd) -> Option<Refusal> {
     let refuse = |reason, advice: &str| Refusal::new(reason, format!("{end}; {advice}"));
     let soon = Duration::from_secs(1);
     Some(match end {
-        SessionEnd::Left => return None,
+        SessionEnd::Left | SessionEnd::Closed => return None,
         SessionEnd::Superseded => refuse(
             Reason::SessionSuperseded,
             "if this process has one stream only, another one uses its worker_instance_id: give each its own",

@@ -333,33 +333,20 @@ mod tests {
 
     use tokio::sync::mpsc;
 
-    use super::{Added, Held, Hello, Live, Owner, Sessions, WorkerId};
+    use super::{Added, Held, Hello, Live, Owner, Sessions, WorkerId, live::tests::hello};
     use crate::domain::{instant::Instant, worker::Handler};
 
     fn session(worker: WorkerId, epoch: i64) -> Arc<Live> {
-        let hello = Hello {
-            worker,
-            epoch,
-            name: String::new(),
-            namespace: Default::default(),
-            labels: BTreeMap::new(),
-            sdk: String::new(),
-            build_id: String::new(),
-            handlers: vec![Handler {
-                job_type: "t".parse().unwrap(),
-                queue: Default::default(),
-                description: String::new(),
-                input_schema: String::new(),
-                output_schema: String::new(),
-            }],
-            capacity: BTreeMap::new(),
-            in_flight: Vec::new(),
-            max_message: 0,
-            credential: String::new(),
+        let handler = Handler {
+            job_type: "t".parse().unwrap(),
+            queue: Default::default(),
+            description: String::new(),
+            input_schema: String::new(),
+            output_schema: String::new(),
         };
+        let hello = Hello { handlers: vec![handler], ..hello(worker, epoch) };
         let held = Held::new(BTreeMap::new(), Instant::EPOCH);
-        let owner = Owner { worker, epoch };
-        Arc::new(Live::new(owner, Default::default(), &hello, held, mpsc::channel(1).0))
+        Arc::new(Live::new(Owner { worker, epoch }, Default::default(), &hello, held, mpsc::channel(1).0))
     }
 
     #[test]

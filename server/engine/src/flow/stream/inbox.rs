@@ -111,6 +111,10 @@ impl Inbox {
         if let Some(end) = self.live.ended() {
             return Err(end);
         }
+        if matches!(message, FromWorker::Drain) {
+            // Here and not where it is dealt with: its half may be closed before that.
+            self.live.leaves();
+        }
         if let Err(end) = self.live.waiting().push(message) {
             self.live.end(end.clone());
             return Err(end);

@@ -44,6 +44,7 @@ pub(super) struct Live {
     outgoing: Mutex<Option<mpsc::Sender<ToWorker>>>,
     end: OnceLock<SessionEnd>,
     over: CancellationToken,
+    /// The worker said that it will leave.
     leaving: AtomicBool,
     /// What an operator asked of the worker, once it was told.
     drained: Mutex<Option<Drain>>,
@@ -130,7 +131,7 @@ impl Live {
 
     pub(super) async fn over(&self) -> SessionEnd {
         self.over.cancelled().await;
-        self.ended().unwrap_or(SessionEnd::Left)
+        self.ended().unwrap_or(SessionEnd::Closed)
     }
 
     /// Returns once the session is over.
@@ -138,18 +139,11 @@ impl Live {
         self.over.cancelled().await;
     }
 
+    /// One half of the stream is gone: the worker closed its own, or the connection broke. A worker has left for good
+    /// where it said that it would and holds nothing; any other may come back.
     pub(super) fn closed(&self, in_order: bool) {
-        // Left in order: it said that it would, and holds nothing.
-        if in_order && self.held().is_empty() && self.is_leaving() {
-            self.end(SessionEnd::Left);
-        } else {
-            self.leaving.store(false, Ordering::Release);
-            self.end(SessionEnd::Left);
-        }
-    }
-
-    pub(super) fn is_leaving(&self) -> bool {
-        self.leaving.load(Ordering::Acquire)
+        let left = in_order && self.leaving.load(Ordering::Acquire) && self.held().is_empty();
+        self.end(if left { SessionEnd::Left } else { SessionEnd::Closed });
     }
 
     pub(super) fn tell(&self, key: AttemptKey, tell: Tell, reason: String, default_grace: Duration, now: Instant) {
@@ -171,3 +165,6 @@ impl Live {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -233,7 +233,10 @@ pub enum SessionEnd {
     /// The store did not answer.
     #[error("the database does not answer")]
     StoreAway,
-    /// The worker closed its half in order.
+    /// The worker said that it leaves, and closed its half in order with nothing in its hands: it does not come back.
     #[error("the worker left")]
     Left,
+    /// Its stream ended in any other way; it may come back.
+    #[error("the worker's stream ended")]
+    Closed,
 }

@@ -46,8 +46,16 @@ pub(super) fn start(hub: &Hub, live: Arc<Live>, capacity: Capacity) {
         Task::new(&hub, &live, capacity).run().await;
         hub.remove(&live);
         let status = match live.ended() {
-            Some(SessionEnd::Left) if live.is_leaving() => WorkerStatus::Gone,
-            _ => WorkerStatus::Disconnected,
+            Some(SessionEnd::Left) => WorkerStatus::Gone,
+            Some(
+                SessionEnd::Superseded
+                | SessionEnd::Silent(_)
+                | SessionEnd::SlowConsumer(_)
+                | SessionEnd::Draining(_)
+                | SessionEnd::StoreAway
+                | SessionEnd::Closed,
+            )
+            | None => WorkerStatus::Disconnected,
         };
         let core = &hub.0.core;
         if let Err(error) = core.store.set_status(core.now(), live.owner, status).await {
@@ -156,10 +164,7 @@ impl Task {
                     self.live.held().reporting(report.key);
                     reports.push(*report);
                 }
-                FromWorker::Drain => {
-                    self.live.leaves();
-                    self.drains(now);
-                }
+                FromWorker::Drain => self.drains(now),
                 // What a worker does about a stop shows in its heartbeats and in its result, which may be on the way.
                 // Progress and logs wait elsewhere.
                 FromWorker::CancelReply(_) | FromWorker::Progress(..) | FromWorker::Logs(_) => {}

@@ -25,7 +25,7 @@ fn queue() -> QueueName {
     QueueName::default()
 }
 
-fn attempt(run: u128) -> Dispatchable {
+pub(in crate::flow::stream) fn attempt(run: u128) -> Dispatchable {
     Dispatchable {
         key: key(run),
         lane: Lane { namespace: Default::default(), queue: queue(), job_type: "t".parse().unwrap() },
