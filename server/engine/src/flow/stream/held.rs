@@ -1,23 +1,25 @@
 //! What a session holds, and what each message means for it. Pure: effects are values.
 //!
-//! Capacity is `what the worker states − what the session holds − what is being leased for it`, counted from the set itself,
-//! so there is no counter that could leak: whatever leaves the set frees its slot. A slot is free when the result has been
-//! received, not when it is committed. An attempt that lost its lease keeps its slot until the worker stops listing it.
+//! Capacity is `what the worker states − what the session holds − what is being leased for it`: whatever leaves the set
+//! ([`attempts`]) frees its slot. A slot is free when the result has been received, not when it is committed. An attempt
+//! that lost its lease keeps its slot until the worker stops listing it.
 //!
 //! Invariants (tests `v13_…`, `v15_…` and the property test): only an attempt that was accepted or listed before can be
 //! absent; an attempt that was never answered is taken back only after the reply timeout; free slots are never negative.
+
+mod attempts;
 
 use std::{
     collections::{BTreeMap, HashMap},
     time::Duration,
 };
 
+use self::attempts::{Attempts, Count, Entry, Start, State};
 use super::messages::{Directive, RejectReason, Reply, Stop};
 use crate::{
     domain::{
         attempt::AttemptKey,
         event::Progress,
-        ids::RunId,
         instant::Instant,
         names::{JobName, Lane, QueueName},
         worker::{AbandonReason, Capacity, Held as Listed, Phase},
@@ -32,7 +34,7 @@ pub const WRITE_START_AFTER: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Held {
     capacity: Capacity,
-    attempts: HashMap<RunId, Entry>,
+    attempts: Attempts,
     /// Slots set aside for leases that are not committed yet.
     leasing: BTreeMap<QueueName, usize>,
     /// The highest heartbeat read so far; Hello counts as 0.
@@ -45,42 +47,6 @@ pub struct Held {
     /// Attempts whose result was acknowledged, with the heartbeat read last before that: a heartbeat that was on the way
     /// may still list them.
     acked: HashMap<AttemptKey, i64>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    attempt: i64,
-    lane: Lane,
-    job: Option<JobName>,
-    state: State,
-    /// Somebody wants it stopped, and when the worker was told.
-    stop: Option<(Stop, Instant)>,
-    grace: Option<Duration>,
-    start: Start,
-    progress: Option<Progress>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Dispatched at this time, not answered.
-    Sent(Instant),
-    /// The worker has it.
-    Accepted,
-    /// Its result is being committed.
-    Reporting,
-    /// It lost its lease; the worker may not know, or may still be running it.
-    Revoked(AbandonReason),
-}
-
-/// Whether an attempt is written as RUNNING. Most are over before it would be worth a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Start {
-    /// User code was not seen running.
-    Unseen,
-    /// It was, since then.
-    Seen(Instant),
-    /// It is written, or needs not be.
-    Written,
 }
 
 /// What an attempt told of its progress, and whose it is.
@@ -119,7 +85,7 @@ impl Held {
     pub fn new(capacity: Capacity, now: Instant) -> Self {
         Self {
             capacity,
-            attempts: HashMap::new(),
+            attempts: Attempts::default(),
             leasing: BTreeMap::new(),
             read: 0,
             taking: true,
@@ -149,34 +115,29 @@ impl Held {
     ) -> Option<Directive> {
         match verdict {
             Verdict::Keep(attempt) => {
-                self.keep(*attempt, None);
+                self.keep(&attempt, None);
                 None
             }
             Verdict::Stop(attempt, reason) => {
                 let stop = Stop { reason, grace: attempt.stop_grace.unwrap_or(default_grace) };
-                self.keep(*attempt, Some((stop.clone(), now)));
+                self.keep(&attempt, Some((stop.clone(), now)));
                 Some(Directive::Cancel(key, stop))
             }
             Verdict::Abandon(reason) => {
-                self.attempts.retain(|run, entry| *run != key.run || entry.attempt != key.attempt);
+                self.attempts.remove(key);
                 Some(Directive::Abandon(key, reason))
             }
         }
     }
 
-    fn keep(&mut self, attempt: Dispatchable, stop: Option<(Stop, Instant)>) {
-        let known = self.attempts.remove(&attempt.key.run).filter(|entry| entry.attempt == attempt.key.attempt);
-        let reporting = known.as_ref().is_some_and(|entry| entry.state == State::Reporting);
-        let entry = Entry {
-            attempt: attempt.key.attempt,
-            lane: attempt.lane,
-            job: attempt.job.map(|(_, name, _)| name),
-            state: if reporting { State::Reporting } else { State::Accepted },
-            stop,
-            grace: attempt.stop_grace,
-            start: known.as_ref().map_or(Start::Unseen, |entry| entry.start),
-            progress: known.and_then(|entry| entry.progress),
-        };
+    fn keep(&mut self, attempt: &Dispatchable, stop: Option<(Stop, Instant)>) {
+        let known = self.attempts.remove(attempt.key);
+        let reporting = known.as_ref().map(Entry::state).filter(|state| *state == State::Reporting);
+        let mut entry = Entry::new(attempt, reporting.unwrap_or(State::Accepted));
+        entry.stop = stop;
+        if let Some(known) = known {
+            (entry.start, entry.progress) = (known.start, known.progress);
+        }
         self.attempts.insert(attempt.key.run, entry);
     }
 
@@ -186,10 +147,7 @@ impl Held {
         if !self.taking || self.refused || stated == 0 {
             return 0;
         }
-        let (mut held, mut reporting) = (0_usize, 0_usize);
-        for entry in self.attempts.values().filter(|entry| entry.lane.queue == *queue) {
-            *(if entry.state == State::Reporting { &mut reporting } else { &mut held }) += 1;
-        }
+        let Count { held, reporting } = self.attempts.count(queue);
         let taken = held + self.leasing.get(queue).copied().unwrap_or(0);
         let unlisted = stated.saturating_mul(2).saturating_sub(taken + reporting);
         stated.saturating_sub(taken).min(unlisted)
@@ -197,7 +155,20 @@ impl Held {
 
     /// Whether it is held, in whatever state.
     pub fn holds(&self, key: AttemptKey) -> bool {
-        self.attempts.get(&key.run).is_some_and(|entry| entry.attempt == key.attempt)
+        self.attempts.get(key).is_some()
+    }
+
+    /// The same, counted from everything that is held.
+    #[cfg(test)]
+    pub(super) fn free_by_counting(&self, queue: &QueueName) -> usize {
+        let stated = self.capacity.get(queue).map_or(0, |slots| *slots as usize);
+        if !self.taking || self.refused || stated == 0 {
+            return 0;
+        }
+        let entries = || self.attempts.iter().map(|(_, entry)| entry).filter(|entry| entry.lane().queue == *queue);
+        let reporting = entries().filter(|entry| entry.state() == State::Reporting).count();
+        let taken = entries().count() - reporting + self.leasing.get(queue).copied().unwrap_or(0);
+        stated.saturating_sub(taken).min((2 * stated).saturating_sub(taken + reporting))
     }
 
     /// Sets a slot aside for a lease.
@@ -209,30 +180,21 @@ impl Held {
     pub fn unreserve(&mut self, queue: &QueueName) {
         if let Some(count) = self.leasing.get_mut(queue) {
             *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.leasing.remove(queue);
+            }
         }
     }
 
     /// An attempt was leased and is sent.
     pub fn dispatched(&mut self, attempt: &Dispatchable, now: Instant) {
         self.unreserve(&attempt.lane.queue);
-        let entry = Entry {
-            attempt: attempt.key.attempt,
-            lane: attempt.lane.clone(),
-            job: attempt.job.as_ref().map(|(_, name, _)| name.clone()),
-            state: State::Sent(now),
-            stop: None,
-            grace: attempt.stop_grace,
-            start: Start::Unseen,
-            progress: None,
-        };
-        self.attempts.insert(attempt.key.run, entry);
+        self.attempts.insert(attempt.key.run, Entry::new(attempt, State::Sent(now)));
     }
 
     /// An attempt could not be sent: the worker will never know of it.
     pub fn not_sent(&mut self, key: AttemptKey) {
-        if self.holds(key) {
-            self.attempts.remove(&key.run);
-        }
+        self.attempts.remove(key);
     }
 
     /// The highest heartbeat read so far: the basis of a lease that begins now.
@@ -248,11 +210,7 @@ impl Held {
     /// The server slept until now: whatever was waited for gets its time anew. Taking back later is always safe.
     pub fn awake(&mut self, now: Instant) {
         self.heard = now;
-        for entry in self.attempts.values_mut() {
-            if let State::Sent(sent) = &mut entry.state {
-                *sent = now;
-            }
-        }
+        self.attempts.send_anew(now);
     }
 
     /// When the session ends unless something is heard.
@@ -272,20 +230,18 @@ impl Held {
 
     /// The worker's answer to a dispatch.
     pub fn reply(&mut self, key: AttemptKey, reply: Reply, now: Instant) -> Replied {
-        let Some(entry) = self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt) else {
-            return Replied::Unknown;
-        };
-        match (reply, entry.state) {
+        let Some(entry) = self.attempts.get_mut(key) else { return Replied::Unknown };
+        match (reply, entry.state()) {
             (_, State::Revoked(_)) => Replied::Unknown,
             (Reply::Accepted(phase), State::Sent(_) | State::Accepted) => {
-                entry.state = State::Accepted;
                 entry.saw(phase, now);
+                self.attempts.set(key, State::Accepted);
                 Replied::Noted
             }
             (Reply::Accepted(_) | Reply::Rejected(..), State::Reporting) => Replied::Noted,
             (Reply::Rejected(reason, _), State::Sent(_) | State::Accepted) => {
-                let lane = entry.lane.clone();
-                self.attempts.remove(&key.run);
+                let lane = entry.lane().clone();
+                self.attempts.remove(key);
                 match reason {
                     RejectReason::Draining => self.taking = false,
                     // It says what it can do at its next heartbeat; until then it would refuse again.
@@ -299,16 +255,20 @@ impl Held {
 
     /// A result was received: the slot is free.
     pub fn reporting(&mut self, key: AttemptKey) {
-        if let Some(entry) = self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt) {
-            entry.state = State::Reporting;
+        self.attempts.set(key, State::Reporting);
+        self.needs_no_start(key);
+    }
+
+    /// That an attempt runs needs not be written any more.
+    fn needs_no_start(&mut self, key: AttemptKey) {
+        if let Some(entry) = self.attempts.get_mut(key) {
             entry.start = Start::Written;
         }
     }
 
     /// A result was acknowledged.
     pub fn acked(&mut self, key: AttemptKey) {
-        if self.holds(key) {
-            self.attempts.remove(&key.run);
+        if self.attempts.remove(key).is_some() {
             self.acked.insert(key, self.read);
         }
     }
@@ -327,31 +287,35 @@ impl Held {
         let mut reading = Reading::default();
         let phases: HashMap<_, _> = listed.iter().map(|held| (held.key, held.phase)).collect();
         for held in listed {
-            match self.attempts.get_mut(&held.key.run).filter(|entry| entry.attempt == held.key.attempt) {
+            match self.attempts.get_mut(held.key) {
                 Some(entry) => {
-                    entry.listed(held.phase, now);
+                    let state = entry.state();
+                    if let State::Sent(_) | State::Accepted = state {
+                        entry.saw(held.phase, now);
+                    }
                     if entry.is_past_its_stop(now) {
                         reading.unknown.push(held.key);
+                    }
+                    if let State::Sent(_) = state {
+                        self.attempts.set(held.key, State::Accepted);
                     }
                 }
                 None if self.acked.contains_key(&held.key) => {}
                 None => reading.unknown.push(held.key),
             }
         }
-        self.attempts.retain(|run, entry| {
-            let key = AttemptKey { run: *run, attempt: entry.attempt };
-            if phases.contains_key(&key) {
-                return true;
-            }
-            match entry.state {
-                State::Sent(_) | State::Reporting => true,
+        let unlisted = self.attempts.iter().filter(|(key, _)| !phases.contains_key(key));
+        let unlisted: Vec<_> = unlisted.map(|(key, entry)| (key, entry.state())).collect();
+        for (key, state) in unlisted {
+            match state {
+                State::Sent(_) | State::Reporting => {}
                 State::Accepted => {
+                    self.attempts.remove(key);
                     reading.absent.push(key);
-                    false
                 }
-                State::Revoked(_) => false,
+                State::Revoked(_) => drop(self.attempts.remove(key)),
             }
-        });
+        }
         reading
     }
 
@@ -359,10 +323,8 @@ impl Held {
     pub fn directives(&self, listed: &[Listed]) -> Vec<Directive> {
         let mut directives = Vec::new();
         for held in listed {
-            let Some(entry) = self.attempts.get(&held.key.run).filter(|entry| entry.attempt == held.key.attempt) else {
-                continue;
-            };
-            if let State::Revoked(reason) = entry.state {
+            let Some(entry) = self.attempts.get(held.key) else { continue };
+            if let State::Revoked(reason) = entry.state() {
                 directives.push(Directive::Abandon(held.key, reason));
             } else if let (Some((stop, _)), Phase::Reserved | Phase::Running) = (&entry.stop, held.phase) {
                 directives.push(Directive::Cancel(held.key, stop.clone()));
@@ -373,8 +335,8 @@ impl Held {
 
     /// Somebody wants an attempt stopped; what to send, unless it was sent before.
     pub fn stop(&mut self, key: AttemptKey, reason: String, default_grace: Duration, now: Instant) -> Option<Stop> {
-        let entry = self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt)?;
-        if entry.stop.is_some() || entry.state == State::Reporting {
+        let entry = self.attempts.get_mut(key)?;
+        if entry.stop.is_some() || entry.state() == State::Reporting {
             return None;
         }
         let stop = Stop { reason, grace: entry.grace.unwrap_or(default_grace) };
@@ -384,11 +346,11 @@ impl Held {
 
     /// An attempt lost its lease; `false` where the session does not hold it, or knew that.
     pub fn revoke(&mut self, key: AttemptKey, reason: AbandonReason) -> bool {
-        match self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt) {
-            Some(Entry { state: State::Revoked(_), .. }) | None => false,
-            Some(entry) => {
-                entry.state = State::Revoked(reason);
-                entry.start = Start::Written;
+        match self.attempts.get(key).map(Entry::state) {
+            Some(State::Revoked(_)) | None => false,
+            Some(State::Sent(_) | State::Accepted | State::Reporting) => {
+                self.attempts.set(key, State::Revoked(reason));
+                self.needs_no_start(key);
                 true
             }
         }
@@ -396,14 +358,10 @@ impl Held {
 
     /// Attempts whose dispatch was not answered in time. They are asked for once: from here on they have lost their lease.
     pub fn silent(&mut self, now: Instant, reply_timeout: Duration) -> Vec<AttemptKey> {
-        let mut silent = Vec::new();
-        for (run, entry) in &mut self.attempts {
-            if let State::Sent(sent) = entry.state
-                && sent.plus(reply_timeout) <= now
-            {
-                entry.state = State::Revoked(AbandonReason::Returned);
-                silent.push(AttemptKey { run: *run, attempt: entry.attempt });
-            }
+        let late = |entry: &Entry| matches!(entry.state(), State::Sent(sent) if sent.plus(reply_timeout) <= now);
+        let silent: Vec<_> = self.attempts.iter().filter(|(_, entry)| late(entry)).map(|(key, _)| key).collect();
+        for key in &silent {
+            self.attempts.set(*key, State::Revoked(AbandonReason::Returned));
         }
         silent
     }
@@ -411,12 +369,12 @@ impl Held {
     /// Attempts to be written as RUNNING now, with the time they were accepted.
     pub fn starts(&mut self, now: Instant) -> Vec<(AttemptKey, Instant)> {
         let mut starts = Vec::new();
-        for (run, entry) in &mut self.attempts {
+        for (key, entry) in self.attempts.iter_mut() {
             if let Start::Seen(started) = entry.start
                 && started.plus(WRITE_START_AFTER) <= now
             {
                 entry.start = Start::Written;
-                starts.push((AttemptKey { run: *run, attempt: entry.attempt }, started));
+                starts.push((key, started));
             }
         }
         starts
@@ -424,11 +382,11 @@ impl Held {
 
     /// When [`Held::silent`] or [`Held::starts`] will next have something.
     pub fn next_look(&self, reply_timeout: Duration) -> Option<Instant> {
-        let silent = self.attempts.values().filter_map(|entry| match entry.state {
+        let silent = self.attempts.iter().filter_map(|(_, entry)| match entry.state() {
             State::Sent(sent) => Some(sent.plus(reply_timeout)),
             State::Accepted | State::Reporting | State::Revoked(_) => None,
         });
-        let starts = self.attempts.values().filter_map(|entry| match entry.start {
+        let starts = self.attempts.iter().filter_map(|(_, entry)| match entry.start {
             Start::Seen(started) => Some(started.plus(WRITE_START_AFTER)),
             Start::Unseen | Start::Written => None,
         });
@@ -437,16 +395,16 @@ impl Held {
 
     /// A running attempt told how far it is; what watchers are told, where the session holds it.
     pub fn tell_progress(&mut self, key: AttemptKey, phase: Phase, progress: Progress, now: Instant) -> Option<Told> {
-        let entry = self.attempts.get_mut(&key.run).filter(|entry| entry.attempt == key.attempt)?;
+        let entry = self.attempts.get_mut(key)?;
         entry.saw(phase, now);
         entry.progress = Some(progress.clone());
-        Some(Told { lane: entry.lane.clone(), job: entry.job.clone(), progress })
+        Some(Told { lane: entry.lane().clone(), job: entry.job.clone(), progress })
     }
 
     /// What an attempt that still counts last told.
     pub fn progress(&self, key: AttemptKey) -> Option<Progress> {
-        let entry = self.attempts.get(&key.run).filter(|entry| entry.attempt == key.attempt)?;
-        match entry.state {
+        let entry = self.attempts.get(key)?;
+        match entry.state() {
             State::Revoked(_) => None,
             State::Sent(_) | State::Accepted | State::Reporting => entry.progress.clone(),
         }
@@ -455,30 +413,6 @@ impl Held {
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.attempts.is_empty()
-    }
-}
-
-impl Entry {
-    fn listed(&mut self, phase: Phase, now: Instant) {
-        match self.state {
-            State::Sent(_) | State::Accepted => {
-                self.state = State::Accepted;
-                self.saw(phase, now);
-            }
-            State::Reporting | State::Revoked(_) => {}
-        }
-    }
-
-    /// Whether it was told to stop so long ago that it should have been ended without the worker.
-    fn is_past_its_stop(&self, now: Instant) -> bool {
-        let over = self.stop.as_ref().is_some_and(|(stop, told)| told.plus(stop.grace) <= now);
-        over && matches!(self.state, State::Sent(_) | State::Accepted)
-    }
-
-    fn saw(&mut self, phase: Phase, now: Instant) {
-        if phase == Phase::Running && self.start == Start::Unseen {
-            self.start = Start::Seen(now);
-        }
     }
 }
 

@@ -275,6 +275,7 @@ proptest! {
                 Act::Silent => drop(held.silent(now, REPLY)),
             }
             prop_assert!(held.free(&queue()) <= 4);
+            prop_assert_eq!(held.free(&queue()), held.free_by_counting(&queue()));
         }
         // Every result is acknowledged and the worker lists nothing: all slots are back.
         (1..6).for_each(|run| held.acked(key(run)));
