@@ -13,8 +13,9 @@
 //!
 //! * [`held`] decides, without effects: what a message means for what the session holds;
 //! * [`session`] carries it out on a [`live`] session; [`leaser`] brings new attempts; [`messages`] are the words;
-//! * [`stops`] looks for what workers should have been told and may not have heard.
+//! * [`demand`] knows how many slots are free in each lane; [`stops`] looks for what workers should have been told and may not have heard.
 
+mod demand;
 pub mod held;
 mod inbox;
 mod leaser;
@@ -39,6 +40,7 @@ use tokio::sync::{Notify, mpsc};
 pub use inbox::Inbox;
 
 use self::{
+    demand::{Demand, SessionNumber, Share},
     held::Held,
     live::Live,
     messages::{DrainMode, SessionEnd, ToWorker, Welcome},
@@ -88,6 +90,7 @@ struct Inner {
     logs: LogWriter,
     renewals: Batcher<Renewal, RenewalAnswer>,
     sessions: Mutex<Sessions>,
+    demand: Arc<Demand>,
     /// Slots may have become free, for the leaser.
     slots: Notify,
     /// Sessions came or went, for the leaser's subscriptions.
@@ -100,7 +103,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Sessions {
     by_worker: HashMap<WorkerId, Arc<Live>>,
-    by_lane: HashMap<Lane, Vec<Arc<Live>>>,
+    by_number: HashMap<SessionNumber, Arc<Live>>,
     /// Lanes the broker delivers. What is released for others would be lost.
     subscribed: HashSet<Lane>,
 }
@@ -114,6 +117,7 @@ impl Hub {
             logs,
             renewals: Batcher::of(core, "renew", RENEWALS, renew),
             sessions: Mutex::default(),
+            demand: Arc::default(),
             slots: Notify::new(),
             lanes: Notify::new(),
             stops: Notify::new(),
@@ -149,7 +153,8 @@ impl Hub {
         let directives = held.welcome(verdicts, core.rules.stop_grace, now);
         let owner = Owner { worker: hello.worker, epoch: hello.epoch };
         let scope = Scope(hello.namespace.clone());
-        let live = Arc::new(Live::new(owner, scope.clone(), &hello, held, outgoing));
+        let share = Share::new(&self.0.demand, hello.lanes());
+        let live = Arc::new(Live::new(owner, scope.clone(), &hello, share, held, outgoing));
         let inbox = Inbox::new(live.clone());
         if drain.is_some() {
             live.held().take_no_more();
@@ -173,15 +178,10 @@ impl Hub {
         if self.0.draining.load(Ordering::Acquire) {
             return HashMap::new();
         }
+        let mut demand = self.0.demand.lanes();
         let sessions = self.0.sessions.lock();
-        let free =
-            |lane: &Lane, sessions: &[Arc<Live>]| sessions.iter().map(|live| live.held().free(&lane.queue)).sum();
-        sessions
-            .by_lane
-            .iter()
-            .filter(|(lane, _)| sessions.subscribed.contains(*lane))
-            .map(|(lane, sessions)| (lane.clone(), free(lane, sessions)))
-            .collect()
+        demand.retain(|lane, _| sessions.subscribed.contains(lane));
+        demand
     }
 
     /// What a running attempt of a worker last told.
@@ -309,21 +309,15 @@ impl Sessions {
         if let Some(older) = &older {
             self.forget(older);
         }
-        for lane in &live.lanes {
-            self.by_lane.entry(lane.clone()).or_default().push(live.clone());
-        }
+        self.by_number.insert(live.number, live.clone());
+        live.join();
         older.map_or(Added::First, Added::Instead)
     }
 
-    fn forget(&mut self, live: &Arc<Live>) {
-        for lane in &live.lanes {
-            if let Some(others) = self.by_lane.get_mut(lane) {
-                others.retain(|other| !Arc::ptr_eq(other, live));
-                if others.is_empty() {
-                    self.by_lane.remove(lane);
-                }
-            }
-        }
+    /// A session gets no more work.
+    fn forget(&mut self, live: &Live) {
+        live.leave();
+        self.by_number.remove(&live.number);
     }
 }
 
@@ -333,20 +327,13 @@ mod tests {
 
     use tokio::sync::mpsc;
 
-    use super::{Added, Held, Hello, Live, Owner, Sessions, WorkerId, live::tests::hello};
-    use crate::domain::{instant::Instant, worker::Handler};
+    use super::{Added, Held, Live, Owner, Sessions, Share, WorkerId, live::tests::hello};
+    use crate::domain::instant::Instant;
 
     fn session(worker: WorkerId, epoch: i64) -> Arc<Live> {
-        let handler = Handler {
-            job_type: "t".parse().unwrap(),
-            queue: Default::default(),
-            description: String::new(),
-            input_schema: String::new(),
-            output_schema: String::new(),
-        };
-        let hello = Hello { handlers: vec![handler], ..hello(worker, epoch) };
         let held = Held::new(BTreeMap::new(), Instant::EPOCH);
-        Arc::new(Live::new(Owner { worker, epoch }, Default::default(), &hello, held, mpsc::channel(1).0))
+        let (owner, share) = (Owner { worker, epoch }, Share::new(&Arc::default(), []));
+        Arc::new(Live::new(owner, Default::default(), &hello(worker, epoch), share, held, mpsc::channel(1).0))
     }
 
     #[test]
@@ -358,7 +345,7 @@ mod tests {
         assert!(matches!(sessions.add(&first), Added::TooLate));
         assert!(Arc::ptr_eq(&sessions.by_worker[&worker], &second));
         assert!(matches!(sessions.add(&third), Added::Instead(older) if Arc::ptr_eq(&older, &second)));
-        let of_lane: Vec<_> = sessions.by_lane.values().flatten().map(|live| live.owner.epoch).collect();
-        assert_eq!(of_lane, [3]);
+        let that_take_work: Vec<_> = sessions.by_number.values().map(|live| live.owner.epoch).collect();
+        assert_eq!(that_take_work, [3]);
     }
 }

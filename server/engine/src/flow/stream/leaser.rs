@@ -13,7 +13,12 @@ use std::{
     time::Duration,
 };
 
-use super::{Hub, live::Live, messages::ToWorker};
+use super::{
+    Hub,
+    demand::SessionNumber,
+    live::Live,
+    messages::{SessionEnd, ToWorker},
+};
 use crate::{
     domain::{attempt::AttemptKey, instant::Instant, names::Lane, transition::Event},
     flow::batch::isolate,
@@ -58,8 +63,8 @@ struct Leaser {
     ready: HashMap<Lane, Ready>,
     /// How many pointers of each delivery are not dealt with.
     open: HashMap<DeliveryTag, usize>,
-    /// Who comes first, so that sessions take turns.
-    turn: usize,
+    /// Who came last, so that sessions take turns.
+    turn: SessionNumber,
 }
 
 /// What waits for a slot, best first, each pointer once: what is released again because it waited long is here already.
@@ -122,7 +127,7 @@ impl Leaser {
 
     /// Tells the broker which lanes have sessions, and the dispatcher which of them are delivered.
     async fn subscribe(&mut self) {
-        let lanes: HashSet<Lane> = self.hub.0.sessions.lock().by_lane.keys().cloned().collect();
+        let lanes: HashSet<Lane> = self.hub.0.demand.lanes().into_keys().collect();
         if let Err(error) = self.broker.subscribe(lanes.iter().cloned().collect()).await {
             tracing::warn!(%error, "subscriptions could not be changed");
             return;
@@ -222,29 +227,33 @@ impl Leaser {
     /// Sets slots aside: sessions of a lane take turns, one pointer each.
     fn claim(&mut self) -> Vec<Claim> {
         let mut claims: Vec<Claim> = Vec::new();
+        let mut places: HashMap<SessionNumber, usize> = HashMap::new();
         let mut left = BATCH;
         let sessions = self.hub.0.sessions.lock();
         for (lane, ready) in &mut self.ready {
-            let Some(fitting) = sessions.by_lane.get(lane) else { continue };
-            let mut full = 0;
-            while full < fitting.len() && left > 0 && !ready.queue.is_empty() {
-                let live = &fitting[self.turn % fitting.len()];
-                self.turn = self.turn.wrapping_add(1);
+            while left > 0 && !ready.queue.is_empty() {
+                let Some(number) = self.hub.0.demand.next(lane, self.turn) else { break };
+                let Some(live) = sessions.by_number.get(&number) else { break };
+                self.turn = number;
+                if live.ended().is_some() {
+                    // Its task has not removed it yet.
+                    live.leave();
+                    continue;
+                }
                 let mut held = live.held();
-                if live.ended().is_some() || held.free(&lane.queue) == 0 {
-                    full += 1;
+                // It may have been taken meanwhile; then another session is next.
+                if held.free(&lane.queue) == 0 {
                     continue;
                 }
                 let Some((pointer, tag)) = ready.next() else { break };
-                full = 0;
                 left -= 1;
                 held.reserve(&lane.queue);
-                let entry = (lane.clone(), pointer, tag);
-                match claims.iter_mut().find(|claim| Arc::ptr_eq(&claim.live, live)) {
-                    Some(claim) => claim.pointers.push(entry),
+                let place = *places.entry(number).or_insert_with(|| {
                     // The basis is what had been read before the lease began.
-                    None => claims.push(Claim { basis: held.basis(), live: live.clone(), pointers: vec![entry] }),
-                }
+                    claims.push(Claim { basis: held.basis(), live: live.clone(), pointers: Vec::new() });
+                    claims.len() - 1
+                });
+                claims[place].pointers.push((lane.clone(), pointer, tag));
             }
         }
         drop(sessions);
@@ -334,7 +343,7 @@ impl Leaser {
         settled: &mut Vec<DeliveryTag>,
     ) {
         live.held().unreserve(&lane.queue);
-        live.end(super::messages::SessionEnd::Superseded);
+        live.end(SessionEnd::Superseded);
         if !self.ready.entry(lane).or_default().put_back(pointer, tag) {
             self.dealt_with(tag, settled);
         }

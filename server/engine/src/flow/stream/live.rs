@@ -1,9 +1,10 @@
 //! One session as everybody else sees it: what it holds, the ways in and out, and whether it is over.
 //!
-//! [`super::session`] is the task that drives it.
+//! [`super::session`] is the task that drives it. Of its locks only [`Demand`](super::demand::Demand)'s may be asked for
+//! while one is held.
 
 use std::{
-    collections::BTreeSet,
+    ops::{Deref, DerefMut},
     sync::{
         OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -16,6 +17,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    demand::{SessionNumber, Share},
     held::Held,
     inbox::Waiting,
     messages::{DrainMode, SessionEnd, ToWorker},
@@ -24,12 +26,51 @@ use crate::{
     domain::{
         attempt::AttemptKey,
         instant::Instant,
-        names::{Lane, Scope},
+        names::Scope,
         transition::Tell,
         worker::{Drain, Hello},
     },
     ports::store::Owner,
 };
+
+/// What a session holds, and what of it is counted.
+#[derive(Debug)]
+struct Kept {
+    held: Held,
+    share: Share,
+}
+
+/// What a session holds, for whoever looks at it now. What that did to its free slots is counted before anybody else
+/// looks.
+#[derive(Debug)]
+pub(super) struct Holding<'a> {
+    kept: MutexGuard<'a, Kept>,
+    touched: bool,
+}
+
+impl Deref for Holding<'_> {
+    type Target = Held;
+
+    fn deref(&self) -> &Held {
+        &self.kept.held
+    }
+}
+
+impl DerefMut for Holding<'_> {
+    fn deref_mut(&mut self) -> &mut Held {
+        self.touched = true;
+        &mut self.kept.held
+    }
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        if self.touched {
+            let Kept { held, share } = &mut *self.kept;
+            share.count(held);
+        }
+    }
+}
 
 /// A session that is open.
 #[derive(Debug)]
@@ -37,9 +78,10 @@ pub(super) struct Live {
     pub(super) owner: Owner,
     pub(super) scope: Scope,
     pub(super) name: String,
-    pub(super) lanes: BTreeSet<Lane>,
+    /// Tells it from other sessions of this server.
+    pub(super) number: SessionNumber,
     pub(super) work: Notify,
-    held: Mutex<Held>,
+    held: Mutex<Kept>,
     waiting: Mutex<Waiting>,
     outgoing: Mutex<Option<mpsc::Sender<ToWorker>>>,
     end: OnceLock<SessionEnd>,
@@ -53,14 +95,21 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(owner: Owner, scope: Scope, hello: &Hello, held: Held, outgoing: mpsc::Sender<ToWorker>) -> Self {
+    pub(super) fn new(
+        owner: Owner,
+        scope: Scope,
+        hello: &Hello,
+        share: Share,
+        held: Held,
+        outgoing: mpsc::Sender<ToWorker>,
+    ) -> Self {
         Self {
             owner,
             scope,
             name: hello.name.clone(),
-            lanes: hello.lanes().collect(),
+            number: share.number(),
             work: Notify::new(),
-            held: Mutex::new(held),
+            held: Mutex::new(Kept { held, share }),
             waiting: Mutex::default(),
             outgoing: Mutex::new(Some(outgoing)),
             end: OnceLock::new(),
@@ -71,8 +120,20 @@ impl Live {
         }
     }
 
-    pub(super) fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock()
+    pub(super) fn held(&self) -> Holding<'_> {
+        Holding { kept: self.held.lock(), touched: false }
+    }
+
+    /// It takes work from now on.
+    pub(super) fn join(&self) {
+        let Kept { held, share } = &mut *self.held.lock();
+        share.join(held);
+    }
+
+    /// It takes no more, whatever it says from now on.
+    pub(super) fn leave(&self) {
+        let Kept { held, share } = &mut *self.held.lock();
+        share.leave(held);
     }
 
     pub(super) fn waiting(&self) -> MutexGuard<'_, Waiting> {
