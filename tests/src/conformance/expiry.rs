@@ -167,19 +167,19 @@ pub async fn a_worker_that_left_stays_gone(mut w: World) {
 pub async fn stops_name_only_current_owners(w: World) {
     let (one, other) = (w.connect().await, w.connect().await);
     let (stopped, theirs, running) = (w.leased(one).await, w.leased(other).await, w.leased(one).await);
-    assert!(w.store.stops(&[one, other]).await.unwrap().is_empty());
+    assert!(w.store.stops(w.now, &[one, other]).await.unwrap().is_empty());
     w.apply(stopped.run, Event::Cancel { reason: "no more".into() }).await;
     w.apply(theirs.run, Event::Cancel { reason: String::new() }).await;
-    assert_eq!(w.store.stops(&[one]).await.unwrap(), [(one, stopped, "no more".to_owned())]);
+    assert_eq!(w.store.stops(w.now, &[one]).await.unwrap(), [(one, stopped, "no more".to_owned())]);
     let old = Owner { epoch: 0, ..one };
-    assert!(w.store.stops(&[old]).await.unwrap().is_empty());
-    let mut both = w.store.stops(&[one, other]).await.unwrap();
+    assert!(w.store.stops(w.now, &[old]).await.unwrap().is_empty());
+    let mut both = w.store.stops(w.now, &[one, other]).await.unwrap();
     both.sort_by_key(|(_, key, _)| key.run);
     let mut wanted = [(one, stopped, "no more".to_owned()), (other, theirs, reason::CANCELLED.to_owned())];
     wanted.sort_by_key(|(_, key, _)| key.run);
     assert_eq!(both, wanted);
     w.report(stopped, mainspring_engine::domain::attempt::Outcome::Cancelled).await;
-    assert!(w.store.stops(&[one]).await.unwrap().is_empty());
+    assert!(w.store.stops(w.now, &[one]).await.unwrap().is_empty());
     assert_eq!(w.state(running.run).await, RunState::Leased);
 }
 

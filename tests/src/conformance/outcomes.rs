@@ -157,7 +157,7 @@ pub async fn one_batch_applies_in_order(w: World) {
     let answers = w.store.apply(w.now, steps).await.unwrap();
     assert!(matches!(&answers[0], Applied::Changed(moved) if moved.to == RunState::Running));
     assert!(matches!(answers[1], Applied::Refused(Refusal::Stale)));
-    assert!(matches!(&answers[2], Applied::Changed(moved) if moved.tell == Some(Tell::Stop(1))));
+    assert!(matches!(&answers[2], Applied::Changed(moved) if moved.tell == Some(Tell::Stop(1, "no".into()))));
     assert!(matches!(&answers[3], Applied::Changed(moved) if moved.to == RunState::Cancelled));
     assert_eq!(w.state(key.run).await, RunState::Cancelled);
 }
@@ -185,7 +185,7 @@ pub async fn v05_a_cancel_is_folded_into_a_failure(w: World) {
     let owner = w.connect().await;
     let key = w.leased(owner).await;
     let moved = changed(w.apply(key.run, Event::Cancel { reason: "no".into() }).await);
-    assert_eq!((moved.to, moved.tell), (RunState::Leased, Some(Tell::Stop(1))));
+    assert_eq!((moved.to, moved.tell), (RunState::Leased, Some(Tell::Stop(1, "no".into()))));
     let moved = applied(w.report(key, Outcome::Failed(failure("X"))).await);
     assert_eq!((moved.to, moved.reason.as_str()), (RunState::Cancelled, reason::CANCELLED));
 }
@@ -280,7 +280,7 @@ pub async fn a_success_beats_a_stop(w: World) {
     let life = w.store.run(&w.scope, key.run).await.unwrap().unwrap().life;
     assert_eq!((life.cancel_requested, life.stop_deadline), (true, None));
     assert_eq!(w.store.next_deadline().await.unwrap(), None);
-    assert!(w.store.stops(&[owner]).await.unwrap().is_empty());
+    assert!(w.store.stops(w.now, &[owner]).await.unwrap().is_empty());
 }
 
 pub async fn a_repeat_is_known_by_run_and_attempt(w: World) {

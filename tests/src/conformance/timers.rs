@@ -57,9 +57,9 @@ pub async fn an_execution_timeout_stops_then_ends(mut w: World) {
     w.pass(secs(10));
     assert_eq!(w.store.past_deadline(w.now, 10).await.unwrap(), [key.run]);
     let told = changed(w.apply(key.run, Event::Deadline).await);
-    assert_eq!((told.to, told.tell), (RunState::Running, Some(Tell::Stop(1))));
+    assert_eq!((told.to, told.tell), (RunState::Running, Some(Tell::Stop(1, reason::EXECUTION_TIMEOUT.into()))));
     assert_eq!(told.deadline, Some(w.now.plus(w.rules.stop_grace)));
-    let stops = w.store.stops(&[owner]).await.unwrap();
+    let stops = w.store.stops(w.now, &[owner]).await.unwrap();
     assert_eq!(stops, [(owner, key, reason::EXECUTION_TIMEOUT.to_owned())]);
     assert!(w.store.past_deadline(w.now, 10).await.unwrap().is_empty());
     w.pass(w.rules.stop_grace);

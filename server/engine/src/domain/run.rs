@@ -253,6 +253,21 @@ impl Lifecycle {
         }
     }
 
+    /// Why its attempt is to stop, for the handler and for people; none where nobody wants that.
+    pub fn stop_reason(&self, policy: &RunPolicy, now: Instant) -> Option<String> {
+        if self.cancel_requested {
+            let words = self.cancel_reason.as_deref().filter(|words| !words.is_empty());
+            return Some(words.unwrap_or(reason::CANCELLED).into());
+        }
+        let why = if self.total_passed(policy, now) { reason::TOTAL_TIMEOUT } else { reason::EXECUTION_TIMEOUT };
+        self.stop_timeout.then(|| why.into())
+    }
+
+    /// Whether it has taken longer than it may, from its creation on.
+    pub(crate) fn total_passed(&self, policy: &RunPolicy, now: Instant) -> bool {
+        policy.timeouts.total.is_some_and(|length| self.create_time.plus(length) <= now)
+    }
+
     /// How long an attempt of this run may go on after it was told to stop. Never less than a lease: a worker that
     /// is not heard must have lost its lease before somebody says that the attempt is over.
     pub(crate) fn grace(policy: &RunPolicy, rules: &LeaseRules) -> std::time::Duration {

@@ -105,10 +105,10 @@ pub struct Change {
 }
 
 /// What the worker of an attempt must be told after a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tell {
-    /// Stop it and report.
-    Stop(i64),
+    /// Stop it and report, and why: see [`Lifecycle::stop_reason`].
+    Stop(i64, String),
     /// Its lease is gone, for this reason.
     Revoke(i64, AbandonReason),
 }
@@ -339,7 +339,7 @@ impl Table<'_> {
         // A stop that was asked for before is not put off.
         next.stop_deadline = Some(self.run.stop_deadline.unwrap_or(deadline));
         next.cancel_requested = true;
-        Ok(Change { next, end: None, tell: self.run.open.map(Tell::Stop) })
+        Ok(self.stopping(next))
     }
 
     fn job_deleted(&self) -> Result<Change, Refusal> {
@@ -367,7 +367,7 @@ impl Table<'_> {
             let mut next = self.run.clone();
             next.stop_timeout = true;
             next.stop_deadline = Some(now.plus(Lifecycle::grace(self.context.policy, self.context.rules)));
-            return Ok(Change { next, end: None, tell: Some(Tell::Stop(attempt)) });
+            return Ok(self.stopping(next));
         }
         let why = if self.total_passed() { reason::TOTAL_TIMEOUT } else { reason::QUEUE_TIMEOUT };
         Ok(Change {
@@ -378,8 +378,14 @@ impl Table<'_> {
     }
 
     fn total_passed(&self) -> bool {
-        let total = self.context.policy.timeouts.total;
-        total.is_some_and(|length| self.run.create_time.plus(length) <= self.context.now)
+        self.run.total_passed(self.context.policy, self.context.now)
+    }
+
+    /// An attempt that is to stop from now on.
+    fn stopping(&self, next: Lifecycle) -> Change {
+        let why = next.stop_reason(self.context.policy, self.context.now);
+        let tell = next.open.zip(why).map(|(attempt, why)| Tell::Stop(attempt, why));
+        Change { next, end: None, tell }
     }
 
     fn changed(&self, next: Lifecycle) -> Change {

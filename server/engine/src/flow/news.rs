@@ -87,8 +87,8 @@ impl News {
             if run.deadline.is_some() {
                 self.deadline.notify_one();
             }
-            if let (Some(tell), Some(worker)) = (run.tell, run.worker) {
-                self.tell(worker, AttemptKey { run: run.run, attempt: run.attempt }, tell, &run.reason);
+            if let (Some(tell), Some(worker)) = (&run.tell, run.worker) {
+                self.tell(worker, run.run, tell);
             }
             self.event(
                 now,
@@ -111,10 +111,10 @@ impl News {
     }
 
     /// The worker of an attempt must be told something, wherever its session is.
-    fn tell(&self, worker: WorkerId, key: AttemptKey, tell: Tell, reason: &str) {
+    fn tell(&self, worker: WorkerId, run: RunId, tell: &Tell) {
         let hub = self.hub.get().and_then(WeakHub::upgrade);
-        if !hub.is_some_and(|hub| hub.tell(worker, key, tell, reason.into())) {
-            self.signals.send(Signal::Tell(worker, key, tell, reason.into()));
+        if !hub.is_some_and(|hub| hub.tell(worker, run, tell)) {
+            self.signals.send(Signal::Tell(worker, run, tell.clone()));
         }
     }
 
@@ -200,8 +200,8 @@ pub(crate) fn listen(core: &Arc<Core>, hub: Hub) {
                 Some(Signal::Queued(lane)) => core.news.board.look_at(&lane),
                 Some(Signal::Due) => core.news.due.notify_one(),
                 Some(Signal::QueueChanged) => core.news.board.look_everywhere(),
-                Some(Signal::Tell(worker, key, tell, reason)) => {
-                    hub.tell(worker, key, tell, reason);
+                Some(Signal::Tell(worker, run, tell)) => {
+                    hub.tell(worker, run, &tell);
                 }
                 Some(Signal::Drain(worker, drain)) => {
                     hub.drain_one(worker, drain);

@@ -50,7 +50,7 @@ use crate::{
     domain::{
         attempt::AttemptKey,
         event::Progress,
-        ids::{SessionId, WorkerId},
+        ids::{RunId, SessionId, WorkerId},
         names::{Lane, Scope},
         transition::Tell,
         worker::{Drain, Hello, WorkerStatus},
@@ -199,10 +199,10 @@ impl Hub {
     }
 
     /// The worker of an attempt must be told something; `false` where it has no session here.
-    pub(crate) fn tell(&self, worker: WorkerId, key: AttemptKey, tell: Tell, reason: String) -> bool {
+    pub(crate) fn tell(&self, worker: WorkerId, run: RunId, tell: &Tell) -> bool {
         let Some(live) = self.session(worker) else { return false };
         let core = &self.0.core;
-        live.tell(key, tell, reason, core.rules.stop_grace, core.now());
+        live.tell(run, tell, core.rules.stop_grace, core.now());
         self.0.slots.notify_one();
         true
     }

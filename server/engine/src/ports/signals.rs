@@ -5,7 +5,13 @@ use std::{fmt::Debug, sync::Arc};
 
 use async_trait::async_trait;
 
-use crate::domain::{attempt::AttemptKey, event::Event, ids::WorkerId, names::Lane, transition::Tell, worker::Drain};
+use crate::domain::{
+    event::Event,
+    ids::{RunId, WorkerId},
+    names::Lane,
+    transition::Tell,
+    worker::Drain,
+};
 
 /// Something that another server may want to know at once.
 #[derive(Clone, Debug)]
@@ -17,7 +23,7 @@ pub enum Signal {
     /// A queue was paused, resumed or given another limit.
     QueueChanged,
     /// The worker of an attempt must be told something.
-    Tell(WorkerId, AttemptKey, Tell, String),
+    Tell(WorkerId, RunId, Tell),
     /// An operator drains a worker.
     Drain(WorkerId, Drain),
     /// For watchers.

@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::{
     Known,
     dispatch::{Extras, attempt_of, extra_columns},
-    leases::{judge_again, owners, stop_reason},
+    leases::{judge_again, owners},
     rows::{json, read_json, time},
     statement::{Cells, exec, insert, query, query_one, single},
     steps::{Steps, columns},
@@ -182,7 +182,7 @@ async fn compare(
         let (Some(run), Some(mut extra)) = (steps.run(key.run), extras.take(key.run)) else { continue };
         // The worker has it already.
         extra.payload = Payload::default();
-        let stop = (run.life.cancel_requested || run.life.stop_timeout).then(|| stop_reason(run));
+        let stop = run.life.stop_reason(&run.policy, now);
         let held = Box::new(attempt_of(&steps, run, extra));
         verdicts.push((
             *key,

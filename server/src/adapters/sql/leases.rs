@@ -12,7 +12,7 @@ use mainspring_engine::{
         ids::{ServerId, SessionId, WorkerId},
         instant::Instant,
         names::Scope,
-        run::{RunState, reason},
+        run::RunState,
         transition::Event,
         worker::{Capacity, Drain, Hello, WorkerStatus},
     },
@@ -77,7 +77,7 @@ impl Leases for SqliteStore {
         self.write(move |tx| Box::pin(async move { hello::reconcile(tx, &known, now, owner, listed).await })).await
     }
 
-    async fn stops(&self, owners: &[Owner]) -> StoreResult<Vec<(Owner, AttemptKey, String)>> {
+    async fn stops(&self, now: Instant, owners: &[Owner]) -> StoreResult<Vec<(Owner, AttemptKey, String)>> {
         // Few attempts are being stopped, so they are read whole and matched here, however many sessions ask.
         let sql = format!("SELECT {} FROM run WHERE stop_deadline IS NOT NULL", columns());
         let rows = query(&self.stage_reads, sql, Vec::new()).await?;
@@ -90,8 +90,10 @@ impl Leases for SqliteStore {
         for row in &rows {
             let Ok((_, Some(run))) = Loaded::read(row, &self.known) else { continue };
             let owner = run.life.worker.and_then(|worker| current.get(&worker));
-            if let Some(owner) = owner.filter(|owner| owners.contains(owner)) {
-                stops.push((*owner, run.key(), stop_reason(&run)));
+            if let Some(owner) = owner.filter(|owner| owners.contains(owner))
+                && let Some(why) = run.life.stop_reason(&run.policy, now)
+            {
+                stops.push((*owner, run.key(), why));
             }
         }
         Ok(stops)
@@ -120,15 +122,6 @@ impl Leases for SqliteStore {
         let known = Arc::clone(&self.known);
         self.write(move |tx| Box::pin(async move { expire::expire(tx, &known, now, before, limit).await })).await
     }
-}
-
-/// Why an attempt is to stop, for its handler.
-pub(super) fn stop_reason(run: &Loaded) -> String {
-    if !run.life.cancel_requested {
-        return reason::EXECUTION_TIMEOUT.into();
-    }
-    let words = run.life.cancel_reason.clone().unwrap_or_default();
-    if words.is_empty() { reason::CANCELLED.into() } else { words }
 }
 
 /// The owner of each worker now.

@@ -208,9 +208,26 @@ fn v16_a_handler_that_stops_unasked_has_failed() {
     let start_time = trace.now;
     trace.lease().step(Event::Start { attempt: 1, start_time });
     trace.later(Duration::from_secs(60)).step(Event::Deadline);
-    assert_eq!(trace.last.as_ref().unwrap().tell, Some(Tell::Stop(1)));
+    assert_eq!(trace.last.as_ref().unwrap().tell, Some(Tell::Stop(1, "EXECUTION_TIMEOUT".into())));
     trace.step(report(1, Outcome::Cancelled));
     assert_eq!((trace.run.state, trace.run.reason.as_deref()), (RunState::TimedOut, Some("EXECUTION_TIMEOUT")));
+}
+
+#[test]
+fn a_worker_is_told_why_it_is_to_stop() {
+    let told = |total, cancel: Option<&str>| {
+        let timeouts = Timeouts { execution: Some(Duration::from_secs(60)), total, ..Timeouts::default() };
+        let mut trace = Trace::new(RunPolicy { timeouts, ..policy(1, 3) });
+        let start_time = trace.now;
+        trace.lease().step(Event::Start { attempt: 1, start_time }).later(Duration::from_secs(60));
+        trace.step(cancel.map_or(Event::Deadline, |words| Event::Cancel { reason: words.into() }));
+        trace.last.as_ref().unwrap().tell.clone()
+    };
+    let stop = |why: &str| Some(Tell::Stop(1, why.into()));
+    assert_eq!(told(None, None), stop("EXECUTION_TIMEOUT"));
+    assert_eq!(told(Some(Duration::from_secs(60)), None), stop("TOTAL_TIMEOUT"));
+    assert_eq!(told(None, Some("no longer needed")), stop("no longer needed"));
+    assert_eq!(told(Some(Duration::from_secs(60)), Some("")), stop("CANCELLED"), "whoever asks comes before time");
 }
 
 #[test]

@@ -334,12 +334,12 @@ impl Held {
     }
 
     /// Somebody wants an attempt stopped; what to send, unless it was sent before.
-    pub fn stop(&mut self, key: AttemptKey, reason: String, default_grace: Duration, now: Instant) -> Option<Stop> {
+    pub fn stop(&mut self, key: AttemptKey, reason: &str, default_grace: Duration, now: Instant) -> Option<Stop> {
         let entry = self.attempts.get_mut(key)?;
         if entry.stop.is_some() || entry.state() == State::Reporting {
             return None;
         }
-        let stop = Stop { reason, grace: entry.grace.unwrap_or(default_grace) };
+        let stop = Stop { reason: reason.into(), grace: entry.grace.unwrap_or(default_grace) };
         entry.stop = Some((stop.clone(), now));
         Some(stop)
     }

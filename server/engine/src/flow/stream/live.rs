@@ -25,6 +25,7 @@ use super::{
 use crate::{
     domain::{
         attempt::AttemptKey,
+        ids::RunId,
         instant::Instant,
         names::Scope,
         transition::Tell,
@@ -207,20 +208,21 @@ impl Live {
         self.end(if left { SessionEnd::Left } else { SessionEnd::Closed });
     }
 
-    pub(super) fn tell(&self, key: AttemptKey, tell: Tell, reason: String, default_grace: Duration, now: Instant) {
+    /// The worker must be told something of an attempt, unless it was.
+    pub(super) fn tell(&self, run: RunId, tell: &Tell, default_grace: Duration, now: Instant) {
         match tell {
-            Tell::Stop(attempt) => {
-                let key = AttemptKey { attempt, ..key };
+            Tell::Stop(attempt, reason) => {
+                let key = AttemptKey { run, attempt: *attempt };
                 let stop = self.held().stop(key, reason, default_grace, now);
                 if let Some(stop) = stop {
                     self.send(ToWorker::Cancel(key, stop));
                 }
             }
             Tell::Revoke(attempt, why) => {
-                let key = AttemptKey { attempt, ..key };
-                let known = self.held().revoke(key, why);
+                let key = AttemptKey { run, attempt: *attempt };
+                let known = self.held().revoke(key, *why);
                 if known {
-                    self.send(ToWorker::Revoke(key, why));
+                    self.send(ToWorker::Revoke(key, *why));
                 }
             }
         }

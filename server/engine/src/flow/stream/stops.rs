@@ -25,10 +25,10 @@ pub(super) fn start(hub: &Hub) {
             if owners.is_empty() {
                 continue;
             }
-            match core.store.stops(&owners).await {
+            match core.store.stops(core.now(), &owners).await {
                 Ok(stops) => {
                     for (owner, key, reason) in stops {
-                        hub.tell(owner.worker, key, Tell::Stop(key.attempt), reason);
+                        hub.tell(owner.worker, key.run, &Tell::Stop(key.attempt, reason));
                     }
                 }
                 Err(error) => tracing::debug!(%error, "stops cannot be looked for now"),

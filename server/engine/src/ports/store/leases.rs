@@ -175,7 +175,7 @@ pub trait Leases: Send + Sync {
     ) -> StoreResult<Option<(Vec<(AttemptKey, Verdict)>, Vec<Moved>)>>;
 
     /// Attempts of these owners that somebody wants stopped, with the reason: the poll that makes cancel hints lossless.
-    async fn stops(&self, owners: &[Owner]) -> StoreResult<Vec<(Owner, AttemptKey, String)>>;
+    async fn stops(&self, now: Instant, owners: &[Owner]) -> StoreResult<Vec<(Owner, AttemptKey, String)>>;
 
     /// Notes how a worker stands now; ignored under an old epoch. A worker that was judged stays LOST until it is heard
     /// again, unless it left in order. The leases of one that is GONE end now.

@@ -119,8 +119,8 @@ fn a_dispatch_that_is_not_answered_is_taken_back_once() {
 fn a_stop_is_repeated_until_the_worker_says_that_it_stops() {
     let mut held = running(at(0));
     let stop = Stop { reason: "no longer needed".into(), grace: GRACE };
-    assert_eq!(held.stop(key(1), stop.reason.clone(), GRACE, at(0)), Some(stop.clone()));
-    assert_eq!(held.stop(key(1), "again".into(), GRACE, at(0)), None, "the first reason stays");
+    assert_eq!(held.stop(key(1), &stop.reason, GRACE, at(0)), Some(stop.clone()));
+    assert_eq!(held.stop(key(1), "again", GRACE, at(0)), None, "the first reason stays");
     let listing = [listed(1, Phase::Running)];
     held.heartbeat(1, &listing, at(1));
     assert_eq!(held.directives(&listing), [Directive::Cancel(key(1), stop)]);
