@@ -117,7 +117,7 @@ reasons! {
     RunNotRetryable "RUN_NOT_RETRYABLE" FailedPrecondition
         "Only a run that is over can be made again.";
     DispatchTooLarge "DISPATCH_TOO_LARGE" FailedPrecondition
-        "An attempt was not sent, since the worker reads smaller messages than it takes (`Hello.max_receive_message_bytes`). Only ever a StreamNotice: the attempt goes to another worker.";
+        "An attempt was not sent, since the worker reads smaller messages than it takes (`Hello.max_receive_message_bytes`). Only ever a StreamNotice: its run fails with PAYLOAD_TOO_LARGE.";
     ProtocolVersionUnsupported "PROTOCOL_VERSION_UNSUPPORTED" FailedPrecondition
         "Worker and server have no protocol version in common; upgrade the older one.";
     PasswordNotHeld "PASSWORD_NOT_HELD" FailedPrecondition

@@ -44,7 +44,7 @@ pub(crate) const MAX_LOG_BATCH: usize = 64 * 1024;
 pub(crate) const MAX_LOG_LINE: usize = 16 * 1024;
 /// A message is at most so large where Hello does not say.
 pub(crate) const DEFAULT_MESSAGE: usize = 4 << 20;
-/// A worker that reads less could not be sent a dispatch with an empty payload.
+/// A worker that reads less is refused: there would be little to give to it.
 const SMALLEST_MESSAGE: usize = 128 << 10;
 
 /// What a Hello says to the service rather than to the engine.
