@@ -63,7 +63,7 @@ macro_rules! conformance {
             hello: an_older_stream_is_superseded, listed_attempts_are_kept, expired_attempts_are_adopted,
                 moved_on_attempts_are_abandoned, unlisted_leases_are_returned, unlisted_running_attempts_are_lost,
                 stops_are_told, a_drain_survives_a_reconnect, reconcile_needs_the_owner, reconcile_takes_nothing_back,
-                another_namespaces_attempts_are_unknown, a_later_hello_replaces_what_a_worker_is, the_last_word_on_a_job_type_counts, only_a_worker_that_is_there_is_drained, an_attempt_is_abandoned_for_its_own_reason, nobody_takes_up_anothers_attempt;
+                another_namespaces_attempts_are_unknown, a_worker_does_not_move_to_another_namespace, a_later_hello_replaces_what_a_worker_is, the_last_word_on_a_job_type_counts, only_a_worker_that_is_there_is_drained, an_attempt_is_abandoned_for_its_own_reason, nobody_takes_up_anothers_attempt;
             expiry: renewals_answer_by_owner, renewals_record_what_workers_say_of_themselves,
                 renewals_tell_what_an_operator_asked, a_renewal_after_judgement_is_lapsed, expired_runs_wait_again,
                 expiry_goes_on_in_steps, a_renewed_worker_is_not_judged, the_last_loss_decides_at_once,

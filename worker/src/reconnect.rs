@@ -234,6 +234,7 @@ mod tests {
             status(Code::Unimplemented, "METHOD_UNKNOWN"),
             status(Code::InvalidArgument, "FIELD_INVALID"),
             status(Code::PermissionDenied, "PERMISSION_MISSING"),
+            status(Code::PermissionDenied, "WORKER_ID_MISMATCH"),
             status(Code::FailedPrecondition, "PROTOCOL_VERSION_UNSUPPORTED"),
         ] {
             let verdict = Policy::new(Backoff::default()).lost(&loss, at(0), 0.5);

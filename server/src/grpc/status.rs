@@ -74,6 +74,8 @@ reasons! {
         "The caller's roles do not hold `required_permission`.";
     LeaseNotOwned "LEASE_NOT_OWNED" PermissionDenied
         "A worker spoke of an attempt that it never had. Only ever a StreamNotice: what it said was dropped.";
+    WorkerIdMismatch "WORKER_ID_MISMATCH" PermissionDenied
+        "The worker's id cannot be used in the namespace of its Hello. Trying again is of no use: a process makes an id of its own at its start, and serves one namespace with it.";
     PasswordChangeRequired "PASSWORD_CHANGE_REQUIRED" PermissionDenied
         "The caller's password is a one-time one. Call ChangePassword first.";
     FieldInvalid "FIELD_INVALID" InvalidArgument
@@ -446,6 +448,10 @@ pub(crate) fn session_end(end: &SessionEnd) -> Option<Refusal> {
             Reason::SessionSuperseded,
             "if this process has one stream only, another one uses its worker_instance_id: give each its own",
         ),
+        // Whose it is, if anybody's, is not for this caller.
+        SessionEnd::Foreign => {
+            refuse(Reason::WorkerIdMismatch, "make one at each start of a process, and serve one namespace with it")
+        }
         SessionEnd::Silent(_) => {
             refuse(Reason::SilenceTimeout, "reconnect, and send heartbeats as often as Welcome asks for")
         }
@@ -531,6 +537,17 @@ mod tests {
         let status = Status::from(Refusal::fields(many.collect()));
         assert!(status.message().ends_with("(and 999 more)") && status.details().len() < 8 << 10);
         assert!(status.get_error_details().bad_request().unwrap().field_violations.len() > 20);
+    }
+
+    #[test]
+    fn a_worker_with_an_id_of_another_namespace_is_told_to_give_up() {
+        let status = Status::from(session_end(&SessionEnd::Foreign).unwrap());
+        let details = status.get_error_details();
+        assert_eq!(
+            (status.code(), details.error_info().unwrap().reason.as_str()),
+            (Code::PermissionDenied, "WORKER_ID_MISMATCH")
+        );
+        assert!(details.retry_info().is_none() && status.message().contains("at each start"), "{status:?}");
     }
 
     #[test]

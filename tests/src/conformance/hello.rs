@@ -205,9 +205,22 @@ pub async fn another_namespaces_attempts_are_unknown(w: World) {
     let key = w.lease(Owner { worker: theirs.worker, epoch: 1 }, pointer(&moved)).await.key;
     let (verdicts, _) = w.store.reconcile(w.now, owner, vec![key]).await.unwrap().unwrap();
     assert_eq!(abandoned(&verdicts[0].1), AbandonReason::UnknownAttempt);
-    // Nor does a worker move from one namespace to another.
-    let moved_over = Hello { namespace: w.scope.0.clone(), epoch: 2, ..theirs };
-    assert!(matches!(w.say_hello(&moved_over).await, HelloAnswer::Superseded));
+}
+
+pub async fn a_worker_does_not_move_to_another_namespace(mut w: World) {
+    let there = Hello { namespace: "other".parse().unwrap(), ..w.hello(WorkerId::new(w.now), 5, &[]) };
+    w.say_hello(&there).await;
+    let scope = Scope(there.namespace.clone());
+    let before = w.store.worker(&scope, there.worker).await.unwrap().unwrap();
+    w.pass(secs(1));
+    // However late or early it is: a later one of the same process would fare no better.
+    for epoch in [4, 5, 6] {
+        let here = Hello { namespace: w.scope.0.clone(), name: "mine".into(), epoch, ..there.clone() };
+        assert!(matches!(w.say_hello(&here).await, HelloAnswer::Foreign));
+    }
+    let after = w.store.worker(&scope, there.worker).await.unwrap().unwrap();
+    assert_eq!((after.name, after.connect_time), (before.name, before.connect_time), "it is as it was");
+    assert!(w.store.worker(&w.scope, there.worker).await.unwrap().is_none());
 }
 
 pub async fn a_later_hello_replaces_what_a_worker_is(mut w: World) {

@@ -242,7 +242,7 @@ impl World {
     ) -> (Vec<(AttemptKey, Verdict)>, Vec<Moved>) {
         match self.say_hello(&self.hello(worker, epoch, holds)).await {
             HelloAnswer::Welcome { verdicts, moved, .. } => (verdicts, moved),
-            HelloAnswer::Superseded => panic!("superseded"),
+            refused @ (HelloAnswer::Superseded | HelloAnswer::Foreign) => panic!("{refused:?}"),
         }
     }
 

@@ -44,8 +44,11 @@ pub(super) struct Opening {
 pub(super) async fn open(tx: &Tx, known: &Arc<Known>, now: Instant, opening: Opening) -> StoreResult<HelloAnswer> {
     let worker = opening.hello.worker;
     let before = owners(tx, &[worker]).await?.remove(&worker);
+    if before.is_some_and(|row| row.namespace != opening.namespace) {
+        return Ok(HelloAnswer::Foreign);
+    }
     // The epoch counts the streams of the process, so a Hello that was delayed can never take a later one's place.
-    if before.is_some_and(|row| row.epoch >= opening.hello.epoch || row.namespace != opening.namespace) {
+    if before.is_some_and(|row| row.epoch >= opening.hello.epoch) {
         return Ok(HelloAnswer::Superseded);
     }
     let drain = before.and_then(|row| row.drain);

@@ -221,6 +221,9 @@ pub enum SessionEnd {
     /// A newer stream of the process owns its leases.
     #[error("a newer stream of this worker process took over")]
     Superseded,
+    /// The worker's id belongs to another namespace.
+    #[error("this worker_instance_id cannot be used in this namespace")]
+    Foreign,
     /// Nothing was heard for the silence timeout.
     #[error("nothing was heard from the worker for {0:?}")]
     Silent(Duration),

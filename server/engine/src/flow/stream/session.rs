@@ -49,6 +49,7 @@ pub(super) fn start(hub: &Hub, live: Arc<Live>, capacity: Capacity) {
             Some(SessionEnd::Left) => WorkerStatus::Gone,
             Some(
                 SessionEnd::Superseded
+                | SessionEnd::Foreign
                 | SessionEnd::Silent(_)
                 | SessionEnd::SlowConsumer(_)
                 | SessionEnd::Draining(_)

@@ -32,6 +32,8 @@ pub struct Owner {
 pub enum HelloAnswer {
     /// A later stream of the process was there before; this one must end.
     Superseded,
+    /// The id is that of another namespace's worker. Nothing was changed.
+    Foreign,
     /// The session owns the worker's leases now.
     Welcome {
         /// One verdict per attempt the Hello listed, in order.
@@ -146,7 +148,8 @@ pub enum RenewalAnswer {
 /// Leases.
 #[async_trait]
 pub trait Leases: Send + Sync {
-    /// Opens a session, guarded by `hello.epoch` being larger than any seen, and reconciles in the same transaction:
+    /// Opens a session, guarded by the worker being of the Hello's namespace or new, and by `hello.epoch` being larger than
+    /// any seen; and reconciles in the same transaction:
     /// listed and current → Keep, or adopt and Keep; listed and not current → Abandon; at this worker and not listed →
     /// taken back as `Event::Unlisted`. Stores what the worker says of itself and announces its job types.
     async fn hello(
