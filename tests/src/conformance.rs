@@ -66,7 +66,7 @@ macro_rules! conformance {
                 another_namespaces_attempts_are_unknown, a_worker_does_not_move_to_another_namespace, a_later_hello_replaces_what_a_worker_is, the_last_word_on_a_job_type_counts, only_a_worker_that_is_there_is_drained, an_attempt_is_abandoned_for_its_own_reason, nobody_takes_up_anothers_attempt;
             expiry: renewals_answer_by_owner, renewals_record_what_workers_say_of_themselves,
                 renewals_tell_what_an_operator_asked, a_renewal_after_judgement_is_lapsed, expired_runs_wait_again,
-                expiry_goes_on_in_steps, a_renewed_worker_is_not_judged, the_last_loss_decides_at_once,
+                expiry_goes_on_in_steps, who_becomes_lost_is_told_once, a_renewed_worker_is_not_judged, the_last_loss_decides_at_once,
                 a_lease_to_a_judged_worker_expires_too, a_worker_that_left_stays_gone, stops_name_only_current_owners, only_the_silent_worker_is_judged, the_longest_silent_are_judged_first, the_dead_do_not_hide_the_dying, a_lease_that_was_over_is_not_lengthened_by_leaving, what_was_adopted_after_judgement_expires_too, a_renewal_changes_no_more_than_it_says, a_step_is_as_large_as_was_asked;
             outcomes: success_ends_the_run, v01_a_repeated_failure_is_charged_once, v02_a_repeated_result_is_a_duplicate,
                 a_fenced_result_changes_nothing, a_result_of_another_namespace_is_fenced, outputs_read_back, told_log_lines_are_kept,

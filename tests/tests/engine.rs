@@ -9,6 +9,8 @@ mod damage;
 mod deletes;
 #[path = "engine/doubt.rs"]
 mod doubt;
+#[path = "engine/heartbeats.rs"]
+mod heartbeats;
 #[path = "engine/refusals.rs"]
 mod refusals;
 #[path = "engine/release.rs"]

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use futures::future::join_all;
 use mainspring_engine::{
     domain::{
+        ids::WorkerId,
+        names::Scope,
         policy::RunPolicy,
         run::{RunState, reason},
         transition::Event,
-        worker::{Drain, WorkerStatus},
+        worker::{Drain, Hello, WorkerStatus},
     },
-    ports::store::{Owner, Renewal, RenewalAnswer},
+    ports::store::{Judged, LostWorker, Owner, Renewal, RenewalAnswer},
 };
 
 use super::world::{World, lane, secs};
@@ -30,7 +32,7 @@ pub async fn renewals_answer_by_owner(mut w: World) {
     let (one, other) = (w.connect().await, w.connect().await);
     w.pass(secs(5));
     let old = Owner { epoch: 0, ..other };
-    let nobody = Owner { worker: mainspring_engine::domain::ids::WorkerId::new(w.now), epoch: 1 };
+    let nobody = Owner { worker: WorkerId::new(w.now), epoch: 1 };
     let renewals = [one, old, other, nobody].map(|owner| w.renewal(owner));
     let answers = w.store.renew(w.now, renewals.to_vec()).await.unwrap();
     use RenewalAnswer::Superseded;
@@ -83,10 +85,10 @@ pub async fn expired_runs_wait_again(mut w: World) {
     let owner = w.connect().await;
     let (leased, running) = (w.leased(owner).await, w.running(owner, RunPolicy::default()).await);
     w.pass(secs(30));
-    let (moved, more) = w.store.expire(w.now, w.now, 10).await.unwrap();
+    let Judged { moved, more, .. } = w.store.expire(w.now, w.now, 10).await.unwrap();
     assert!(moved.is_empty() && !more, "a lease lives to its end");
     w.pass(secs(1));
-    let (moved, more) = w.store.expire(w.now, w.now, 10).await.unwrap();
+    let Judged { moved, more, .. } = w.store.expire(w.now, w.now, 10).await.unwrap();
     assert!(!more);
     let mut runs: Vec<_> = moved.iter().map(|moved| (moved.run, moved.to)).collect();
     runs.sort_unstable();
@@ -94,7 +96,7 @@ pub async fn expired_runs_wait_again(mut w: World) {
     wanted.sort_unstable();
     assert_eq!(runs, wanted);
     assert_eq!(w.queued(&lane()).await.len(), 2);
-    assert!(w.store.expire(w.now, w.now, 10).await.unwrap().0.is_empty());
+    assert!(w.store.expire(w.now, w.now, 10).await.unwrap().moved.is_empty());
 }
 
 pub async fn expiry_goes_on_in_steps(mut w: World) {
@@ -103,16 +105,53 @@ pub async fn expiry_goes_on_in_steps(mut w: World) {
         w.leased(owner).await;
     }
     w.pass(secs(60));
-    let (first, more) = w.store.expire(w.now, w.now, 2).await.unwrap();
+    let Judged { moved: first, more, .. } = w.store.expire(w.now, w.now, 2).await.unwrap();
     assert_eq!((first.len(), more), (2, true));
     // A heartbeat in between learns that some of what its session believes has passed.
     assert_eq!(renew(&w, owner).await, LAPSED);
-    assert!(w.store.expire(w.now, w.now, 2).await.unwrap().0.is_empty());
+    assert!(w.store.expire(w.now, w.now, 2).await.unwrap().moved.is_empty());
     w.pass(secs(60));
-    let (second, more) = w.store.expire(w.now, w.now, 2).await.unwrap();
+    let Judged { moved: second, more, .. } = w.store.expire(w.now, w.now, 2).await.unwrap();
     assert_eq!((second.len(), more), (2, true));
-    let (third, more) = w.store.expire(w.now, w.now, 2).await.unwrap();
+    let Judged { moved: third, more, .. } = w.store.expire(w.now, w.now, 2).await.unwrap();
     assert_eq!((third.len(), more), (1, false));
+}
+
+pub async fn who_becomes_lost_is_told_once(mut w: World) {
+    let (silent, left) = (w.connect().await, w.connect().await);
+    let elsewhere =
+        Hello { namespace: "other".parse().unwrap(), name: "o".into(), ..w.hello(WorkerId::new(w.now), 1, &[]) };
+    w.say_hello(&elsewhere).await;
+    for _ in 0..2 {
+        w.leased(silent).await;
+    }
+    w.store.set_status(w.now, left, WorkerStatus::Gone).await.unwrap();
+    let lost = async |w: &World| {
+        let mut all = Vec::new();
+        loop {
+            let Judged { lost, more, .. } = w.store.expire(w.now, w.now, 1).await.unwrap();
+            all.extend(lost);
+            if !more {
+                all.sort_by_key(|lost| lost.worker);
+                return all;
+            }
+        }
+    };
+    w.pass(secs(60));
+    let mut wanted = [
+        LostWorker { worker: silent.worker, scope: w.scope.clone(), name: "w".into() },
+        LostWorker { worker: elsewhere.worker, scope: Scope(elsewhere.namespace.clone()), name: "o".into() },
+    ];
+    wanted.sort_by_key(|lost| lost.worker);
+    // In as many steps as it takes, and without whoever left in order.
+    assert_eq!(lost(&w).await, wanted);
+    assert_eq!(lost(&w).await, []);
+    // One that was heard in between may be lost again; one that was only given something more already is.
+    w.leased(silent).await;
+    assert_eq!(lost(&w).await, []);
+    renew(&w, silent).await;
+    w.pass(secs(60));
+    assert_eq!(lost(&w).await, wanted.iter().filter(|lost| lost.worker == silent.worker).cloned().collect::<Vec<_>>());
 }
 
 pub async fn a_renewed_worker_is_not_judged(mut w: World) {
@@ -121,7 +160,7 @@ pub async fn a_renewed_worker_is_not_judged(mut w: World) {
     w.pass(secs(29));
     assert_eq!(renew(&w, owner).await, RENEWED);
     w.pass(secs(29));
-    assert!(w.store.expire(w.now, w.now, 10).await.unwrap().0.is_empty());
+    assert!(w.store.expire(w.now, w.now, 10).await.unwrap().moved.is_empty());
     assert_eq!(w.state(key.run).await, RunState::Leased);
 }
 
@@ -131,7 +170,7 @@ pub async fn the_last_loss_decides_at_once(mut w: World) {
     policy.retry.max_losses = 1;
     let key = w.running(owner, policy).await;
     w.pass(secs(60));
-    let (moved, _) = w.store.expire(w.now, w.now, 10).await.unwrap();
+    let moved = w.store.expire(w.now, w.now, 10).await.unwrap().moved;
     assert_eq!((moved[0].to, moved[0].reason.as_str()), (RunState::Failed, reason::WORKER_CRASH_SUSPECTED));
     let life = w.store.run(&w.scope, key.run).await.unwrap().unwrap().life;
     assert_eq!((life.losses, life.open), (1, None));
@@ -143,7 +182,7 @@ pub async fn a_lease_to_a_judged_worker_expires_too(mut w: World) {
     w.store.expire(w.now, w.now, 10).await.unwrap();
     // Its server believes it alive: expiry is no reason against a lease, the epoch is.
     let key = w.leased(owner).await;
-    let (moved, _) = w.store.expire(w.now, w.now, 10).await.unwrap();
+    let moved = w.store.expire(w.now, w.now, 10).await.unwrap().moved;
     assert_eq!((moved.len(), moved[0].run, moved[0].to), (1, key.run, RunState::Queued));
 }
 
@@ -156,10 +195,10 @@ pub async fn a_worker_that_left_stays_gone(mut w: World) {
     w.store.set_status(w.now, owner, WorkerStatus::Disconnected).await.unwrap();
     assert_eq!(status(&w, owner).await, WorkerStatus::Disconnected);
     w.pass(secs(1));
-    assert!(w.store.expire(w.now, w.now, 10).await.unwrap().0.is_empty(), "its lease lives on");
+    assert!(w.store.expire(w.now, w.now, 10).await.unwrap().moved.is_empty(), "its lease lives on");
     w.store.set_status(w.now, owner, WorkerStatus::Gone).await.unwrap();
     w.pass(secs(1));
-    let (moved, _) = w.store.expire(w.now, w.now, 10).await.unwrap();
+    let moved = w.store.expire(w.now, w.now, 10).await.unwrap().moved;
     assert_eq!(moved[0].run, key.run, "what it left behind waits for no lease");
     assert_eq!(status(&w, owner).await, WorkerStatus::Gone);
 }
@@ -192,7 +231,7 @@ pub async fn only_the_silent_worker_is_judged(mut w: World) {
     let end = w.store.worker(&w.scope, silent.worker).await.unwrap().unwrap().lease_expire_time;
     assert_eq!(end, w.now.plus(secs(1)), "neither moves another's lease");
     w.pass(secs(2));
-    let (moved, more) = w.store.expire(w.now, w.now, 10).await.unwrap();
+    let Judged { moved, more, .. } = w.store.expire(w.now, w.now, 10).await.unwrap();
     assert_eq!((moved.len(), moved[0].run, more), (1, lost.run, false));
     assert_eq!(w.state(kept.run).await, RunState::Leased);
     let now = [status(&w, silent).await, status(&w, heard).await, status(&w, left).await];
@@ -206,7 +245,7 @@ pub async fn the_longest_silent_are_judged_first(mut w: World) {
     renew(&w, late).await;
     w.pass(secs(60));
     for run in [first.run, second.run] {
-        let (moved, _) = w.store.expire(w.now, w.now, 1).await.unwrap();
+        let moved = w.store.expire(w.now, w.now, 1).await.unwrap().moved;
         assert_eq!(moved.iter().map(|moved| moved.run).collect::<Vec<_>>(), [run]);
     }
 }
@@ -222,15 +261,15 @@ pub async fn the_dead_do_not_hide_the_dying(mut w: World) {
         .await;
         w = Arc::into_inner(shared).unwrap();
         w.pass(secs(60));
-        let (moved, more) = w.store.expire(w.now, w.now, 10).await.unwrap();
+        let Judged { moved, more, .. } = w.store.expire(w.now, w.now, 10).await.unwrap();
         assert!(moved.is_empty() && more, "there are more than fit into one step");
-        while w.store.expire(w.now, w.now, 10).await.unwrap().1 {}
+        while w.store.expire(w.now, w.now, 10).await.unwrap().more {}
         &mut w
     };
     let owner = w.connect().await;
     let key = w.leased(owner).await;
     w.pass(secs(60));
-    let (moved, _) = w.store.expire(w.now, w.now, 10).await.unwrap();
+    let moved = w.store.expire(w.now, w.now, 10).await.unwrap().moved;
     assert_eq!(moved.iter().map(|moved| moved.run).collect::<Vec<_>>(), [key.run]);
 }
 
@@ -246,7 +285,7 @@ pub async fn a_lease_that_was_over_is_not_lengthened_by_leaving(mut w: World) {
 /// A worker may die right after it took up again what it had lost.
 pub async fn what_was_adopted_after_judgement_expires_too(mut w: World) {
     let expire = async |w: &World| {
-        let (moved, _) = w.store.expire(w.now, w.now, 10).await.unwrap();
+        let moved = w.store.expire(w.now, w.now, 10).await.unwrap().moved;
         moved.iter().map(|moved| (moved.run, moved.to)).collect::<Vec<_>>()
     };
     let owner = w.connect().await;
@@ -287,8 +326,8 @@ pub async fn a_step_is_as_large_as_was_asked(mut w: World) {
         }
     }
     w.pass(secs(60));
-    let (first, more) = w.store.expire(w.now, w.now, 3).await.unwrap();
+    let Judged { moved: first, more, .. } = w.store.expire(w.now, w.now, 3).await.unwrap();
     assert_eq!((first.len(), more), (3, true));
-    let (last, more) = w.store.expire(w.now, w.now, 1).await.unwrap();
+    let Judged { moved: last, more, .. } = w.store.expire(w.now, w.now, 1).await.unwrap();
     assert_eq!((last.len(), more), (1, false));
 }

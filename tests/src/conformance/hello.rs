@@ -49,7 +49,7 @@ pub async fn expired_attempts_are_adopted(mut w: World) {
     let owner = w.connect().await;
     let key = w.leased(owner).await;
     w.pass(secs(60));
-    let (moved, _) = w.store.expire(w.now, w.now, 10).await.unwrap();
+    let moved = w.store.expire(w.now, w.now, 10).await.unwrap().moved;
     assert_eq!(moved[0].to, RunState::Queued);
     let (verdicts, adopted) = w.reconnect(owner.worker, 2, &[key]).await;
     assert!(matches!(verdicts[0].1, Verdict::Keep(_)), "{verdicts:?}");
@@ -81,7 +81,7 @@ pub async fn moved_on_attempts_are_abandoned(mut w: World) {
     w.apply(late.run, Event::Deadline).await;
     let lost = w.leased(owner).await;
     w.pass(secs(60));
-    let (moved, _) = w.store.expire(w.now, w.now, 10).await.unwrap();
+    let moved = w.store.expire(w.now, w.now, 10).await.unwrap().moved;
     let next = w.connect().await;
     w.lease(next, pointer(&moved[0])).await;
     let unknown = AttemptKey { run: RunId::new(w.now), attempt: 1 };

@@ -124,7 +124,7 @@ pub async fn a_lost_attempt_is_charged_at_the_next_lease(mut w: World) {
     let key = w.running(lost, RunPolicy::default()).await;
     let started = w.now;
     w.pass(secs(60));
-    let (moved, _) = w.store.expire(w.now, w.now, 10).await.unwrap();
+    let moved = w.store.expire(w.now, w.now, 10).await.unwrap().moved;
     let life = w.store.run(&w.scope, key.run).await.unwrap().unwrap().life;
     assert_eq!((life.losses, life.open), (0, Some(1)));
     let next = w.connect().await;

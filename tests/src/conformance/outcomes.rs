@@ -237,7 +237,7 @@ pub async fn a_late_result_beats_the_queue(mut w: World) {
     let owner = w.connect().await;
     let key = w.leased(owner).await;
     w.pass(secs(60));
-    let (moved, _) = w.store.expire(w.now, w.now, 10).await.unwrap();
+    let moved = w.store.expire(w.now, w.now, 10).await.unwrap().moved;
     assert_eq!(moved[0].to, RunState::Queued);
     let done = applied(w.report(key, Outcome::Succeeded).await);
     assert_eq!((done.from, done.to), (Some(RunState::Queued), RunState::Succeeded));

@@ -237,7 +237,7 @@ pub async fn only_dead_workers_that_were_judged_go(mut w: World) {
     w.store.renew(w.now, vec![w.renewal(alive)]).await.unwrap();
     w.pass(secs(8 * DAY));
     assert_eq!(sweep(&w).await, 0, "nobody was judged yet");
-    let (moved, _) = w.store.expire(w.now, w.now, 10).await.unwrap();
+    let moved = w.store.expire(w.now, w.now, 10).await.unwrap().moved;
     assert_eq!(moved.iter().map(|moved| moved.run).collect::<Vec<_>>(), [key.run]);
     // One of them came back since, and was not heard of for as long.
     w.reconnect(alive.worker, 2, &[]).await;

@@ -9,8 +9,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Core, batch::Undone, outcome::Settler};
 use crate::{
-    domain::{instant::Instant, rules::LeaseRules, transition::Event},
-    ports::store::{Applied, Apply, StoreError, StoreResult},
+    domain::{instant::Instant, rules::LeaseRules, transition::Event, worker::WorkerStatus},
+    ports::store::{Applied, Apply, Judged, LostWorker, StoreError, StoreResult},
 };
 
 /// Runs given back, or ended by time, in one step.
@@ -91,7 +91,11 @@ async fn reap(core: &Core) {
 async fn expire(core: &Core, now: Instant) -> StoreResult<()> {
     let before = now.minus(core.clock.error_bound());
     loop {
-        let (moved, more) = core.store.expire(now, before, BATCH).await?;
+        let Judged { moved, lost, more } = core.store.expire(now, before, BATCH).await?;
+        for LostWorker { worker, scope, name } in &lost {
+            tracing::info!(%worker, name, "a worker was not heard for a lease; it is lost");
+            core.news.worker(now, scope, *worker, name, WorkerStatus::Lost);
+        }
         for run in &moved {
             tracing::info!(run = %run.run, attempt = run.attempt, worker = ?run.worker, to = run.to.name(), "lease expired");
         }

@@ -26,7 +26,8 @@ pub use identity::{
     ApiKeyRecord, CreateKey, Identity, NewSession, RefreshAnswer, RefreshUse, RootUser, SessionRecord, UserRecord,
 };
 pub use leases::{
-    Dispatchable, HelloAnswer, LeaseAnswer, LeaseBatch, LeaseResult, Leases, Owner, Renewal, RenewalAnswer, Verdict,
+    Dispatchable, HelloAnswer, Judged, LeaseAnswer, LeaseBatch, LeaseResult, Leases, LostWorker, Owner, Renewal,
+    RenewalAnswer, Verdict,
 };
 pub use logs::Logs;
 pub use outcomes::{Applied, Apply, Outcomes, Report, ReportAnswer};

@@ -10,17 +10,18 @@ use mainspring_engine::{
     domain::{
         ids::{RunId, WorkerId},
         instant::Instant,
+        names::Scope,
         transition::Event,
         worker::WorkerStatus,
     },
-    ports::store::{Moved, StoreResult},
+    ports::store::{Judged, LostWorker, Moved, StoreResult},
 };
 use uuid::Uuid;
 
 use super::{
     Known,
     rows::time,
-    statement::{Cells, exec, query, single},
+    statement::{Cells, exec, query, query_one, single},
     steps::{Steps, columns},
     writer::Tx,
 };
@@ -29,8 +30,11 @@ use super::{
 const WORKERS: i64 = 1_000;
 
 /// Workers whose lease is over and that were not judged, the longest silent first.
-pub(super) const OVER: &str =
-    "SELECT id FROM worker WHERE judged < 2 AND lease_expire_time < ? ORDER BY lease_expire_time LIMIT ?";
+pub(super) const OVER: &str = "SELECT id, namespace_id, status FROM worker WHERE judged < 2 AND lease_expire_time < ? \
+     ORDER BY lease_expire_time LIMIT ?";
+
+/// What a worker is called.
+const NAME: &str = "SELECT name FROM worker_profile WHERE worker_id = ?";
 
 /// Attempts at a worker.
 pub(super) fn held_sql() -> String {
@@ -40,36 +44,44 @@ pub(super) fn held_sql() -> String {
     )
 }
 
-/// One step; with whether there is more to do.
+/// One step.
 pub(super) async fn expire(
     tx: &Tx,
     known: &Arc<Known>,
     now: Instant,
     before: Instant,
     limit: usize,
-) -> StoreResult<(Vec<Moved>, bool)> {
-    let rows = query(tx, OVER, vec![time(before), WORKERS.into()]).await?;
-    let workers: Vec<WorkerId> =
-        rows.iter().map(|row| single(row).map(WorkerId::from_uuid)).collect::<Result<_, _>>()?;
-    let mut more = workers.len() as i64 == WORKERS;
+) -> StoreResult<Judged> {
+    let over = query(tx, OVER, vec![time(before), WORKERS.into()]).await?;
+    let mut judged = Judged { more: over.len() as i64 == WORKERS, ..Judged::default() };
     let mut steps = Steps::begin(tx, known, now).await?;
-    let mut moved = Vec::new();
-    for worker in workers {
-        let room = limit.saturating_sub(moved.len());
+    let (gone, lost) = (WorkerStatus::Gone.code(), WorkerStatus::Lost.code());
+    for row in &over {
+        let mut cells = Cells::of(row);
+        let (worker, namespace, status) = (WorkerId::from_uuid(cells.next()?), cells.next()?, cells.next::<i32>()?);
+        let room = limit.saturating_sub(judged.moved.len());
         let (taken, done) = judge(tx, &mut steps, worker, room).await?;
-        moved.extend(taken);
-        let (gone, lost) = (WorkerStatus::Gone.code(), WorkerStatus::Lost.code());
-        let judged = if done { 2 } else { 1 };
-        let values = vec![judged.into(), gone.into(), gone.into(), lost.into(), worker.uuid().into()];
+        judged.moved.extend(taken);
+        // A namespace that cannot be named keeps nobody from being judged.
+        if status != gone
+            && status != lost
+            && let Ok(namespace) = known.lanes.namespace_name(namespace)
+        {
+            let profile = query_one(tx, NAME, vec![worker.uuid().into()]).await?;
+            let name = profile.as_ref().map(single).transpose()?.unwrap_or_default();
+            judged.lost.push(LostWorker { worker, scope: Scope(namespace), name });
+        }
+        let mark = if done { 2 } else { 1 };
+        let values = vec![mark.into(), gone.into(), gone.into(), lost.into(), worker.uuid().into()];
         let sql = "UPDATE worker SET judged = ?, status = CASE WHEN status = ? THEN ? ELSE ? END WHERE id = ?";
         exec(tx, sql, values).await?;
         if !done {
-            more = true;
+            judged.more = true;
             break;
         }
     }
     steps.save(tx).await?;
-    Ok((moved, more))
+    Ok(judged)
 }
 
 /// Ends at most `room` leases of a worker; with whether that was all.

@@ -19,7 +19,7 @@ use mainspring_engine::{
     ports::{
         broker::Pointer,
         store::{
-            HelloAnswer, LeaseAnswer, LeaseBatch, LeaseResult, Leases, Moved, Owner, Renewal, RenewalAnswer,
+            HelloAnswer, Judged, LeaseAnswer, LeaseBatch, LeaseResult, Leases, Moved, Owner, Renewal, RenewalAnswer,
             StoreResult, Verdict,
         },
     },
@@ -118,7 +118,7 @@ impl Leases for SqliteStore {
         .await
     }
 
-    async fn expire(&self, now: Instant, before: Instant, limit: usize) -> StoreResult<(Vec<Moved>, bool)> {
+    async fn expire(&self, now: Instant, before: Instant, limit: usize) -> StoreResult<Judged> {
         let known = Arc::clone(&self.known);
         self.write(move |tx| Box::pin(async move { expire::expire(tx, &known, now, before, limit).await })).await
     }

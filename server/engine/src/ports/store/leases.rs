@@ -145,6 +145,28 @@ pub enum RenewalAnswer {
     Superseded,
 }
 
+/// A worker that was judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostWorker {
+    /// Which.
+    pub worker: WorkerId,
+    /// Where it serves.
+    pub scope: Scope,
+    /// Its name.
+    pub name: String,
+}
+
+/// What judging came to.
+#[derive(Clone, Debug, Default)]
+pub struct Judged {
+    /// Runs that were taken back.
+    pub moved: Vec<Moved>,
+    /// Workers that were not LOST before, and are now.
+    pub lost: Vec<LostWorker>,
+    /// There is more to do.
+    pub more: bool,
+}
+
 /// Leases.
 #[async_trait]
 pub trait Leases: Send + Sync {
@@ -189,6 +211,6 @@ pub trait Leases: Send + Sync {
     async fn drain_worker(&self, now: Instant, scope: &Scope, worker: WorkerId, drain: Drain) -> StoreResult<bool>;
 
     /// Ends the leases of workers whose expiry lies before `before`: the workers become LOST (GONE ones stay GONE), their
-    /// attempts `Event::Expire`. At most `limit` runs a call, with whether there is more.
-    async fn expire(&self, now: Instant, before: Instant, limit: usize) -> StoreResult<(Vec<Moved>, bool)>;
+    /// attempts `Event::Expire`. At most `limit` runs a call.
+    async fn expire(&self, now: Instant, before: Instant, limit: usize) -> StoreResult<Judged>;
 }

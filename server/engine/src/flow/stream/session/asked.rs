@@ -12,7 +12,7 @@ use crate::{
         instant::Instant,
         log,
         transition::Event,
-        worker::{Capacity, Drain, Held as Listed},
+        worker::{Capacity, Drain, Held as Listed, WorkerStatus},
     },
     flow::{
         Core,
@@ -83,6 +83,7 @@ impl Task {
         let draining = self.draining;
         let doubts = self.live.doubts();
         let in_doubt = doubts != self.settled;
+        let live = self.live.clone();
         self.asked.push(Box::pin(async move {
             let renewal = Renewal { owner, expire_time: beat.expire_time, draining, capacity: capacity.clone() };
             let (lapsed, drain) = match renewals.one(renewal).await {
@@ -93,6 +94,12 @@ impl Task {
                     return Answer::NotRenewed;
                 }
             };
+            if lapsed {
+                // Watchers were told that it is lost.
+                let drains = draining || drain.is_some();
+                let status = if drains { WorkerStatus::Draining } else { WorkerStatus::Connected };
+                core.news.worker(core.now(), &live.scope, owner.worker, &live.name, status);
+            }
             let whole = lapsed || in_doubt;
             let compare: Vec<_> =
                 if whole { beat.listed.iter().map(|held| held.key).collect() } else { beat.unknown.clone() };
