@@ -1,15 +1,16 @@
-//! Heartbeats that come, that do not, and that come again: what watchers hear of it.
+//! Heartbeats that come, that do not, and that come again: what watchers hear of it, and what it leaves behind.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use mainspring_engine::{
-    domain::{event::Detail, ids::WorkerId, worker::WorkerStatus},
+    domain::{attempt::Outcome, event::Detail, ids::WorkerId, worker::WorkerStatus},
     flow::events::Watch,
 };
 use mainspring_tests::{
     engine::Stage,
     harness::host::{self, PATIENCE},
 };
+use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -51,4 +52,46 @@ async fn watchers_hear_that_a_worker_is_lost_and_that_it_is_back() {
     assert_eq!(told(&mut watch, id, Connected).await, [Connected]);
     let (before, after) = (stage.engine.events().cursor(), back.renew(&[]).await);
     assert_eq!((after.len(), stage.engine.events().cursor()), (0, before), "who was not lost is not back");
+}
+
+/// How many rows each table has.
+async fn rows(stage: &Stage) -> BTreeMap<String, i64> {
+    let options = SqliteConnectOptions::new().filename(stage.database()).read_only(true);
+    let mut db = SqliteConnection::connect_with(&options).await.unwrap();
+    let tables = sqlx::query("SELECT name FROM sqlite_master WHERE type = 'table'").fetch_all(&mut db).await.unwrap();
+    let mut rows = BTreeMap::new();
+    for table in tables {
+        let table: String = table.get(0);
+        let count = format!("SELECT count(*) FROM \"{table}\"");
+        let count = sqlx::query(sqlx::AssertSqlSafe(count)).fetch_one(&mut db).await.unwrap();
+        rows.insert(table, count.get(0));
+    }
+    db.close().await.unwrap();
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_heartbeats_leave_nothing_behind() {
+    let stage = Stage::judging().await;
+    let mut worker = stage.connect(2).await;
+    stage.submit_one().await;
+    let done = worker.accepted().await;
+    worker.reported(done, Outcome::Succeeded).await;
+    stage.submit_one().await;
+    let held = worker.accepted().await;
+    for _ in 0..10 {
+        stage.pass(SECOND).await;
+        worker.renew(&[held]).await;
+    }
+    // Whatever an engine keeps in memory shows in what it prints: sessions, what they hold, events, boards, timers.
+    let kept = || format!("{:?}", stage.engine).len();
+    let (kept_before, rows_before) = (kept(), rows(&stage).await);
+    for _ in 0..1_000 {
+        stage.pass(SECOND / 100).await;
+        assert_eq!(worker.renew(&[held]).await, []);
+    }
+    stage.pass(SECOND).await;
+    assert_eq!(rows(&stage).await, rows_before);
+    let kept_after = kept();
+    assert!(kept_after < kept_before + 1_000, "{kept_before} bytes became {kept_after}");
 }

@@ -168,6 +168,22 @@ fn an_acknowledged_result_that_a_heartbeat_on_the_way_still_lists_is_not_unknown
 }
 
 #[test]
+fn what_is_over_is_soon_forgotten() {
+    let mut held = held(2);
+    for (sequence, run) in (1..).zip(1..=1_000) {
+        let now = at(sequence);
+        dispatch(&mut held, run, now);
+        held.reply(key(run), Reply::Accepted(Phase::Running), now);
+        held.reporting(key(run));
+        held.acked(key(run));
+        held.heartbeat(sequence, &[], now);
+        assert!(held.acked.len() <= 3, "only what a heartbeat on the way may still list");
+    }
+    assert!(held.is_empty() && held.leasing.is_empty());
+    assert_eq!(held.attempts.count(&queue()), super::Count::default());
+}
+
+#[test]
 fn the_highest_heartbeat_there_can_be_is_the_last() {
     let mut held = running(at(0));
     held.heartbeat(i64::MAX, &[listed(1, Phase::Running)], at(1));
