@@ -32,10 +32,11 @@ const WORKERS: i64 = 1_000;
 pub(super) const OVER: &str =
     "SELECT id FROM worker WHERE judged < 2 AND lease_expire_time < ? ORDER BY lease_expire_time LIMIT ?";
 
-/// Attempts at a worker.
+/// Attempts at a worker behind one.
 pub(super) fn held_sql() -> String {
     format!(
-        "SELECT {} FROM run WHERE worker_id = ? AND open_token IS NOT NULL AND state IN (3, 4) ORDER BY id LIMIT ?",
+        "SELECT {} FROM run WHERE worker_id = ? AND open_token IS NOT NULL AND id > ? AND state IN (3, 4) \
+         ORDER BY id LIMIT ?",
         columns()
     )
 }
@@ -72,15 +73,25 @@ pub(super) async fn expire(
     Ok((moved, more))
 }
 
-/// Ends at most `room` leases of a worker; with whether that was all.
+/// Ends at most `room` leases of a worker; with whether that was all. What cannot be read is passed over: it stays at its
+/// worker until a person has looked, and the worker counts as judged without it.
 async fn judge(tx: &Tx, steps: &mut Steps, worker: WorkerId, room: usize) -> StoreResult<(Vec<Moved>, bool)> {
-    let asked = i64::try_from(room.saturating_add(1)).unwrap_or(i64::MAX);
-    let rows = query(tx, held_sql(), vec![worker.uuid().into(), asked.into()]).await?;
-    steps.take(tx, &rows).await?;
+    let asked = room.saturating_add(1);
+    let mut after = Uuid::nil();
     let mut moved = Vec::new();
-    for row in rows.iter().take(room) {
-        let run = RunId::from_uuid(Cells::of(row).next::<Uuid>()?);
-        moved.extend(steps.apply(run, &Event::Expire).and_then(Result::ok));
+    loop {
+        let limit = i64::try_from(asked).unwrap_or(i64::MAX);
+        let rows = query(tx, held_sql(), vec![worker.uuid().into(), after.into(), limit.into()]).await?;
+        steps.take(tx, &rows).await?;
+        for row in &rows {
+            if moved.len() == room {
+                return Ok((moved, false));
+            }
+            after = Cells::of(row).next()?;
+            moved.extend(steps.apply(RunId::from_uuid(after), &Event::Expire).and_then(Result::ok));
+        }
+        if rows.len() < asked {
+            return Ok((moved, true));
+        }
     }
-    Ok((moved, rows.len() <= room))
 }

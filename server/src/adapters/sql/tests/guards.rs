@@ -62,6 +62,32 @@ async fn submit(store: &SqliteStore, data: &[u8]) -> RunId {
     }
 }
 
+async fn connect(store: &SqliteStore) -> WorkerId {
+    let worker = WorkerId::new(now());
+    let hello = Hello {
+        worker,
+        epoch: 1,
+        name: "w".into(),
+        namespace: lane().namespace,
+        labels: Default::default(),
+        sdk: String::new(),
+        build_id: String::new(),
+        handlers: Vec::new(),
+        capacity: Default::default(),
+        in_flight: Vec::new(),
+        max_message: 4 << 20,
+        credential: String::new(),
+    };
+    store.hello(now(), ServerId::new(now()), SessionId::new(now()), &hello, Instant::MAX).await.unwrap();
+    worker
+}
+
+async fn lease(store: &SqliteStore, worker: WorkerId, runs: &[RunId]) {
+    let pointers = runs.iter().map(|run| Pointer { run: *run, generation: 1 }).collect();
+    let batch = LeaseBatch { owner: Owner { worker, epoch: 1 }, pointers };
+    store.lease(now(), vec![batch]).await.unwrap();
+}
+
 /// Runs statements beside the store's own.
 async fn sql(store: &SqliteStore, text: &'static str) -> StoreResult<u64> {
     store.write(move |tx| Box::pin(async move { exec(tx, text, Vec::new()).await })).await
@@ -146,6 +172,33 @@ async fn a_schedule_that_moved_after_it_was_read_takes_the_firing_back() {
 }
 
 #[tokio::test]
+async fn a_worker_full_of_runs_that_cannot_be_read_is_judged_and_so_are_those_behind_it() {
+    let (store, _home) = store().await;
+    let (first, behind) = (connect(&store).await, connect(&store).await);
+    sql(&store, "UPDATE worker SET lease_expire_time = 1 + (id = (SELECT max(id) FROM worker))").await.unwrap();
+    let mut runs = Vec::new();
+    for _ in 0..6 {
+        runs.push(submit(&store, b"").await);
+    }
+    lease(&store, first, &runs[..5]).await;
+    lease(&store, behind, &runs[5..]).await;
+    // All but the last of the first worker's.
+    sql(&store, "UPDATE run SET policy = x'ff' WHERE id IN (SELECT id FROM run ORDER BY id LIMIT 4)").await.unwrap();
+    let mut moved = Vec::new();
+    for step in 0.. {
+        assert!(step < 10, "it goes on for ever");
+        let (runs, more) = store.expire(now(), now(), 2).await.unwrap();
+        moved.extend(runs.iter().map(|run| run.run));
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(moved, runs[4..]);
+    assert_eq!(number(&store, "SELECT count(*) FROM worker WHERE judged = 2").await, 2);
+    assert_eq!(number(&store, "SELECT count(*) FROM run WHERE state = 3").await, 4, "what cannot be read stays");
+}
+
+#[tokio::test]
 async fn what_is_not_over_is_not_deleted_whoever_asks() {
     let (store, _home) = store().await;
     let (waits, over) = (submit(&store, b"").await, submit(&store, b"").await);
@@ -174,24 +227,8 @@ async fn large_input_is_kept_beside_its_run_and_small_input_in_it() {
 #[tokio::test]
 async fn large_output_is_kept_beside_its_run() {
     let (store, _home) = store().await;
-    let (worker, run) = (WorkerId::new(now()), submit(&store, b"").await);
-    let hello = Hello {
-        worker,
-        epoch: 1,
-        name: "w".into(),
-        namespace: lane().namespace,
-        labels: Default::default(),
-        sdk: String::new(),
-        build_id: String::new(),
-        handlers: Vec::new(),
-        capacity: Default::default(),
-        in_flight: Vec::new(),
-        max_message: 4 << 20,
-        credential: String::new(),
-    };
-    store.hello(now(), ServerId::new(now()), SessionId::new(now()), &hello, Instant::MAX).await.unwrap();
-    let batch = LeaseBatch { owner: Owner { worker, epoch: 1 }, pointers: vec![Pointer { run, generation: 1 }] };
-    store.lease(now(), vec![batch]).await.unwrap();
+    let (worker, run) = (connect(&store).await, submit(&store, b"").await);
+    lease(&store, worker, &[run]).await;
     let output = Some(Payload { content_type: "text/plain".into(), data: vec![b'x'; 1_025] });
     let key = AttemptKey { run, attempt: 1 };
     let report =

@@ -120,7 +120,7 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         ("run_deadline (deadline_time>? AND deadline_time<?)", PAST_DEADLINE.to_owned()),
         ("run_deadline", NEXT_DEADLINE.to_owned()),
         ("worker_expiry (lease_expire_time<?)", OVER.to_owned()),
-        ("run_open (worker_id=?)", held_sql()),
+        ("run_open (worker_id=? AND id>?)", held_sql()),
         ("run_open (worker_id=?)", open_sql()),
         ("run_unfinished (job_uid=? AND end_time=?)", waiting_sql()),
         ("run_unfinished (job_uid=? AND end_time=?)", unfinished_sql(4)),
