@@ -94,7 +94,7 @@ macro_rules! conformance {
             identity: root_is_claimed_until_it_has_a_password_of_its_own, passwords_replace_and_end_sessions, refresh_replaces_the_token,
                 a_reused_token_ends_the_session, unknown_and_ended_sessions_are_told_apart, keys_live_and_die,
                 keys_page_newest_first, a_repeated_key_is_replayed, touching_a_key_is_cheap,
-                sessions_do_not_touch_each_other;
+                sessions_do_not_touch_each_other, a_password_that_was_changed_meanwhile_opens_and_changes_nothing;
             retention: ended_runs_go_after_their_time, failures_may_be_kept_for_less, an_id_made_ahead_of_time_keeps_nothing, unfinished_runs_stay, a_sweep_is_bounded, a_round_begins_anew,
                 ledger_requests_and_workers_go, logs_go, a_round_goes_past_what_stays, young_runs_cost_a_sweep_nothing, what_is_young_stays, a_ledger_range_is_as_old_as_its_last_instant, only_dead_workers_that_were_judged_go, a_deleted_job_stays_while_anything_is_of_it, a_job_does_not_go_before_its_ledger, logs_go_by_attempt;
             property: the_store_agrees_with_the_table, batches_agree_with_the_table;

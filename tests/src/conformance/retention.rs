@@ -356,6 +356,7 @@ async fn root(w: &World) {
 
 async fn open_session(w: &World, id: &str, expire_time: Instant) {
     let (id, user, client) = (id.into(), "root".into(), "cli".into());
-    let session = NewSession { id, user, client, refresh_hash: [1; 32], expire_time };
-    w.store.open_session(w.now, session).await.unwrap();
+    let (refresh_hash, password_hash) = ([1; 32], "$argon2id$1".into());
+    let session = NewSession { id, user, client, refresh_hash, expire_time, password_hash };
+    assert!(w.store.open_session(w.now, session).await.unwrap());
 }

@@ -23,7 +23,8 @@ pub use backup::{Backup, BackupError, BackupProgress};
 pub use catalog::{Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, UpdateJob};
 pub use due::{Due, DueSchedule, DueSchedules, Fired, Firing, ShardLease, UnreadableSchedule};
 pub use identity::{
-    ApiKeyRecord, CreateKey, Identity, NewSession, RefreshAnswer, RefreshUse, RootUser, SessionRecord, UserRecord,
+    ApiKeyRecord, CreateKey, Identity, NewPassword, NewSession, RefreshAnswer, RefreshUse, RootUser, SessionRecord,
+    UserRecord,
 };
 pub use leases::{
     Dispatchable, HelloAnswer, LeaseAnswer, LeaseBatch, LeaseResult, Leases, Owner, Renewal, RenewalAnswer, Verdict,

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use mainspring_engine::{
     domain::{filter::Filter, instant::Instant, names::NamespaceName},
     ports::store::{
-        ApiKeyRecord, CreateKey, Direction, Identity, NewSession, Page, RefreshAnswer, RefreshUse, RequestKey,
-        RootUser, SessionRecord, StoreError, StoreResult, UserRecord,
+        ApiKeyRecord, CreateKey, Direction, Identity, NewPassword, NewSession, Page, RefreshAnswer, RefreshUse,
+        RequestKey, RootUser, SessionRecord, StoreError, StoreResult, UserRecord,
     },
 };
 use sea_orm::{Condition, ConnectionTrait, QueryResult, sea_query::Expr};
@@ -77,30 +77,35 @@ impl Identity for SqliteStore {
         .transpose()
     }
 
-    async fn set_password(&self, now: Instant, user: &str, hash: &str, keep: Option<&str>) -> StoreResult<()> {
-        let (user, hash, keep) = (user.to_owned(), hash.to_owned(), keep.map(str::to_owned));
+    async fn set_password(&self, now: Instant, password: NewPassword) -> StoreResult<bool> {
         self.write(move |tx| {
             Box::pin(async move {
+                let NewPassword { user, current, next, keep } = password;
                 let sql = "UPDATE account SET password_hash = ?, must_change_password = FALSE, update_time = ? \
-                     WHERE name = ?";
-                exec(tx, sql, vec![hash.into(), time(now), user.clone().into()]).await?;
+                     WHERE name = ? AND password_hash = ?";
+                let values = vec![next.into(), time(now), user.clone().into(), current.into()];
+                if exec(tx, sql, values).await? == 0 {
+                    return Ok(false);
+                }
                 let sql = "UPDATE session SET revoke_time = ? \
                      WHERE account = ? AND revoke_time IS NULL AND id <> coalesce(?, '')";
-                exec(tx, sql, vec![time(now), user.into(), keep.into()]).await.map(drop)
+                exec(tx, sql, vec![time(now), user.into(), keep.into()]).await?;
+                Ok(true)
             })
         })
         .await
     }
 
-    async fn open_session(&self, now: Instant, session: NewSession) -> StoreResult<()> {
+    async fn open_session(&self, now: Instant, session: NewSession) -> StoreResult<bool> {
         self.write(move |tx| {
             Box::pin(async move {
-                let NewSession { id, user, client, refresh_hash, expire_time } = session;
+                let NewSession { id, user, client, refresh_hash, expire_time, password_hash } = session;
                 let sql = "INSERT INTO session (id, account, client, refresh_hash, create_time, expire_time) \
-                     VALUES (?, ?, ?, ?, ?, ?)";
+                     SELECT ?, name, ?, ?, ?, ? FROM account WHERE name = ? AND password_hash = ?";
                 let refresh = refresh_hash.to_vec().into();
-                let values = vec![id.into(), user.into(), client.into(), refresh, time(now), time(expire_time)];
-                exec(tx, sql, values).await.map(drop)
+                let mut values = vec![id.into(), client.into(), refresh, time(now), time(expire_time)];
+                values.extend([user.into(), password_hash.into()]);
+                Ok(exec(tx, sql, values).await? > 0)
             })
         })
         .await

@@ -18,8 +18,8 @@ use mainspring_engine::{
     ports::{
         broker::Pointer,
         store::{
-            Apply, Catalog, Due, Firing, Identity, LeaseBatch, Leases, NewJob, NewRun, NewSession, Outcomes, Owner,
-            Report, RootUser, Submit, Submitted, Views,
+            Apply, Catalog, Due, Firing, Identity, LeaseBatch, Leases, NewJob, NewPassword, NewRun, NewSession,
+            Outcomes, Owner, Report, RootUser, Submit, Submitted, Views,
         },
     },
 };
@@ -245,15 +245,17 @@ async fn a_password_is_one_users() {
     let root = RootUser { password_hash: "1".into(), must_change_password: true };
     store.claim_root(now(), root).await.unwrap();
     sql(&store, "INSERT INTO account SELECT 'ann', 'a', roles, TRUE, 0, 0 FROM account").await.unwrap();
-    for (id, user, refresh) in [("r", "root", 1), ("a", "ann", 2)] {
-        let (id, user, client) = (id.into(), user.into(), "cli".into());
-        let session = NewSession { id, user, client, refresh_hash: [refresh; 32], expire_time: Instant::MAX };
-        store.open_session(now(), session).await.unwrap();
+    for (id, user, refresh, hash) in [("r", "root", 1, "1"), ("a", "ann", 2, "a")] {
+        let (id, user, client, password_hash) = (id.into(), user.into(), "cli".into(), hash.into());
+        let (refresh_hash, expire_time) = ([refresh; 32], Instant::MAX);
+        let session = NewSession { id, user, client, refresh_hash, expire_time, password_hash };
+        assert!(store.open_session(now(), session).await.unwrap());
     }
     assert_eq!(store.user("ann").await.unwrap().unwrap().password_hash, "a");
     store.end_session(now(), "r").await.unwrap();
     let later = now().plus(std::time::Duration::from_secs(1));
-    store.set_password(later, "root", "2", None).await.unwrap();
+    let password = NewPassword { user: "root".into(), current: "1".into(), next: "2".into(), keep: None };
+    assert!(store.set_password(later, password).await.unwrap());
     let ann = store.user("ann").await.unwrap().unwrap();
     assert_eq!((ann.password_hash.as_str(), ann.must_change_password), ("a", true));
     assert!(!store.session("a").await.unwrap().unwrap().revoked);
