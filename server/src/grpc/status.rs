@@ -144,6 +144,8 @@ reasons! {
         "It has changed since it was read. Read it again, then repeat the change.";
     SessionSuperseded "SESSION_SUPERSEDED" Aborted
         "A newer stream of the same worker process took over.";
+    StoreContended "STORE_CONTENDED" Aborted
+        "Other changes of the same rows were in the way each time it was tried; nothing was done. Repeat the call after RetryInfo.";
     RateLimited "RATE_LIMITED" ResourceExhausted
         "Too many calls of this kind wait already. Try again after RetryInfo.";
     SlowConsumer "SLOW_CONSUMER" ResourceExhausted
@@ -426,10 +428,15 @@ impl From<Refusal> for Status {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(why) | StoreError::Conflict(why) => {
+            StoreError::Unavailable(why) => {
                 tracing::warn!(why, "the store did not answer a call");
                 Self::new(Reason::StoreUnavailable, "the database does not answer; try again")
                     .retry_after(Duration::from_secs(1))
+            }
+            StoreError::Conflict(why) => {
+                tracing::warn!(why, "a call met other changes each time it was tried");
+                let message = "other changes of the same rows were in the way, and nothing was done; try again";
+                Self::new(Reason::StoreContended, message).retry_after(Duration::from_secs(1))
             }
             StoreError::Corrupt(why) => Self::bug(why),
         }
@@ -538,6 +545,12 @@ mod tests {
         let away = Refusal::from(StoreError::Unavailable("disk".into()));
         assert_eq!(away.reason(), Reason::StoreUnavailable);
         assert!(Status::from(away).get_error_details().retry_info().is_some());
+        // Whoever hears that the database is away does not know what was done; here it is known.
+        let contended = Status::from(Refusal::from(StoreError::Conflict("a row moved".into())));
+        assert_eq!(contended.code(), Code::Aborted);
+        let details = contended.get_error_details();
+        assert_eq!(details.error_info().unwrap().reason, "STORE_CONTENDED");
+        assert!(details.retry_info().is_some());
         let broken = Status::from(Refusal::from(StoreError::Corrupt("row 7 of secret table".into())));
         assert_eq!((broken.code(), broken.message()), (Code::Internal, INTERNAL_MESSAGE));
     }
