@@ -41,7 +41,7 @@ macro_rules! conformance {
             edits: an_edit_makes_a_version, an_edit_of_a_completed_job_leaves_it_so, an_equal_definition_changes_nothing,
                 a_stale_revision_is_refused, an_unsettled_job_is_not_changed, an_edit_keeps_cursor_and_open_range,
                 a_schedule_that_is_gone_keeps_its_ledger, a_pause_shows_and_lifts, a_deleted_name_is_free,
-                waiting_runs_of_a_deleted_job_end, only_what_waits_of_the_deleted_job_ends,
+                waiting_runs_of_a_deleted_job_end, only_what_waits_of_the_deleted_job_ends, what_is_at_a_worker_finishes_and_starts_no_more_once_its_job_is_deleted,
                 a_paused_job_in_error_resumes_in_error;
             submit: a_run_reads_back, an_answer_is_what_a_look_shows, later_runs_are_scheduled,
                 an_answer_means_committed, repeats_are_replayed, other_bodies_are_refused,

@@ -8,19 +8,18 @@ use std::sync::Arc;
 
 use mainspring_engine::{
     domain::{
-        ids::{RunId, WorkerId},
+        ids::WorkerId,
         instant::Instant,
         transition::Event,
         worker::WorkerStatus,
     },
     ports::store::{Moved, StoreResult},
 };
-use uuid::Uuid;
 
 use super::{
     Known,
     rows::time,
-    statement::{Cells, exec, query, single},
+    statement::{exec, query, single},
     steps::{Steps, columns},
     writer::Tx,
 };
@@ -57,41 +56,18 @@ pub(super) async fn expire(
     let mut moved = Vec::new();
     for worker in workers {
         let room = limit.saturating_sub(moved.len());
-        let (taken, done) = judge(tx, &mut steps, worker, room).await?;
+        let (taken, left) = steps.apply_to(tx, &held_sql(), worker.uuid(), &Event::Expire, room).await?;
         moved.extend(taken);
         let (gone, lost) = (WorkerStatus::Gone.code(), WorkerStatus::Lost.code());
-        let judged = if done { 2 } else { 1 };
+        let judged = if left { 1 } else { 2 };
         let values = vec![judged.into(), gone.into(), gone.into(), lost.into(), worker.uuid().into()];
         let sql = "UPDATE worker SET judged = ?, status = CASE WHEN status = ? THEN ? ELSE ? END WHERE id = ?";
         exec(tx, sql, values).await?;
-        if !done {
+        if left {
             more = true;
             break;
         }
     }
     steps.save(tx).await?;
     Ok((moved, more))
-}
-
-/// Ends at most `room` leases of a worker; with whether that was all. What cannot be read is passed over: it stays at its
-/// worker until a person has looked, and the worker counts as judged without it.
-async fn judge(tx: &Tx, steps: &mut Steps, worker: WorkerId, room: usize) -> StoreResult<(Vec<Moved>, bool)> {
-    let asked = room.saturating_add(1);
-    let mut after = Uuid::nil();
-    let mut moved = Vec::new();
-    loop {
-        let limit = i64::try_from(asked).unwrap_or(i64::MAX);
-        let rows = query(tx, held_sql(), vec![worker.uuid().into(), after.into(), limit.into()]).await?;
-        steps.take(tx, &rows).await?;
-        for row in &rows {
-            if moved.len() == room {
-                return Ok((moved, false));
-            }
-            after = Cells::of(row).next()?;
-            moved.extend(steps.apply(RunId::from_uuid(after), &Event::Expire).and_then(Result::ok));
-        }
-        if rows.len() < asked {
-            return Ok((moved, true));
-        }
-    }
 }

@@ -199,6 +199,28 @@ async fn a_worker_full_of_runs_that_cannot_be_read_is_judged_and_so_are_those_be
 }
 
 #[tokio::test]
+async fn a_delete_comes_to_an_end_beside_runs_that_cannot_be_read() {
+    let (store, _home) = store().await;
+    let mut runs = Vec::new();
+    for _ in 0..5 {
+        runs.push(submit(&store, b"").await);
+    }
+    sql(&store, "UPDATE run SET job_uid = zeroblob(16), job_version = 1").await.unwrap();
+    sql(&store, "UPDATE run SET policy = x'ff' WHERE id IN (SELECT id FROM run ORDER BY id LIMIT 4)").await.unwrap();
+    let mut moved = Vec::new();
+    for step in 0.. {
+        assert!(step < 10, "it goes on for ever");
+        let job = JobUid::from_uuid(uuid::Uuid::nil());
+        let (runs, more) = store.cancel_waiting(now(), job, 2).await.unwrap();
+        moved.extend(runs.iter().map(|run| run.run));
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(moved, runs[4..]);
+}
+
+#[tokio::test]
 async fn what_is_not_over_is_not_deleted_whoever_asks() {
     let (store, _home) = store().await;
     let (waits, over) = (submit(&store, b"").await, submit(&store, b"").await);

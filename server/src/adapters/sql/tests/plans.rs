@@ -122,7 +122,7 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         ("worker_expiry (lease_expire_time<?)", OVER.to_owned()),
         ("run_open (worker_id=? AND id>?)", held_sql()),
         ("run_open (worker_id=?)", open_sql()),
-        ("run_unfinished (job_uid=? AND end_time=?)", waiting_sql()),
+        ("run_unfinished (job_uid=? AND end_time=? AND id>?)", waiting_sql()),
         ("run_unfinished (job_uid=? AND end_time=?)", unfinished_sql(4)),
         ("run_instant (job_uid=? AND nominal_time=?)", instants_sql(1)),
         ("run_ready (ready_lane=?)", HEAD.to_owned()),
