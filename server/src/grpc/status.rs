@@ -130,6 +130,8 @@ reasons! {
         "The server no longer remembers events back to the cursor. List again, then watch from now on.";
     DeadlineExceeded "DEADLINE_EXCEEDED" DeadlineExceeded
         "The caller's deadline passed before the answer. What the call did is not known: repeat it with the same request_id.";
+    QueryTooSlow "QUERY_TOO_SLOW" DeadlineExceeded
+        "The server spent as long on the question as it spends on one, and broke it off. Narrow the filter: `job`, `state`, `reason` and `create_time` are found without reading everything.";
     HelloTimeout "HELLO_TIMEOUT" DeadlineExceeded
         "A worker stream was opened and no Hello came.";
     SilenceTimeout "SILENCE_TIMEOUT" DeadlineExceeded
@@ -438,6 +440,10 @@ impl From<StoreError> for Refusal {
                 let message = "other changes of the same rows were in the way, and nothing was done; try again";
                 Self::new(Reason::StoreContended, message).retry_after(Duration::from_secs(1))
             }
+            StoreError::TooSlow => Self::new(
+                Reason::QueryTooSlow,
+                "the answer took longer than the server spends on one; narrow the filter by `job`, `state` or `create_time`",
+            ),
             StoreError::Corrupt(why) => Self::bug(why),
         }
     }
@@ -551,6 +557,8 @@ mod tests {
         let details = contended.get_error_details();
         assert_eq!(details.error_info().unwrap().reason, "STORE_CONTENDED");
         assert!(details.retry_info().is_some());
+        let slow = Refusal::from(StoreError::TooSlow);
+        assert_eq!((slow.reason().code(), slow.reason().name()), (Code::DeadlineExceeded, "QUERY_TOO_SLOW"));
         let broken = Status::from(Refusal::from(StoreError::Corrupt("row 7 of secret table".into())));
         assert_eq!((broken.code(), broken.message()), (Code::Internal, INTERNAL_MESSAGE));
     }

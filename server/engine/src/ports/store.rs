@@ -57,6 +57,9 @@ pub enum StoreError {
     /// Another transaction was in the way more often than was tried again; nothing was committed.
     #[error("the store is contended: {0}")]
     Conflict(String),
+    /// A question took longer than a question may; it was broken off. Steps are never broken off.
+    #[error("the question took too long")]
+    TooSlow,
     /// A row cannot be what it is. Nothing was committed; a person must look.
     #[error("the store holds a row that cannot be: {0}")]
     Corrupt(String),

@@ -68,7 +68,7 @@ impl Due for SqliteStore {
                 Ok(Ok(ready)) => due.ready.push(ready),
                 Ok(Err(unreadable)) => due.unreadable.push(unreadable),
                 Err(StoreError::Corrupt(why)) => tracing::error!(why, "a schedule's row cannot be read; it is skipped"),
-                Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_))) => return Err(error),
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow)) => return Err(error),
             }
         }
         Ok(due)
@@ -128,7 +128,7 @@ fn due_schedule(row: &QueryResult, known: &Known) -> StoreResult<Result<DueSched
         Err(StoreError::Corrupt(why)) => {
             Ok(Err(UnreadableSchedule { job, job_name, namespace, schedule, position, why }))
         }
-        Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_))) => Err(error),
+        Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow)) => Err(error),
     }
 }
 

@@ -17,7 +17,6 @@ use mainspring_engine::{
     },
     ports::store::{Applied, Apply, Moved, Outcomes, Report, ReportAnswer, StoreError, StoreResult},
 };
-use uuid::Uuid;
 
 use super::{
     Known, SqliteStore,

@@ -105,7 +105,7 @@ impl Loaded {
                 tracing::error!(run = %id, why, "a run's row cannot be read; the run is skipped");
                 Ok((id, None))
             }
-            Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_))) => Err(error),
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow)) => Err(error),
         }
     }
 

@@ -144,7 +144,7 @@ async fn open_again(store: &SqliteStore) -> DatabaseConnection {
 }
 
 /// Twenty thousand runs of every kind; nearly all are of one job, and nearly all of those are over.
-async fn fill<C: ConnectionTrait>(tx: &C) -> StoreResult<()> {
+pub(super) async fn fill<C: ConnectionTrait>(tx: &C) -> StoreResult<()> {
     for sql in [
         "INSERT INTO queue (id, namespace_id, name) VALUES (1, 1, 'default')",
         "INSERT INTO lane (id, namespace_id, queue_id, job_type) VALUES (1, 1, 1, 't'), (2, 1, 1, 'u')",
