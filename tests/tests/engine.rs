@@ -9,6 +9,8 @@ mod damage;
 mod deletes;
 #[path = "engine/doubt.rs"]
 mod doubt;
+#[path = "engine/instants.rs"]
+mod instants;
 #[path = "engine/release.rs"]
 mod release;
 #[path = "engine/results.rs"]

@@ -96,7 +96,7 @@ pub async fn an_edit_keeps_cursor_and_open_range(mut w: World) {
     w.now = next;
     let answers = w.fire_due(shard).await;
     assert_eq!(answers.iter().flat_map(fired).count(), 1);
-    let ranges = w.store.ledger(job.uid, Instant::MIN, Instant::MAX).await.unwrap();
+    let ranges = w.ledger(job.uid, Instant::MIN, Instant::MAX).await;
     let told: Vec<_> = ranges.iter().map(|range| (range.range.version, range.range.fate, range.range.count)).collect();
     assert_eq!(told, [(1, Fate::Fired, 1), (2, Fate::Fired, 1)]);
 }
@@ -109,9 +109,9 @@ pub async fn a_schedule_that_is_gone_keeps_its_ledger(mut w: World) {
         w.fire_due(shard).await;
     }
     let job = w.job(job.name.as_str()).await.unwrap();
-    let before = w.store.ledger(job.uid, Instant::MIN, Instant::MAX).await.unwrap().len();
+    let before = w.ledger(job.uid, Instant::MIN, Instant::MAX).await.len();
     done(update(&w, &job, spec(vec![every("main", 60)])).await);
-    let after = w.store.ledger(job.uid, Instant::MIN, Instant::MAX).await.unwrap();
+    let after = w.ledger(job.uid, Instant::MIN, Instant::MAX).await;
     assert_eq!(after.len(), before);
     assert!(after.iter().any(|range| range.schedule.as_str() == "gone"));
     assert!(

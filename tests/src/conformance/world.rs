@@ -23,8 +23,8 @@ use mainspring_engine::{
     ports::{
         broker::Pointer,
         store::{
-            Applied, Apply, CreateJob, Dispatchable, DueSchedule, Fired, Firing, HelloAnswer, JobRef, LeaseAnswer,
-            LeaseBatch, LeaseResult, Moved, NewJob, NewRun, Owner, Page, Renewal, Report, ReportAnswer, ShardLease,
+            Applied, Apply, CreateJob, Dispatchable, DueSchedule, Fired, Firing, HelloAnswer, InstantRange, JobRef,
+            LeaseAnswer, LeaseBatch, LeaseResult, LedgerPart, Moved, NewJob, NewRun, Owner, Page, Renewal, Report, ReportAnswer, ShardLease,
             SharedStore, Submitted, Verdict,
         },
     },
@@ -328,6 +328,13 @@ impl World {
     /// A job as it is now.
     pub async fn job(&self, name: &str) -> Option<Job> {
         self.store.job(&self.scope, &job_name(name)).await.unwrap()
+    }
+
+    /// A job's ledger, all of it that reaches into `[from, to)`.
+    pub async fn ledger(&self, job: JobUid, from: Instant, to: Instant) -> Vec<InstantRange> {
+        let LedgerPart { ranges, until } = self.store.ledger(job, from, to, 1_000).await.unwrap();
+        assert_eq!(until, to);
+        ranges
     }
 
     /// Takes the shard.

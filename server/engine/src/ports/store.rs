@@ -35,7 +35,7 @@ pub use release::{Queued, Release};
 pub use retention::{Retention, RetentionPolicy, Swept};
 pub use submit::{JobRef, Made, NewRun, RequestKey, Stored, Submit, Submitted};
 pub use views::{
-    AttemptView, Direction, InstantRange, JobOrder, JobTypeView, Listed, Page, QueueView, RunDetail, RunView,
+    AttemptView, Direction, InstantRange, JobOrder, JobTypeView, LedgerPart, Listed, Page, QueueView, RunDetail, RunView,
     StatsView, Views, WaitFacts, WorkerView,
 };
 

@@ -12,12 +12,14 @@ use super::{
         hot::{Fence, lease_sql, success_sql},
         jobs::schedule_sql,
         leases::renew_sql,
+        logs::{HOLDING, batches_sql},
         outcomes::{NEXT_DEADLINE, PAST_DEADLINE, waiting_sql},
         release::HEAD,
         retention::delete_sql,
         statement::{Cells, places},
         steps::{columns, whole_sql},
         submit::unfinished_sql,
+        views::ledger,
     },
     *,
 };
@@ -57,10 +59,15 @@ fn hot() -> Vec<String> {
     statements
 }
 
+/// The lines of a plan.
+async fn plan<C: ConnectionTrait>(connection: &C, sql: &str) -> Vec<String> {
+    let rows = query(connection, format!("EXPLAIN QUERY PLAN {sql}"), Vec::new()).await.unwrap();
+    rows.iter().map(|row| Cells::at(row, 3).next().unwrap()).collect()
+}
+
 /// Lines of a plan that read a large table from end to end, or all that a job ever did.
 async fn scans<C: ConnectionTrait>(connection: &C, sql: &str) -> Vec<String> {
-    let rows = query(connection, format!("EXPLAIN QUERY PLAN {sql}"), Vec::new()).await.unwrap();
-    let lines = rows.iter().map(|row| Cells::at(row, 3).next::<String>().unwrap());
+    let lines = plan(connection, sql).await.into_iter();
     lines
         .filter(|line| {
             let scanned = line.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next());
@@ -125,14 +132,39 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         ("run_unfinished (job_uid=? AND end_time=? AND id>?)", waiting_sql()),
         ("run_unfinished (job_uid=? AND end_time=?)", unfinished_sql(4)),
         ("run_instant (job_uid=? AND nominal_time=?)", instants_sql(1)),
+        ("run_instant (job_uid=? AND nominal_time=?)", ledger::runs_sql(4)),
         ("run_ready (ready_lane=?)", HEAD.to_owned()),
     ];
     for (index, sql) in served {
-        let rows = query(connection, format!("EXPLAIN QUERY PLAN {sql}"), Vec::new()).await.unwrap();
-        let lines: Vec<_> = rows.iter().map(|row| Cells::at(row, 3).next::<String>().unwrap()).collect();
+        let lines = plan(connection, &sql).await;
         let found = lines.iter().any(|line| line.contains(&format!(" INDEX {index}")));
         assert!(found, "{when}: {index} in {lines:?} of {sql}");
     }
+}
+
+/// A page costs what is on it, wherever it begins.
+#[tokio::test]
+async fn ledgers_and_logs_are_read_from_where_a_page_begins() {
+    let (store, _home) = store().await;
+    let ranges = plan(&store.reads, ledger::RANGES).await;
+    for (table, key) in [("ledger", "first_time>? AND first_time<?"), ("across", "first_time<?")] {
+        let line = format!("SEARCH {table} USING PRIMARY KEY (job_uid=? AND schedule=? AND {key})");
+        assert!(ranges.contains(&line), "{ranges:?}");
+    }
+    assert!(!ranges.iter().any(|line| line.contains("TEMP B-TREE")), "{ranges:?}");
+    for line in plan(&store.reads, ledger::NAMED).await.iter().filter(|line| line.contains("ledger")) {
+        assert!(line.starts_with("SEARCH ledger USING PRIMARY KEY (job_uid=?"), "{line}");
+    }
+    for (sql, key) in [
+        (batches_sql(false), "(run_id=? AND (attempt,first_offset)>(?,?))"),
+        (batches_sql(true), "(run_id=? AND attempt=? AND first_offset>?)"),
+    ] {
+        let found = plan(&store.logs.reads, &sql).await;
+        assert_eq!(found, [format!("SEARCH log_batch USING INDEX log_batch_place {key}")], "{sql}");
+    }
+    let found = plan(&store.logs.reads, HOLDING).await;
+    let key = "(run_id=? AND attempt=? AND first_offset<?)";
+    assert!(found.contains(&format!("SEARCH log_batch USING COVERING INDEX log_batch_place {key}")), "{found:?}");
 }
 
 /// A connection that reads the statistics that are there now.
