@@ -198,6 +198,9 @@ CREATE INDEX run_unfinished ON run (job_uid, end_time) WHERE end_time IS NULL AN
 -- Runs that failed or took too long: few, and what people look for among many.
 CREATE INDEX run_dead ON run (id) WHERE dead_time IS NOT NULL
 ;
+-- Why runs ended or wait; few have a reason.
+CREATE INDEX run_reason ON run (reason, id) WHERE reason IS NOT NULL
+;
 CREATE INDEX run_job ON run (job_uid, id) WHERE job_uid IS NOT NULL
 ;
 -- No schedule instant becomes two runs.

@@ -3,10 +3,17 @@
 //! SQLite's planner falls off a cliff where it takes a batch for large; a statement that scanned `run` would get slower with
 //! every run that is kept.
 
+use mainspring_engine::{
+    domain::filter::{Filter, Op, Value},
+    ports::store::Direction,
+};
+use sea_orm::sea_query::SqliteQueryBuilder;
+
 use super::{
     super::{
         due::{NEXT_DUE, WAKING, due_sql},
         expire::{OVER, held_sql},
+        filter,
         fire::instants_sql,
         hello::open_sql,
         hot::{Fence, lease_sql, success_sql},
@@ -139,6 +146,27 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         let lines = plan(connection, &sql).await;
         let found = lines.iter().any(|line| line.contains(&format!(" INDEX {index}")));
         assert!(found, "{when}: {index} in {lines:?} of {sql}");
+    }
+}
+
+/// The statement of a list, as text.
+async fn list_sql(store: &SqliteStore, filter: &Filter) -> String {
+    let wanted = filter::runs(&store.reads, 1, filter).await.unwrap();
+    let select = filter::select("run.id", "run", wanted, &["run.id"], Direction::Down, 51);
+    select.to_string(SqliteQueryBuilder)
+}
+
+/// What people ask for by itself, among many runs, is found without reading the others.
+#[tokio::test]
+async fn a_reason_is_found_by_its_index_in_the_order_of_the_list() {
+    let (store, _home) = store().await;
+    store.write(|tx| Box::pin(async move { fill(tx).await })).await.unwrap();
+    store.write(|tx| Box::pin(async move { exec(tx, "ANALYZE", Vec::new()).await })).await.unwrap();
+    let is = |text: &str| Filter::Test { field: "reason", op: Op::Equal, value: Value::Text(text.into()) };
+    let sql = list_sql(&store, &is("QUEUE_TIMEOUT")).await;
+    for connection in [&store.reads, &open_again(&store).await] {
+        let lines = plan(connection, &sql).await;
+        assert_eq!(lines, ["SEARCH run USING COVERING INDEX run_reason (reason=?)"], "{sql}");
     }
 }
 
