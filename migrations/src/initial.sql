@@ -2,8 +2,7 @@
 
 CREATE TABLE namespace (
     id {serial} PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    create_time BIGINT NOT NULL
+    name TEXT NOT NULL UNIQUE
 )
 ;
 -- A queue exists from the first run, job type or setting that names it. `in_flight` is kept only while there is a limit.
@@ -69,7 +68,6 @@ CREATE TABLE job_version (
     spec TEXT NOT NULL,
     payload_type TEXT NOT NULL,
     payload {bytes} NOT NULL,
-    create_time BIGINT NOT NULL,
     PRIMARY KEY (job_uid, version)
 ) {by_key}
 ;
@@ -257,9 +255,7 @@ CREATE TABLE worker_profile (
     labels TEXT NOT NULL,
     sdk TEXT NOT NULL,
     build_id TEXT NOT NULL,
-    capacity TEXT NOT NULL,
-    max_message BIGINT NOT NULL,
-    credential TEXT NOT NULL
+    capacity TEXT NOT NULL
 )
 ;
 -- What a worker handles. `schemas` is a hash of both schemas: workers that differ in it have drifted apart.
@@ -299,18 +295,14 @@ CREATE INDEX request_age ON request (create_time)
 -- The right to fire: one shard for now.
 CREATE TABLE shard (
     id SMALLINT NOT NULL PRIMARY KEY,
-    epoch BIGINT NOT NULL,
-    since_time BIGINT NOT NULL,
-    server_id {id} NOT NULL
+    epoch BIGINT NOT NULL
 )
 ;
 CREATE TABLE account (
     name TEXT NOT NULL PRIMARY KEY,
     password_hash TEXT NOT NULL,
     roles TEXT NOT NULL,
-    must_change_password BOOLEAN NOT NULL,
-    create_time BIGINT NOT NULL,
-    update_time BIGINT NOT NULL
+    must_change_password BOOLEAN NOT NULL
 )
 ;
 CREATE TABLE session (

@@ -339,7 +339,7 @@ impl World {
 
     /// Takes the shard.
     pub async fn own(&self) -> ShardLease {
-        self.store.take_shard(self.now, ServerId::new(self.now)).await.unwrap()
+        self.store.take_shard(self.now).await.unwrap()
     }
 
     /// Evaluates what is due, as the engine does.

@@ -33,18 +33,15 @@ impl Identity for SqliteStore {
             Box::pin(async move {
                 let RootUser { password_hash, must_change_password } = root;
                 let roles = json(&[ADMIN])?;
-                let sql = "INSERT INTO account (name, password_hash, roles, must_change_password, create_time, \
-                     update_time) SELECT ?, ?, ?, ?, ?, ? \
+                let sql = "INSERT INTO account (name, password_hash, roles, must_change_password) SELECT ?, ?, ?, ? \
                      WHERE NOT EXISTS (SELECT 1 FROM account WHERE name <> ? OR NOT must_change_password) \
                      ON CONFLICT (name) DO UPDATE SET password_hash = excluded.password_hash, \
-                     must_change_password = excluded.must_change_password, update_time = excluded.update_time";
+                     must_change_password = excluded.must_change_password";
                 let values = vec![
                     ROOT.into(),
                     password_hash.into(),
                     roles.into(),
                     must_change_password.into(),
-                    time(now),
-                    time(now),
                     ROOT.into(),
                 ];
                 let claimed = exec(tx, sql, values).await? > 0;
@@ -81,9 +78,9 @@ impl Identity for SqliteStore {
         self.write(move |tx| {
             Box::pin(async move {
                 let NewPassword { user, current, next, keep } = password;
-                let sql = "UPDATE account SET password_hash = ?, must_change_password = FALSE, update_time = ? \
+                let sql = "UPDATE account SET password_hash = ?, must_change_password = FALSE \
                      WHERE name = ? AND password_hash = ?";
-                let values = vec![next.into(), time(now), user.clone().into(), current.into()];
+                let values = vec![next.into(), user.clone().into(), current.into()];
                 if exec(tx, sql, values).await? == 0 {
                     return Ok(false);
                 }
@@ -126,7 +123,7 @@ impl Identity for SqliteStore {
 
     async fn create_key(&self, key: ApiKeyRecord, request: Option<RequestKey>) -> StoreResult<CreateKey> {
         // Keys belong to no namespace; their requests are kept beside those of `default`, which is always there.
-        let home = self.ensure_namespace(key.create_time, &NamespaceName::default()).await?;
+        let home = self.ensure_namespace(&NamespaceName::default()).await?;
         self.write(move |tx| {
             Box::pin(async move {
                 if let Some(RequestKey { call, id, body }) = request {

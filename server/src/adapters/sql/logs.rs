@@ -200,11 +200,11 @@ async fn append(tx: &Tx, now: Instant, batches: Vec<Batch>) -> StoreResult<Vec<u
     for batch in batches {
         let standing = standings.entry(batch.key).or_default();
         if let Some(kept) = standing.take(now, batch.clone()) {
-            rows.push(batch_cells(now, kept)?);
+            rows.push(batch_cells(kept)?);
         }
         ends.push(standing.next_offset);
     }
-    let into = "log_batch (run_id, attempt, first_offset, count, dropped, max_level, lines, create_time)";
+    let into = "log_batch (run_id, attempt, first_offset, count, dropped, max_level, lines)";
     insert(tx, into, rows, "").await?;
     for (key, standing) in standings {
         let Standing { next_offset, kept_lines, kept_bytes, marker, suppressed } = standing;
@@ -230,7 +230,7 @@ async fn append(tx: &Tx, now: Instant, batches: Vec<Batch>) -> StoreResult<Vec<u
     Ok(ends)
 }
 
-fn batch_cells(now: Instant, kept: Kept) -> StoreResult<[Value; 8]> {
+fn batch_cells(kept: Kept) -> StoreResult<[Value; 7]> {
     let Kept { key, first_offset, dropped, lines } = kept;
     let mut text = Vec::new();
     for line in &lines {
@@ -247,7 +247,6 @@ fn batch_cells(now: Instant, kept: Kept) -> StoreResult<[Value; 8]> {
         signed(dropped)?,
         (level as i32).into(),
         packed.into(),
-        time(now),
     ])
 }
 

@@ -152,7 +152,7 @@ async fn a_schedule_that_moved_after_it_was_read_takes_the_firing_back() {
     let (uid, name) = (JobUid::new(now()), "report".parse().unwrap());
     let job = NewJob { scope: Scope::default(), uid, name, spec, request: None };
     store.create_job(now(), job).await.unwrap();
-    let shard = store.take_shard(now(), ServerId::new(now())).await.unwrap();
+    let shard = store.take_shard(now()).await.unwrap();
     let later = now().plus(std::time::Duration::from_secs(1));
     let due = store.due(later, None, 1).await.unwrap().ready.remove(0);
     let evaluation = evaluate(&due.spec.schedules[0], &due.position, CatchUp::Latest, shard.since, later, 10);
@@ -266,7 +266,7 @@ async fn a_password_is_one_users() {
     let (store, _home) = store().await;
     let root = RootUser { password_hash: "1".into(), must_change_password: true };
     store.claim_root(now(), root).await.unwrap();
-    sql(&store, "INSERT INTO account SELECT 'ann', 'a', roles, TRUE, 0, 0 FROM account").await.unwrap();
+    sql(&store, "INSERT INTO account SELECT 'ann', 'a', roles, TRUE FROM account").await.unwrap();
     for (id, user, refresh, hash) in [("r", "root", 1, "1"), ("a", "ann", 2, "a")] {
         let (id, user, client, password_hash) = (id.into(), user.into(), "cli".into(), hash.into());
         let (refresh_hash, expire_time) = ([refresh; 32], Instant::MAX);
