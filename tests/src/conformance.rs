@@ -82,7 +82,7 @@ macro_rules! conformance {
             logs: lines_read_back_in_order, lines_sent_again_are_stored_once, overlapping_batches_keep_what_is_new,
                 a_gap_is_refused, told_drops_are_counted, the_reach_of_a_log_counts_what_was_dropped,
                 an_offset_beyond_counting_harms_nobody, too_many_lines_leave_a_marker, too_many_bytes_leave_a_marker,
-                levels_and_positions_narrow, other_namespaces_read_nothing, attempts_are_apart;
+                levels_and_positions_narrow, reading_goes_on_in_the_midst_of_a_batch, other_namespaces_read_nothing, attempts_are_apart;
             lists: full_runs_stop_at_their_bytes, only_the_last_failure_of_a_run_is_read, attempts_stop_at_their_bytes,
                 jobs_go_by_name_or_by_age, filters_narrow_queues, filters_narrow_workers, job_types_stop_at_their_bytes,
                 filters_narrow_keys;
