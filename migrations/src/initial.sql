@@ -2,8 +2,7 @@
 
 CREATE TABLE namespace (
     id {serial} PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    create_time BIGINT NOT NULL
+    name TEXT NOT NULL UNIQUE
 )
 ;
 -- A queue exists from the first run, job type or setting that names it. `in_flight` is kept only while there is a limit.
@@ -69,7 +68,6 @@ CREATE TABLE job_version (
     spec TEXT NOT NULL,
     payload_type TEXT NOT NULL,
     payload {bytes} NOT NULL,
-    create_time BIGINT NOT NULL,
     PRIMARY KEY (job_uid, version)
 ) {by_key}
 ;
@@ -198,6 +196,9 @@ CREATE INDEX run_unfinished ON run (job_uid, end_time) WHERE end_time IS NULL AN
 -- Runs that failed or took too long: few, and what people look for among many.
 CREATE INDEX run_dead ON run (id) WHERE dead_time IS NOT NULL
 ;
+-- Why runs ended or wait; few have a reason.
+CREATE INDEX run_reason ON run (reason, id) WHERE reason IS NOT NULL
+;
 CREATE INDEX run_job ON run (job_uid, id) WHERE job_uid IS NOT NULL
 ;
 -- No schedule instant becomes two runs.
@@ -254,9 +255,7 @@ CREATE TABLE worker_profile (
     labels TEXT NOT NULL,
     sdk TEXT NOT NULL,
     build_id TEXT NOT NULL,
-    capacity TEXT NOT NULL,
-    max_message BIGINT NOT NULL,
-    credential TEXT NOT NULL
+    capacity TEXT NOT NULL
 )
 ;
 -- What a worker handles. `schemas` is a hash of both schemas: workers that differ in it have drifted apart.
@@ -296,18 +295,14 @@ CREATE INDEX request_age ON request (create_time)
 -- The right to fire: one shard for now.
 CREATE TABLE shard (
     id SMALLINT NOT NULL PRIMARY KEY,
-    epoch BIGINT NOT NULL,
-    since_time BIGINT NOT NULL,
-    server_id {id} NOT NULL
+    epoch BIGINT NOT NULL
 )
 ;
 CREATE TABLE account (
     name TEXT NOT NULL PRIMARY KEY,
     password_hash TEXT NOT NULL,
     roles TEXT NOT NULL,
-    must_change_password BOOLEAN NOT NULL,
-    create_time BIGINT NOT NULL,
-    update_time BIGINT NOT NULL
+    must_change_password BOOLEAN NOT NULL
 )
 ;
 CREATE TABLE session (

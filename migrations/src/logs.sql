@@ -24,8 +24,7 @@ CREATE TABLE log_batch (
     count BIGINT NOT NULL CHECK (count > 0),
     dropped BIGINT NOT NULL CHECK (dropped >= 0),
     max_level SMALLINT NOT NULL,
-    lines {bytes} NOT NULL,
-    create_time BIGINT NOT NULL
+    lines {bytes} NOT NULL
 )
 ;
 CREATE UNIQUE INDEX log_batch_place ON log_batch (run_id, attempt, first_offset)

@@ -52,7 +52,7 @@ async fn checks_refuse_runs_that_cannot_be() {
         format!("INSERT INTO run ({columns}, {values}")
     };
     for sql in [
-        "INSERT INTO namespace (id, name, create_time) VALUES (1, 'default', 0)",
+        "INSERT INTO namespace (id, name) VALUES (1, 'default')",
         "INSERT INTO queue (id, namespace_id, name) VALUES (1, 1, 'default')",
         "INSERT INTO lane (id, namespace_id, queue_id, job_type) VALUES (1, 1, 1, 't')",
     ] {

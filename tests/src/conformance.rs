@@ -41,7 +41,7 @@ macro_rules! conformance {
             edits: an_edit_makes_a_version, an_edit_of_a_completed_job_leaves_it_so, an_equal_definition_changes_nothing,
                 a_stale_revision_is_refused, an_unsettled_job_is_not_changed, an_edit_keeps_cursor_and_open_range,
                 a_schedule_that_is_gone_keeps_its_ledger, a_pause_shows_and_lifts, a_deleted_name_is_free,
-                waiting_runs_of_a_deleted_job_end, only_what_waits_of_the_deleted_job_ends,
+                waiting_runs_of_a_deleted_job_end, only_what_waits_of_the_deleted_job_ends, what_is_at_a_worker_finishes_and_starts_no_more_once_its_job_is_deleted,
                 a_paused_job_in_error_resumes_in_error;
             submit: a_run_reads_back, an_answer_is_what_a_look_shows, later_runs_are_scheduled,
                 an_answer_means_committed, repeats_are_replayed, other_bodies_are_refused,
@@ -82,7 +82,7 @@ macro_rules! conformance {
             logs: lines_read_back_in_order, lines_sent_again_are_stored_once, overlapping_batches_keep_what_is_new,
                 a_gap_is_refused, told_drops_are_counted, the_reach_of_a_log_counts_what_was_dropped,
                 an_offset_beyond_counting_harms_nobody, too_many_lines_leave_a_marker, too_many_bytes_leave_a_marker,
-                levels_and_positions_narrow, other_namespaces_read_nothing, attempts_are_apart;
+                levels_and_positions_narrow, reading_goes_on_in_the_midst_of_a_batch, other_namespaces_read_nothing, attempts_are_apart;
             lists: full_runs_stop_at_their_bytes, only_the_last_failure_of_a_run_is_read, attempts_stop_at_their_bytes,
                 jobs_go_by_name_or_by_age, filters_narrow_queues, filters_narrow_workers, job_types_stop_at_their_bytes,
                 filters_narrow_keys;
@@ -90,11 +90,11 @@ macro_rules! conformance {
                 a_copy_overwrites_nothing_and_says_why_it_cannot_be_written, a_copy_that_is_let_go_of_leaves_nothing;
             views: runs_page_by_key, filters_narrow_runs, filters_narrow_jobs, absent_fields_compare_as_false, details_only_where_asked,
                 attempts_tell_the_whole_story, workers_are_listed, job_types_show_drift, queues_are_counted, stats_count,
-                wait_facts_tell_why, ledger_ranges_carry_their_rule, last_success_is_the_newest;
+                wait_facts_tell_why, ledger_ranges_carry_their_rule, a_long_ledger_is_read_in_parts, last_success_is_the_newest;
             identity: root_is_claimed_until_it_has_a_password_of_its_own, passwords_replace_and_end_sessions, refresh_replaces_the_token,
                 a_reused_token_ends_the_session, unknown_and_ended_sessions_are_told_apart, keys_live_and_die,
                 keys_page_newest_first, a_repeated_key_is_replayed, touching_a_key_is_cheap,
-                sessions_do_not_touch_each_other;
+                sessions_do_not_touch_each_other, a_password_that_was_changed_meanwhile_opens_and_changes_nothing;
             retention: ended_runs_go_after_their_time, failures_may_be_kept_for_less, an_id_made_ahead_of_time_keeps_nothing, unfinished_runs_stay, a_sweep_is_bounded, a_round_begins_anew,
                 ledger_requests_and_workers_go, logs_go, a_round_goes_past_what_stays, young_runs_cost_a_sweep_nothing, what_is_young_stays, a_ledger_range_is_as_old_as_its_last_instant, only_dead_workers_that_were_judged_go, a_deleted_job_stays_while_anything_is_of_it, a_job_does_not_go_before_its_ledger, logs_go_by_attempt;
             property: the_store_agrees_with_the_table, batches_agree_with_the_table;

@@ -37,6 +37,18 @@ const MAPPED: &[(&str, &str, &str)] = &[
         "",
         BUF,
     ),
+    (
+        "mainspring serve --data \"$PWD/restored\" --listen 127.0.0.1:7421",
+        "mkfifo told; mainspring serve --data \"$PWD/restored\" --listen 127.0.0.1:0 >told 2>&1 & RESTORED=$!\n\
+         exec 3<told; ADDRESS=$(grep -m 1 -o 'http://.*' <&3)",
+        "on a port of its own, and it must not hold up the lines after it",
+    ),
+    (
+        "MAINSPRING_ADDRESS=http://127.0.0.1:7421 MAINSPRING_API_KEY=$KEY mainspring run list",
+        "MAINSPRING_ADDRESS=$ADDRESS MAINSPRING_API_KEY=$KEY mainspring run list --limit 1 -o jsonl | grep runId\n\
+         kill \"$RESTORED\"; wait \"$RESTORED\"",
+        "the port is another, there must be a run, and the server has done its work",
+    ),
 ];
 const GRPCURL: &str = "no machine of ours has it; reflection.rs asks what it would ask";
 const BUF: &str = "it is no part of a person's PATH here; reflection.rs asks what it would ask";

@@ -11,6 +11,8 @@ mod deletes;
 mod doubt;
 #[path = "engine/heartbeats.rs"]
 mod heartbeats;
+#[path = "engine/instants.rs"]
+mod instants;
 #[path = "engine/refusals.rs"]
 mod refusals;
 #[path = "engine/release.rs"]

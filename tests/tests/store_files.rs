@@ -5,7 +5,13 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use mainspring_engine::{
-    domain::{instant::Instant, log::Level},
+    domain::{
+        attempt::AttemptKey,
+        ids::RunId,
+        instant::Instant,
+        log::{Batch, Level, Line},
+        names::Scope,
+    },
     ports::store::{Backup as _, Logs, StoreError, Views},
 };
 use mainspring_server::adapters::sql::{OpenError, OpenOptions, SqliteStore, open};
@@ -126,12 +132,22 @@ async fn a_closed_store_is_whole_in_its_files() {
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 3);
 }
 
+fn line(w: &World, run: RunId) -> Batch {
+    let line = Line { time: w.now, level: Level::Info, message: "x".into(), fields: Default::default() };
+    Batch { key: AttemptKey { run, attempt: 1 }, first_offset: 0, lines: vec![line], dropped: 0 }
+}
+
+async fn logged(store: &SqliteStore, run: RunId) -> usize {
+    store.read(&Scope::default(), run, None, None, Level::Debug, 10).await.unwrap().len()
+}
+
 #[tokio::test]
 async fn a_backup_is_a_database_of_one_moment() {
     let home = tempfile::tempdir().unwrap();
     let store = at(&home.path().join("data")).await;
     let w = world(&store);
     let run = w.submit_one().await.run;
+    store.append(w.now, vec![line(&w, run)]).await.unwrap();
     let copy = home.path().join("restored");
     fs::create_dir(&copy).unwrap();
     let path = copy.join("mainspring.db");
@@ -140,4 +156,10 @@ async fn a_backup_is_a_database_of_one_moment() {
     let restored = at(&copy).await;
     assert!(restored.run(&w.scope, run).await.unwrap().is_some());
     assert!(restored.run(&w.scope, later).await.unwrap().is_none());
+    // Log lines have a file of their own, which is begun anew.
+    assert_eq!(logged(&store, run).await, 1);
+    assert_eq!(logged(&restored, run).await, 0);
+    let there = world(&restored);
+    there.store.append(w.now, vec![line(&w, run)]).await.unwrap();
+    assert_eq!((logged(&store, run).await, logged(&restored, run).await), (1, 1));
 }

@@ -19,7 +19,7 @@ use crate::{exit::Exit, failure::Failure, session::Session};
 pub(crate) enum AdminCommand {
     #[command(subcommand, alias = "keys")]
     Key(key::KeyCommand),
-    /// Write a consistent copy of an embedded server's database, while it runs
+    /// Write a consistent copy of an embedded server's database, without log lines, while it runs
     #[command(before_help = examples![
         "mainspring admin backup ./mainspring-copy.db",
         "mainspring admin backup ./another-copy.db -o json",

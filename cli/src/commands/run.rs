@@ -31,7 +31,7 @@ pub(crate) enum RunCommand {
     ])]
     List {
         /// FIELD OP VALUE joined by AND, OR, NOT (`mainspring help filters`); fields: state, job, job_type, queue, origin, reason, priority,
-        /// schedule, worker_id, create_time, nominal_time, end_time
+        /// create_time, nominal_time, end_time
         #[arg(long, value_name = "FILTER")]
         filter: Option<String>,
         /// Oldest first

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mainspring_engine::{
     domain::instant::Instant,
-    ports::store::{NewSession, RefreshAnswer, RefreshUse, StoreError},
+    ports::store::{NewPassword, NewSession, RefreshAnswer, RefreshUse, StoreError},
 };
 
 use super::{
@@ -85,9 +85,13 @@ impl Auth {
             client,
             refresh_hash: hash(&refresh_token),
             expire_time: now.plus(self.0.config.session_ttl),
+            password_hash: record.password_hash,
         };
-        self.0.store.open_session(now, session.clone()).await?;
-        let NewSession { id, user, expire_time, client: _, refresh_hash: _ } = session;
+        // While it was checked, somebody may have changed it; then it is a wrong password.
+        if !self.0.store.open_session(now, session.clone()).await? {
+            return Err(SignInError::Credentials);
+        }
+        let NewSession { id, user, expire_time, client: _, refresh_hash: _, password_hash: _ } = session;
         let (access_token, lifetime) = self.access_token(&user, &id, expire_time).map_err(SignInError::Bug)?;
         Ok(SignedIn {
             access_token,
@@ -150,11 +154,15 @@ impl Auth {
             return Err(SignInError::Credentials);
         }
         let known = self.0.store.user(user).await?.map(|record| record.password_hash);
-        if !self.0.passwords.verify(current, known).await? {
+        if !self.0.passwords.verify(current, known.clone()).await? {
             return Err(SignInError::Credentials);
         }
-        let hash = self.0.passwords.hash(new).await?;
-        self.0.store.set_password(self.now(), user, &hash, Some(session)).await?;
+        let Some(checked) = known else { return Err(SignInError::Credentials) };
+        let next = self.0.passwords.hash(new).await?;
+        let password = NewPassword { user: user.into(), current: checked, next, keep: Some(session.into()) };
+        if !self.0.store.set_password(self.now(), password).await? {
+            return Err(SignInError::Credentials);
+        }
         self.0.sessions.forget_all();
         self.0.standing.hurry();
         Ok(())

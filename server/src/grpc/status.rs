@@ -132,6 +132,8 @@ reasons! {
         "The server no longer remembers events back to the cursor. List again, then watch from now on.";
     DeadlineExceeded "DEADLINE_EXCEEDED" DeadlineExceeded
         "The caller's deadline passed before the answer. What the call did is not known: repeat it with the same request_id.";
+    QueryTooSlow "QUERY_TOO_SLOW" DeadlineExceeded
+        "The server spent as long on the question as it spends on one, and broke it off. Narrow the filter: `job`, `state`, `reason` and `create_time` are found without reading everything.";
     HelloTimeout "HELLO_TIMEOUT" DeadlineExceeded
         "A worker stream was opened and no Hello came.";
     SilenceTimeout "SILENCE_TIMEOUT" DeadlineExceeded
@@ -146,6 +148,8 @@ reasons! {
         "It has changed since it was read. Read it again, then repeat the change.";
     SessionSuperseded "SESSION_SUPERSEDED" Aborted
         "A newer stream of the same worker process took over.";
+    StoreContended "STORE_CONTENDED" Aborted
+        "Other changes of the same rows were in the way each time it was tried; nothing was done. Repeat the call after RetryInfo.";
     RateLimited "RATE_LIMITED" ResourceExhausted
         "Too many calls of this kind wait already. Try again after RetryInfo.";
     SlowConsumer "SLOW_CONSUMER" ResourceExhausted
@@ -428,11 +432,20 @@ impl From<Refusal> for Status {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(why) | StoreError::Conflict(why) => {
+            StoreError::Unavailable(why) => {
                 tracing::warn!(why, "the store did not answer a call");
                 Self::new(Reason::StoreUnavailable, "the database does not answer; try again")
                     .retry_after(Duration::from_secs(1))
             }
+            StoreError::Conflict(why) => {
+                tracing::warn!(why, "a call met other changes each time it was tried");
+                let message = "other changes of the same rows were in the way, and nothing was done; try again";
+                Self::new(Reason::StoreContended, message).retry_after(Duration::from_secs(1))
+            }
+            StoreError::TooSlow => Self::new(
+                Reason::QueryTooSlow,
+                "the answer took longer than the server spends on one; narrow the filter by `job`, `state` or `create_time`",
+            ),
             StoreError::Corrupt(why) => Self::bug(why),
         }
     }
@@ -555,6 +568,14 @@ mod tests {
         let away = Refusal::from(StoreError::Unavailable("disk".into()));
         assert_eq!(away.reason(), Reason::StoreUnavailable);
         assert!(Status::from(away).get_error_details().retry_info().is_some());
+        // Whoever hears that the database is away does not know what was done; here it is known.
+        let contended = Status::from(Refusal::from(StoreError::Conflict("a row moved".into())));
+        assert_eq!(contended.code(), Code::Aborted);
+        let details = contended.get_error_details();
+        assert_eq!(details.error_info().unwrap().reason, "STORE_CONTENDED");
+        assert!(details.retry_info().is_some());
+        let slow = Refusal::from(StoreError::TooSlow);
+        assert_eq!((slow.reason().code(), slow.reason().name()), (Code::DeadlineExceeded, "QUERY_TOO_SLOW"));
         let broken = Status::from(Refusal::from(StoreError::Corrupt("row 7 of secret table".into())));
         assert_eq!((broken.code(), broken.message()), (Code::Internal, INTERNAL_MESSAGE));
     }

@@ -11,7 +11,7 @@ use mainspring_engine::{
     ports::store::{JobChange, JobRef, NewRun, UpdateJob},
 };
 
-use super::world::{World, applied, every, failure, fired, job_name, pointer, secs, spec};
+use super::world::{World, applied, every, failure, fired, job_name, lane, pointer, secs, spec};
 
 async fn update(w: &World, job: &Job, spec: JobSpec) -> JobChange {
     let update = UpdateJob { scope: w.scope.clone(), name: job.name.clone(), revision: job.revision, spec };
@@ -96,7 +96,7 @@ pub async fn an_edit_keeps_cursor_and_open_range(mut w: World) {
     w.now = next;
     let answers = w.fire_due(shard).await;
     assert_eq!(answers.iter().flat_map(fired).count(), 1);
-    let ranges = w.store.ledger(job.uid, Instant::MIN, Instant::MAX).await.unwrap();
+    let ranges = w.ledger(job.uid, Instant::MIN, Instant::MAX).await;
     let told: Vec<_> = ranges.iter().map(|range| (range.range.version, range.range.fate, range.range.count)).collect();
     assert_eq!(told, [(1, Fate::Fired, 1), (2, Fate::Fired, 1)]);
 }
@@ -109,9 +109,9 @@ pub async fn a_schedule_that_is_gone_keeps_its_ledger(mut w: World) {
         w.fire_due(shard).await;
     }
     let job = w.job(job.name.as_str()).await.unwrap();
-    let before = w.store.ledger(job.uid, Instant::MIN, Instant::MAX).await.unwrap().len();
+    let before = w.ledger(job.uid, Instant::MIN, Instant::MAX).await.len();
     done(update(&w, &job, spec(vec![every("main", 60)])).await);
-    let after = w.store.ledger(job.uid, Instant::MIN, Instant::MAX).await.unwrap();
+    let after = w.ledger(job.uid, Instant::MIN, Instant::MAX).await;
     assert_eq!(after.len(), before);
     assert!(after.iter().any(|range| range.schedule.as_str() == "gone"));
     assert!(
@@ -188,6 +188,27 @@ pub async fn waiting_runs_of_a_deleted_job_end(w: World) {
         first.iter().chain(&rest).all(|moved| moved.to == RunState::Cancelled && moved.reason == reason::JOB_DELETED)
     );
     assert_eq!(w.state(held.run).await, RunState::Leased);
+}
+
+pub async fn what_is_at_a_worker_finishes_and_starts_no_more_once_its_job_is_deleted(mut w: World) {
+    let job = w.create("report", spec(vec![])).await;
+    let owner = w.connect().await;
+    let runs = w.submit((0..4).map(|_| w.run_of(&job)).collect()).await;
+    let mut held = Vec::new();
+    for run in &runs {
+        held.push(w.lease(owner, pointer(run)).await.key);
+    }
+    done(w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap());
+    assert!(w.store.cancel_waiting(w.now, job.uid, 10).await.unwrap().0.is_empty());
+    let failed = applied(w.report(held[0], Outcome::Failed(failure("X"))).await);
+    assert_eq!((failed.to, failed.reason.as_str()), (RunState::Failed, "X"));
+    let stopped = applied(w.report(held[1], Outcome::Interrupted).await);
+    assert_eq!((stopped.to, stopped.reason.as_str()), (RunState::Cancelled, reason::JOB_DELETED));
+    assert_eq!(applied(w.report(held[2], Outcome::Succeeded).await).to, RunState::Succeeded);
+    w.pass(secs(60));
+    let moved = w.store.expire(w.now, w.now, 10).await.unwrap().moved;
+    assert_eq!((moved[0].run, moved[0].to), (held[3].run, RunState::Cancelled));
+    assert!(w.queued(&lane()).await.is_empty());
 }
 
 pub async fn only_what_waits_of_the_deleted_job_ends(w: World) {

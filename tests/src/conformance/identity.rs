@@ -2,7 +2,9 @@
 
 use mainspring_engine::{
     domain::filter::Filter,
-    ports::store::{ApiKeyRecord, CreateKey, Direction, NewSession, RefreshAnswer, RefreshUse, RequestKey, RootUser},
+    ports::store::{
+        ApiKeyRecord, CreateKey, Direction, NewPassword, NewSession, RefreshAnswer, RefreshUse, RequestKey, RootUser,
+    },
 };
 
 use super::world::{World, all, page, secs};
@@ -12,15 +14,26 @@ async fn root(w: &World) {
     assert!(w.store.claim_root(w.now, root).await.unwrap());
 }
 
-async fn open(w: &World, id: &str, token: u8) {
+async fn open_by(w: &World, id: &str, token: u8, hash: &str) -> bool {
     let session = NewSession {
         id: id.into(),
         user: "root".into(),
         client: "cli".into(),
         refresh_hash: [token; 32],
         expire_time: w.now.plus(secs(1_000)),
+        password_hash: hash.into(),
     };
-    w.store.open_session(w.now, session).await.unwrap();
+    w.store.open_session(w.now, session).await.unwrap()
+}
+
+async fn open(w: &World, id: &str, token: u8) {
+    assert!(open_by(w, id, token, "$argon2id$1").await);
+}
+
+async fn change(w: &World, current: &str, next: &str, keep: Option<&str>) -> bool {
+    let (user, keep) = ("root".into(), keep.map(str::to_owned));
+    let password = NewPassword { user, current: current.into(), next: next.into(), keep };
+    w.store.set_password(w.now, password).await.unwrap()
 }
 
 async fn refresh(w: &World, shown: u8, next: u8) -> RefreshAnswer {
@@ -57,7 +70,7 @@ pub async fn root_is_claimed_until_it_has_a_password_of_its_own(mut w: World) {
     assert_eq!((user.password_hash.as_str(), user.must_change_password), ("$argon2id$2", true));
     assert_eq!(user.roles, ["admin"]);
     assert!(w.store.session("before").await.unwrap().unwrap().revoked);
-    w.store.set_password(w.now, "root", "$argon2id$3", None).await.unwrap();
+    assert!(change(&w, "$argon2id$2", "$argon2id$3", None).await);
     assert!(!claim(&w, "$argon2id$4", true).await);
     assert!(!claim(&w, "$argon2id$4", false).await);
     let user = w.store.user("root").await.unwrap().unwrap();
@@ -68,13 +81,28 @@ pub async fn passwords_replace_and_end_sessions(w: World) {
     root(&w).await;
     open(&w, "keep", 1).await;
     open(&w, "other", 2).await;
-    w.store.set_password(w.now, "root", "$argon2id$3", Some("keep")).await.unwrap();
+    assert!(change(&w, "$argon2id$1", "$argon2id$3", Some("keep")).await);
     let user = w.store.user("root").await.unwrap().unwrap();
     assert_eq!((user.password_hash.as_str(), user.must_change_password), ("$argon2id$3", false));
     assert!(!w.store.session("keep").await.unwrap().unwrap().revoked);
     assert!(w.store.session("other").await.unwrap().unwrap().revoked);
-    w.store.set_password(w.now, "root", "$argon2id$4", None).await.unwrap();
+    assert!(change(&w, "$argon2id$3", "$argon2id$4", None).await);
     assert!(w.store.session("keep").await.unwrap().unwrap().revoked);
+}
+
+pub async fn a_password_that_was_changed_meanwhile_opens_and_changes_nothing(w: World) {
+    root(&w).await;
+    open(&w, "before", 1).await;
+    assert!(change(&w, "$argon2id$1", "$argon2id$2", None).await);
+    // Both checked the old one, and come after the change.
+    assert!(!open_by(&w, "late", 2, "$argon2id$1").await);
+    assert_eq!(w.store.session("late").await.unwrap(), None);
+    assert_eq!(refresh(&w, 2, 3).await, RefreshAnswer::Unknown);
+    assert!(open_by(&w, "new", 4, "$argon2id$2").await);
+    assert!(!change(&w, "$argon2id$1", "$argon2id$3", None).await);
+    assert_eq!(w.store.user("root").await.unwrap().unwrap().password_hash, "$argon2id$2");
+    assert!(!w.store.session("new").await.unwrap().unwrap().revoked);
+    assert_eq!(refresh(&w, 1, 5).await, RefreshAnswer::Revoked, "nor does an old refresh token");
 }
 
 pub async fn refresh_replaces_the_token(w: World) {

@@ -168,6 +168,29 @@ pub async fn levels_and_positions_narrow(w: World) {
     assert_eq!(offsets(&all), (56..200).collect::<Vec<_>>());
 }
 
+pub async fn reading_goes_on_in_the_midst_of_a_batch(w: World) {
+    let key = attempt(&w).await;
+    let second = AttemptKey { attempt: 2, ..key };
+    // Lines 10 to 12 were dropped, and the second batch says so.
+    append(&w, batch(&w, key, 0, 10)).await;
+    append(&w, Batch { dropped: 3, ..batch(&w, key, 13, 5) }).await;
+    append(&w, batch(&w, second, 0, 4)).await;
+    let all: Vec<_> = read(&w, key).await.iter().map(|line| (line.attempt, line.offset)).collect();
+    assert_eq!(all.len(), 19);
+    for of_attempt in [None, Some(1), Some(2)] {
+        for attempt in [1, 2] {
+            for offset in 0..20 {
+                let after = Some(Position { attempt, offset });
+                let read = w.store.read(&w.scope, key.run, of_attempt, after, Level::Debug, 100).await.unwrap();
+                let got: Vec<_> = read.iter().map(|line| (line.attempt, line.offset)).collect();
+                let mut wanted = all.clone();
+                wanted.retain(|line| *line > (attempt, offset) && of_attempt.is_none_or(|one| one == line.0));
+                assert_eq!(got, wanted, "{of_attempt:?} after {after:?}");
+            }
+        }
+    }
+}
+
 pub async fn other_namespaces_read_nothing(w: World) {
     let key = attempt(&w).await;
     append(&w, batch(&w, key, 0, 2)).await;

@@ -135,7 +135,7 @@ impl Twin {
     }
 
     fn step(&mut self, w: &World, event: &Event) -> Result<Change, Refusal> {
-        let context = Context { run: self.id, policy: &self.policy, rules: &w.rules, now: w.now };
+        let context = Context { run: self.id, policy: &self.policy, rules: &w.rules, now: w.now, job_deleted: false };
         let change = step(&self.life, event, context);
         if let Ok(change) = &change {
             self.life = change.next.clone();

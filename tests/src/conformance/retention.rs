@@ -143,11 +143,11 @@ pub async fn ledger_requests_and_workers_go(mut w: World) {
     w.pass(secs(7 * DAY));
     sweep(&w).await;
     assert!(w.store.worker(&w.scope, left.worker).await.unwrap().is_none());
-    let ranges = w.store.ledger(job.uid, Instant::MIN, Instant::MAX).await.unwrap().len();
+    let ranges = w.ledger(job.uid, Instant::MIN, Instant::MAX).await.len();
     assert_eq!(ranges, 3);
     w.pass(secs(90 * DAY));
     sweep(&w).await;
-    let ranges = w.store.ledger(job.uid, Instant::MIN, Instant::MAX).await.unwrap();
+    let ranges = w.ledger(job.uid, Instant::MIN, Instant::MAX).await;
     assert_eq!(ranges.len(), 1, "the open range stays with its schedule");
 }
 
@@ -224,7 +224,7 @@ pub async fn a_ledger_range_is_as_old_as_its_last_instant(mut w: World) {
     w.now = every("main", DAY).next_after(w.now).unwrap();
     w.fire_due(shard).await;
     sweep(&w).await;
-    let ranges = w.store.ledger(job.uid, Instant::MIN, Instant::MAX).await.unwrap();
+    let ranges = w.ledger(job.uid, Instant::MIN, Instant::MAX).await;
     let counts: Vec<_> = ranges.iter().map(|range| (range.range.version, range.range.count)).collect();
     assert_eq!(counts, [(1, 2), (2, 1)], "the first one began before it is too old");
 }
@@ -297,7 +297,7 @@ pub async fn a_deleted_job_stays_while_anything_is_of_it(mut w: World) {
     w.pass(secs(31 * DAY));
     assert_eq!(sweep(&w).await, 1 + 2 + 2, "the request, its two runs and their workers");
     w.pass(secs(60 * DAY));
-    let ranges = w.store.ledger(job.uid, Instant::MIN, Instant::MAX).await.unwrap().len() as u64;
+    let ranges = w.ledger(job.uid, Instant::MIN, Instant::MAX).await.len() as u64;
     assert_eq!((ranges, sweep(&w).await), (3, 3), "its ledger");
     w.apply(waiting.run, Event::Cancel { reason: "no".into() }).await;
     w.pass(secs(31 * DAY));
@@ -311,7 +311,7 @@ pub async fn a_job_does_not_go_before_its_ledger(mut w: World) {
         let shard = w.own().await;
         w.fire_due(shard).await;
     }
-    let ranges = w.store.ledger(job.uid, Instant::MIN, Instant::MAX).await.unwrap().len();
+    let ranges = w.ledger(job.uid, Instant::MIN, Instant::MAX).await.len();
     assert!(matches!(w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap(), JobChange::Done(_)));
     for waiting in w.queued(&lane()).await {
         w.apply(waiting.run, Event::JobDeleted).await;
@@ -356,6 +356,7 @@ async fn root(w: &World) {
 
 async fn open_session(w: &World, id: &str, expire_time: Instant) {
     let (id, user, client) = (id.into(), "root".into(), "cli".into());
-    let session = NewSession { id, user, client, refresh_hash: [1; 32], expire_time };
-    w.store.open_session(w.now, session).await.unwrap();
+    let (refresh_hash, password_hash) = ([1; 32], "$argon2id$1".into());
+    let session = NewSession { id, user, client, refresh_hash, expire_time, password_hash };
+    assert!(w.store.open_session(w.now, session).await.unwrap());
 }

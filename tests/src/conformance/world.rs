@@ -23,9 +23,9 @@ use mainspring_engine::{
     ports::{
         broker::Pointer,
         store::{
-            Applied, Apply, CreateJob, Dispatchable, DueSchedule, Fired, Firing, HelloAnswer, JobRef, LeaseAnswer,
-            LeaseBatch, LeaseResult, Moved, NewJob, NewRun, Owner, Page, Renewal, Report, ReportAnswer, ShardLease,
-            SharedStore, Submitted, Verdict,
+            Applied, Apply, CreateJob, Dispatchable, DueSchedule, Fired, Firing, HelloAnswer, InstantRange, JobRef,
+            LeaseAnswer, LeaseBatch, LeaseResult, LedgerPart, Moved, NewJob, NewRun, Owner, Page, Renewal, Report,
+            ReportAnswer, ShardLease, SharedStore, Submitted, Verdict,
         },
     },
 };
@@ -330,9 +330,16 @@ impl World {
         self.store.job(&self.scope, &job_name(name)).await.unwrap()
     }
 
+    /// A job's ledger, all of it that reaches into `[from, to)`.
+    pub async fn ledger(&self, job: JobUid, from: Instant, to: Instant) -> Vec<InstantRange> {
+        let LedgerPart { ranges, until } = self.store.ledger(job, from, to, 1_000).await.unwrap();
+        assert_eq!(until, to);
+        ranges
+    }
+
     /// Takes the shard.
     pub async fn own(&self) -> ShardLease {
-        self.store.take_shard(self.now, ServerId::new(self.now)).await.unwrap()
+        self.store.take_shard(self.now).await.unwrap()
     }
 
     /// Evaluates what is due, as the engine does.

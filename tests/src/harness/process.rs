@@ -187,7 +187,7 @@ mod tests {
     async fn it_is_heard_and_ends_as_it_is_told() {
         let folder = TempDir::new().unwrap();
         let mut child =
-            shell(&folder, "trap 'exit 7' TERM; echo noise; echo ready 5; echo oops >&2; while :; do read _; done");
+            shell(&folder, "trap 'exit 7' TERM; echo noise; echo oops >&2; echo ready 5; while :; do read _; done");
         assert_eq!(child.line_after("ready ").await.unwrap(), "5");
         let status = child.terminate(PATIENCE).await.unwrap();
         assert_eq!(status.code(), Some(7));

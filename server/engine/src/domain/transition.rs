@@ -8,6 +8,7 @@
 //! Invariants, checked by property tests over random event sequences:
 //! * a terminal state never changes (I3), and only the open attempt changes a run (I5);
 //! * the attempt number grows by one at a lease and at nothing else;
+//! * nothing of a deleted job begins to wait;
 //! * a stop flag stands only while the run is at a worker, or after its end;
 //! * LEASED and RUNNING have an open attempt and no reason; beside them only a run in QUEUED can have an open attempt, whose
 //!   lease expired; budgets are never exceeded (I6).
@@ -135,6 +136,8 @@ pub struct Context<'a> {
     pub rules: &'a LeaseRules,
     /// Now.
     pub now: Instant,
+    /// Its job was deleted: what is at a worker may come to its end there, and nothing of it starts again.
+    pub job_deleted: bool,
 }
 
 /// What `event` makes of `run`.
@@ -143,7 +146,7 @@ pub fn step(run: &Lifecycle, event: &Event, context: Context<'_>) -> Result<Chan
         return Err(Refusal::Over);
     }
     let table = Table { run, context };
-    match event {
+    let change = match event {
         Event::Due => table.due(),
         Event::Lease { worker, generation } => table.lease(*worker, *generation),
         Event::Start { attempt, start_time } => table.start(*attempt, *start_time),
@@ -159,7 +162,8 @@ pub fn step(run: &Lifecycle, event: &Event, context: Context<'_>) -> Result<Chan
         Event::Cancel { reason } => table.cancel(reason),
         Event::Deadline => table.deadline(),
         Event::JobDeleted => table.job_deleted(),
-    }
+    }?;
+    table.unless_deleted(change)
 }
 
 impl Change {
@@ -351,6 +355,18 @@ impl Table<'_> {
         Ok(change)
     }
 
+    /// What would wait for a worker again ends as what waited when its job was deleted.
+    fn unless_deleted(&self, change: Change) -> Result<Change, Refusal> {
+        if !self.context.job_deleted || change.next.state != RunState::Queued {
+            return Ok(change);
+        }
+        let waits = Table { run: &change.next, context: self.context };
+        let Change { mut next, end, tell: _ } = waits.job_deleted()?;
+        let end = change.end.or(end);
+        next.decided = end.as_ref().and_then(|end| end.reported.then_some(end.attempt));
+        Ok(Change { next, end, tell: change.tell })
+    }
+
     fn deadline(&self) -> Result<Change, Refusal> {
         let now = self.context.now;
         if self.run.deadline(self.context.policy).is_none_or(|deadline| deadline > now) {
@@ -519,11 +535,11 @@ impl Leaving<'_> {
 
     /// An end that counts as a failure: another attempt where `again` says why and the policy allows, else `last`.
     fn charged(&self, end: AttemptEnd, last: RunState, again: Option<&Failure>, why: &str) -> Change {
-        let Context { run: id, policy, now, .. } = self.table.context;
+        let Context { run: id, policy, now, job_deleted, rules: _ } = self.table.context;
         let run = self.table.run;
         let failures = run.failures + 1;
         let retry = again
-            .filter(|_| !policy.at_most_once())
+            .filter(|_| !policy.at_most_once() && !job_deleted)
             .and_then(|failure| policy.retry.next_attempt(id, failures, failure, run.create_time, now));
         let mut next = match retry {
             Some(wake) => {

@@ -60,7 +60,7 @@ async fn turn(core: &Core) -> StoreResult<Option<Instant>> {
     let lease = match held {
         Some(lease) => lease,
         None => {
-            let taken = core.store.take_shard(core.now(), core.server).await?;
+            let taken = core.store.take_shard(core.now()).await?;
             *core.shard.lock().insert(taken)
         }
     };

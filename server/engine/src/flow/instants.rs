@@ -16,8 +16,11 @@ use crate::{
         names::ScheduleName,
         run::RunState,
     },
-    ports::store::{InstantRange, StoreResult},
+    ports::store::{InstantRange, LedgerPart, StoreResult},
 };
+
+/// Ranges of one schedule read at once.
+const RANGES: usize = 128;
 
 /// One nominal instant and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,27 +58,36 @@ impl<'a> Ledger<'a> {
         after: Option<(Instant, ScheduleName)>,
         limit: usize,
     ) -> StoreResult<Vec<InstantView>> {
-        let from = after.as_ref().map_or(from, |(nominal, _)| (*nominal).max(from));
-        let mut ranges = self.core.store.ledger(job.uid, from, to).await?;
-        // What the filter asks for is the same for a whole range.
-        ranges.retain(|found| passes(found, filter));
-        let mut instants: Vec<_> =
-            ranges.iter().flat_map(|range| expand(range, from, to, limit.saturating_add(1))).collect();
-        instants.sort_by(|a, b| (a.nominal, &a.schedule).cmp(&(b.nominal, &b.schedule)));
-        if let Some((nominal, schedule)) = &after {
-            instants.retain(|instant| (instant.nominal, &instant.schedule) > (*nominal, schedule));
+        let mut from = after.as_ref().map_or(from, |(nominal, _)| (*nominal).max(from));
+        let mut instants = Vec::new();
+        while from < to && instants.len() < limit {
+            let LedgerPart { mut ranges, until } = self.core.store.ledger(job.uid, from, to, RANGES).await?;
+            // What the filter asks for is the same for a whole range.
+            ranges.retain(|found| passes(found, filter));
+            let mut part: Vec<_> =
+                ranges.iter().flat_map(|range| expand(range, from, until, limit.saturating_add(1))).collect();
+            part.sort_by(|a, b| (a.nominal, &a.schedule).cmp(&(b.nominal, &b.schedule)));
+            if let Some((nominal, schedule)) = &after {
+                part.retain(|instant| (instant.nominal, &instant.schedule) > (*nominal, schedule));
+            }
+            instants.append(&mut part);
+            from = until;
         }
         instants.truncate(limit);
-        let (Some(first), Some(last)) = (instants.first(), instants.last()) else { return Ok(instants) };
-        let runs = self.core.store.scheduled_runs(job.uid, first.nominal, last.nominal, limit).await?;
+        let named: Vec<_> = instants.iter().filter(|instant| became_a_run(instant)).map(|it| it.nominal).collect();
+        let runs = self.core.store.scheduled_runs(job.uid, &named).await?;
         let runs: BTreeMap<_, _> = runs.into_iter().map(|(nominal, run, state)| (nominal, (run, state))).collect();
         for instant in &mut instants {
-            if matches!(instant.fate, Fate::Fired | Fate::United) {
+            if became_a_run(instant) {
                 instant.run = runs.get(&instant.nominal).copied();
             }
         }
         Ok(instants)
     }
+}
+
+fn became_a_run(instant: &InstantView) -> bool {
+    matches!(instant.fate, Fate::Fired | Fate::United)
 }
 
 fn passes(found: &InstantRange, filter: &Filter) -> bool {

@@ -23,7 +23,8 @@ pub use backup::{Backup, BackupError, BackupProgress};
 pub use catalog::{Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, UpdateJob};
 pub use due::{Due, DueSchedule, DueSchedules, Fired, Firing, ShardLease, UnreadableSchedule};
 pub use identity::{
-    ApiKeyRecord, CreateKey, Identity, NewSession, RefreshAnswer, RefreshUse, RootUser, SessionRecord, UserRecord,
+    ApiKeyRecord, CreateKey, Identity, NewPassword, NewSession, RefreshAnswer, RefreshUse, RootUser, SessionRecord,
+    UserRecord,
 };
 pub use leases::{
     Dispatchable, HelloAnswer, Judged, LeaseAnswer, LeaseBatch, LeaseResult, Leases, LostWorker, Owner, Renewal,
@@ -35,8 +36,8 @@ pub use release::{Queued, Release};
 pub use retention::{Retention, RetentionPolicy, Swept};
 pub use submit::{JobRef, Made, NewRun, RequestKey, Stored, Submit, Submitted};
 pub use views::{
-    AttemptView, Direction, InstantRange, JobOrder, JobTypeView, Listed, Page, QueueView, RunDetail, RunView,
-    StatsView, Views, WaitFacts, WorkerView,
+    AttemptView, Direction, InstantRange, JobOrder, JobTypeView, LedgerPart, Listed, Page, QueueView, RunDetail,
+    RunView, StatsView, Views, WaitFacts, WorkerView,
 };
 
 use crate::domain::{
@@ -57,6 +58,9 @@ pub enum StoreError {
     /// Another transaction was in the way more often than was tried again; nothing was committed.
     #[error("the store is contended: {0}")]
     Conflict(String),
+    /// A question took longer than a question may; it was broken off. Steps are never broken off.
+    #[error("the question took too long")]
+    TooSlow,
     /// A row cannot be what it is. Nothing was committed; a person must look.
     #[error("the store holds a row that cannot be: {0}")]
     Corrupt(String),

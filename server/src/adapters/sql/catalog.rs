@@ -33,7 +33,7 @@ impl Catalog for SqliteStore {
     }
 
     async fn create_job(&self, now: Instant, job: NewJob) -> StoreResult<CreateJob> {
-        let namespace = self.ensure_namespace(now, &job.scope.0).await?;
+        let namespace = self.ensure_namespace(&job.scope.0).await?;
         let known = Arc::clone(&self.known);
         self.write(move |tx| Box::pin(async move { create(tx, &known, now, namespace, job).await })).await
     }
@@ -78,7 +78,7 @@ impl Catalog for SqliteStore {
 
     async fn update_queue(
         &self,
-        now: Instant,
+        _now: Instant,
         scope: &Scope,
         queue: &QueueName,
         settings: QueueSettings,
@@ -88,7 +88,7 @@ impl Catalog for SqliteStore {
             let there = queue_revision(&self.reads, namespace, queue).await?;
             return Ok(refuses(&settings, there).unwrap_or(QueueChange::Done));
         }
-        let namespace = self.ensure_namespace(now, &scope.0).await?;
+        let namespace = self.ensure_namespace(&scope.0).await?;
         let queue = queue.clone();
         self.write(move |tx| Box::pin(async move { update_queue(tx, namespace, &queue, settings).await })).await
     }
@@ -162,7 +162,7 @@ async fn create(tx: &Tx, known: &Known, now: Instant, namespace: i32, job: NewJo
         "job (uid, namespace_id, name, version, revision, state, job_type, queue, owner, create_time, update_time)";
     insert(tx, into, vec![values], "").await?;
     intern_queue(tx, namespace, &spec.queue).await?;
-    insert_version(tx, now, uid, 1, &spec).await?;
+    insert_version(tx, uid, 1, &spec).await?;
     insert_schedules(tx, &fresh(uid, 1, false, now, &spec)).await?;
     if let Some((key, body)) = request {
         insert(tx, REQUESTS, vec![request_cells(now, &key, body, uid.uuid())], "").await?;
@@ -170,16 +170,15 @@ async fn create(tx: &Tx, known: &Known, now: Instant, namespace: i32, job: NewJo
     by_uid(tx, known, uid).await.map(CreateJob::Created)
 }
 
-async fn insert_version(tx: &Tx, now: Instant, uid: JobUid, version: i64, spec: &JobSpec) -> StoreResult<()> {
+async fn insert_version(tx: &Tx, uid: JobUid, version: i64, spec: &JobSpec) -> StoreResult<()> {
     let values = [
         uid.uuid().into(),
         version.into(),
         json(spec)?.into(),
         spec.payload.content_type.clone().into(),
         spec.payload.data.clone().into(),
-        time(now),
     ];
-    let into = "job_version (job_uid, version, spec, payload_type, payload, create_time)";
+    let into = "job_version (job_uid, version, spec, payload_type, payload)";
     insert(tx, into, vec![values], "").await.map(drop)
 }
 
@@ -234,7 +233,7 @@ async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreR
 
 async fn define(tx: &Tx, now: Instant, job: &Job, rows: Vec<ScheduleRow>, spec: &JobSpec) -> StoreResult<()> {
     let version = job.version + 1;
-    insert_version(tx, now, job.uid, version, spec).await?;
+    insert_version(tx, job.uid, version, spec).await?;
     let wanted = fresh(job.uid, version, job.pause.is_some(), now, spec);
     // One whose last instant has passed has nothing to be active for, whatever else of it is edited.
     let over = !wanted.is_empty() && wanted.iter().all(|row| row.next.is_none());

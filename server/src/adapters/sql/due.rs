@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use mainspring_engine::{
     domain::{
         fire::Position,
-        ids::{JobUid, RunId, ServerId},
+        ids::{JobUid, RunId},
         instant::Instant,
         job::JobState,
         ledger::{Fate, FateReason, Range, append},
@@ -41,13 +41,12 @@ pub(super) const WAKING: &str =
 
 #[async_trait]
 impl Due for SqliteStore {
-    async fn take_shard(&self, now: Instant, server: ServerId) -> StoreResult<ShardLease> {
+    async fn take_shard(&self, now: Instant) -> StoreResult<ShardLease> {
         self.write(move |tx| {
             Box::pin(async move {
-                let sql = "INSERT INTO shard (id, epoch, since_time, server_id) VALUES (?, 1, ?, ?) ON CONFLICT (id) \
-                     DO UPDATE SET epoch = shard.epoch + 1, since_time = excluded.since_time, \
-                     server_id = excluded.server_id";
-                exec(tx, sql, vec![SHARD.into(), time(now), server.uuid().into()]).await?;
+                let sql = "INSERT INTO shard (id, epoch) VALUES (?, 1) \
+                     ON CONFLICT (id) DO UPDATE SET epoch = shard.epoch + 1";
+                exec(tx, sql, vec![SHARD.into()]).await?;
                 let row = query_one(tx, "SELECT epoch FROM shard WHERE id = ?", vec![SHARD.into()]).await?;
                 let row = row.ok_or_else(|| StoreError::Corrupt("the shard is gone".into()))?;
                 Ok(ShardLease { epoch: single(&row)?, since: now })
@@ -68,14 +67,16 @@ impl Due for SqliteStore {
                 Ok(Ok(ready)) => due.ready.push(ready),
                 Ok(Err(unreadable)) => due.unreadable.push(unreadable),
                 Err(StoreError::Corrupt(why)) => tracing::error!(why, "a schedule's row cannot be read; it is skipped"),
-                Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_))) => return Err(error),
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow)) => {
+                    return Err(error);
+                }
             }
         }
         Ok(due)
     }
 
     async fn fire(&self, now: Instant, shard: ShardLease, firings: Vec<Firing>) -> StoreResult<Vec<Fired>> {
-        self.ensure_lanes(now, &firings.iter().map(|firing| fire::lane(&firing.due)).collect::<Vec<_>>()).await?;
+        self.ensure_lanes(&firings.iter().map(|firing| fire::lane(&firing.due)).collect::<Vec<_>>()).await?;
         let known = Arc::clone(&self.known);
         self.write(move |tx| Box::pin(async move { fire::fire(tx, &known, now, shard, &firings).await })).await
     }
@@ -128,7 +129,7 @@ fn due_schedule(row: &QueryResult, known: &Known) -> StoreResult<Result<DueSched
         Err(StoreError::Corrupt(why)) => {
             Ok(Err(UnreadableSchedule { job, job_name, namespace, schedule, position, why }))
         }
-        Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_))) => Err(error),
+        Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow)) => Err(error),
     }
 }
 

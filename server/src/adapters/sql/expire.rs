@@ -7,16 +7,9 @@
 use std::sync::Arc;
 
 use mainspring_engine::{
-    domain::{
-        ids::{RunId, WorkerId},
-        instant::Instant,
-        names::Scope,
-        transition::Event,
-        worker::WorkerStatus,
-    },
-    ports::store::{Judged, LostWorker, Moved, StoreResult},
+    domain::{ids::WorkerId, instant::Instant, names::Scope, transition::Event, worker::WorkerStatus},
+    ports::store::{Judged, LostWorker, StoreResult},
 };
-use uuid::Uuid;
 
 use super::{
     Known,
@@ -36,10 +29,11 @@ pub(super) const OVER: &str = "SELECT id, namespace_id, status FROM worker WHERE
 /// What a worker is called.
 const NAME: &str = "SELECT name FROM worker_profile WHERE worker_id = ?";
 
-/// Attempts at a worker.
+/// Attempts at a worker behind one.
 pub(super) fn held_sql() -> String {
     format!(
-        "SELECT {} FROM run WHERE worker_id = ? AND open_token IS NOT NULL AND state IN (3, 4) ORDER BY id LIMIT ?",
+        "SELECT {} FROM run WHERE worker_id = ? AND open_token IS NOT NULL AND id > ? AND state IN (3, 4) \
+         ORDER BY id LIMIT ?",
         columns()
     )
 }
@@ -60,7 +54,7 @@ pub(super) async fn expire(
         let mut cells = Cells::of(row);
         let (worker, namespace, status) = (WorkerId::from_uuid(cells.next()?), cells.next()?, cells.next::<i32>()?);
         let room = limit.saturating_sub(judged.moved.len());
-        let (taken, done) = judge(tx, &mut steps, worker, room).await?;
+        let (taken, left) = steps.apply_to(tx, &held_sql(), worker.uuid(), &Event::Expire, room).await?;
         judged.moved.extend(taken);
         // A namespace that cannot be named keeps nobody from being judged.
         if status != gone
@@ -71,28 +65,15 @@ pub(super) async fn expire(
             let name = profile.as_ref().map(single).transpose()?.unwrap_or_default();
             judged.lost.push(LostWorker { worker, scope: Scope(namespace), name });
         }
-        let mark = if done { 2 } else { 1 };
+        let mark = if left { 1 } else { 2 };
         let values = vec![mark.into(), gone.into(), gone.into(), lost.into(), worker.uuid().into()];
         let sql = "UPDATE worker SET judged = ?, status = CASE WHEN status = ? THEN ? ELSE ? END WHERE id = ?";
         exec(tx, sql, values).await?;
-        if !done {
+        if left {
             judged.more = true;
             break;
         }
     }
     steps.save(tx).await?;
     Ok(judged)
-}
-
-/// Ends at most `room` leases of a worker; with whether that was all.
-async fn judge(tx: &Tx, steps: &mut Steps, worker: WorkerId, room: usize) -> StoreResult<(Vec<Moved>, bool)> {
-    let asked = i64::try_from(room.saturating_add(1)).unwrap_or(i64::MAX);
-    let rows = query(tx, held_sql(), vec![worker.uuid().into(), asked.into()]).await?;
-    steps.take(tx, &rows).await?;
-    let mut moved = Vec::new();
-    for row in rows.iter().take(room) {
-        let run = RunId::from_uuid(Cells::of(row).next::<Uuid>()?);
-        moved.extend(steps.apply(run, &Event::Expire).and_then(Result::ok));
-    }
-    Ok((moved, rows.len() <= room))
 }

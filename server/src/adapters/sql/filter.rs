@@ -26,8 +26,8 @@ enum Field {
     Number(&'static str),
     /// An instant; may be absent.
     Time(&'static str),
-    /// A UUID, compared for equality; absent is the empty text.
-    Id(&'static str),
+    /// A text that few rows have; an index holds those.
+    Rare(&'static str),
     /// Texts found by another table: the condition that one of them passes, with `{}` where the comparison goes.
     Through(&'static str, &'static str),
     /// The name of a run's job.
@@ -44,10 +44,8 @@ fn run_field(name: &str) -> Option<Field> {
             "queue.name",
         ),
         "origin" => Field::Number("run.origin"),
-        "reason" => Field::Text("coalesce(run.reason, '')"),
+        "reason" => Field::Rare("run.reason"),
         "priority" => Field::Number("run.priority"),
-        "schedule" => Field::Text("coalesce(run.schedule, '')"),
-        "worker_id" => Field::Id("run.worker_id"),
         "create_time" => Field::Time("run.create_time"),
         "nominal_time" => Field::Time("run.nominal_time"),
         "end_time" => Field::Time("run.end_time"),
@@ -217,16 +215,15 @@ fn test(name: &str, field: &Field, op: Op, value: &Value, jobs: &Jobs) -> StoreR
             let (sql, value) = compare(column, op, at.as_micros().into());
             present(column, op, sql, value)
         }
-        (Field::Id(column), Value::Text(text)) => match (Uuid::try_parse(text), op) {
-            (Ok(id), Op::Equal | Op::NotEqual) => {
-                let (sql, value) = compare(column, op, id.into());
-                present(column, op, sql, value)
-            }
-            (Err(_), Op::Equal) if text.is_empty() => Expr::cust(format!("{column} IS NULL")),
-            (Err(_), Op::NotEqual) if text.is_empty() => Expr::cust(format!("{column} IS NOT NULL")),
-            (Err(_), Op::NotEqual) => Expr::cust("1 = 1"),
-            (Ok(_) | Err(_), _) => never(),
-        },
+        // The index is found only by a comparison with the bare column.
+        (Field::Rare(column), Value::Text(text)) if !text.is_empty() => {
+            let (sql, value) = compare(column, op, text.as_str().into());
+            present(column, op, sql, value)
+        }
+        (Field::Rare(column), Value::Text(text)) => {
+            let (sql, value) = compare(&format!("coalesce({column}, '')"), op, text.as_str().into());
+            Expr::cust_with_values(sql, [value])
+        }
         (Field::Through(outer, column), Value::Text(text)) => {
             let (is, not) = if op == Op::NotEqual { (Op::Equal, "NOT ") } else { (op, "") };
             let (sql, value) = compare(column, is, text.as_str().into());

@@ -80,13 +80,10 @@ pub(super) async fn open(tx: &Tx, known: &Arc<Known>, now: Instant, opening: Ope
         sdk.clone().into(),
         build_id.clone().into(),
         json(capacity)?.into(),
-        i64::try_from(hello.max_message).unwrap_or(i64::MAX).into(),
-        hello.credential.clone().into(),
     ];
-    let sql = "INSERT INTO worker_profile (worker_id, name, labels, sdk, build_id, capacity, max_message, \
-         credential) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (worker_id) DO UPDATE SET name = excluded.name, \
-         labels = excluded.labels, sdk = excluded.sdk, build_id = excluded.build_id, \
-         capacity = excluded.capacity, max_message = excluded.max_message, credential = excluded.credential";
+    let sql = "INSERT INTO worker_profile (worker_id, name, labels, sdk, build_id, capacity) \
+         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (worker_id) DO UPDATE SET name = excluded.name, \
+         labels = excluded.labels, sdk = excluded.sdk, build_id = excluded.build_id, capacity = excluded.capacity";
     exec(tx, sql, values).await?;
     write_handlers(tx, known, &hello).await?;
     announce(tx, now, namespace, handlers).await?;

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use mainspring_engine::{
     domain::{filter::Filter, instant::Instant, names::NamespaceName},
     ports::store::{
-        ApiKeyRecord, CreateKey, Direction, Identity, NewSession, Page, RefreshAnswer, RefreshUse, RequestKey,
-        RootUser, SessionRecord, StoreError, StoreResult, UserRecord,
+        ApiKeyRecord, CreateKey, Direction, Identity, NewPassword, NewSession, Page, RefreshAnswer, RefreshUse,
+        RequestKey, RootUser, SessionRecord, StoreError, StoreResult, UserRecord,
     },
 };
 use sea_orm::{Condition, ConnectionTrait, QueryResult, sea_query::Expr};
@@ -33,20 +33,12 @@ impl Identity for SqliteStore {
             Box::pin(async move {
                 let RootUser { password_hash, must_change_password } = root;
                 let roles = json(&[ADMIN])?;
-                let sql = "INSERT INTO account (name, password_hash, roles, must_change_password, create_time, \
-                     update_time) SELECT ?, ?, ?, ?, ?, ? \
+                let sql = "INSERT INTO account (name, password_hash, roles, must_change_password) SELECT ?, ?, ?, ? \
                      WHERE NOT EXISTS (SELECT 1 FROM account WHERE name <> ? OR NOT must_change_password) \
                      ON CONFLICT (name) DO UPDATE SET password_hash = excluded.password_hash, \
-                     must_change_password = excluded.must_change_password, update_time = excluded.update_time";
-                let values = vec![
-                    ROOT.into(),
-                    password_hash.into(),
-                    roles.into(),
-                    must_change_password.into(),
-                    time(now),
-                    time(now),
-                    ROOT.into(),
-                ];
+                     must_change_password = excluded.must_change_password";
+                let values =
+                    vec![ROOT.into(), password_hash.into(), roles.into(), must_change_password.into(), ROOT.into()];
                 let claimed = exec(tx, sql, values).await? > 0;
                 if claimed {
                     let sql = "UPDATE session SET revoke_time = ? WHERE account = ? AND revoke_time IS NULL";
@@ -77,30 +69,35 @@ impl Identity for SqliteStore {
         .transpose()
     }
 
-    async fn set_password(&self, now: Instant, user: &str, hash: &str, keep: Option<&str>) -> StoreResult<()> {
-        let (user, hash, keep) = (user.to_owned(), hash.to_owned(), keep.map(str::to_owned));
+    async fn set_password(&self, now: Instant, password: NewPassword) -> StoreResult<bool> {
         self.write(move |tx| {
             Box::pin(async move {
-                let sql = "UPDATE account SET password_hash = ?, must_change_password = FALSE, update_time = ? \
-                     WHERE name = ?";
-                exec(tx, sql, vec![hash.into(), time(now), user.clone().into()]).await?;
+                let NewPassword { user, current, next, keep } = password;
+                let sql = "UPDATE account SET password_hash = ?, must_change_password = FALSE \
+                     WHERE name = ? AND password_hash = ?";
+                let values = vec![next.into(), user.clone().into(), current.into()];
+                if exec(tx, sql, values).await? == 0 {
+                    return Ok(false);
+                }
                 let sql = "UPDATE session SET revoke_time = ? \
                      WHERE account = ? AND revoke_time IS NULL AND id <> coalesce(?, '')";
-                exec(tx, sql, vec![time(now), user.into(), keep.into()]).await.map(drop)
+                exec(tx, sql, vec![time(now), user.into(), keep.into()]).await?;
+                Ok(true)
             })
         })
         .await
     }
 
-    async fn open_session(&self, now: Instant, session: NewSession) -> StoreResult<()> {
+    async fn open_session(&self, now: Instant, session: NewSession) -> StoreResult<bool> {
         self.write(move |tx| {
             Box::pin(async move {
-                let NewSession { id, user, client, refresh_hash, expire_time } = session;
+                let NewSession { id, user, client, refresh_hash, expire_time, password_hash } = session;
                 let sql = "INSERT INTO session (id, account, client, refresh_hash, create_time, expire_time) \
-                     VALUES (?, ?, ?, ?, ?, ?)";
+                     SELECT ?, name, ?, ?, ?, ? FROM account WHERE name = ? AND password_hash = ?";
                 let refresh = refresh_hash.to_vec().into();
-                let values = vec![id.into(), user.into(), client.into(), refresh, time(now), time(expire_time)];
-                exec(tx, sql, values).await.map(drop)
+                let mut values = vec![id.into(), client.into(), refresh, time(now), time(expire_time)];
+                values.extend([user.into(), password_hash.into()]);
+                Ok(exec(tx, sql, values).await? > 0)
             })
         })
         .await
@@ -121,7 +118,7 @@ impl Identity for SqliteStore {
 
     async fn create_key(&self, key: ApiKeyRecord, request: Option<RequestKey>) -> StoreResult<CreateKey> {
         // Keys belong to no namespace; their requests are kept beside those of `default`, which is always there.
-        let home = self.ensure_namespace(key.create_time, &NamespaceName::default()).await?;
+        let home = self.ensure_namespace(&NamespaceName::default()).await?;
         self.write(move |tx| {
             Box::pin(async move {
                 if let Some(RequestKey { call, id, body }) = request {

@@ -7,10 +7,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use mainspring_engine::{
-    domain::{
-        instant::Instant,
-        names::{Lane, NamespaceName, QueueName},
-    },
+    domain::names::{Lane, NamespaceName, QueueName},
     ports::store::{StoreError, StoreResult},
 };
 use parking_lot::RwLock;
@@ -60,11 +57,11 @@ fn lane(row: &QueryResult) -> StoreResult<KnownLane> {
 }
 
 impl Lanes {
-    /// Reads all of them. The namespace `default` is there from the start; it was not made at any time.
+    /// Reads all of them. The namespace `default` is there from the start.
     pub(super) async fn load<C: ConnectionTrait>(connection: &C) -> StoreResult<Self> {
         let lanes = Self::default();
         let default = vec![NamespaceName::default().as_str().into()];
-        let sql = "INSERT INTO namespace (name, create_time) VALUES (?, 0) ON CONFLICT DO NOTHING";
+        let sql = "INSERT INTO namespace (name) VALUES (?) ON CONFLICT DO NOTHING";
         exec(connection, sql, default).await?;
         let namespaces = query(connection, "SELECT id, name FROM namespace", Vec::new()).await?;
         for row in namespaces {
@@ -122,7 +119,7 @@ impl Lanes {
 
 impl SqliteStore {
     /// Sees to it that lanes have numbers. Costs a transaction only for those that had none.
-    pub(super) async fn ensure_lanes(&self, now: Instant, lanes: impl IntoIterator<Item = &Lane>) -> StoreResult<()> {
+    pub(super) async fn ensure_lanes(&self, lanes: impl IntoIterator<Item = &Lane>) -> StoreResult<()> {
         let mut missing: Vec<Lane> =
             lanes.into_iter().filter(|lane| self.known.lanes.find(lane).is_none()).cloned().collect();
         if missing.is_empty() {
@@ -135,7 +132,7 @@ impl SqliteStore {
                 Box::pin(async move {
                     let mut made = Vec::with_capacity(missing.len());
                     for lane in missing {
-                        made.push(intern(tx, now, lane).await?);
+                        made.push(intern(tx, lane).await?);
                     }
                     Ok(made)
                 })
@@ -148,20 +145,20 @@ impl SqliteStore {
     }
 
     /// Sees to it that a namespace has a number, and says which.
-    pub(super) async fn ensure_namespace(&self, now: Instant, name: &NamespaceName) -> StoreResult<i32> {
+    pub(super) async fn ensure_namespace(&self, name: &NamespaceName) -> StoreResult<i32> {
         if let Some(id) = self.known.lanes.namespace(name) {
             return Ok(id);
         }
         let wanted = name.clone();
-        let id = self.write(move |tx| Box::pin(async move { intern_namespace(tx, now, &wanted).await })).await?;
+        let id = self.write(move |tx| Box::pin(async move { intern_namespace(tx, &wanted).await })).await?;
         self.known.lanes.maps.write().namespaces.insert(name.clone(), id);
         Ok(id)
     }
 }
 
-async fn intern_namespace(tx: &Tx, now: Instant, name: &NamespaceName) -> StoreResult<i32> {
-    let values = vec![name.as_str().into(), now.as_micros().into()];
-    exec(tx, "INSERT INTO namespace (name, create_time) VALUES (?, ?) ON CONFLICT DO NOTHING", values).await?;
+async fn intern_namespace(tx: &Tx, name: &NamespaceName) -> StoreResult<i32> {
+    let values = vec![name.as_str().into()];
+    exec(tx, "INSERT INTO namespace (name) VALUES (?) ON CONFLICT DO NOTHING", values).await?;
     let row = query_one(tx, "SELECT id FROM namespace WHERE name = ?", vec![name.as_str().into()]).await?;
     single(&row.ok_or_else(gone)?)
 }
@@ -174,8 +171,8 @@ pub(super) async fn intern_queue(tx: &Tx, namespace: i32, queue: &QueueName) -> 
     single(&row.ok_or_else(gone)?)
 }
 
-async fn intern(tx: &Tx, now: Instant, lane: Lane) -> StoreResult<KnownLane> {
-    let namespace = intern_namespace(tx, now, &lane.namespace).await?;
+async fn intern(tx: &Tx, lane: Lane) -> StoreResult<KnownLane> {
+    let namespace = intern_namespace(tx, &lane.namespace).await?;
     let queue = intern_queue(tx, namespace, &lane.queue).await?;
     let values = vec![namespace.into(), queue.into(), lane.job_type.as_str().into()];
     let insert = "INSERT INTO lane (namespace_id, queue_id, job_type) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";

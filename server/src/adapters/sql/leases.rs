@@ -51,8 +51,8 @@ impl Leases for SqliteStore {
         expire_time: Instant,
     ) -> StoreResult<HelloAnswer> {
         let lanes: Vec<_> = hello.lanes().collect();
-        self.ensure_lanes(now, &lanes).await?;
-        let namespace = self.ensure_namespace(now, &hello.namespace).await?;
+        self.ensure_lanes(&lanes).await?;
+        let namespace = self.ensure_namespace(&hello.namespace).await?;
         let opening = hello::Opening { namespace, server, session, hello: hello.clone(), expire_time };
         let known = Arc::clone(&self.known);
         self.write(move |tx| Box::pin(async move { hello::open(tx, &known, now, opening).await })).await

@@ -35,7 +35,7 @@ const COMPRESSION: i32 = 3;
 #[derive(Debug)]
 pub(super) struct LogStore {
     pub(super) writer: Writer,
-    reads: DatabaseConnection,
+    pub(super) reads: DatabaseConnection,
 }
 
 impl LogStore {
@@ -200,11 +200,11 @@ async fn append(tx: &Tx, now: Instant, batches: Vec<Batch>) -> StoreResult<Vec<u
     for batch in batches {
         let standing = standings.entry(batch.key).or_default();
         if let Some(kept) = standing.take(now, batch.clone()) {
-            rows.push(batch_cells(now, kept)?);
+            rows.push(batch_cells(kept)?);
         }
         ends.push(standing.next_offset);
     }
-    let into = "log_batch (run_id, attempt, first_offset, count, dropped, max_level, lines, create_time)";
+    let into = "log_batch (run_id, attempt, first_offset, count, dropped, max_level, lines)";
     insert(tx, into, rows, "").await?;
     for (key, standing) in standings {
         let Standing { next_offset, kept_lines, kept_bytes, marker, suppressed } = standing;
@@ -230,7 +230,7 @@ async fn append(tx: &Tx, now: Instant, batches: Vec<Batch>) -> StoreResult<Vec<u
     Ok(ends)
 }
 
-fn batch_cells(now: Instant, kept: Kept) -> StoreResult<[Value; 8]> {
+fn batch_cells(kept: Kept) -> StoreResult<[Value; 7]> {
     let Kept { key, first_offset, dropped, lines } = kept;
     let mut text = Vec::new();
     for line in &lines {
@@ -247,7 +247,6 @@ fn batch_cells(now: Instant, kept: Kept) -> StoreResult<[Value; 8]> {
         signed(dropped)?,
         (level as i32).into(),
         packed.into(),
-        time(now),
     ])
 }
 
@@ -265,17 +264,17 @@ impl<C: ConnectionTrait> Reader<'_, C> {
     async fn read(&mut self, after: Option<Position>) -> StoreResult<()> {
         let markers = self.markers().await?;
         let wanted = move |at: Position| after.is_none_or(|after| at > after);
-        let mut place = after;
+        let mut behind = self.start(after).await?;
         loop {
-            let rows = self.batches(place).await?;
+            let rows = self.batches(behind).await?;
             for row in &rows {
                 let (attempt, first, lines, dropped) = unpack(row)?;
+                behind = (attempt, i64::try_from(first).unwrap_or(i64::MAX));
                 self.mark(&markers, Position { attempt, offset: first }, wanted);
                 let mut dropped_before = dropped;
                 for (line, offset) in lines.into_iter().zip(first..) {
                     let dropped_before = std::mem::take(&mut dropped_before);
                     let at = Position { attempt, offset };
-                    place = Some(at);
                     if wanted(at) && line.level >= self.level && self.lines.len() < self.limit {
                         self.lines.push(Stored { attempt, offset, line, dropped_before });
                     }
@@ -289,22 +288,30 @@ impl<C: ConnectionTrait> Reader<'_, C> {
         Ok(())
     }
 
-    /// Batches that reach beyond a place.
-    async fn batches(&self, beyond: Option<Position>) -> StoreResult<Vec<QueryResult>> {
-        let one = if self.attempt.is_some() { "AND attempt = ?" } else { "" };
-        let sql = format!(
-            "SELECT attempt, first_offset, dropped, lines FROM log_batch WHERE run_id = ? \
-             AND (attempt, first_offset + count - 1) > (?, ?) AND max_level >= ? {one} \
-             ORDER BY attempt, first_offset LIMIT ?"
-        );
-        let (attempt, offset) = match beyond {
-            Some(Position { attempt, offset }) => (attempt, i64::try_from(offset).unwrap_or(i64::MAX)),
-            None => (i64::MIN, 0),
+    /// The key right before the batch that holds what comes after a line, which may be the line's own.
+    async fn start(&self, after: Option<Position>) -> StoreResult<(i64, i64)> {
+        let Some(Position { attempt, offset }) = after else { return Ok((i64::MIN, 0)) };
+        let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+        let row = query_one(self.connection, HOLDING, vec![self.run.uuid().into(), attempt.into(), offset.into()]);
+        let first: Option<i64> = row.await?.map(|row| single(&row)).transpose()?.flatten();
+        Ok((attempt, first.unwrap_or(offset).saturating_sub(1)))
+    }
+
+    /// Batches behind a key.
+    async fn batches(&self, (attempt, offset): (i64, i64)) -> StoreResult<Vec<QueryResult>> {
+        let offset = match self.attempt {
+            Some(one) if one < attempt => return Ok(Vec::new()),
+            Some(one) if one > attempt => -1,
+            Some(_) | None => offset,
         };
-        let mut values = vec![self.run.uuid().into(), attempt.into(), offset.into(), (self.level as i32).into()];
-        values.extend(self.attempt.map(Value::from));
-        values.push(STEP.into());
-        query(self.connection, sql, values).await
+        let values = vec![
+            self.run.uuid().into(),
+            self.attempt.unwrap_or(attempt).into(),
+            offset.into(),
+            (self.level as i32).into(),
+            STEP.into(),
+        ];
+        query(self.connection, batches_sql(self.attempt.is_some()), values).await
     }
 
     /// Where attempts of the run went over the limits, as the line that says so.
@@ -335,6 +342,19 @@ impl<C: ConnectionTrait> Reader<'_, C> {
             }
         }
     }
+}
+
+/// Where the batch begins that may hold a line.
+pub(super) const HOLDING: &str =
+    "SELECT max(first_offset) FROM log_batch WHERE run_id = ? AND attempt = ? AND first_offset <= ?";
+
+/// Batches of a run behind a key; those of one attempt where asked.
+pub(super) fn batches_sql(of_attempt: bool) -> String {
+    let behind = if of_attempt { "attempt = ? AND first_offset > ?" } else { "(attempt, first_offset) > (?, ?)" };
+    format!(
+        "SELECT attempt, first_offset, dropped, lines FROM log_batch WHERE run_id = ? AND {behind} AND max_level >= ? \
+         ORDER BY attempt, first_offset LIMIT ?"
+    )
 }
 
 fn unpack(row: &QueryResult) -> StoreResult<(i64, u64, Vec<Line>, u64)> {

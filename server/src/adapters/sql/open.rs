@@ -9,16 +9,17 @@ use std::{
     time::Duration,
 };
 
-use mainspring_engine::{domain::rules::LeaseRules, tasks::Tasks};
+use mainspring_engine::{domain::rules::LeaseRules, ports::clock::Clock as _, tasks::Tasks};
 use mainspring_migrations::{LogsMigrator, Migrator, known};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, SqlxSqliteConnector, TransactionTrait, Value};
 use sea_orm_migration::MigratorTrait;
 use sqlx::{
-    Connection as _,
+    Connection as _, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use super::{
+    super::host_clock::HostClock,
     Known, SqliteStore,
     jobs::Specs,
     lanes::Lanes,
@@ -42,6 +43,11 @@ const LOCK: &str = "mainspring.lock";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pages of log after which a commit moves it into the database itself, if nobody else did: about 64 MiB.
 const WAL_PAGES: &str = "16000";
+
+/// What a statement has to answer a person. Lists that are read by an index take milliseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Steps of SQLite's machine between two looks at the clock: well below a millisecond.
+const STEPS: i32 = 10_000;
 
 /// Connections of the engine's own: no list that somebody asks for keeps a run from starting.
 const STAGE_READERS: u32 = 2;
@@ -68,12 +74,20 @@ pub struct OpenOptions {
     pub rules: LeaseRules,
     /// Connections for reading.
     pub readers: u32,
+    /// A statement that answers a person has so long.
+    pub patience: Duration,
 }
 
 impl OpenOptions {
     /// The defaults, for a directory.
     pub fn new(data: impl Into<PathBuf>) -> Self {
-        Self { data: data.into(), synchronous: Synchronous::default(), rules: LeaseRules::default(), readers: 4 }
+        Self {
+            data: data.into(),
+            synchronous: Synchronous::default(),
+            rules: LeaseRules::default(),
+            readers: 4,
+            patience: PATIENCE,
+        }
     }
 }
 
@@ -139,11 +153,11 @@ pub(super) struct DataLock {
 
 /// Opens the store of a data directory, which it makes or upgrades where needed.
 pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
-    let OpenOptions { data, synchronous, rules, readers } = options;
+    let OpenOptions { data, synchronous, rules, readers, patience } = options;
     let lock = claim(&data)?;
     let main = Files { path: data.join(DATABASE), synchronous };
     let writer = main.open::<Migrator>().await?;
-    let (reads, stage_reads) = (main.readers(readers), main.readers(STAGE_READERS));
+    let (reads, stage_reads) = (main.answering(readers, patience), main.readers(STAGE_READERS));
     let lanes = Lanes::load(&writer).await.map_err(|error| main.failed(DbErr::Custom(error.to_string())))?;
     // Lines that a power loss takes are the last ones a worker will send again or not miss.
     let lines = Files { path: data.join(LOGS), synchronous: Synchronous::Normal };
@@ -160,7 +174,10 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
         writer: Writer::start("sql-writer", writer, main.checkpointer()),
         reads,
         stage_reads,
-        logs: LogStore::new(Writer::start("log-writer", logs_writer, lines.checkpointer()), lines.readers(2)),
+        logs: LogStore::new(
+            Writer::start("log-writer", logs_writer, lines.checkpointer()),
+            lines.answering(2, patience),
+        ),
         main,
         tasks: Tasks::default(),
         rounds: parking_lot::Mutex::new(Rounds::default()),
@@ -285,9 +302,30 @@ impl Files {
 
     /// Connections for reading, opened when they are needed.
     fn readers(&self, count: u32) -> DatabaseConnection {
+        self.reading(SqlitePoolOptions::new().max_connections(count.max(1)))
+    }
+
+    /// The same for people, whose questions are broken off when they take too long: by what they ask, one could keep a
+    /// connection, and a core, for as long as the table is large.
+    fn answering(&self, count: u32, patience: Duration) -> DatabaseConnection {
+        let clock = Arc::new(HostClock::default());
+        let again = Arc::clone(&clock);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(count.max(1))
+            .after_connect(move |connection, _| {
+                let clock = Arc::clone(&clock);
+                Box::pin(async move { bound(connection, clock, patience).await })
+            })
+            .before_acquire(move |connection, _| {
+                let clock = Arc::clone(&again);
+                Box::pin(async move { bound(connection, clock, patience).await.map(|()| true) })
+            });
+        self.reading(pool)
+    }
+
+    fn reading(&self, pool: SqlitePoolOptions) -> DatabaseConnection {
         let options = self.options().read_only(true).pragma("cache_size", "-2000");
-        let pool = SqlitePoolOptions::new().max_connections(count.max(1)).connect_lazy_with(options);
-        SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
+        SqlxSqliteConnector::from_sqlx_sqlite_pool(pool.connect_lazy_with(options))
     }
 
     /// A connection that moves the log into the database beside the writer. Its flushes are its own affair.
@@ -296,6 +334,17 @@ impl Files {
         let pool = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
         SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
     }
+}
+
+/// Gives a connection so long from now. A statement takes its connection from the pool for itself, so it has all of that.
+async fn bound(
+    connection: &mut SqliteConnection,
+    clock: Arc<HostClock>,
+    patience: Duration,
+) -> Result<(), sqlx::Error> {
+    let end = clock.now().plus(patience);
+    connection.lock_handle().await?.set_progress_handler(STEPS, move || clock.now() < end);
+    Ok(())
 }
 
 /// The migrations a database has had; none where it is new.

@@ -17,7 +17,6 @@ use mainspring_engine::{
     },
     ports::store::{Applied, Apply, Moved, Outcomes, Report, ReportAnswer, StoreError, StoreResult},
 };
-use uuid::Uuid;
 
 use super::{
     Known, SqliteStore,
@@ -195,10 +194,13 @@ async fn apply(tx: &Tx, known: &Arc<Known>, now: Instant, items: Vec<Apply>) -> 
     Ok(answers)
 }
 
-/// Runs of a job that are at no worker; in no order, since an order by id leads the planner through all that the job ever
-/// had.
+/// Runs of a job that are at no worker, behind one.
 pub(super) fn waiting_sql() -> String {
-    format!("SELECT {} FROM run WHERE job_uid = ? AND end_time IS NULL AND state IN (1, 2, 5) LIMIT ?", columns())
+    format!(
+        "SELECT {} FROM run WHERE job_uid = ? AND end_time IS NULL AND id > ? AND state IN (1, 2, 5) \
+         ORDER BY id LIMIT ?",
+        columns()
+    )
 }
 
 async fn cancel_waiting(
@@ -208,17 +210,9 @@ async fn cancel_waiting(
     job: JobUid,
     limit: usize,
 ) -> StoreResult<(Vec<Moved>, bool)> {
-    let asked = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
-    let rows = query(tx, waiting_sql(), vec![job.uuid().into(), asked.into()]).await?;
     let mut steps = Steps::begin(tx, known, now).await?;
-    steps.take(tx, &rows).await?;
-    let mut moved = Vec::new();
-    for row in rows.iter().take(limit) {
-        let run = RunId::from_uuid(Cells::of(row).next::<Uuid>()?);
-        moved.extend(steps.apply(run, &Event::JobDeleted).and_then(Result::ok));
-    }
+    let (moved, more) = steps.apply_to(tx, &waiting_sql(), job.uuid(), &Event::JobDeleted, limit).await?;
     steps.save(tx).await?;
-    let more = rows.len() > limit;
     if !more {
         let sql = "UPDATE job SET half_deleted = FALSE WHERE uid = ? AND half_deleted";
         exec(tx, sql, vec![job.uuid().into()]).await?;

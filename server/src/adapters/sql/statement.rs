@@ -4,6 +4,7 @@ use std::{future::Future, pin::Pin};
 
 use mainspring_engine::ports::store::{StoreError, StoreResult};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, RuntimeErr, SqlErr, Statement, TryGetable, Value};
+use sqlx::error::DatabaseError;
 
 /// A future that borrows the transaction it works in.
 pub(super) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -39,6 +40,9 @@ pub(super) fn places(count: usize) -> String {
     text.pop();
     text
 }
+
+/// SQLite's code for a statement that its connection's progress handler broke off.
+const INTERRUPTED: &str = "9";
 
 /// All rows of a query.
 pub(super) async fn query<C: ConnectionTrait>(
@@ -177,17 +181,24 @@ pub(super) fn single<T: TryGetable>(row: &QueryResult) -> StoreResult<T> {
 ///
 /// A constraint that refuses a row is a bug or a damaged file: trying again cannot help. Everything else may pass.
 pub(super) fn failed(error: DbErr) -> StoreError {
-    let refused = match &error {
-        DbErr::Query(RuntimeErr::SqlxError(inner)) | DbErr::Exec(RuntimeErr::SqlxError(inner)) => match &**inner {
-            sqlx::Error::Database(database) => {
-                database.is_unique_violation()
-                    || database.is_check_violation()
-                    || database.is_foreign_key_violation()
-                    || database.message().contains("malformed")
-            }
-            _ => false,
-        },
-        _ => false,
+    let database = match &error {
+        DbErr::Query(RuntimeErr::SqlxError(inner)) | DbErr::Exec(RuntimeErr::SqlxError(inner)) => {
+            inner.as_database_error()
+        }
+        _ => None,
     };
-    if refused { StoreError::Corrupt(error.to_string()) } else { StoreError::Unavailable(error.to_string()) }
+    let is_interrupted = |database: &dyn DatabaseError| database.code().as_deref() == Some(INTERRUPTED);
+    let is_refused = |database: &dyn DatabaseError| {
+        database.is_unique_violation()
+            || database.is_check_violation()
+            || database.is_foreign_key_violation()
+            || database.message().contains("malformed")
+    };
+    if database.is_some_and(is_interrupted) {
+        StoreError::TooSlow
+    } else if database.is_some_and(is_refused) {
+        StoreError::Corrupt(error.to_string())
+    } else {
+        StoreError::Unavailable(error.to_string())
+    }
 }

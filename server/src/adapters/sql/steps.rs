@@ -35,7 +35,7 @@ use super::{
     lanes::KnownLane,
     restricted::Restricted,
     rows::{LIFE, json, life, life_values, maybe_count, maybe_time, time},
-    statement::{Cells, chunks, exec, insert, query_in, tuples},
+    statement::{Cells, chunks, exec, insert, query, query_in, tuples},
     writer::Tx,
 };
 
@@ -82,6 +82,7 @@ pub(super) struct Steps {
     runs: HashMap<RunId, Loaded>,
     unreadable: HashSet<RunId>,
     names: HashMap<JobUid, JobName>,
+    deleted: HashSet<JobUid>,
     restricted: Restricted,
     ends: Vec<Ended>,
     outputs: HashMap<RunId, Payload>,
@@ -104,7 +105,7 @@ impl Loaded {
                 tracing::error!(run = %id, why, "a run's row cannot be read; the run is skipped");
                 Ok((id, None))
             }
-            Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_))) => Err(error),
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow)) => Err(error),
         }
     }
 
@@ -138,6 +139,7 @@ impl Steps {
             runs: HashMap::new(),
             unreadable: HashSet::new(),
             names: HashMap::new(),
+            deleted: HashSet::new(),
             restricted,
             ends: Vec::new(),
             outputs: HashMap::new(),
@@ -180,6 +182,16 @@ impl Steps {
             }
         }
         jobs.retain(|job| !self.names.contains_key(job));
+        jobs.sort_unstable();
+        jobs.dedup();
+        let uids: Vec<Uuid> = jobs.iter().map(|job| job.uuid()).collect();
+        for row in query_in(connection, "SELECT uid, delete_time FROM job WHERE uid IN", &uids, "").await? {
+            let mut cells = Cells::of(&row);
+            let uid = JobUid::from_uuid(cells.next()?);
+            if cells.next::<Option<i64>>()?.is_some() {
+                self.deleted.insert(uid);
+            }
+        }
         self.names.extend(self.known.names.resolve(connection, jobs).await?);
         Ok(())
     }
@@ -223,7 +235,8 @@ impl Steps {
     /// Takes one event through the table. `None` where there is no such run.
     pub(super) fn apply(&mut self, run: RunId, event: &Event) -> Option<Result<Moved, Refusal>> {
         let loaded = self.runs.get_mut(&run)?;
-        let context = Context { run, policy: &loaded.policy, rules: &self.known.rules, now: self.now };
+        let job_deleted = loaded.job.is_some_and(|(job, _)| self.deleted.contains(&job));
+        let context = Context { run, policy: &loaded.policy, rules: &self.known.rules, now: self.now, job_deleted };
         let change = match step(&loaded.life, event, context) {
             Ok(change) => change,
             Err(refusal) => return Some(Err(refusal)),
@@ -251,6 +264,37 @@ impl Steps {
             deadline: after.deadline(&loaded.policy),
             tell: change.tell,
         }))
+    }
+
+    /// Takes an event to runs of one owner, by id, until it has changed `limit` of them; with whether there are more. `sql`
+    /// finds them by their owner, the id before them and how many. One that nothing happens to, since it cannot be read, is
+    /// passed over, so that whoever goes on while there are more comes to an end.
+    pub(super) async fn apply_to(
+        &mut self,
+        tx: &Tx,
+        sql: &str,
+        owner: Uuid,
+        event: &Event,
+        limit: usize,
+    ) -> StoreResult<(Vec<Moved>, bool)> {
+        let asked = limit.saturating_add(1);
+        let most = i64::try_from(asked).unwrap_or(i64::MAX);
+        let mut after = Uuid::nil();
+        let mut moved = Vec::new();
+        loop {
+            let rows = query(tx, sql, vec![owner.into(), after.into(), most.into()]).await?;
+            self.take(tx, &rows).await?;
+            for row in &rows {
+                if moved.len() == limit {
+                    return Ok((moved, true));
+                }
+                after = Cells::of(row).next()?;
+                moved.extend(self.apply(RunId::from_uuid(after), event).and_then(Result::ok));
+            }
+            if rows.len() < asked {
+                return Ok((moved, false));
+            }
+        }
     }
 
     /// Writes everything that changed.

@@ -38,7 +38,7 @@ impl Submit for SqliteStore {
     }
 
     async fn submit(&self, now: Instant, runs: Vec<NewRun>) -> StoreResult<Vec<Submitted>> {
-        self.ensure_lanes(now, runs.iter().map(|run| &run.lane)).await?;
+        self.ensure_lanes(runs.iter().map(|run| &run.lane)).await?;
         let known = Arc::clone(&self.known);
         self.write(move |tx| Box::pin(async move { submit(tx, &known, now, runs).await })).await
     }

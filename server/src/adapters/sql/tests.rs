@@ -11,6 +11,7 @@ use super::{
 };
 
 mod guards;
+mod patience;
 mod plans;
 mod upgrade;
 mod writer;

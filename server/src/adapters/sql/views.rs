@@ -11,7 +11,7 @@ use mainspring_engine::{
         run::{Lifecycle, RunState},
     },
     ports::store::{
-        AttemptView, Direction, InstantRange, JobOrder, JobTypeView, Listed, Page, QueueView, RunView, StatsView,
+        AttemptView, Direction, JobOrder, JobTypeView, LedgerPart, Listed, Page, QueueView, RunView, StatsView,
         StoreResult, Views, WaitFacts, WorkerView,
     },
 };
@@ -20,6 +20,7 @@ use super::SqliteStore;
 
 mod attempts;
 mod jobs;
+pub(super) mod ledger;
 mod queues;
 mod runs;
 mod stats;
@@ -80,18 +81,12 @@ impl Views for SqliteStore {
         jobs::list(self, scope, filter, order, page, detail).await
     }
 
-    async fn ledger(&self, job: JobUid, from: Instant, to: Instant) -> StoreResult<Vec<InstantRange>> {
-        jobs::ledger(self, job, from, to).await
+    async fn ledger(&self, job: JobUid, from: Instant, to: Instant, limit: usize) -> StoreResult<LedgerPart> {
+        ledger::part(self, job, from, to, limit).await
     }
 
-    async fn scheduled_runs(
-        &self,
-        job: JobUid,
-        from: Instant,
-        to: Instant,
-        limit: usize,
-    ) -> StoreResult<Vec<(Instant, RunId, RunState)>> {
-        jobs::scheduled_runs(self, job, from, to, limit).await
+    async fn scheduled_runs(&self, job: JobUid, instants: &[Instant]) -> StoreResult<Vec<(Instant, RunId, RunState)>> {
+        ledger::runs(self, job, instants).await
     }
 
     async fn queues(

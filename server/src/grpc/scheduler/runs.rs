@@ -54,8 +54,6 @@ const FIELDS: &[Field] = &[
     Field { name: "origin", kind: Kind::Enum(ORIGINS) },
     Field { name: "reason", kind: Kind::Text },
     Field { name: "priority", kind: Kind::Number },
-    Field { name: "schedule", kind: Kind::Text },
-    Field { name: "worker_id", kind: Kind::Id },
     Field { name: "create_time", kind: Kind::Time },
     Field { name: "nominal_time", kind: Kind::Time },
     Field { name: "end_time", kind: Kind::Time },

@@ -106,7 +106,7 @@ impl World {
             execute(&file, &schema).await;
         }
         self.sql(
-            "INSERT INTO namespace VALUES (1, 'default', 0); INSERT INTO queue (id, namespace_id, name) VALUES (1, 1, 'default'); \
+            "INSERT INTO namespace VALUES (1, 'default'); INSERT INTO queue (id, namespace_id, name) VALUES (1, 1, 'default'); \
              INSERT INTO lane VALUES (1, 1, 1, 't.noop');",
         )
         .await;
@@ -193,7 +193,7 @@ impl World {
                 let lines: Vec<_> = (first..first + count).map(|offset| format!("{run} {attempt} {offset}")).collect();
                 let packed = pack(&lines);
                 sql += &format!(
-                    "INSERT INTO log_batch VALUES ({key}, {attempt}, {first}, {count}, {dropped}, 1, {packed}, 0);"
+                    "INSERT INTO log_batch VALUES ({key}, {attempt}, {first}, {count}, {dropped}, 1, {packed});"
                 );
             }
             sql += &format!("INSERT INTO log_attempt VALUES ({key}, {attempt}, 3, 3, 90, NULL, NULL, 0, 0);");

@@ -27,18 +27,21 @@ struct Trace {
     policy: RunPolicy,
     rules: LeaseRules,
     now: Instant,
+    job_deleted: bool,
     last: Option<Change>,
 }
 
 impl Trace {
     fn new(policy: RunPolicy) -> Self {
         let now = Instant::from_micros(1_000_000_000);
-        Self { run: Lifecycle::new(now, now), policy, rules: LeaseRules::default(), now, last: None }
+        let (run, rules) = (Lifecycle::new(now, now), LeaseRules::default());
+        Self { run, policy, rules, now, job_deleted: false, last: None }
     }
 
     fn try_step(&mut self, event: &Event) -> Result<(), Refusal> {
         let run = RunId::from_uuid(uuid::Uuid::nil());
-        let context = Context { run, policy: &self.policy, rules: &self.rules, now: self.now };
+        let Self { policy, rules, now, job_deleted, .. } = self;
+        let context = Context { run, policy, rules, now: *now, job_deleted: *job_deleted };
         let change = step(&self.run, event, context)?;
         self.run = change.next.clone();
         self.last = Some(change);
@@ -390,9 +393,14 @@ fn assert_sound(before: &Lifecycle, change: &Change, event: &Event, policy: &Run
 
 proptest! {
     #[test]
-    fn every_history_keeps_the_invariants(policy in any_policy(), events in prop::collection::vec((any_event(), 0_u64..40), 1..60)) {
+    fn every_history_keeps_the_invariants(
+        policy in any_policy(),
+        events in prop::collection::vec((any_event(), 0_u64..40), 1..60),
+        deleted_at in 0_usize..120,
+    ) {
         let mut trace = Trace::new(policy);
-        for (event, pass) in events {
+        for (number, (event, pass)) in events.into_iter().enumerate() {
+            trace.job_deleted = number >= deleted_at;
             trace.later(Duration::from_secs(pass));
             let event = match event {
                 // Mostly the generation that is current, or few histories would get anywhere.
@@ -405,6 +413,8 @@ proptest! {
             if trace.try_step(&event).is_ok() {
                 let change = trace.last.as_ref().unwrap();
                 assert_sound(&before, change, &event, &trace.policy);
+                let waits = matches!(change.next.state, RunState::Queued | RunState::RetryWait);
+                prop_assert!(!(trace.job_deleted && waits), "of a deleted job, by {event:?}");
             } else {
                 prop_assert_eq!(&before, &trace.run);
             }

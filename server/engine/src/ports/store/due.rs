@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{Moved, StoreResult};
 use crate::domain::{
     fire::{Evaluation, Position},
-    ids::{JobUid, RunId, ServerId},
+    ids::{JobUid, RunId},
     instant::Instant,
     job::JobSpec,
     ledger::FateReason,
@@ -97,7 +97,7 @@ pub enum Fired {
 #[async_trait]
 pub trait Due: Send + Sync {
     /// Takes the shard: the epoch grows by one, earlier owners can commit nothing any more.
-    async fn take_shard(&self, now: Instant, server: ServerId) -> StoreResult<ShardLease>;
+    async fn take_shard(&self, now: Instant) -> StoreResult<ShardLease>;
 
     /// Schedules with an unevaluated instant at or before `until`, earliest first. With `job`, only of that one.
     async fn due(&self, until: Instant, job: Option<JobUid>, limit: usize) -> StoreResult<DueSchedules>;

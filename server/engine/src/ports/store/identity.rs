@@ -40,6 +40,21 @@ pub struct NewSession {
     pub refresh_hash: [u8; 32],
     /// When it ends whatever is refreshed.
     pub expire_time: Instant,
+    /// The hash that the user's password was checked by.
+    pub password_hash: String,
+}
+
+/// A password to be replaced.
+#[derive(Clone, Debug)]
+pub struct NewPassword {
+    /// Whose.
+    pub user: String,
+    /// The hash that the one in force was checked by.
+    pub current: String,
+    /// Hash of the new one, in PHC format.
+    pub next: String,
+    /// The session that goes on under the new one.
+    pub keep: Option<String>,
 }
 
 /// A session.
@@ -133,11 +148,13 @@ pub trait Identity: Send + Sync {
     /// One user.
     async fn user(&self, name: &str) -> StoreResult<Option<UserRecord>>;
 
-    /// Replaces a password hash, lifts `must_change_password` and ends the user's sessions but `keep`.
-    async fn set_password(&self, now: Instant, user: &str, hash: &str, keep: Option<&str>) -> StoreResult<()>;
+    /// Replaces a password hash, lifts `must_change_password` and ends the user's sessions but the one to keep. `false`,
+    /// and nothing of it, where the password is no longer the one that was checked.
+    async fn set_password(&self, now: Instant, password: NewPassword) -> StoreResult<bool>;
 
-    /// Opens a session.
-    async fn open_session(&self, now: Instant, session: NewSession) -> StoreResult<()>;
+    /// Opens a session. `false`, and none, where the user's password is no longer the one that was checked: a change ends
+    /// the sessions that are there, and this one would come after it.
+    async fn open_session(&self, now: Instant, session: NewSession) -> StoreResult<bool>;
 
     /// One session.
     async fn session(&self, id: &str) -> StoreResult<Option<SessionRecord>>;

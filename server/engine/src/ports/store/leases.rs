@@ -211,6 +211,7 @@ pub trait Leases: Send + Sync {
     async fn drain_worker(&self, now: Instant, scope: &Scope, worker: WorkerId, drain: Drain) -> StoreResult<bool>;
 
     /// Ends the leases of workers whose expiry lies before `before`: the workers become LOST (GONE ones stay GONE), their
-    /// attempts `Event::Expire`. At most `limit` runs a call.
+    /// attempts `Event::Expire`. At most `limit` runs a call, with whether there is more: repeated, it comes to an end,
+    /// since a run that cannot be read stays where it is and counts as judged.
     async fn expire(&self, now: Instant, before: Instant, limit: usize) -> StoreResult<Judged>;
 }

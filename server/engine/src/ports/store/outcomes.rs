@@ -95,7 +95,7 @@ pub trait Outcomes: Send + Sync {
     async fn next_deadline(&self) -> StoreResult<Option<Instant>>;
 
     /// Ends runs of a deleted job that wait, as `Event::JobDeleted`; with whether there are more. Where there are not, the
-    /// delete is done.
+    /// delete is done. One that cannot be read stays, and is no reason for more.
     async fn cancel_waiting(&self, now: Instant, job: JobUid, limit: usize) -> StoreResult<(Vec<Moved>, bool)>;
 
     /// Jobs that were deleted before `before` and whose delete is not done. Cheap where there are none.

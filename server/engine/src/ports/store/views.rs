@@ -248,6 +248,15 @@ pub struct InstantRange {
     pub spec: std::sync::Arc<JobSpec>,
 }
 
+/// The beginning of what was asked for of a ledger.
+#[derive(Clone, Debug)]
+pub struct LedgerPart {
+    /// What there is, by first instant.
+    pub ranges: Vec<InstantRange>,
+    /// Of the instants before this, none is missing. The end of what was asked for, unless there was too much.
+    pub until: Instant,
+}
+
 /// Why a run that waits may be waiting.
 #[derive(Clone, Debug, Default)]
 pub struct WaitFacts {
@@ -293,18 +302,13 @@ pub trait Views: Send + Sync {
         detail: bool,
     ) -> StoreResult<Listed<Job>>;
 
-    /// Ledger ranges of a job that reach into `[from, to)`, by first instant, and the scheduled runs with a nominal time in
-    /// there: (nominal time, run, state).
-    async fn ledger(&self, job: JobUid, from: Instant, to: Instant) -> StoreResult<Vec<InstantRange>>;
+    /// Ledger ranges of a job that reach into `[from, to)`, by first instant: of each schedule the first `limit` (two at
+    /// least). Costs what it answers, however long the ledger is and wherever in it that lies.
+    async fn ledger(&self, job: JobUid, from: Instant, to: Instant, limit: usize) -> StoreResult<LedgerPart>;
 
-    /// Scheduled runs of a job with a nominal time in `[from, to]`, by nominal time.
-    async fn scheduled_runs(
-        &self,
-        job: JobUid,
-        from: Instant,
-        to: Instant,
-        limit: usize,
-    ) -> StoreResult<Vec<(Instant, RunId, RunState)>>;
+    /// Which runs these instants of a job became: (nominal time, run, state), in no order. An instant without one is not
+    /// there.
+    async fn scheduled_runs(&self, job: JobUid, instants: &[Instant]) -> StoreResult<Vec<(Instant, RunId, RunState)>>;
 
     /// Queues that exist and pass a filter, by name.
     async fn queues(

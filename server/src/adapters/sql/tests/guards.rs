@@ -18,8 +18,8 @@ use mainspring_engine::{
     ports::{
         broker::Pointer,
         store::{
-            Apply, Catalog, Due, Firing, Identity, LeaseBatch, Leases, NewJob, NewRun, NewSession, Outcomes, Owner,
-            Report, RootUser, Submit, Submitted, Views,
+            Apply, Catalog, Due, Firing, Identity, Judged, LeaseBatch, Leases, NewJob, NewPassword, NewRun, NewSession,
+            Outcomes, Owner, Report, RootUser, Submit, Submitted, Views,
         },
     },
 };
@@ -60,6 +60,32 @@ async fn submit(store: &SqliteStore, data: &[u8]) -> RunId {
         Submitted::Stored(stored) => stored.moved.run,
         other => panic!("{other:?}"),
     }
+}
+
+async fn connect(store: &SqliteStore) -> WorkerId {
+    let worker = WorkerId::new(now());
+    let hello = Hello {
+        worker,
+        epoch: 1,
+        name: "w".into(),
+        namespace: lane().namespace,
+        labels: Default::default(),
+        sdk: String::new(),
+        build_id: String::new(),
+        handlers: Vec::new(),
+        capacity: Default::default(),
+        in_flight: Vec::new(),
+        max_message: 4 << 20,
+        credential: String::new(),
+    };
+    store.hello(now(), ServerId::new(now()), SessionId::new(now()), &hello, Instant::MAX).await.unwrap();
+    worker
+}
+
+async fn lease(store: &SqliteStore, worker: WorkerId, runs: &[RunId]) {
+    let pointers = runs.iter().map(|run| Pointer { run: *run, generation: 1 }).collect();
+    let batch = LeaseBatch { owner: Owner { worker, epoch: 1 }, pointers };
+    store.lease(now(), vec![batch]).await.unwrap();
 }
 
 /// Runs statements beside the store's own.
@@ -126,7 +152,7 @@ async fn a_schedule_that_moved_after_it_was_read_takes_the_firing_back() {
     let (uid, name) = (JobUid::new(now()), "report".parse().unwrap());
     let job = NewJob { scope: Scope::default(), uid, name, spec, request: None };
     store.create_job(now(), job).await.unwrap();
-    let shard = store.take_shard(now(), ServerId::new(now())).await.unwrap();
+    let shard = store.take_shard(now()).await.unwrap();
     let later = now().plus(std::time::Duration::from_secs(1));
     let due = store.due(later, None, 1).await.unwrap().ready.remove(0);
     let evaluation = evaluate(&due.spec.schedules[0], &due.position, CatchUp::Latest, shard.since, later, 10);
@@ -143,6 +169,55 @@ async fn a_schedule_that_moved_after_it_was_read_takes_the_firing_back() {
     sql(&store, "DROP TRIGGER other").await.unwrap();
     store.fire(later, shard, vec![firing]).await.unwrap();
     assert_eq!(number(&store, "SELECT count(*) FROM run").await, 1);
+}
+
+#[tokio::test]
+async fn a_worker_full_of_runs_that_cannot_be_read_is_judged_and_so_are_those_behind_it() {
+    let (store, _home) = store().await;
+    let (first, behind) = (connect(&store).await, connect(&store).await);
+    sql(&store, "UPDATE worker SET lease_expire_time = 1 + (id = (SELECT max(id) FROM worker))").await.unwrap();
+    let mut runs = Vec::new();
+    for _ in 0..6 {
+        runs.push(submit(&store, b"").await);
+    }
+    lease(&store, first, &runs[..5]).await;
+    lease(&store, behind, &runs[5..]).await;
+    // All but the last of the first worker's.
+    sql(&store, "UPDATE run SET policy = x'ff' WHERE id IN (SELECT id FROM run ORDER BY id LIMIT 4)").await.unwrap();
+    let mut moved = Vec::new();
+    for step in 0.. {
+        assert!(step < 10, "it goes on for ever");
+        let Judged { moved: runs, more, .. } = store.expire(now(), now(), 2).await.unwrap();
+        moved.extend(runs.iter().map(|run| run.run));
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(moved, runs[4..]);
+    assert_eq!(number(&store, "SELECT count(*) FROM worker WHERE judged = 2").await, 2);
+    assert_eq!(number(&store, "SELECT count(*) FROM run WHERE state = 3").await, 4, "what cannot be read stays");
+}
+
+#[tokio::test]
+async fn a_delete_comes_to_an_end_beside_runs_that_cannot_be_read() {
+    let (store, _home) = store().await;
+    let mut runs = Vec::new();
+    for _ in 0..5 {
+        runs.push(submit(&store, b"").await);
+    }
+    sql(&store, "UPDATE run SET job_uid = zeroblob(16), job_version = 1").await.unwrap();
+    sql(&store, "UPDATE run SET policy = x'ff' WHERE id IN (SELECT id FROM run ORDER BY id LIMIT 4)").await.unwrap();
+    let mut moved = Vec::new();
+    for step in 0.. {
+        assert!(step < 10, "it goes on for ever");
+        let job = JobUid::from_uuid(uuid::Uuid::nil());
+        let (runs, more) = store.cancel_waiting(now(), job, 2).await.unwrap();
+        moved.extend(runs.iter().map(|run| run.run));
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(moved, runs[4..]);
 }
 
 #[tokio::test]
@@ -174,24 +249,8 @@ async fn large_input_is_kept_beside_its_run_and_small_input_in_it() {
 #[tokio::test]
 async fn large_output_is_kept_beside_its_run() {
     let (store, _home) = store().await;
-    let (worker, run) = (WorkerId::new(now()), submit(&store, b"").await);
-    let hello = Hello {
-        worker,
-        epoch: 1,
-        name: "w".into(),
-        namespace: lane().namespace,
-        labels: Default::default(),
-        sdk: String::new(),
-        build_id: String::new(),
-        handlers: Vec::new(),
-        capacity: Default::default(),
-        in_flight: Vec::new(),
-        max_message: 4 << 20,
-        credential: String::new(),
-    };
-    store.hello(now(), ServerId::new(now()), SessionId::new(now()), &hello, Instant::MAX).await.unwrap();
-    let batch = LeaseBatch { owner: Owner { worker, epoch: 1 }, pointers: vec![Pointer { run, generation: 1 }] };
-    store.lease(now(), vec![batch]).await.unwrap();
+    let (worker, run) = (connect(&store).await, submit(&store, b"").await);
+    lease(&store, worker, &[run]).await;
     let output = Some(Payload { content_type: "text/plain".into(), data: vec![b'x'; 1_025] });
     let key = AttemptKey { run, attempt: 1 };
     let report =
@@ -207,16 +266,18 @@ async fn a_password_is_one_users() {
     let (store, _home) = store().await;
     let root = RootUser { password_hash: "1".into(), must_change_password: true };
     store.claim_root(now(), root).await.unwrap();
-    sql(&store, "INSERT INTO account SELECT 'ann', 'a', roles, TRUE, 0, 0 FROM account").await.unwrap();
-    for (id, user, refresh) in [("r", "root", 1), ("a", "ann", 2)] {
-        let (id, user, client) = (id.into(), user.into(), "cli".into());
-        let session = NewSession { id, user, client, refresh_hash: [refresh; 32], expire_time: Instant::MAX };
-        store.open_session(now(), session).await.unwrap();
+    sql(&store, "INSERT INTO account SELECT 'ann', 'a', roles, TRUE FROM account").await.unwrap();
+    for (id, user, refresh, hash) in [("r", "root", 1, "1"), ("a", "ann", 2, "a")] {
+        let (id, user, client, password_hash) = (id.into(), user.into(), "cli".into(), hash.into());
+        let (refresh_hash, expire_time) = ([refresh; 32], Instant::MAX);
+        let session = NewSession { id, user, client, refresh_hash, expire_time, password_hash };
+        assert!(store.open_session(now(), session).await.unwrap());
     }
     assert_eq!(store.user("ann").await.unwrap().unwrap().password_hash, "a");
     store.end_session(now(), "r").await.unwrap();
     let later = now().plus(std::time::Duration::from_secs(1));
-    store.set_password(later, "root", "2", None).await.unwrap();
+    let password = NewPassword { user: "root".into(), current: "1".into(), next: "2".into(), keep: None };
+    assert!(store.set_password(later, password).await.unwrap());
     let ann = store.user("ann").await.unwrap().unwrap();
     assert_eq!((ann.password_hash.as_str(), ann.must_change_password), ("a", true));
     assert!(!store.session("a").await.unwrap().unwrap().revoked);

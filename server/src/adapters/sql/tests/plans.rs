@@ -3,21 +3,30 @@
 //! SQLite's planner falls off a cliff where it takes a batch for large; a statement that scanned `run` would get slower with
 //! every run that is kept.
 
+use mainspring_engine::{
+    domain::filter::{Filter, Op, Value},
+    ports::store::Direction,
+};
+use sea_orm::sea_query::SqliteQueryBuilder;
+
 use super::{
     super::{
         due::{NEXT_DUE, WAKING, due_sql},
         expire::{OVER, held_sql},
+        filter,
         fire::instants_sql,
         hello::open_sql,
         hot::{Fence, lease_sql, success_sql},
         jobs::schedule_sql,
         leases::renew_sql,
+        logs::{HOLDING, batches_sql},
         outcomes::{NEXT_DEADLINE, PAST_DEADLINE, waiting_sql},
         release::HEAD,
         retention::delete_sql,
         statement::{Cells, places},
         steps::{columns, whole_sql},
         submit::unfinished_sql,
+        views::ledger,
     },
     *,
 };
@@ -57,10 +66,15 @@ fn hot() -> Vec<String> {
     statements
 }
 
+/// The lines of a plan.
+async fn plan<C: ConnectionTrait>(connection: &C, sql: &str) -> Vec<String> {
+    let rows = query(connection, format!("EXPLAIN QUERY PLAN {sql}"), Vec::new()).await.unwrap();
+    rows.iter().map(|row| Cells::at(row, 3).next().unwrap()).collect()
+}
+
 /// Lines of a plan that read a large table from end to end, or all that a job ever did.
 async fn scans<C: ConnectionTrait>(connection: &C, sql: &str) -> Vec<String> {
-    let rows = query(connection, format!("EXPLAIN QUERY PLAN {sql}"), Vec::new()).await.unwrap();
-    let lines = rows.iter().map(|row| Cells::at(row, 3).next::<String>().unwrap());
+    let lines = plan(connection, sql).await.into_iter();
     lines
         .filter(|line| {
             let scanned = line.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next());
@@ -120,19 +134,65 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         ("run_deadline (deadline_time>? AND deadline_time<?)", PAST_DEADLINE.to_owned()),
         ("run_deadline", NEXT_DEADLINE.to_owned()),
         ("worker_expiry (lease_expire_time<?)", OVER.to_owned()),
-        ("run_open (worker_id=?)", held_sql()),
+        ("run_open (worker_id=? AND id>?)", held_sql()),
         ("run_open (worker_id=?)", open_sql()),
-        ("run_unfinished (job_uid=? AND end_time=?)", waiting_sql()),
+        ("run_unfinished (job_uid=? AND end_time=? AND id>?)", waiting_sql()),
         ("run_unfinished (job_uid=? AND end_time=?)", unfinished_sql(4)),
         ("run_instant (job_uid=? AND nominal_time=?)", instants_sql(1)),
+        ("run_instant (job_uid=? AND nominal_time=?)", ledger::runs_sql(4)),
         ("run_ready (ready_lane=?)", HEAD.to_owned()),
     ];
     for (index, sql) in served {
-        let rows = query(connection, format!("EXPLAIN QUERY PLAN {sql}"), Vec::new()).await.unwrap();
-        let lines: Vec<_> = rows.iter().map(|row| Cells::at(row, 3).next::<String>().unwrap()).collect();
+        let lines = plan(connection, &sql).await;
         let found = lines.iter().any(|line| line.contains(&format!(" INDEX {index}")));
         assert!(found, "{when}: {index} in {lines:?} of {sql}");
     }
+}
+
+/// The statement of a list, as text.
+async fn list_sql(store: &SqliteStore, filter: &Filter) -> String {
+    let wanted = filter::runs(&store.reads, 1, filter).await.unwrap();
+    let select = filter::select("run.id", "run", wanted, &["run.id"], Direction::Down, 51);
+    select.to_string(SqliteQueryBuilder)
+}
+
+/// What people ask for by itself, among many runs, is found without reading the others.
+#[tokio::test]
+async fn a_reason_is_found_by_its_index_in_the_order_of_the_list() {
+    let (store, _home) = store().await;
+    store.write(|tx| Box::pin(async move { fill(tx).await })).await.unwrap();
+    store.write(|tx| Box::pin(async move { exec(tx, "ANALYZE", Vec::new()).await })).await.unwrap();
+    let is = |text: &str| Filter::Test { field: "reason", op: Op::Equal, value: Value::Text(text.into()) };
+    let sql = list_sql(&store, &is("QUEUE_TIMEOUT")).await;
+    for connection in [&store.reads, &open_again(&store).await] {
+        let lines = plan(connection, &sql).await;
+        assert_eq!(lines, ["SEARCH run USING COVERING INDEX run_reason (reason=?)"], "{sql}");
+    }
+}
+
+/// A page costs what is on it, wherever it begins.
+#[tokio::test]
+async fn ledgers_and_logs_are_read_from_where_a_page_begins() {
+    let (store, _home) = store().await;
+    let ranges = plan(&store.reads, ledger::RANGES).await;
+    for (table, key) in [("ledger", "first_time>? AND first_time<?"), ("across", "first_time<?")] {
+        let line = format!("SEARCH {table} USING PRIMARY KEY (job_uid=? AND schedule=? AND {key})");
+        assert!(ranges.contains(&line), "{ranges:?}");
+    }
+    assert!(!ranges.iter().any(|line| line.contains("TEMP B-TREE")), "{ranges:?}");
+    for line in plan(&store.reads, ledger::NAMED).await.iter().filter(|line| line.contains("ledger")) {
+        assert!(line.starts_with("SEARCH ledger USING PRIMARY KEY (job_uid=?"), "{line}");
+    }
+    for (sql, key) in [
+        (batches_sql(false), "(run_id=? AND (attempt,first_offset)>(?,?))"),
+        (batches_sql(true), "(run_id=? AND attempt=? AND first_offset>?)"),
+    ] {
+        let found = plan(&store.logs.reads, &sql).await;
+        assert_eq!(found, [format!("SEARCH log_batch USING INDEX log_batch_place {key}")], "{sql}");
+    }
+    let found = plan(&store.logs.reads, HOLDING).await;
+    let key = "(run_id=? AND attempt=? AND first_offset<?)";
+    assert!(found.contains(&format!("SEARCH log_batch USING COVERING INDEX log_batch_place {key}")), "{found:?}");
 }
 
 /// A connection that reads the statistics that are there now.
@@ -144,7 +204,7 @@ async fn open_again(store: &SqliteStore) -> DatabaseConnection {
 }
 
 /// Twenty thousand runs of every kind; nearly all are of one job, and nearly all of those are over.
-async fn fill<C: ConnectionTrait>(tx: &C) -> StoreResult<()> {
+pub(super) async fn fill<C: ConnectionTrait>(tx: &C) -> StoreResult<()> {
     for sql in [
         "INSERT INTO queue (id, namespace_id, name) VALUES (1, 1, 'default')",
         "INSERT INTO lane (id, namespace_id, queue_id, job_type) VALUES (1, 1, 1, 't'), (2, 1, 1, 'u')",

@@ -33,7 +33,7 @@ async fn write(store: &SqliteStore, name: &'static str, batch: Batch) -> StoreRe
     store
         .write(move |tx| {
             Box::pin(async move {
-                exec(tx, "INSERT INTO namespace (name, create_time) VALUES (?, 0)", vec![name.into()]).await?;
+                exec(tx, "INSERT INTO namespace (name) VALUES (?)", vec![name.into()]).await?;
                 match batch {
                     Batch::Works => Ok(()),
                     Batch::Fails => Err(StoreError::Conflict("on purpose".into())),
@@ -136,7 +136,7 @@ async fn a_full_disk_spoils_nothing_that_comes_later() {
         .write(|tx| {
             Box::pin(async move {
                 exec(tx, "PRAGMA max_page_count = 1", Vec::new()).await?;
-                let large = "INSERT INTO namespace (name, create_time) VALUES (zeroblob(50000000), 0)";
+                let large = "INSERT INTO namespace (name) VALUES (zeroblob(50000000))";
                 exec(tx, large, Vec::new()).await
             })
         })

@@ -1,18 +1,10 @@
-//! Jobs, their ledgers and their scheduled runs.
+//! Jobs as lists show them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use mainspring_engine::{
-    domain::{
-        filter::Filter,
-        ids::{JobUid, RunId},
-        instant::Instant,
-        job::{Job, JobSpec},
-        ledger::Range,
-        names::{ScheduleName, Scope},
-        run::RunState,
-    },
-    ports::store::{InstantRange, JobOrder, Listed, Page, StoreError, StoreResult},
+    domain::{filter::Filter, ids::JobUid, instant::Instant, job::Job, names::Scope},
+    ports::store::{JobOrder, Listed, Page, StoreResult},
 };
 use sea_orm::{Condition, ConnectionTrait, Value, sea_query::Expr};
 use uuid::Uuid;
@@ -20,11 +12,11 @@ use uuid::Uuid;
 use super::{
     super::{
         SqliteStore, filter,
-        jobs::{SPEC, bare_jobs, jobs, range, schedules},
-        rows::{maybe, name, run_state, time},
-        statement::{Cells, failed, places, query, query_one, single},
+        jobs::{bare_jobs, jobs},
+        rows::maybe,
+        statement::{Cells, failed, places, query_one, single},
     },
-    fitting, limit,
+    fitting,
 };
 
 /// How many bytes the payload of a job has.
@@ -77,66 +69,6 @@ pub(super) async fn list(
     };
     let mut found: HashMap<Uuid, Job> = found.into_iter().map(|job| (job.uid.uuid(), job)).collect();
     Ok(Listed { entries: uids.iter().filter_map(|uid| found.remove(uid)).collect(), cut })
-}
-
-pub(super) async fn ledger(
-    store: &SqliteStore,
-    job: JobUid,
-    from: Instant,
-    to: Instant,
-) -> StoreResult<Vec<InstantRange>> {
-    let mut ranges: Vec<(ScheduleName, Range)> = Vec::new();
-    let sql = "SELECT schedule, version, first_time, last_time, count, fate, reason FROM ledger \
-         WHERE job_uid = ? AND first_time < ? AND last_time >= ?";
-    for row in query(&store.reads, sql, vec![job.uuid().into(), time(to), time(from)]).await? {
-        let mut cells = Cells::of(&row);
-        let schedule = name(cells.next()?)?;
-        let (version, first, last) = (cells.next()?, cells.next()?, cells.next()?);
-        ranges.push((schedule, range(version, first, last, cells.next()?, cells.next()?, &cells.next::<String>()?)?));
-    }
-    for row in schedules(&store.reads, &[job.uuid()]).await? {
-        let reaches = |range: &Range| range.first < to && range.last >= from;
-        ranges.extend(row.open.filter(reaches).map(|range| (row.name, range)));
-    }
-    ranges.sort_by(|(a, one), (b, other)| (one.first, a).cmp(&(other.first, b)));
-    let specs = specs(store, job).await?;
-    ranges
-        .into_iter()
-        .map(|(schedule, range)| {
-            let spec = specs.get(&range.version).cloned();
-            let spec =
-                spec.ok_or_else(|| StoreError::Corrupt(format!("job {job} has no version {}", range.version)))?;
-            Ok(InstantRange { schedule, range, spec })
-        })
-        .collect()
-}
-
-async fn specs(store: &SqliteStore, job: JobUid) -> StoreResult<HashMap<i64, Arc<JobSpec>>> {
-    let sql = format!("SELECT job_version.version, {SPEC} FROM job_version WHERE job_uid = ?");
-    let mut specs = HashMap::new();
-    for row in query(&store.reads, sql, vec![job.uuid().into()]).await? {
-        let mut cells = Cells::of(&row);
-        specs.insert(cells.next()?, store.known.specs.read(&mut cells)?);
-    }
-    Ok(specs)
-}
-
-pub(super) async fn scheduled_runs(
-    store: &SqliteStore,
-    job: JobUid,
-    from: Instant,
-    to: Instant,
-    most: usize,
-) -> StoreResult<Vec<(Instant, RunId, RunState)>> {
-    let sql = "SELECT nominal_time, id, state FROM run WHERE origin = 1 AND job_uid = ? AND nominal_time >= ? \
-         AND nominal_time <= ? ORDER BY nominal_time LIMIT ?";
-    let rows = query(&store.reads, sql, vec![job.uuid().into(), time(from), time(to), limit(most)]).await?;
-    rows.iter()
-        .map(|row| {
-            let mut cells = Cells::of(row);
-            Ok((Instant::from_micros(cells.next()?), RunId::from_uuid(cells.next()?), run_state(&mut cells)?))
-        })
-        .collect()
 }
 
 pub(super) async fn last_success(store: &SqliteStore, job: JobUid) -> StoreResult<Option<Instant>> {

@@ -114,6 +114,41 @@ fn every_end_says_how_it_came() {
 }
 
 #[test]
+fn nothing_of_a_deleted_job_starts_again() {
+    let after = |event: Event| {
+        let mut trace = stopping_or_not(&event);
+        trace.job_deleted = true;
+        trace.step(event);
+        (trace.run.state, trace.run.reason.clone().unwrap_or_default(), end(&trace).state)
+    };
+    // A failure says why, as ever; it only has no further attempt.
+    assert_eq!(after(failed(1)), (RunState::Failed, "BROKEN".into(), AttemptState::Failed));
+    let late = report(1, Outcome::Cancelled);
+    assert_eq!(after(late), (RunState::TimedOut, reason::EXECUTION_TIMEOUT.into(), AttemptState::TimedOut));
+    // What did not fail would wait again, and ends like what waited.
+    let deleted = |state| (RunState::Cancelled, reason::JOB_DELETED.to_owned(), state);
+    assert_eq!(after(Event::Rejected { attempt: 1 }), deleted(AttemptState::Returned));
+    assert_eq!(after(Event::Absent { attempt: 1 }), deleted(AttemptState::Lost));
+    assert_eq!(after(Event::Expire), deleted(AttemptState::Lost));
+    assert_eq!(after(report(1, Outcome::Interrupted)), deleted(AttemptState::Interrupted));
+
+    let mut trace = Trace::new(policy(3, 3));
+    trace.lease().job_deleted = true;
+    trace.step(report(1, Outcome::Succeeded));
+    assert_eq!((trace.run.state, trace.run.decided), (RunState::Succeeded, Some(1)));
+}
+
+/// At a worker; told to stop for its time where the event is about that.
+fn stopping_or_not(event: &Event) -> Trace {
+    if matches!(event, Event::Report { outcome: Outcome::Cancelled, .. }) {
+        return stopping(timed(60));
+    }
+    let mut trace = Trace::new(policy(3, 3));
+    trace.lease();
+    trace
+}
+
+#[test]
 fn a_cancel_overrules_a_timeout() {
     for exit in [report(1, Outcome::Cancelled), failed(1), Event::Absent { attempt: 1 }] {
         let mut trace = stopping(timed(60));

@@ -157,7 +157,7 @@ impl Task {
                         Ok(answer) => Disposition::from(&answer),
                         Err(StoreError::Corrupt(_)) => Disposition::Invalid,
                         // The server is stopping; the worker sends it to the next one.
-                        Err(StoreError::Unavailable(_) | StoreError::Conflict(_)) => continue,
+                        Err(StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow) => continue,
                     };
                     self.live.held().acked(key);
                     self.live.send(ToWorker::ResultAck(key, disposition));

@@ -1,0 +1,128 @@
+//! Ledgers of jobs, and the runs that instants became.
+//!
+//! The ranges of one schedule follow each other and never overlap, so a part of them is found by the key, wherever it lies
+//! and however many there are. The open range of a schedule comes after all that are closed.
+
+use std::{collections::HashMap, sync::Arc};
+
+use mainspring_engine::{
+    domain::{
+        ids::{JobUid, RunId},
+        instant::Instant,
+        job::JobSpec,
+        ledger::Range,
+        names::ScheduleName,
+        run::RunState,
+    },
+    ports::store::{InstantRange, LedgerPart, StoreError, StoreResult},
+};
+use sea_orm::Value;
+
+use super::{
+    super::{
+        SqliteStore,
+        jobs::{SPEC, range, schedules},
+        rows::{name, run_state, time},
+        statement::{Cells, chunks, places, query, single},
+    },
+    limit,
+};
+
+/// The schedules that a job's ledger has ranges of, those that are gone among them: from one name to the next, without
+/// reading what lies between.
+pub(in super::super) const NAMED: &str = "WITH RECURSIVE named(name) AS (SELECT min(schedule) FROM ledger \
+     WHERE job_uid = ? UNION ALL SELECT (SELECT min(ledger.schedule) FROM ledger WHERE ledger.job_uid = ? \
+     AND ledger.schedule > named.name) FROM named WHERE named.name IS NOT NULL) \
+     SELECT name FROM named WHERE name IS NOT NULL";
+
+/// Closed ranges of a schedule that reach into a stretch of time, from the one that may lie across its beginning.
+pub(in super::super) const RANGES: &str = "SELECT version, first_time, last_time, count, fate, reason FROM ledger \
+     WHERE job_uid = ? AND schedule = ? AND first_time >= coalesce((SELECT max(across.first_time) FROM ledger AS across \
+     WHERE across.job_uid = ? AND across.schedule = ? AND across.first_time <= ?), ?) \
+     AND first_time < ? AND last_time >= ? ORDER BY first_time LIMIT ?";
+
+pub(super) async fn part(
+    store: &SqliteStore,
+    job: JobUid,
+    from: Instant,
+    to: Instant,
+    most: usize,
+) -> StoreResult<LedgerPart> {
+    let mut ranges: Vec<(ScheduleName, Range)> = Vec::new();
+    let mut until = to;
+    let uid: Value = job.uuid().into();
+    for row in query(&store.reads, NAMED, vec![uid.clone(), uid.clone()]).await? {
+        let schedule: ScheduleName = name(single(&row)?)?;
+        let text: Value = schedule.as_str().into();
+        let mut values = vec![uid.clone(), text.clone(), uid.clone(), text, time(from), time(from)];
+        values.extend([time(to), time(from), limit(most)]);
+        let rows = query(&store.reads, RANGES, values).await?;
+        for row in &rows {
+            let mut cells = Cells::of(row);
+            let (version, first, last) = (cells.next()?, cells.next()?, cells.next()?);
+            let found = range(version, first, last, cells.next()?, cells.next()?, &cells.next::<String>()?)?;
+            ranges.push((schedule.clone(), found));
+        }
+        if let Some((_, last)) = ranges.last().filter(|_| rows.len() == most) {
+            until = until.min(Instant::from_micros(last.last.as_micros().saturating_add(1)));
+        }
+    }
+    for row in schedules(&store.reads, &[job.uuid()]).await? {
+        let reaches = |range: &Range| range.first < until && range.last >= from;
+        ranges.extend(row.open.filter(reaches).map(|range| (row.name, range)));
+    }
+    ranges.sort_by(|(a, one), (b, other)| (one.first, a).cmp(&(other.first, b)));
+    let specs = specs(store, job, ranges.iter().map(|(_, range)| range.version)).await?;
+    let ranges = ranges.into_iter().map(|(schedule, range)| {
+        let spec = specs.get(&range.version).cloned();
+        let spec = spec.ok_or_else(|| StoreError::Corrupt(format!("job {job} has no version {}", range.version)))?;
+        Ok(InstantRange { schedule, range, spec })
+    });
+    Ok(LedgerPart { ranges: ranges.collect::<StoreResult<_>>()?, until })
+}
+
+/// Definitions of a job by their versions.
+async fn specs(
+    store: &SqliteStore,
+    job: JobUid,
+    versions: impl Iterator<Item = i64>,
+) -> StoreResult<HashMap<i64, Arc<JobSpec>>> {
+    let mut versions: Vec<i64> = versions.collect();
+    versions.sort_unstable();
+    versions.dedup();
+    let mut specs = HashMap::new();
+    for piece in chunks(&versions) {
+        let places = places(piece.len());
+        let sql =
+            format!("SELECT job_version.version, {SPEC} FROM job_version WHERE job_uid = ? AND version IN ({places})");
+        let values = std::iter::once(job.uuid().into()).chain(piece.iter().map(|version| (*version).into()));
+        for row in query(&store.reads, sql, values.collect()).await? {
+            let mut cells = Cells::of(&row);
+            specs.insert(cells.next()?, store.known.specs.read(&mut cells)?);
+        }
+    }
+    Ok(specs)
+}
+
+/// The runs that `count` instants of a job became.
+pub(in super::super) fn runs_sql(count: usize) -> String {
+    let places = places(count);
+    format!("SELECT nominal_time, id, state FROM run WHERE origin = 1 AND job_uid = ? AND nominal_time IN ({places})")
+}
+
+pub(super) async fn runs(
+    store: &SqliteStore,
+    job: JobUid,
+    instants: &[Instant],
+) -> StoreResult<Vec<(Instant, RunId, RunState)>> {
+    let mut runs = Vec::new();
+    for piece in chunks(instants) {
+        let values = std::iter::once(job.uuid().into()).chain(piece.iter().map(|at| time(*at)));
+        for row in query(&store.reads, runs_sql(piece.len()), values.collect()).await? {
+            let mut cells = Cells::of(&row);
+            let nominal = Instant::from_micros(cells.next()?);
+            runs.push((nominal, RunId::from_uuid(cells.next()?), run_state(&mut cells)?));
+        }
+    }
+    Ok(runs)
+}
