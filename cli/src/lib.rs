@@ -20,6 +20,8 @@ mod logging;
 mod named;
 mod output;
 mod payload;
+#[cfg(unix)]
+mod program;
 mod prompt;
 mod resource;
 mod server;
@@ -39,6 +41,22 @@ pub use crate::{
 };
 
 use crate::{failure::Failure, output::Output, session::Session, settings::GlobalArgs};
+
+/// The reasons of failures that workers give themselves: who gives them, what to know about that, and the table.
+pub fn worker_reasons() -> Vec<(&'static str, &'static str, &'static [(&'static str, &'static str)])> {
+    let mut all = vec![(
+        "Of the worker SDK for Rust",
+        "Failures of an attempt that are not in the handler's own words.",
+        mainspring_worker::reason::ALL,
+    )];
+    #[cfg(unix)]
+    all.push((
+        "Of programs",
+        "Failures of an attempt that `mainspring worker exec` gave to a program.",
+        program::REASONS,
+    ));
+    all
+}
 
 /// The tree of commands, for tests and for whatever is generated from it.
 pub fn command() -> clap::Command {

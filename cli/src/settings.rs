@@ -5,8 +5,10 @@
 //! and nowhere else, once.
 
 use std::{
+    collections::BTreeMap,
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -66,6 +68,16 @@ pub(crate) enum ColorChoice {
     Never,
 }
 
+/// Every variable, keys among them: so it is never printed.
+#[derive(Clone, Default)]
+struct Variables(BTreeMap<OsString, OsString>);
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} variables", self.0.len())
+    }
+}
+
 /// The environment, as it was when the process began.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
@@ -74,6 +86,8 @@ pub struct Environment {
     no_color: bool,
     force_color: bool,
     dumb_terminal: bool,
+    /// Everything, for programs that are started.
+    variables: Variables,
     /// What `serve` and `dev` log, in the words of tracing's filters.
     pub(crate) log_filter: Option<String>,
 }
@@ -90,6 +104,7 @@ impl Environment {
             no_color: raw("NO_COLOR").is_some(),
             force_color: raw("CLICOLOR_FORCE").is_some_and(|value| value != OsStr::new("0")),
             dumb_terminal: raw("TERM").is_some_and(|value| value == OsStr::new("dumb")),
+            variables: Variables(env::vars_os().collect()),
             log_filter: text("RUST_LOG"),
         }
     }
@@ -97,6 +112,12 @@ impl Environment {
     /// An environment that names a configuration folder and nothing else, for tests.
     pub fn with_config(config: impl Into<PathBuf>) -> Self {
         Self { target: context::Environment::with_config(config), ..Self::default() }
+    }
+
+    /// A variable, whatever it is for.
+    #[cfg(unix)]
+    pub(crate) fn variable(&self, name: &str) -> Option<OsString> {
+        self.variables.0.get(OsStr::new(name)).cloned()
     }
 
     /// Where the user's files are; `None` where there is no home at all.

@@ -11,6 +11,7 @@ use serde_json::Value;
 const EXCEPTED: &[(&str, &str)] = &[
     ("mainspring dev", "runs until it is stopped; cli_dev.rs starts it"),
     ("mainspring serve", "runs until it is stopped; cli_dev.rs starts it"),
+    ("mainspring worker exec", "runs until it is stopped; cli_exec.rs starts it"),
     ("mainspring login", "needs a password; cli_login.rs has one"),
 ];
 

@@ -1,5 +1,8 @@
 //! `worker`: the processes that run the user's code.
 
+#[cfg(unix)]
+mod exec;
+
 use clap::Subcommand;
 use mainspring_proto::scheduler::v1::{DrainWorkerRequest, ListWorkersRequest};
 
@@ -11,10 +14,16 @@ use crate::{
     session::{LimitArgs, Session},
 };
 
-/// See and drain workers
+/// See and drain workers, and be one with any program
 #[derive(Debug, Subcommand)]
-#[command(before_help = examples!["mainspring worker list", "mainspring worker drain $WORKER"])]
+#[command(before_help = examples![
+    "mainspring worker list",
+    "mainspring worker drain $WORKER",
+    "mainspring worker exec --type report.build -- ./build-report.sh",
+])]
 pub(crate) enum WorkerCommand {
+    #[cfg(unix)]
+    Exec(Box<exec::ExecArgs>),
     /// List workers, newest first
     #[command(before_help = examples!["mainspring worker list", "mainspring worker list --all -o jsonl"])]
     List {
@@ -40,10 +49,17 @@ pub(crate) enum WorkerCommand {
 }
 
 pub(super) async fn run(command: WorkerCommand, session: &Session) -> Result<Exit, Failure> {
+    #[cfg(unix)]
+    let command = match command {
+        WorkerCommand::Exec(args) => return exec::run(*args, session).await,
+        command => command,
+    };
     let server = session.server().await?;
     let namespace = server.namespace();
     let mut queues = server.queues();
     match command {
+        #[cfg(unix)]
+        WorkerCommand::Exec(_) => {}
         WorkerCommand::List { all, limit } => {
             let listed = limit
                 .pages(async |page_size, page_token| {
