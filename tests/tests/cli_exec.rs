@@ -31,7 +31,10 @@ impl Stage {
         let path = self.terminal.home().join("program.sh");
         fs::write(&path, script).unwrap();
         let line = [&["worker", "exec", "--type", "t"], options, &["--", "/bin/sh", path.to_str().unwrap(), "one arg"]];
-        self.terminal.start("exec", &line.concat()).unwrap()
+        let mut command = self.terminal.mainspring(&line.concat()).unwrap();
+        // What a worker's own environment may hold, and its programs must not see unless somebody says so.
+        command.env("SECRET", "hidden").env("PASSED", "on");
+        Process::start("exec", self.terminal.home(), command).unwrap()
     }
 
     /// A run of `t` that may be tried once, over.
@@ -71,7 +74,7 @@ impl Stage {
 struct Leash(pipe::Receiver);
 
 impl Leash {
-    async fn is_let_go(mut self) {
+    async fn let_go(mut self) {
         let mut nothing = Vec::new();
         let read = self.0.read_to_end(&mut nothing);
         host::within(PATIENCE, "the end of every process of the run", read).await.unwrap().unwrap();
@@ -90,7 +93,7 @@ fn message(run: &Value) -> &str {
 async fn a_program_gets_the_payload_and_gives_the_output() {
     let stage = Stage::open().await;
     let _worker = stage.serve(
-        &["--env", "HOME"],
+        &["--env", "PASSED"],
         r#"
         payload=$(cat)
         echo "warning: slow today" >&2
@@ -132,7 +135,7 @@ async fn a_program_gets_the_payload_and_gives_the_output() {
         "MAINSPRING_RUN_ID",
     ];
     // The shell adds some of its own.
-    let expected = [&["HOME"], &own[..], &["PATH", "PWD"]].concat();
+    let expected = [&["HOME"], &own[..], &["PASSED", "PATH", "PWD"]].concat();
     let names: Vec<_> = names.into_iter().filter(|name| !["OLDPWD", "SHLVL", "_"].contains(name)).collect();
     assert_eq!(names, expected);
 }
@@ -193,9 +196,26 @@ async fn a_cancelled_program_is_ended_with_all_it_has_started() {
     stage.terminal.says(&["run", "cancel", &run]).await.unwrap();
     let waited = stage.terminal.run(&["run", "wait", &run]).await.unwrap();
     assert_eq!(waited.status.code(), Some(7), "{}", text(&waited.stderr));
-    leash.is_let_go().await;
+    leash.let_go().await;
     let ended = stage.get(&run).await;
     assert_eq!(ended["cancellation"]["workerUnresponsive"], false, "{ended}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_listens_may_tidy_up_first() {
+    let stage = Stage::open().await;
+    // A grace that outlasts the test: it is not the end of it that is waited for.
+    let script = "trap 'echo tidied >&2; exit 0' TERM; echo ready >&2; sleep 600 & wait";
+    let _worker = stage.serve(&["--grace", "10m"], script);
+    let run = stage.begun().await;
+    stage.terminal.says(&["run", "cancel", &run]).await.unwrap();
+    let waited = stage.terminal.run(&["run", "wait", &run]).await.unwrap();
+    assert_eq!(waited.status.code(), Some(7), "an exit code of 0 does not make it a success");
+    // To the last line of it, however late that is stored.
+    let logs = stage.terminal.run(&["logs", &run, "-f"]).await.unwrap();
+    assert_eq!(logs.status.code(), Some(7));
+    let logs: Value = stage.terminal.json(&["logs", &run]).await.unwrap();
+    assert_eq!(logs["entries"][1]["message"], "tidied", "{logs}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -205,7 +225,7 @@ async fn a_program_that_takes_too_long_has_failed() {
     let leash = stage.leash().await;
     let run = stage.run("{}").await;
     assert_eq!(reason(&run), ("RUN_STATE_FAILED", "PROGRAM_TIMEOUT"));
-    leash.is_let_go().await;
+    leash.let_go().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -216,7 +236,7 @@ async fn what_a_program_leaves_behind_is_ended_with_it() {
     let leash = stage.leash().await;
     let run = stage.run("{}").await;
     assert_eq!((reason(&run).0, &run["output"]["json"]), ("RUN_STATE_SUCCEEDED", &json!("done")), "{run}");
-    leash.is_let_go().await;
+    leash.let_go().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -245,7 +265,7 @@ async fn a_second_signal_kills_the_programs_too() {
     worker.signal(Signal::TERM).unwrap();
     worker.signal(Signal::INT).unwrap();
     assert_eq!(worker.exit(PATIENCE).await.unwrap().code(), Some(130));
-    leash.is_let_go().await;
+    leash.let_go().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

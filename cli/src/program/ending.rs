@@ -84,9 +84,8 @@ impl Ending {
                 let limit = timeout.map(times::took).unwrap_or_default();
                 return Err(failed(&format!("it ran longer than {limit} (--timeout)"), &tail, TIMEOUT));
             }
-            Some(Stop::TooMuch) => {}
             None if !status.success() => return Err(unsuccessful(status, &tail)),
-            None => {}
+            None | Some(Stop::TooMuch) => {}
         }
         if output.len() > LARGEST_OUTPUT {
             let message = format!("it wrote more than {LARGEST_OUTPUT} bytes to stdout");

@@ -13,9 +13,8 @@ pub(super) async fn log(stderr: Option<impl AsyncRead + Unpin>, ctx: &Ctx, tail:
     let Some(stderr) = stderr else { return };
     let mut reader = BufReader::new(stderr);
     let mut line = Vec::new();
-    loop {
-        // A pipe that breaks has nothing more to say.
-        let Ok(bytes) = reader.fill_buf().await else { break };
+    // A pipe that breaks has nothing more to say.
+    while let Ok(bytes) = reader.fill_buf().await {
         if bytes.is_empty() {
             break;
         }

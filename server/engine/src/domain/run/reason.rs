@@ -1,5 +1,7 @@
-//! Why a run stands where it stands, where the platform decided it. The names are part of the contract, and each has a
-//! sentence for whoever finds it on a run; the page of reasons in the reference is written from here.
+//! Why a run stands where it stands, where the platform decided it.
+//!
+//! The names are part of the contract, and each has a sentence for whoever finds it on a run; the page of reasons in the
+//! reference is written from here.
 
 macro_rules! reasons {
     ($($name:ident $about:literal;)+) => {
