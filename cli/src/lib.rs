@@ -19,6 +19,7 @@ mod hint;
 mod logging;
 mod named;
 mod output;
+mod pauses;
 mod payload;
 #[cfg(unix)]
 mod program;
@@ -29,9 +30,11 @@ mod session;
 mod settings;
 mod sign_in;
 mod signals;
+mod suggest;
 mod tasks;
 mod times;
 mod variables;
+mod watch;
 
 pub use crate::{
     commands::Cli,
@@ -42,20 +45,32 @@ pub use crate::{
 
 use crate::{failure::Failure, output::Output, session::Session, settings::GlobalArgs};
 
-/// The reasons of failures that workers give themselves: who gives them, what to know about that, and the table.
-pub fn worker_reasons() -> Vec<(&'static str, &'static str, &'static [(&'static str, &'static str)])> {
-    let mut all = vec![(
-        "Of the worker SDK for Rust",
-        "Failures of an attempt that are not in the handler's own words.",
-        mainspring_worker::reason::ALL,
-    )];
-    #[cfg(unix)]
-    all.push((
-        "Of programs",
-        "Failures of an attempt that `mainspring worker exec` gave to a program.",
-        program::REASONS,
-    ));
-    all
+/// Reasons of failures that are given by one kind of worker.
+#[derive(Clone, Copy, Debug)]
+pub struct Reasons {
+    /// Whose they are.
+    pub title: &'static str,
+    /// What to know about all of them.
+    pub about: &'static str,
+    /// Each with its sentence.
+    pub table: &'static [(&'static str, &'static str)],
+}
+
+/// Those of the workers that are part of this program, for the reference.
+pub fn worker_reasons() -> Vec<Reasons> {
+    vec![
+        Reasons {
+            title: "Of the worker SDK for Rust",
+            about: "Failures of an attempt that are not in the handler's own words.",
+            table: mainspring_worker::reason::ALL,
+        },
+        #[cfg(unix)]
+        Reasons {
+            title: "Of programs",
+            about: "Failures of an attempt that `mainspring worker exec` gave to a program.",
+            table: program::REASONS,
+        },
+    ]
 }
 
 /// The tree of commands, for tests and for whatever is generated from it.
@@ -80,6 +95,7 @@ pub async fn run(cli: Cli, environment: Environment) -> Exit {
     match done {
         Ok(exit) => exit,
         Err(failure) => {
+            let failure = suggest::improved(failure, &session).await;
             if failure.exit() != Exit::Done {
                 session.out.failure(&failure);
             }

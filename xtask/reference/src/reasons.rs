@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use mainspring_cli::worker_reasons;
+use mainspring_cli::{Reasons, worker_reasons};
 use mainspring_server::grpc::RUN_REASONS;
 
 use crate::{
@@ -21,9 +21,9 @@ pub(crate) fn page(_: &Contract) -> String {
     let mut text = head("Reasons", LEAD);
     let rows = RUN_REASONS.iter().map(|(name, about)| vec![format!("`{name}`"), (*about).to_owned()]);
     let _ = write!(text, "\n## Of the server\n\nThey decide about the run.\n\n{}", table(&["reason", "meaning"], rows));
-    for (title, lead, reasons) in worker_reasons() {
+    for Reasons { title, about, table: reasons } in worker_reasons() {
         let rows = reasons.iter().map(|(name, about)| vec![format!("`{name}`"), (*about).to_owned()]);
-        let _ = write!(text, "\n## {title}\n\n{lead}\n\n{}", table(&["reason", "meaning"], rows));
+        let _ = write!(text, "\n## {title}\n\n{about}\n\n{}", table(&["reason", "meaning"], rows));
     }
     text
 }
