@@ -6,6 +6,11 @@
 #![allow(clippy::doc_markdown, reason = "doc comments of arguments are the help a person reads")]
 
 mod admin;
+mod api;
+mod completion;
+mod config;
+mod context;
+mod cron;
 mod dev;
 mod help;
 mod job;
@@ -14,6 +19,7 @@ mod logout;
 mod logs;
 mod policy;
 mod queue;
+mod rpc;
 mod run;
 mod serve;
 mod submit;
@@ -77,8 +83,19 @@ pub(crate) enum Command {
     Login(login::LoginArgs),
     Logout(logout::LogoutArgs),
     Whoami(whoami::WhoamiArgs),
+    #[command(subcommand, alias = "contexts")]
+    Context(context::ContextCommand),
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    #[command(subcommand)]
+    Cron(cron::CronCommand),
+    Rpc(rpc::RpcArgs),
+    #[command(subcommand)]
+    Api(api::ApiCommand),
     #[command(subcommand)]
     Admin(admin::AdminCommand),
+    Completion(completion::CompletionArgs),
+    Man(completion::ManArgs),
     Version(version::VersionArgs),
     Help(help::HelpArgs),
 }
@@ -99,7 +116,14 @@ impl Command {
             Self::Login(args) => login::run(args, session).await,
             Self::Logout(args) => logout::run(args, session).await,
             Self::Whoami(args) => whoami::run(args, session).await,
+            Self::Context(command) => context::run(command, session).await,
+            Self::Config(command) => config::run(command, session),
+            Self::Cron(command) => cron::run(command, session),
+            Self::Rpc(args) => rpc::run(args, session).await,
+            Self::Api(command) => api::run(command, session),
             Self::Admin(command) => admin::run(command, session).await,
+            Self::Completion(args) => completion::completion(&args, session),
+            Self::Man(args) => completion::man(args, session),
             Self::Version(args) => version::run(args, session).await,
             Self::Help(args) => help::run(args, session),
         }

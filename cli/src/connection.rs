@@ -80,8 +80,14 @@ impl Server {
         failure.is_passing() || (self.renews && failure.reason() == "TOKEN_EXPIRED")
     }
 
-    fn wire(&self) -> Wire {
+    /// The connection itself, for calls that no stub of ours makes.
+    pub(crate) fn wire(&self) -> Wire {
         InterceptedService::new(self.channel.clone(), self.credential.clone())
+    }
+
+    /// What an answer may be long.
+    pub(crate) fn largest_answer(&self) -> usize {
+        LARGEST_ANSWER
     }
 
     /// The namespace to work in; empty means "default".

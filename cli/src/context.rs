@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use mainspring_worker::context::{self, ContextError};
+use mainspring_worker::context::{self, ContextError, Contexts};
 use secrecy::{ExposeSecret as _, SecretString};
 use toml_edit::{DocumentMut, Item, Table, value};
 
@@ -46,6 +46,16 @@ impl From<context::Folder> for Folder {
 }
 
 impl Folder {
+    /// Where contexts are kept.
+    pub(crate) fn config(&self) -> &Path {
+        self.0.config()
+    }
+
+    /// What both files say.
+    pub(crate) fn read(&self) -> Result<Contexts, ContextError> {
+        self.0.read()
+    }
+
     /// Where keys are kept.
     pub(crate) fn credentials(&self) -> &Path {
         self.0.credentials()
@@ -54,13 +64,27 @@ impl Folder {
     /// Writes a context and its key, and selects it where none was selected. Comments, order and every other
     /// context stay. True where it was selected.
     pub(crate) fn save(&self, name: &str, address: &str, api_key: &SecretString) -> Result<Saved, Failure> {
-        let mut credentials = edit(self.0.credentials())?;
-        entry(&mut credentials, name)["api-key"] = value(api_key.expose_secret());
-        write_private(self.0.credentials(), &credentials.to_string())?;
+        self.add(name, address, None, Some(api_key))
+    }
 
+    /// The same, where there need be no key yet, and a namespace may be meant.
+    pub(crate) fn add(
+        &self,
+        name: &str,
+        address: &str,
+        namespace: Option<&str>,
+        api_key: Option<&SecretString>,
+    ) -> Result<Saved, Failure> {
+        if let Some(api_key) = api_key {
+            self.change_credentials(name, |entry| entry["api-key"] = value(api_key.expose_secret()))?;
+        }
         let mut config = edit(self.0.config())?;
         let created = config.get("contexts").and_then(|contexts| contexts.get(name)).is_none();
-        entry(&mut config, name)["address"] = value(address);
+        let entry = entry(&mut config, name);
+        entry["address"] = value(address);
+        if let Some(namespace) = namespace {
+            entry["namespace"] = value(namespace);
+        }
         let current = match config.get("current-context").and_then(Item::as_str) {
             Some(current) => current.to_owned(),
             None => {
@@ -71,6 +95,34 @@ impl Folder {
         write_private(self.0.config(), &config.to_string())?;
         Ok(Saved { created, current })
     }
+
+    /// Selects a context that is there.
+    pub(crate) fn select(&self, name: &str) -> Result<(), Failure> {
+        let mut config = edit(self.0.config())?;
+        config["current-context"] = value(name);
+        write_private(self.0.config(), &config.to_string())
+    }
+
+    /// Forgets a context and what it was signed in by; where it was selected, none is.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), Failure> {
+        // The key first: what is left of a context that was forgotten halfway is harmless.
+        let mut credentials = edit(self.0.credentials())?;
+        if forget(&mut credentials, name) {
+            write_private(self.0.credentials(), &credentials.to_string())?;
+        }
+        let mut config = edit(self.0.config())?;
+        forget(&mut config, name);
+        if config.get("current-context").and_then(Item::as_str) == Some(name) {
+            config.remove("current-context");
+        }
+        write_private(self.0.config(), &config.to_string())
+    }
+}
+
+/// Takes away the table `[contexts.NAME]`; false where there is none.
+fn forget(document: &mut DocumentMut, name: &str) -> bool {
+    let contexts = document.get_mut("contexts").and_then(Item::as_table_like_mut);
+    contexts.is_some_and(|contexts| contexts.remove(name).is_some())
 }
 
 /// The table `[contexts.NAME]`, made where it is missing.
@@ -163,6 +215,21 @@ mod tests {
         assert_eq!((dev.address.as_str(), dev.namespace.as_deref()), ("http://127.0.0.1:7421", Some("lab")));
         assert_eq!(dev.api_key.as_ref().unwrap().expose_secret(), "two");
         assert!(contexts.get("prod").unwrap().api_key.is_none());
+    }
+
+    #[test]
+    fn a_context_is_forgotten_with_its_key_and_nothing_else_is() {
+        let home = TempDir::new().unwrap();
+        let folder = Folder(context::Folder::at(home.path()));
+        folder.save("dev", "127.0.0.1:1", &"one".to_owned().into()).unwrap();
+        folder.add("lab", "127.0.0.1:2", Some("theirs"), None).unwrap();
+        folder.select("lab").unwrap();
+        folder.remove("lab").unwrap();
+        let contexts = folder.read().unwrap();
+        assert_eq!((contexts.current.as_deref(), contexts.iter().count()), (None, 1));
+        folder.remove("dev").unwrap();
+        assert!(!fs::read_to_string(folder.credentials()).unwrap().contains("one"));
+        folder.remove("dev").unwrap();
     }
 
     #[cfg(unix)]

@@ -24,6 +24,8 @@ struct Facts {
     metadata: BTreeMap<String, String>,
     /// Every field the server refused, with its reason.
     fields: Vec<(String, String)>,
+    /// What it is about: a kind and a name.
+    about: Option<(String, String)>,
     hint: Option<String>,
     request_id: String,
     exit: Exit,
@@ -47,6 +49,7 @@ impl Failure {
             message: message.to_string(),
             metadata: BTreeMap::new(),
             fields: Vec::new(),
+            about: None,
             hint: None,
             request_id: String::new(),
             exit,
@@ -62,6 +65,17 @@ impl Failure {
     pub(crate) fn hint(mut self, hint: impl fmt::Display) -> Self {
         self.0.hint = Some(hint.to_string());
         self
+    }
+
+    /// The same failure, with the thing it is about.
+    pub(crate) fn about(mut self, kind: &str, name: &str) -> Self {
+        self.0.about = Some((kind.into(), name.into()));
+        self
+    }
+
+    /// The name of the thing it is about, where that is one of a kind.
+    pub(crate) fn named(&self, kind: &str) -> Option<&str> {
+        self.0.about.as_ref().filter(|(its, _)| its == kind).map(|(_, name)| name.as_str())
     }
 
     /// Nobody listens there.
@@ -92,7 +106,7 @@ impl Failure {
 
     /// For a person: what happened, every field, what to do, and the names to look it up by.
     pub(crate) fn text(&self) -> String {
-        let Facts { code: _, reason, message, metadata: _, fields, hint, request_id, exit: _ } = &*self.0;
+        let Facts { code: _, reason, message, metadata: _, fields, about: _, hint, request_id, exit: _ } = &*self.0;
         let told: Vec<String> = fields
             .iter()
             .map(|(field, description)| format!("{}: {description}", argument::of(field).unwrap_or(field)))
@@ -119,7 +133,7 @@ impl Failure {
 
     /// For a program.
     pub(crate) fn json(&self) -> Json {
-        let Facts { code, reason, message, metadata, fields, hint, request_id, exit: _ } = &*self.0;
+        let Facts { code, reason, message, metadata, fields, about: _, hint, request_id, exit: _ } = &*self.0;
         let mut error = json!({
             "code": name(*code),
             "reason": reason,
@@ -167,7 +181,8 @@ impl From<Status> for Failure {
         };
         let hint = hint::for_reason(&reason, &metadata)
             .or_else(|| details.retry_info().and_then(|retry| retry.retry_delay).map(hint::again_in));
-        Self(Box::new(Facts { code: status.code(), reason, message, metadata, fields, hint, request_id, exit }))
+        let about = details.resource_info().map(|info| (info.resource_type.clone(), info.resource_name.clone()));
+        Self(Box::new(Facts { code: status.code(), reason, message, metadata, fields, about, hint, request_id, exit }))
     }
 }
 

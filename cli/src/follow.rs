@@ -114,7 +114,7 @@ async fn follow(server: &Server, out: &Output, run: Run, limit: Option<Length>) 
         run = told => run?,
         _ = signal::ctrl_c() => return Ok(interrupted(out, &run_id)),
     };
-    if out.is_json() {
+    if out.is_for_programs() {
         out.did("", &run)?;
     }
     Ok(Exit::of_run(run.state()))
@@ -214,9 +214,11 @@ pub(crate) async fn logs(server: &Server, out: &Output, run_id: &str, min_level:
         while let Some(seen) = told.recv().await {
             match seen {
                 Seen::Logs(entries) if out.is_jsonl() => entries.iter().try_for_each(|entry| out.line_of(entry))?,
-                Seen::Logs(entries) if out.is_json() => all.entries.extend(entries),
+                Seen::Logs(entries) if out.is_one_document() => all.entries.extend(entries),
                 Seen::Logs(entries) => {
-                    entries.iter().try_for_each(|entry| out.line(&LogLine::new(entry, out.look()).to_string()))?
+                    for entry in &entries {
+                        out.line_for_people(&LogLine::new(entry, out.look()).to_string())?;
+                    }
                 }
                 Seen::Run(snapshot) => all.run = Some(snapshot.run),
                 Seen::Note(note) => out.note(note),
@@ -233,13 +235,11 @@ pub(crate) async fn logs(server: &Server, out: &Output, run_id: &str, min_level:
         all = both => all?,
         _ = signal::ctrl_c() => return Ok(Exit::Interrupted),
     };
-    if out.is_json() && !out.is_jsonl() {
+    if out.is_one_document() {
         out.did("", &all)?;
     }
     let run = all.run.unwrap_or_default();
-    if !out.is_json() {
-        out.note(story::ending(&run));
-    }
+    out.remark(story::ending(&run));
     Ok(Exit::of_run(run.state()))
 }
 

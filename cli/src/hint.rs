@@ -10,7 +10,9 @@ pub(crate) fn for_reason(reason: &str, metadata: &BTreeMap<String, String>) -> O
     let hint = match reason {
         "JOB_NOT_FOUND" => "`mainspring job list` shows the jobs of the namespace",
         "RUN_NOT_FOUND" => "`mainspring run list` shows the newest runs of the namespace",
-        "QUEUE_NOT_FOUND" => "`mainspring queue list` shows the queues of the namespace; one exists from its first use",
+        "QUEUE_NOT_FOUND" => {
+            "`mainspring queue list` shows the queues of the namespace; one exists from its first use, or by `mainspring queue set QUEUE --concurrency 0 --create`"
+        }
         "WORKER_NOT_FOUND" => "`mainspring worker list --all` shows workers, also those that left",
         "KEY_NOT_FOUND" => "`mainspring admin key list` shows the keys",
         "TOKEN_MISSING" => {
@@ -27,7 +29,7 @@ pub(crate) fn for_reason(reason: &str, metadata: &BTreeMap<String, String>) -> O
             });
         }
         "JOB_ALREADY_EXISTS" => {
-            "`mainspring job get NAME` shows it; the rpc UpdateJob changes it, `mainspring job delete NAME` makes room for another"
+            "`mainspring job get NAME` shows it, `mainspring job update NAME` changes it, `mainspring job delete NAME` makes room for another"
         }
         "OVERLAP_NOT_ALLOWED" => "wait for the run that is not over, or pass --force",
         "REQUEST_ID_REUSED" => "this --request-id was used for another request within 24 h; choose a new one",

@@ -19,7 +19,10 @@ mod hint;
 mod logging;
 mod named;
 mod output;
+mod pauses;
 mod payload;
+#[cfg(unix)]
+mod program;
 mod prompt;
 mod resource;
 mod server;
@@ -27,9 +30,11 @@ mod session;
 mod settings;
 mod sign_in;
 mod signals;
+mod suggest;
 mod tasks;
 mod times;
 mod variables;
+mod watch;
 
 pub use crate::{
     commands::Cli,
@@ -39,6 +44,34 @@ pub use crate::{
 };
 
 use crate::{failure::Failure, output::Output, session::Session, settings::GlobalArgs};
+
+/// Reasons of failures that are given by one kind of worker.
+#[derive(Clone, Copy, Debug)]
+pub struct Reasons {
+    /// Whose they are.
+    pub title: &'static str,
+    /// What to know about all of them.
+    pub about: &'static str,
+    /// Each with its sentence.
+    pub table: &'static [(&'static str, &'static str)],
+}
+
+/// Those of the workers that are part of this program, for the reference.
+pub fn worker_reasons() -> Vec<Reasons> {
+    vec![
+        Reasons {
+            title: "Of the worker SDK for Rust",
+            about: "Failures of an attempt that are not in the handler's own words.",
+            table: mainspring_worker::reason::ALL,
+        },
+        #[cfg(unix)]
+        Reasons {
+            title: "Of programs",
+            about: "Failures of an attempt that `mainspring worker exec` gave to a program.",
+            table: program::REASONS,
+        },
+    ]
+}
 
 /// The tree of commands, for tests and for whatever is generated from it.
 pub fn command() -> clap::Command {
@@ -62,6 +95,7 @@ pub async fn run(cli: Cli, environment: Environment) -> Exit {
     match done {
         Ok(exit) => exit,
         Err(failure) => {
+            let failure = suggest::improved(failure, &session).await;
             if failure.exit() != Exit::Done {
                 session.out.failure(&failure);
             }

@@ -24,6 +24,11 @@ macro_rules! kinds {
 
 kinds!(run, job, worker, queue, key);
 
+/// A job type.
+pub(crate) fn type_(text: &str) -> Result<String, String> {
+    of("type", text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{job, run};

@@ -55,6 +55,11 @@ pub(crate) enum PayloadError {
 
 /// The payload that all `-d` make together; `None` where there is none.
 pub(crate) fn from_arguments(arguments: &[String]) -> Result<Option<Payload>, PayloadError> {
+    document(arguments)?.map(sent).transpose()
+}
+
+/// The document that all `-d` make together; `None` where there is none.
+pub(crate) fn document(arguments: &[String]) -> Result<Option<Json>, PayloadError> {
     let mut document: Option<Json> = None;
     for argument in arguments {
         match argument.as_str() {
@@ -78,7 +83,7 @@ pub(crate) fn from_arguments(arguments: &[String]) -> Result<Option<Payload>, Pa
             },
         }
     }
-    document.map(sent).transpose()
+    Ok(document)
 }
 
 /// As `json`, or as the bytes of the same document where that would be too large on the wire: `[0,0,…]` takes more than

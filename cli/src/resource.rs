@@ -2,6 +2,7 @@
 //!
 //! One file per resource holds what a person sees of it; JSON needs nothing but the name.
 
+mod attempt;
 mod instant;
 mod job;
 mod key;
@@ -21,15 +22,27 @@ use crate::output::Cell;
 pub(crate) trait Message: prost::Message {
     /// Its full name.
     const NAME: &'static str;
+
+    /// What it can be typed as, `kind/name`; empty where it is no thing that has a name.
+    fn name(&self) -> String {
+        String::new()
+    }
 }
 
 /// A message that is a row of a list, or a page of its own.
 pub(crate) trait Resource: Message {
     /// Headers of a list.
     const COLUMNS: &'static [&'static str];
+    /// Headers of what a wide list has more.
+    const WIDE: &'static [&'static str] = &[];
 
     /// Its row, one cell a column.
     fn row(&self) -> Vec<Cell>;
+
+    /// What a wide list has more.
+    fn wide(&self) -> Vec<Cell> {
+        Vec::new()
+    }
 
     /// Everything a person may want to see of it.
     fn page(&self) -> Vec<(&'static str, Cell)> {
@@ -52,28 +65,36 @@ pub(crate) trait Listing: Message + Default {
 }
 
 macro_rules! named {
-    ($package:literal: $($module:ident::$message:ident),+ $(,)?) => {$(
+    ($package:literal: $($module:ident::$message:ident $(= $kind:literal $field:ident)?),+ $(,)?) => {$(
         impl Message for $module::$message {
             const NAME: &'static str = concat!($package, ".", stringify!($message));
+            $(
+                fn name(&self) -> String {
+                    format!(concat!($kind, "/{}"), self.$field)
+                }
+            )?
         }
     )+};
 }
 
 named! { "mainspring.scheduler.v1":
-    scheduler::Job,
+    scheduler::Job = "job" job,
     scheduler::Instant,
-    scheduler::Run,
+    scheduler::Run = "run" run_id,
+    scheduler::Attempt,
     scheduler::StoredLogEntry,
-    scheduler::Queue,
-    scheduler::Worker,
-    scheduler::JobType,
+    scheduler::Queue = "queue" queue,
+    scheduler::Worker = "worker" worker_id,
+    scheduler::JobType = "type" job_type,
     scheduler::ListJobsResponse,
     scheduler::ListInstantsResponse,
     scheduler::ListRunsResponse,
+    scheduler::ListAttemptsResponse,
     scheduler::ListLogsResponse,
     scheduler::ListQueuesResponse,
     scheduler::ListWorkersResponse,
     scheduler::ListJobTypesResponse,
+    scheduler::PreviewScheduleResponse,
     scheduler::TailLogsResponse,
     scheduler::DeleteJobResponse,
     scheduler::GetServerInfoResponse,
@@ -81,10 +102,10 @@ named! { "mainspring.scheduler.v1":
 }
 
 named! { "mainspring.auth.v1":
-    auth::ApiKey,
+    auth::ApiKey = "key" key_id,
     auth::CreateApiKeyResponse,
     auth::ListApiKeysResponse,
-    auth::GetCallerResponse,
+    auth::GetCallerResponse = "user" subject,
 }
 
 macro_rules! lists {
@@ -108,6 +129,7 @@ lists! {
     scheduler::ListJobsResponse: "jobs", jobs of scheduler::Job;
     scheduler::ListInstantsResponse: "instants", instants of scheduler::Instant;
     scheduler::ListRunsResponse: "runs", runs of scheduler::Run;
+    scheduler::ListAttemptsResponse: "attempts", attempts of scheduler::Attempt;
     scheduler::ListQueuesResponse: "queues", queues of scheduler::Queue;
     scheduler::ListWorkersResponse: "workers", workers of scheduler::Worker;
     scheduler::ListJobTypesResponse: "job types", job_types of scheduler::JobType;

@@ -55,7 +55,7 @@ impl Session {
     pub(crate) async fn server(&self) -> Result<Server, Failure> {
         let settings = self.settings()?;
         // Where a program reads stderr, nothing but an error may be on it.
-        if settings.key_held_back && !self.out.is_json() {
+        if settings.key_held_back && !self.out.is_for_programs() {
             let context = settings.context.as_deref().unwrap_or_default();
             self.out.note(format!(
                 "note: the key of context {context} belongs to another server and is not sent to {}; set MAINSPRING_API_KEY",
@@ -89,7 +89,7 @@ impl Session {
 
     /// What everybody on the way can read is said to whoever sends it.
     pub(crate) fn warn_of_clear_text(&self, address: &Address) {
-        if !self.out.is_json() && !is_this_machine(address) {
+        if !self.out.is_for_programs() && !is_this_machine(address) {
             self.out.note(format!(
                 "warning: the credential goes to {address} in clear text, readable on the way; this version has no TLS yet",
             ));

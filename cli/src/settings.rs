@@ -4,9 +4,13 @@
 //! that makes is decided by [`mainspring_worker::context`], as for every worker; the rest of the environment is read here
 //! and nowhere else, once.
 
+mod in_force;
+
 use std::{
+    collections::BTreeMap,
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +18,8 @@ use clap::{Args, ValueEnum};
 use mainspring_worker::context::{self, Given, Target};
 use secrecy::SecretString;
 
-use crate::{address::Address, context::Folder, failure::Failure};
+use crate::{address::Address, context::Folder, failure::Failure, output::Fields};
+pub(crate) use in_force::InForce;
 
 /// What every command takes.
 #[allow(clippy::doc_markdown, rustdoc::bare_urls, reason = "doc comments of arguments are the help a person reads")]
@@ -24,6 +29,9 @@ pub(crate) struct GlobalArgs {
     /// How to print [env: MAINSPRING_OUTPUT] [default: table]
     #[arg(short, long, global = true, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,
+    /// Only these fields, by their names in the API: state,failure.reason; columns of a table, parts of an object
+    #[arg(long, global = true, value_name = "FIELDS")]
+    pub(crate) fields: Option<Fields>,
     /// Server, host:port or http://host:port [env: MAINSPRING_ADDRESS] [default: http://127.0.0.1:7420]
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub(crate) address: Option<Address>,
@@ -41,16 +49,24 @@ pub(crate) struct GlobalArgs {
     pub(crate) color: ColorChoice,
 }
 
-/// How data is printed. wide, yaml and name come later.
+/// How data is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// For people; tab-separated where stdout is no terminal.
     #[default]
     Table,
+    /// A table with more columns.
+    Wide,
     /// The API message as canonical protobuf JSON.
     Json,
     /// One JSON object a line.
     Jsonl,
+    /// The same as YAML.
+    Yaml,
+    /// kind/name, a line each, as other commands take it.
+    Name,
+    /// Nothing; the exit code tells.
+    None,
 }
 
 /// When to use colour.
@@ -66,6 +82,16 @@ pub(crate) enum ColorChoice {
     Never,
 }
 
+/// Every variable, keys among them: so it is never printed.
+#[derive(Clone, Default)]
+struct Variables(BTreeMap<OsString, OsString>);
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} variables", self.0.len())
+    }
+}
+
 /// The environment, as it was when the process began.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
@@ -74,6 +100,8 @@ pub struct Environment {
     no_color: bool,
     force_color: bool,
     dumb_terminal: bool,
+    /// Everything, for programs that are started.
+    variables: Variables,
     /// What `serve` and `dev` log, in the words of tracing's filters.
     pub(crate) log_filter: Option<String>,
 }
@@ -90,6 +118,7 @@ impl Environment {
             no_color: raw("NO_COLOR").is_some(),
             force_color: raw("CLICOLOR_FORCE").is_some_and(|value| value != OsStr::new("0")),
             dumb_terminal: raw("TERM").is_some_and(|value| value == OsStr::new("dumb")),
+            variables: Variables(env::vars_os().collect()),
             log_filter: text("RUST_LOG"),
         }
     }
@@ -97,6 +126,20 @@ impl Environment {
     /// An environment that names a configuration folder and nothing else, for tests.
     pub fn with_config(config: impl Into<PathBuf>) -> Self {
         Self { target: context::Environment::with_config(config), ..Self::default() }
+    }
+
+    /// Whether a variable goes before the context that is selected.
+    pub(crate) fn names_a_context(&self) -> bool {
+        self.set("MAINSPRING_CONTEXT")
+    }
+
+    fn set(&self, name: &str) -> bool {
+        self.variable(name).is_some_and(|value| !value.is_empty())
+    }
+
+    /// A variable, whatever it is for.
+    pub(crate) fn variable(&self, name: &str) -> Option<OsString> {
+        self.variables.0.get(OsStr::new(name)).cloned()
     }
 
     /// Where the user's files are; `None` where there is no home at all.
@@ -114,8 +157,11 @@ impl Environment {
         match (args.output, &self.output) {
             (Some(format), _) => Ok(format),
             (None, None) => Ok(Format::default()),
-            (None, Some(text)) => Format::from_str(text, true)
-                .map_err(|_| Failure::usage(format!("MAINSPRING_OUTPUT is `{text}`: it is one of table, json, jsonl"))),
+            (None, Some(text)) => Format::from_str(text, true).map_err(|_| {
+                Failure::usage(format!(
+                    "MAINSPRING_OUTPUT is `{text}`: it is one of table, wide, json, jsonl, yaml, name, none"
+                ))
+            }),
         }
     }
 

@@ -12,6 +12,8 @@ pub enum Reader {
     Both,
     /// `serve` and `dev`, beside their settings.
     Server,
+    /// Programs that `worker exec` runs: it is set for them.
+    Program,
 }
 
 /// An environment variable of a client.
@@ -44,13 +46,26 @@ pub const VARIABLES: &[Variable] = &[
         "The credential. Without it the context's, which is sent to the context's own server and to no other.",
     ),
     variable(
+        "MAINSPRING_ATTEMPT",
+        Reader::Program,
+        "The number of the attempt, from 1; a later attempt of the run has a larger one.",
+    ),
+    variable(
         "MAINSPRING_CONFIG",
         Reader::CommandLine,
         "The folder of config.toml and credentials.toml, or the config.toml in it.",
     ),
     variable("MAINSPRING_CONTEXT", Reader::Both, "The context to use, instead of the selected one."),
+    variable(
+        "MAINSPRING_IDEMPOTENCY_KEY",
+        Reader::Program,
+        "The same for every attempt of the run: for systems that can recognise a repeated request.",
+    ),
+    variable("MAINSPRING_JOB", Reader::Program, "The job; empty where the run was submitted without one."),
+    variable("MAINSPRING_JOB_TYPE", Reader::Program, "The job type."),
     variable("MAINSPRING_NAMESPACE", Reader::Both, "The namespace to work in."),
-    variable("MAINSPRING_OUTPUT", Reader::CommandLine, "How to print: table, json or jsonl."),
+    variable("MAINSPRING_OUTPUT", Reader::CommandLine, "How to print: table, wide, json, jsonl, yaml, name or none."),
+    variable("MAINSPRING_RUN_ID", Reader::Program, "The run."),
     variable("MAINSPRING_SLOTS", Reader::Worker, "How many runs the worker takes at once. Default 10."),
     variable("MAINSPRING_WORKER_NAME", Reader::Worker, "What the worker is called. Default: like its program."),
     variable("NO_COLOR", Reader::CommandLine, "Never colour."),

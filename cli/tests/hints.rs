@@ -73,7 +73,7 @@ fn a_command_that_does_not_exist_is_found() {
         commands("`mainspring job list` and `cargo mainspring`\n`mainspring x` `"),
         ["mainspring job list", "mainspring x"]
     );
-    for gone in ["mainspring job update NAME", "mainspring run list --fliter x", "mainspring frobnicate"] {
+    for gone in ["mainspring job rename NAME", "mainspring run list --fliter x", "mainspring frobnicate"] {
         assert!(refused(gone).is_some(), "{gone}");
     }
     for there in ["mainspring logs", "mainspring run wait {run_id}", "mainspring job"] {

@@ -31,6 +31,8 @@ use mainspring_engine::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+/// Why the server says that a run stands where it stands, each with its sentence: for the reference.
+pub use mainspring_engine::domain::run::reason::ALL as RUN_REASONS;
 pub(crate) use serve::{Health, serve};
 
 use crate::{

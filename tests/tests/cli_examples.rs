@@ -11,6 +11,7 @@ use serde_json::Value;
 const EXCEPTED: &[(&str, &str)] = &[
     ("mainspring dev", "runs until it is stopped; cli_dev.rs starts it"),
     ("mainspring serve", "runs until it is stopped; cli_dev.rs starts it"),
+    ("mainspring worker exec", "runs until it is stopped; cli_exec.rs starts it"),
     ("mainspring login", "needs a password; cli_login.rs has one"),
 ];
 
@@ -23,6 +24,7 @@ const LAST: &[&str] = &[
     "mainspring job delete",
     "mainspring admin key revoke",
     "mainspring worker drain",
+    "mainspring context rm",
     "mainspring logout",
 ];
 
@@ -56,7 +58,7 @@ fn collect(command: &Command, lines: &mut Vec<String>) {
 
 /// The same with its output as JSON; what a variable would swallow is shown.
 fn as_json(line: &str) -> String {
-    match (line.contains(" -o json"), line.strip_suffix(')')) {
+    match (line.contains(" -o "), line.strip_suffix(')')) {
         (true, _) => line.into(),
         (false, Some(inside)) => {
             let (name, _) = line.split_once('=').unwrap();
@@ -122,11 +124,15 @@ async fn run_all(rewrite: fn(&str) -> String, check: fn(&str, &str) -> Result<()
         }
     }
     println!("{} examples", lines.len());
-    assert!(lines.len() > 50, "too few to be all: {lines:?}");
+    assert!(lines.len() > 100, "too few to be all: {lines:?}");
     wrong
 }
 
 fn parses(line: &str, stdout: &str) -> Result<(), String> {
+    if line.contains(" -o ") && !line.contains(" -o json") {
+        // Its own word about another format.
+        return Ok(());
+    }
     let parse = |text: &str| serde_json::from_str::<Value>(text).map(drop).map_err(|error| error.to_string());
     if line.contains("-o jsonl") { stdout.lines().try_for_each(parse) } else { parse(stdout) }
 }
@@ -140,6 +146,18 @@ async fn every_example_works_as_it_stands() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_example_says_json_where_it_is_asked_to() {
     let wrong = run_all(as_json, parses).await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Everything a command prints is data of its format; what else it has to say is on stderr.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_example_is_silent_where_it_is_asked_to() {
+    let silent = |line: &str| as_json(line).replace(" -o jsonl", " -o json").replace(" -o json", " -o none");
+    let nothing = |line: &str, stdout: &str| {
+        let is_asked = line.contains(" -o none");
+        if !is_asked || stdout.is_empty() { Ok(()) } else { Err("it speaks".to_owned()) }
+    };
+    let wrong = run_all(silent, nothing).await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

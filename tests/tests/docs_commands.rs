@@ -22,6 +22,11 @@ const MAPPED: &[(&str, &str, &str)] = &[
         "\"$GREET\" >greet.log 2>&1 & trap \"kill $!\" EXIT",
         "it is built already, and must not hold up the lines after it",
     ),
+    (
+        "mainspring worker exec --type greet -- sh greet.sh",
+        "mainspring worker exec --type greet -- sh greet.sh >exec.log 2>&1 & trap \"kill $!\" EXIT",
+        "it must not hold up the lines after it",
+    ),
     ("grpcurl -plaintext localhost:7420 list", "", GRPCURL),
     ("grpcurl -plaintext localhost:7420 describe mainspring.scheduler.v1.SchedulerService.ListRuns", "", GRPCURL),
     (

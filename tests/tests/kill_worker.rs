@@ -58,4 +58,7 @@ async fn a_run_that_kills_its_workers_ends() {
     let run = scene.client.over(&run, PATIENCE).await.unwrap();
     assert_eq!((run.state(), run.losses, run.failures), (RunState::Failed, 3, 0), "{run:?}");
     assert_eq!(run.reason, "WORKER_CRASH_SUSPECTED");
+    let failure = run.failure.unwrap();
+    assert_eq!(failure.reason, "WORKER_CRASH_SUSPECTED");
+    assert!(failure.message.contains("may be what kills them"), "{failure:?}");
 }

@@ -4,7 +4,9 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
+    fmt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -25,6 +27,8 @@ const DEFAULT_STOP: Duration = Duration::from_secs(5);
 pub(crate) struct Settings {
     pub(crate) address: String,
     pub(crate) api_key: Option<SecretString>,
+    /// Where the key comes from, to be asked again when the server refuses it.
+    pub(crate) key_source: Option<KeySource>,
     pub(crate) name: String,
     pub(crate) namespace: String,
     pub(crate) slots: u32,
@@ -36,6 +40,26 @@ pub(crate) struct Settings {
     pub(crate) backoff: Backoff,
     /// The folder of the result journal, if there is one.
     pub(crate) journal: Option<PathBuf>,
+}
+
+/// Reads the key of a worker. Asked on the session's thread, so it must not take long.
+#[derive(Clone)]
+pub(crate) struct KeySource(Arc<dyn Fn() -> Option<SecretString> + Send + Sync>);
+
+impl KeySource {
+    pub(crate) fn new(read: impl Fn() -> Option<SecretString> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    pub(crate) fn read(&self) -> Option<SecretString> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeySource")
+    }
 }
 
 /// How long a worker waits before it connects again. The defaults suit production; tests want them short.
@@ -79,6 +103,7 @@ impl Settings {
         Self {
             address,
             api_key: None,
+            key_source: None,
             name: program_name(),
             namespace: "default".into(),
             slots: DEFAULT_SLOTS,
@@ -94,7 +119,12 @@ impl Settings {
 
     /// The settings of the environment and the CLI's files.
     pub(crate) fn from_env() -> Result<Self, Error> {
-        Self::resolve(&context::read)
+        let mut settings = Self::resolve(&context::read)?;
+        // The variables stay what they are; the context's file may get another key (`mainspring dev --reset`, a new login).
+        settings.key_source = Some(KeySource::new(|| {
+            Target::find(&Given::default(), &Environment::of_process()).ok().and_then(|target| target.api_key)
+        }));
+        Ok(settings)
     }
 
     fn resolve(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, Error> {

@@ -93,13 +93,34 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// The name to look it up by, and what to do about it.
     fn hint(&self) -> String {
         let reason = if self.reason.is_empty() { format!("{:?}", self.code) } else { self.reason.clone() };
-        match self.code {
-            tonic::Code::Unauthenticated => format!(" ({reason}; is MAINSPRING_API_KEY right?)"),
-            tonic::Code::PermissionDenied => format!(" ({reason}; the key needs the permission worker.serve)"),
-            tonic::Code::Unimplemented => format!(" ({reason}; is there a Mainspring server at this address?)"),
-            _ => format!(" ({reason})"),
+        match self.advice() {
+            None => format!(" ({reason})"),
+            Some(advice) => format!(" ({reason}; {advice})"),
+        }
+    }
+
+    fn advice(&self) -> Option<&'static str> {
+        match (self.code, self.reason.as_str()) {
+            (tonic::Code::Unauthenticated, "TOKEN_MISSING") => Some(
+                "no key was sent: set MAINSPRING_API_KEY; `mainspring admin key create NAME --role worker` makes one",
+            ),
+            (tonic::Code::Unauthenticated, "TOKEN_REVOKED" | "TOKEN_EXPIRED") => Some(
+                "the key no longer counts: set MAINSPRING_API_KEY to another one; `mainspring admin key create NAME --role worker` makes it",
+            ),
+            (tonic::Code::Unauthenticated, _) => Some(
+                "is MAINSPRING_API_KEY right, and of this server? `mainspring admin key create NAME --role worker` makes another",
+            ),
+            (tonic::Code::PermissionDenied, "PASSWORD_CHANGE_REQUIRED") => {
+                Some("a worker shows an API key, not a person's sign-in")
+            }
+            (tonic::Code::PermissionDenied, _) => Some(
+                "the key needs the permission worker.serve: `mainspring admin key create NAME --role worker` makes one that has it",
+            ),
+            (tonic::Code::Unimplemented, _) => Some("is there a Mainspring server at this address?"),
+            _ => None,
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 pub(crate) use self::state::States;
 pub use self::{needs::Needs, state::State};
 
-use crate::{ctx::Ctx, job_error::JobError};
+use crate::{ctx::Ctx, job_error::JobError, reason};
 
 /// One attempt as it reaches a handler: its context and its payload. Extractors take what they need from it.
 pub struct Run {
@@ -142,7 +142,7 @@ impl FromRun for RawPayload {
 }
 
 fn mismatch(message: String) -> JobError {
-    JobError::failed("PAYLOAD_MISMATCH", message).do_not_retry()
+    JobError::failed(reason::PAYLOAD_MISMATCH, message).do_not_retry()
 }
 
 #[cfg(test)]

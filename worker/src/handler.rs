@@ -14,6 +14,7 @@ use crate::{
     error::Error,
     extract::{FromRun, Needs, Run, States},
     job_error::JobError,
+    reason,
     schema::{Check, Schema},
     service::{HandlerService, Output},
     state::Lane,
@@ -140,7 +141,7 @@ fn encode(output: &impl Serialize) -> Answer {
     match serde_json::to_vec(output) {
         Ok(bytes) if bytes == b"null" => Ok(Vec::new()),
         Ok(bytes) => Ok(bytes),
-        Err(error) => Err(JobError::fatal(error).reason("OUTPUT_NOT_JSON")),
+        Err(error) => Err(JobError::fatal(error).reason(reason::OUTPUT_NOT_JSON)),
     }
 }
 

@@ -9,10 +9,8 @@ use std::{
 
 use mainspring_proto::common::v1::{Failure, Payload, RetryDecision, RetryHint, payload};
 
-use crate::service::HandlerError;
+use crate::{reason, service::HandlerError};
 
-/// The reason of a failure whose handler named none.
-const DEFAULT_REASON: &str = "HANDLER_ERROR";
 /// The contract: deeper causes are cut.
 const MAX_CAUSES: usize = 8;
 /// The contract: more is cut by the server.
@@ -219,7 +217,7 @@ pub(crate) fn fatal_failure(reason: &str, message: impl Into<String>) -> Failure
 
 /// The failure of a handler that panicked.
 pub(crate) fn panic_failure(message: String, trace: String) -> Failure {
-    Failure { stack_trace: cut(trace, MAX_TRACE_BYTES), ..failure("PANIC", message) }
+    Failure { stack_trace: cut(trace, MAX_TRACE_BYTES), ..failure(reason::PANIC, message) }
 }
 
 /// Cuts `text` to at most `limit` bytes at a character's edge.
@@ -229,7 +227,7 @@ pub(crate) fn cut(mut text: String, limit: usize) -> String {
 }
 
 fn describe(error: &(dyn StdError + 'static), causes_left: usize) -> Failure {
-    let mut failure = failure(DEFAULT_REASON, error.to_string());
+    let mut failure = failure(reason::HANDLER_ERROR, error.to_string());
     if causes_left > 0 {
         failure.cause = error.source().map(|cause| Box::new(describe(cause, causes_left - 1)));
     }

@@ -82,6 +82,8 @@
 //!
 //! # Errors in handlers
 //!
+//! A failure has a reason for programs; those that the SDK gives itself are in [`reason`].
+//!
 //! | the handler returns | the run |
 //! |---|---|
 //! | any standard error by `?`, [`JobError::retryable`] | is tried again as the job's policy says |
@@ -103,6 +105,7 @@ mod journal;
 mod observe;
 mod panic;
 mod perform;
+pub mod reason;
 mod reconnect;
 mod run_log;
 mod schema;

@@ -12,12 +12,10 @@ use tonic_types::StatusExt as _;
 
 use crate::{clock::Instant, config::Backoff, error::Refusal};
 
-/// Refusals of the credential in a row that end a worker which never had a session: about four seconds of them, so that
-/// a mistyped key is told soon.
-const MAX_FIRST_REFUSALS: u32 = 5;
-/// The same for a worker that had one: about five minutes. Its handlers may be worth hours, and a key that is being
-/// rotated comes back.
-const MAX_LATER_REFUSALS: u32 = 20;
+/// Refusals of the credential in a row that end a worker which had a session: about five minutes. Its handlers may be
+/// worth hours, and a key that is being rotated comes back. A worker that never had one has nothing to lose, and somebody
+/// who waits in front of it: the first refusal is told, and ends it.
+const MAX_REFUSALS: u32 = 20;
 /// Whose reasons are ours.
 const DOMAIN: &str = "mainspring.dev";
 /// No wish to be left alone counts for longer.
@@ -70,8 +68,13 @@ impl Loss {
     }
 
     /// The server does not know the credential.
-    fn is_unauthenticated(&self) -> bool {
+    pub(crate) fn is_unauthenticated(&self) -> bool {
         self.code == Some(Code::Unauthenticated) && !self.reason.is_empty()
+    }
+
+    /// The server does not know the credential, or does not let its owner do this.
+    fn refuses_the_caller(&self) -> bool {
+        self.is_unauthenticated() || (self.code == Some(Code::PermissionDenied) && !self.reason.is_empty())
     }
 
     fn refusal(&self) -> Refusal {
@@ -136,13 +139,12 @@ impl Policy {
 
     /// The newest stream was lost, or could not be had. `chance` is drawn evenly from zero to one.
     pub(crate) fn lost(&mut self, loss: &Loss, now: Instant, chance: f64) -> Verdict {
-        if loss.is_final() {
+        if loss.is_final() || (!self.had_session && loss.refuses_the_caller()) {
             return Verdict::GiveUp(loss.refusal());
         }
         if loss.is_unauthenticated() {
             self.refusals += 1;
-            let most = if self.had_session { MAX_LATER_REFUSALS } else { MAX_FIRST_REFUSALS };
-            if self.refusals >= most {
+            if self.refusals >= MAX_REFUSALS {
                 return Verdict::GiveUp(loss.refusal());
             }
         } else {
@@ -272,15 +274,26 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_credential_ends_it_soon_at_first_and_late_afterwards() {
-        let loss = status(Code::Unauthenticated, "TOKEN_INVALID");
-        let tries = |policy: &mut Policy| {
-            (1..).find(|_| matches!(policy.lost(&loss, at(0), 0.5), Verdict::GiveUp(_))).unwrap_or(0)
+    fn a_refused_credential_ends_it_at_once_at_first_and_late_afterwards() {
+        let tries = |policy: &mut Policy, loss: &Loss| {
+            (1..).find(|_| matches!(policy.lost(loss, at(0), 0.5), Verdict::GiveUp(_))).unwrap_or(0)
         };
+        for (code, reason) in [
+            (Code::Unauthenticated, "TOKEN_INVALID"),
+            (Code::Unauthenticated, "WHAT_A_NEWER_SERVER_SAYS"),
+            (Code::PermissionDenied, "PERMISSION_MISSING"),
+            (Code::PermissionDenied, "WHAT_A_NEWER_SERVER_SAYS"),
+        ] {
+            assert_eq!(tries(&mut Policy::new(Backoff::default()), &status(code, reason)), 1, "{reason}");
+        }
+        // Whatever came before it: a server that was away, a proxy in front of it.
         let mut policy = Policy::new(Backoff::default());
-        assert_eq!(tries(&mut policy), 5);
+        for _ in 0..30 {
+            again(&mut policy, &status(Code::Unauthenticated, ""), at(0));
+        }
+        assert_eq!(tries(&mut policy, &status(Code::Unauthenticated, "TOKEN_INVALID")), 1);
         let mut policy = Policy::new(Backoff::default());
         policy.connected(at(0));
-        assert_eq!(tries(&mut policy), 20);
+        assert_eq!(tries(&mut policy, &status(Code::Unauthenticated, "TOKEN_INVALID")), 20);
     }
 }

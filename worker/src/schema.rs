@@ -10,7 +10,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::job_error::JobError;
+use crate::{job_error::JobError, reason};
 
 /// The contract's bounds.
 const MAX_SCHEMA_BYTES: usize = 256 << 10;
@@ -130,7 +130,7 @@ impl Check {
             .collect();
         let is = if payload.is_null() { " is missing or null, and" } else { "" };
         let message = format!("the payload of `{job_type}`{is} does not match its schema: {}", told.join("; "));
-        Err(JobError::failed("PAYLOAD_MISMATCH", message).do_not_retry().details(&problems))
+        Err(JobError::failed(reason::PAYLOAD_MISMATCH, message).do_not_retry().details(&problems))
     }
 }
 

@@ -10,7 +10,7 @@ use tower::{BoxError, Layer, Service};
 use uuid::Uuid;
 
 use crate::{
-    config::{Backoff, Settings},
+    config::{Backoff, KeySource, Settings},
     error::Error,
     extract::Run,
     extract::States,
@@ -87,6 +87,18 @@ impl Worker {
     /// Sets the API key.
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.settings.api_key = Some(key.into().trim().to_owned().into());
+        self.settings.key_source = None;
+        self
+    }
+
+    /// Sets where the API key is read: now, and again when the server refuses the one that was read. So a key that is
+    /// replaced while the worker runs, in a file say, costs no restart. `read` must not block for long.
+    ///
+    /// [`from_env`](Self::from_env) reads the key of the CLI's context in this way.
+    pub fn api_key_from(mut self, read: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        let source = KeySource::new(move || read().map(|key| key.trim().to_owned().into()));
+        self.settings.api_key = source.read();
+        self.settings.key_source = Some(source);
         self
     }
 
@@ -254,7 +266,8 @@ impl Worker {
     ///
     /// # Errors
     /// Before connecting, if the settings or handlers do not make sense. Later, if the server refuses this worker for
-    /// good, or if the worker had to leave with results nobody took.
+    /// good (its credential: at once where it never had a session, after some minutes where it had one), or if the worker
+    /// had to leave with results nobody took.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let setup = self.check()?;
         let runtime = Handle::try_current().map_err(|_| Error::NoRuntime)?;

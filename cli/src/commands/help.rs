@@ -89,6 +89,7 @@ fn every_variable() -> String {
         ("Also read by a server", &[Reader::Server][..]),
         ("Of the command line", &[Reader::CommandLine, Reader::Both]),
         ("Of a worker of the Rust SDK", &[Reader::Worker, Reader::Both]),
+        ("Set for programs of `worker exec`", &[Reader::Program]),
     ] {
         let _ = write!(text, "\n{title}:\n");
         for variable in VARIABLES.iter().filter(|variable| readers.contains(&variable.reader)) {

@@ -1,23 +1,29 @@
 //! `job`: named definitions of what runs when.
 
 mod create;
+pub(super) mod describe;
+mod schedule;
+mod update;
 
 use clap::Subcommand;
 use mainspring_proto::scheduler::v1::{
-    DeleteJobRequest, GetJobRequest, ListInstantsRequest, ListJobsRequest, PauseJobRequest, ResumeJobRequest,
+    DeleteJobRequest, EventTopic, GetJobRequest, Job, ListInstantsRequest, ListJobsRequest, ListJobsResponse,
+    PauseJobRequest, ResumeJobRequest, event::Detail,
 };
 
 use super::examples;
 use crate::{
     clock,
+    connection::Server,
     exit::Exit,
     failure::Failure,
     named,
     session::{LimitArgs, Session},
     times::Moment,
+    watch::{self, Seen, Subject, WatchArgs},
 };
 
-/// Create, see, pause and delete jobs
+/// Create, see, change, pause and delete jobs
 #[derive(Debug, Subcommand)]
 #[command(before_help = examples![
     "mainspring job list",
@@ -38,14 +44,46 @@ pub(crate) enum JobCommand {
         filter: Option<String>,
         #[command(flatten)]
         limit: LimitArgs,
+        #[command(flatten)]
+        watch: WatchArgs,
     },
-    /// Show everything about a job
-    #[command(before_help = examples!["mainspring job get demo.hello", "mainspring job get demo.hello -o json"])]
+    /// Show the definition of a job
+    #[command(before_help = examples![
+        "mainspring job get demo.hello",
+        "mainspring job get demo.hello -o yaml",
+        "mainspring job get demo.hello -o json --fields state,nextFireTime",
+    ])]
     Get {
         /// The job
         #[arg(value_parser = named::job)]
         job: String,
+        #[command(flatten)]
+        watch: WatchArgs,
     },
+    /// Show a job with its schedules, its next instants, its newest runs and why they wait
+    #[command(before_help = examples!["mainspring job describe demo.hello", "mainspring job describe demo.flaky -o json"])]
+    Describe {
+        /// The job
+        #[arg(value_parser = named::job)]
+        job: String,
+    },
+    /// List the next instants of its schedules
+    #[command(before_help = examples![
+        "mainspring job next demo.hello",
+        "mainspring job next demo.flaky -c 3 --after now+1d -o json",
+    ])]
+    Next {
+        /// The job
+        #[arg(value_parser = named::job)]
+        job: String,
+        /// How many
+        #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..=100))]
+        count: i32,
+        /// Instants after this: RFC 3339, or now+1d [default: now]
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+        after: Option<Moment>,
+    },
+    Update(Box<update::UpdateArgs>),
     /// Stop a job from firing; runs in flight go on
     #[command(before_help = examples![
         "mainspring job pause demo.hello",
@@ -100,33 +138,33 @@ pub(crate) enum JobCommand {
 pub(super) async fn run(command: JobCommand, session: &Session) -> Result<Exit, Failure> {
     let command = match command {
         JobCommand::Create(args) => return create::run(*args, session).await,
+        JobCommand::Update(args) => return update::run(*args, session).await,
         command => command,
     };
     let server = session.server().await?;
     let namespace = server.namespace();
     let mut scheduler = server.scheduler();
     match command {
-        JobCommand::Create(_) => {}
-        JobCommand::List { filter, limit } => {
-            let jobs = limit
-                .pages(async |page_size, page_token| {
-                    let request = ListJobsRequest {
-                        namespace: namespace.clone(),
-                        filter: filter.clone().unwrap_or_default(),
-                        page_size,
-                        page_token,
-                        ..ListJobsRequest::default()
-                    };
-                    Ok(scheduler.list_jobs(request).await?.into_inner())
-                })
-                .await?;
-            session.out.list(jobs)?;
+        JobCommand::Create(_) | JobCommand::Update(_) => {}
+        JobCommand::List { filter, limit, watch } => {
+            let filter = filter.unwrap_or_default();
+            let list = async || listed(&server, &filter, limit).await;
+            if watch.watch {
+                let jobs = async || Ok(list().await?.jobs);
+                return watched(&server, session, jobs, async |job| one(&server, &filter, job).await).await;
+            }
+            session.out.list(list().await?)?;
         }
-        JobCommand::Get { job } => {
-            let answer =
-                scheduler.get_job(GetJobRequest { namespace, job, ..GetJobRequest::default() }).await?.into_inner();
-            session.out.show(&answer.job.unwrap_or_default())?;
+        JobCommand::Get { job, watch } => {
+            if watch.watch {
+                let get = async || got(&server, &job).await;
+                let this = async |changed: &str| if changed == job { found(get().await) } else { Ok(Seen::Other) };
+                return watched(&server, session, async || Ok(vec![get().await?]), this).await;
+            }
+            session.out.show(&got(&server, &job).await?)?;
         }
+        JobCommand::Describe { job } => describe::describe(job, &server, session).await?,
+        JobCommand::Next { job, count, after } => describe::next(&job, count, after, &server, session).await?,
         JobCommand::Pause { job, note } => {
             let request = PauseJobRequest { namespace, job, note: note.unwrap_or_default() };
             let job = scheduler.pause_job(request).await?.into_inner().job.unwrap_or_default();
@@ -169,4 +207,61 @@ pub(super) async fn run(command: JobCommand, session: &Session) -> Result<Exit, 
         }
     }
     Ok(Exit::Done)
+}
+
+async fn listed(server: &Server, filter: &str, limit: LimitArgs) -> Result<ListJobsResponse, Failure> {
+    let mut scheduler = server.scheduler();
+    let pages = limit.pages(async |page_size, page_token| {
+        let request = ListJobsRequest {
+            namespace: server.namespace(),
+            filter: filter.to_owned(),
+            page_size,
+            page_token,
+            ..ListJobsRequest::default()
+        };
+        Ok(scheduler.list_jobs(request).await?.into_inner())
+    });
+    pages.await
+}
+
+async fn got(server: &Server, job: &str) -> Result<Job, Failure> {
+    let request = GetJobRequest { namespace: server.namespace(), job: job.into(), ..GetJobRequest::default() };
+    Ok(server.scheduler().get_job(request).await?.into_inner().job.unwrap_or_default())
+}
+
+/// A job that an event named, where the list's filter finds it.
+async fn one(server: &Server, filter: &str, job: &str) -> Result<Seen<Job>, Failure> {
+    if filter.is_empty() {
+        return found(got(server, job).await);
+    }
+    let filter = format!("({filter}) AND job = \"{job}\"");
+    let mut jobs = listed(server, &filter, LimitArgs { limit: 1 }).await?.jobs;
+    Ok(jobs.pop().map_or(Seen::Other, Seen::Changed))
+}
+
+fn found(job: Result<Job, Failure>) -> Result<Seen<Job>, Failure> {
+    match job {
+        Ok(job) => Ok(Seen::Changed(job)),
+        Err(failure) if failure.reason() == "JOB_NOT_FOUND" => {
+            Ok(Seen::Gone(format!("job/{}", failure.named("job").unwrap_or_default())))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Stays with jobs.
+async fn watched(
+    server: &Server,
+    session: &Session,
+    list: impl AsyncFnMut() -> Result<Vec<Job>, Failure>,
+    mut read: impl AsyncFnMut(&str) -> Result<Seen<Job>, Failure>,
+) -> Result<Exit, Failure> {
+    let subject = Subject { topic: EventTopic::Jobs, filter: String::new() };
+    let read = async |detail: &Detail| match detail {
+        Detail::Job(event) => read(&event.job).await,
+        Detail::Run(_) | Detail::Progress(_) | Detail::Worker(_) | Detail::Queue(_) | Detail::Bookmark(_) => {
+            Ok(Seen::Other)
+        }
+    };
+    watch::watch(server, &session.out, subject, list, read, |_| false).await
 }

@@ -83,7 +83,7 @@ pub(super) async fn run(args: LoginArgs, session: &Session) -> Result<Exit, Fail
     // What is left after a sign-in took the place of a stored key is the environment's.
     if session.settings().is_ok_and(|settings| settings.api_key.is_some())
         && !args.api_key_stdin
-        && !session.out.is_json()
+        && !session.out.is_for_programs()
     {
         session.out.note("note: MAINSPRING_API_KEY is set, and goes before this sign-in");
     }

@@ -8,6 +8,7 @@ use mainspring_proto::{
 
 use super::examples;
 use crate::{
+    connection::Server,
     exit::Exit,
     failure::Failure,
     follow::{self, LogLine},
@@ -26,6 +27,13 @@ const PAGE: i32 = 1000;
     "mainspring logs $RUN --level warning -o jsonl",
 ])]
 pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// Which lines, and whether to stay.
+#[derive(Args, Debug)]
+pub(crate) struct LogArgs {
     /// The run
     #[arg(value_parser = named::run)]
     run: String,
@@ -59,12 +67,16 @@ impl Level {
 }
 
 pub(super) async fn run(args: LogsArgs, session: &Session) -> Result<Exit, Failure> {
-    let LogsArgs { run, follow, level } = args;
-    let server = session.server().await?;
+    show(args.log, &session.server().await?, session).await
+}
+
+/// The log of a run.
+pub(super) async fn show(args: LogArgs, server: &Server, session: &Session) -> Result<Exit, Failure> {
+    let LogArgs { run, follow, level } = args;
     let out = &session.out;
     let min_level = level.map(Level::wire).unwrap_or_default();
     if follow {
-        return follow::logs(&server, out, &run, min_level).await;
+        return follow::logs(server, out, &run, min_level).await;
     }
     let mut all = ListLogsResponse::default();
     loop {
@@ -81,16 +93,17 @@ pub(super) async fn run(args: LogsArgs, session: &Session) -> Result<Exit, Failu
         // Lines are printed page by page; only one JSON document needs them all.
         if out.is_jsonl() {
             page.entries.iter().try_for_each(|entry| out.line_of(entry))?;
-        } else if out.is_json() {
+        } else if out.is_one_document() {
             all.entries.extend(page.entries);
         } else {
-            page.entries.iter().try_for_each(|entry| out.line(&LogLine::new(entry, out.look()).to_string()))?;
+            let mut lines = page.entries.iter().map(|entry| LogLine::new(entry, out.look()).to_string());
+            lines.try_for_each(|line| out.line_for_people(&line))?;
         }
         if all.next_page_token.is_empty() {
             break;
         }
     }
-    if out.is_json() && !out.is_jsonl() {
+    if out.is_one_document() {
         out.did("", &all)?;
     }
     Ok(Exit::Done)

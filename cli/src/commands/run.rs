@@ -1,19 +1,31 @@
 //! `run`: what was made to run, and what became of it.
 
+mod bulk;
+mod describe;
+
 use clap::Subcommand;
 use mainspring_proto::scheduler::v1::{
-    CancelRunRequest, GetRunRequest, ListRunsRequest, RetryRunRequest, RunState, RunView,
+    CancelRunRequest, EventTopic, GetRunRequest, ListRunsRequest, ListRunsResponse, RetryRunRequest, Run, RunState,
+    RunView, event::Detail,
 };
 
-use super::examples;
+use self::bulk::{BulkArgs, Doing};
+use super::{examples, logs};
 use crate::{
+    connection::Server,
     exit::Exit,
     failure::Failure,
     follow::{self, FollowArgs},
     named,
+    resource::state_word,
     session::{LimitArgs, Session},
     times::Length,
+    watch::{self, Seen, Subject, WatchArgs},
 };
+
+/// Runs that can be cancelled, and runs that can be retried.
+const NOT_OVER: &str = "state = SCHEDULED OR state = QUEUED OR state = LEASED OR state = RUNNING OR state = RETRY_WAIT";
+const OVER: &str = "state = SUCCEEDED OR state = FAILED OR state = CANCELLED OR state = TIMED_OUT";
 
 /// See, cancel, retry and wait for runs
 #[derive(Debug, Subcommand)]
@@ -39,41 +51,65 @@ pub(crate) enum RunCommand {
         oldest: bool,
         #[command(flatten)]
         limit: LimitArgs,
+        #[command(flatten)]
+        watch: WatchArgs,
     },
     /// Show everything about a run
-    #[command(before_help = examples!["mainspring run get $RUN", "mainspring run get $RUN -o json"])]
+    #[command(before_help = examples![
+        "mainspring run get $RUN",
+        "mainspring run get $RUN -o json --fields state,output",
+        "mainspring run get $RUN --watch",
+    ])]
     Get {
         /// The run
         #[arg(value_parser = named::run)]
         run: String,
+        #[command(flatten)]
+        watch: WatchArgs,
     },
-    /// Cancel a run that is not over
-    #[command(before_help = examples![
-        "mainspring run cancel $RUN",
-        "mainspring run cancel $RUN --note 'wrong month'",
-    ])]
-    Cancel {
+    /// Show a run with its attempts, the end of its log, and why it waits
+    #[command(before_help = examples!["mainspring run describe $RUN", "mainspring run describe $RUN -o yaml"])]
+    Describe {
         /// The run
         #[arg(value_parser = named::run)]
         run: String,
+    },
+    /// Show the log of a run, as `mainspring logs` does
+    #[command(before_help = examples!["mainspring run logs $RUN", "mainspring run logs $RUN -f"])]
+    Logs(logs::LogArgs),
+    /// Cancel a run that is not over, or all that a filter finds
+    #[command(before_help = examples![
+        "mainspring run cancel $RUN",
+        "mainspring run cancel $RUN --note 'wrong month'",
+        "mainspring run cancel --filter 'job = demo.sleep' --since 1h -y",
+    ])]
+    Cancel {
+        /// The run
+        #[arg(value_parser = named::run, required_unless_present = "filter")]
+        run: Option<String>,
+        #[command(flatten)]
+        bulk: BulkArgs,
         /// Why, for the handler and for people
         #[arg(long, value_name = "TEXT", alias = "reason")]
         note: Option<String>,
     },
-    /// Make a new run like one that is over
+    /// Make a new run like one that is over, or like all that a filter finds
     #[command(before_help = examples![
         "mainspring run retry $RUN --follow",
         "mainspring run retry $RUN --note 'the mail server is back' --wait=1m",
+        "mainspring run retry --filter 'state = FAILED' --since 1h --dry-run",
     ])]
     Retry {
         /// The run that is over
-        #[arg(value_parser = named::run)]
-        run: String,
+        #[arg(value_parser = named::run, required_unless_present = "filter")]
+        run: Option<String>,
+        #[command(flatten)]
+        bulk: BulkArgs,
         /// Why, for whoever looks at the run later
         #[arg(long, value_name = "TEXT")]
         note: Option<String>,
         /// Makes a repeated call harmless: the same id answers with the same run for 24 h
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", conflicts_with = "filter")]
         request_id: Option<String>,
         #[command(flatten)]
         follow: FollowArgs,
@@ -92,50 +128,55 @@ pub(crate) enum RunCommand {
 
 pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, Failure> {
     let server = session.server().await?;
-    let namespace = server.namespace();
-    let mut scheduler = server.scheduler();
     match command {
-        RunCommand::List { filter, oldest, limit } => {
+        RunCommand::List { filter, oldest, limit, watch } => {
+            let filter = filter.unwrap_or_default();
             let order_by = if oldest { "create_time" } else { "" };
-            let runs = limit
-                .pages(async |page_size, page_token| {
-                    let request = ListRunsRequest {
-                        namespace: namespace.clone(),
-                        filter: filter.clone().unwrap_or_default(),
-                        page_size,
-                        page_token,
-                        order_by: order_by.into(),
-                        view: RunView::Basic.into(),
-                    };
-                    Ok(scheduler.list_runs(request).await?.into_inner())
-                })
-                .await?;
-            session.out.list(runs)?;
+            let list = async || listed(&server, &filter, order_by, limit).await;
+            if watch.watch {
+                let subject = Subject { topic: EventTopic::Runs, filter: filter.clone() };
+                let all = async || Ok(list().await?.runs);
+                let watched = watched(&server, session, subject, all, false).await;
+                return watched.map_err(|failure| match failure.reason() {
+                    "FILTER_INVALID" => failure.hint(
+                        "with --watch a filter is about what events know: job, job_type, queue, worker_id and state",
+                    ),
+                    _ => failure,
+                });
+            }
+            session.out.list(list().await?)?;
         }
-        RunCommand::Get { run } => {
-            let request = GetRunRequest { namespace, run_id: run, view: RunView::Full.into() };
-            session.out.show(&scheduler.get_run(request).await?.into_inner().run.unwrap_or_default())?;
+        RunCommand::Get { run, watch } => {
+            if watch.watch {
+                let subject = Subject { topic: EventTopic::Runs, filter: format!("run_id = {run}") };
+                let this = async || Ok(vec![got(&server, &run).await?]);
+                return watched(&server, session, subject, this, true).await;
+            }
+            session.out.show(&got(&server, &run).await?)?;
         }
-        RunCommand::Cancel { run, note } => {
-            let request = CancelRunRequest { namespace, run_id: run, note: note.unwrap_or_default() };
-            let run = scheduler.cancel_run(request).await?.into_inner().run.unwrap_or_default();
-            let sentence = match run.state() {
-                RunState::Cancelled => format!("run/{} cancelled", run.run_id),
-                state if follow::is_over(state) => {
-                    format!("run/{} was over already: {}", run.run_id, crate::resource::state_word(state))
-                }
-                _ => format!("run/{} is asked to stop", run.run_id),
-            };
+        RunCommand::Describe { run } => describe::describe(&run, &server, session).await?,
+        RunCommand::Logs(args) => return logs::show(args, &server, session).await,
+        RunCommand::Cancel { run, bulk, note } => {
+            let note = note.unwrap_or_default();
+            if bulk.is_asked() {
+                let doing = Doing { verb: "cancel", only: NOT_OVER };
+                let cancel = async |run: &Run| cancelled(&server, &run.run_id, &note).await;
+                return bulk::run(&bulk, &server, session, doing, cancel).await;
+            }
+            let (sentence, run) = cancelled(&server, &run.unwrap_or_default(), &note).await?;
             session.out.did(&sentence, &run)?;
         }
-        RunCommand::Retry { run, note, request_id, follow } => {
-            let request = RetryRunRequest {
-                namespace,
-                run_id: run,
-                note: note.unwrap_or_default(),
-                request_id: request_id.unwrap_or_default(),
-            };
-            let run = scheduler.retry_run(request).await?.into_inner().run.unwrap_or_default();
+        RunCommand::Retry { run, bulk, note, request_id, follow } => {
+            let note = note.unwrap_or_default();
+            if bulk.is_asked() {
+                let doing = Doing { verb: "retry", only: OVER };
+                let retry = async |run: &Run| {
+                    let new = retried(&server, &run.run_id, &note, "").await?;
+                    Ok((format!("run/{} is tried again as run/{}", run.run_id, new.run_id), new))
+                };
+                return bulk::run(&bulk, &server, session, doing, retry).await;
+            }
+            let run = retried(&server, &run.unwrap_or_default(), &note, &request_id.unwrap_or_default()).await?;
             return follow::started(&server, &session.out, run, follow).await;
         }
         RunCommand::Wait { run, timeout } => {
@@ -143,4 +184,66 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
         }
     }
     Ok(Exit::Done)
+}
+
+async fn listed(server: &Server, filter: &str, order_by: &str, limit: LimitArgs) -> Result<ListRunsResponse, Failure> {
+    let mut scheduler = server.scheduler();
+    let pages = limit.pages(async |page_size, page_token| {
+        let request = ListRunsRequest {
+            namespace: server.namespace(),
+            filter: filter.to_owned(),
+            page_size,
+            page_token,
+            order_by: order_by.into(),
+            view: RunView::Basic.into(),
+        };
+        Ok(scheduler.list_runs(request).await?.into_inner())
+    });
+    pages.await
+}
+
+async fn got(server: &Server, run: &str) -> Result<Run, Failure> {
+    let request = GetRunRequest { namespace: server.namespace(), run_id: run.into(), view: RunView::Full.into() };
+    Ok(server.scheduler().get_run(request).await?.into_inner().run.unwrap_or_default())
+}
+
+/// Asks, and says in a sentence what came of it.
+async fn cancelled(server: &Server, run: &str, note: &str) -> Result<(String, Run), Failure> {
+    let request = CancelRunRequest { namespace: server.namespace(), run_id: run.into(), note: note.into() };
+    let run = server.scheduler().cancel_run(request).await?.into_inner().run.unwrap_or_default();
+    let sentence = match run.state() {
+        RunState::Cancelled => format!("run/{} cancelled", run.run_id),
+        state if follow::is_over(state) => format!("run/{} was over already: {}", run.run_id, state_word(state)),
+        _ => format!("run/{} is asked to stop", run.run_id),
+    };
+    Ok((sentence, run))
+}
+
+/// The new run.
+async fn retried(server: &Server, run: &str, note: &str, request_id: &str) -> Result<Run, Failure> {
+    let request = RetryRunRequest {
+        namespace: server.namespace(),
+        run_id: run.into(),
+        note: note.into(),
+        request_id: request_id.into(),
+    };
+    Ok(server.scheduler().retry_run(request).await?.into_inner().run.unwrap_or_default())
+}
+
+/// Stays with runs; with one alone, until it is over.
+async fn watched(
+    server: &Server,
+    session: &Session,
+    subject: Subject,
+    list: impl AsyncFnMut() -> Result<Vec<Run>, Failure>,
+    until_over: bool,
+) -> Result<Exit, Failure> {
+    let read = async |detail: &Detail| match detail {
+        Detail::Run(event) => Ok(Seen::Changed(got(server, &event.run_id).await?)),
+        Detail::Job(_) | Detail::Progress(_) | Detail::Worker(_) | Detail::Queue(_) | Detail::Bookmark(_) => {
+            Ok(Seen::Other)
+        }
+    };
+    let is_last = |run: &Run| until_over && follow::is_over(run.state());
+    watch::watch(server, &session.out, subject, list, read, is_last).await
 }

@@ -97,7 +97,7 @@ impl<'a> Screen<'a> {
             return Ok(());
         }
         let line = self.told(progress);
-        if self.out.is_watched() && !self.out.is_json() {
+        if self.out.is_watched() && !self.out.is_for_programs() {
             let bar = self.bar.get_or_insert_with(bar);
             bar.set_message(visible::one_line(&progress.message));
             bar.set_position((progress.fraction.clamp(0.0, 1.0) * WHOLE as f64) as u64);
@@ -134,7 +134,7 @@ impl<'a> Screen<'a> {
         // Names and messages of others are in it.
         let line = &visible::lines(line);
         self.above_bar(|| {
-            if self.out.is_json() {
+            if self.out.is_for_programs() {
                 self.out.note(line);
                 Ok(())
             } else {

@@ -13,13 +13,8 @@ use mainspring_proto::{
 use tokio::sync::mpsc;
 
 use super::is_over;
-use crate::{clock, connection::Server, exit::Exit, failure::Failure, times::Length};
+use crate::{clock, connection::Server, exit::Exit, failure::Failure, pauses::Pauses, times::Length};
 
-/// How long a server may be away in the middle of a story.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Spacing of attempts to reach it again.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// A run that still waits after this is asked why.
 const SOON: Duration = Duration::from_secs(2);
 /// How long the server holds back its answer after that.
@@ -230,7 +225,7 @@ async fn named(server: &Server, run: Run) -> Snapshot {
     Snapshot { run, worker }
 }
 
-/// Repeats a read while the server is away, up to [`PATIENCE`].
+/// Repeats a read while the server is away, as long as that is worth it.
 pub(super) async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     let mut pauses = Pauses::new();
     loop {
@@ -250,58 +245,4 @@ fn gone(run_id: &str, failure: Option<Failure>) -> Failure {
     failure
         .unwrap_or_else(|| Failure::new(Exit::Unreachable, "SERVER_UNREACHABLE", "the server ended the stream of logs"))
         .hint(format!("the run goes on without us; `mainspring logs {run_id} -f` continues"))
-}
-
-/// Growing pauses between attempts, and how long there were nothing but pauses.
-#[derive(Debug)]
-struct Pauses {
-    next: Duration,
-    spent: Duration,
-}
-
-impl Pauses {
-    fn new() -> Self {
-        Self { next: FIRST_PAUSE, spent: Duration::ZERO }
-    }
-
-    fn next(&mut self) -> Duration {
-        let pause = self.next;
-        self.spent += pause;
-        self.next = (pause * 2).min(LONGEST_PAUSE);
-        pause
-    }
-
-    fn reset(&mut self) {
-        *self = Self::new();
-    }
-
-    fn is_first(&self) -> bool {
-        self.spent.is_zero()
-    }
-
-    fn is_exhausted(&self) -> bool {
-        self.spent >= PATIENCE
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::Pauses;
-
-    #[test]
-    fn pauses_grow_to_a_bound_and_end_after_a_minute() {
-        let mut pauses = Pauses::new();
-        assert_eq!(pauses.next(), Duration::from_millis(200));
-        assert_eq!(pauses.next(), Duration::from_millis(400));
-        let mut count = 2;
-        while !pauses.is_exhausted() {
-            assert!(pauses.next() <= Duration::from_secs(3));
-            count += 1;
-        }
-        assert!((20..30).contains(&count), "{count}");
-        pauses.reset();
-        assert!(!pauses.is_exhausted());
-    }
 }

@@ -7,14 +7,85 @@
 
 use std::{io, sync::LazyLock};
 
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
-use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
+use prost::Message as _;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
+use serde::{Serialize, Serializer};
+use serde_json::{
+    Value as Json,
+    ser::{CompactFormatter, Formatter, PrettyFormatter},
+};
 
 use crate::resource::Message;
 
 static CONTRACT: LazyLock<DescriptorPool> = LazyLock::new(|| {
     DescriptorPool::decode(mainspring_proto::DESCRIPTOR_SET).expect("the contract's descriptors are part of the build")
 });
+
+/// The contract's descriptors.
+pub(crate) fn contract() -> &'static DescriptorPool {
+    &CONTRACT
+}
+
+/// The descriptor of a message; none where it is not in the contract.
+pub(super) fn descriptor(name: &str) -> Option<MessageDescriptor> {
+    CONTRACT.get_message_by_name(name)
+}
+
+/// A value, indented, with a line end.
+pub(super) fn pretty_value(value: &Json) -> String {
+    format!("{value:#}\n")
+}
+
+/// A value in one line, with its end.
+pub(super) fn compact_value(value: &Json) -> String {
+    format!("{value}\n")
+}
+
+/// A message that any format can write, in the order of the contract.
+#[derive(Debug)]
+pub(crate) struct Shown(DynamicMessage);
+
+impl Serialize for Shown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize_with_options(serializer, &options())
+    }
+}
+
+/// The message, to be written.
+pub(crate) fn shown<M: Message>(message: &M) -> Shown {
+    Shown(dynamic(message))
+}
+
+/// A message that is known by its descriptor alone, to be written.
+pub(super) fn shown_dynamic(message: DynamicMessage) -> Shown {
+    Shown(message)
+}
+
+impl Shown {
+    pub(super) fn pretty(&self) -> String {
+        text(&self.0, PrettyFormatter::new())
+    }
+
+    pub(super) fn compact(&self) -> String {
+        text(&self.0, CompactFormatter)
+    }
+
+    pub(super) fn value(&self) -> Json {
+        serde_json::from_str(&self.compact()).expect("what was just written is JSON")
+    }
+}
+
+/// Reads what [`pretty`] writes.
+pub(crate) fn read<M: Message + Default>(json: Json) -> Result<M, serde_json::Error> {
+    let descriptor = CONTRACT.get_message_by_name(M::NAME).expect("every Message of ours is in the contract");
+    let message = read_dynamic(&descriptor, json)?;
+    Ok(M::decode(message.encode_to_vec().as_slice()).expect("stubs and descriptors are made from the same files"))
+}
+
+/// Reads a message that is known by its descriptor alone; a field that it does not have is refused.
+pub(crate) fn read_dynamic(descriptor: &MessageDescriptor, json: Json) -> Result<DynamicMessage, serde_json::Error> {
+    DynamicMessage::deserialize(descriptor.clone(), json)
+}
 
 /// Indented, with a line end.
 pub(super) fn pretty<M: Message>(message: &M) -> String {
@@ -27,17 +98,27 @@ pub(super) fn compact<M: Message>(message: &M) -> String {
 }
 
 /// As a value, to be put into another one.
-pub(crate) fn canonical<M: Message>(message: &M) -> serde_json::Value {
+pub(crate) fn canonical<M: Message>(message: &M) -> Json {
     serde_json::from_str(&compact(message)).expect("what was just written is JSON")
 }
 
 fn written<M: Message>(message: &M, formatter: impl Formatter) -> String {
+    text(&dynamic(message), formatter)
+}
+
+fn dynamic<M: Message>(message: &M) -> DynamicMessage {
     let descriptor = CONTRACT.get_message_by_name(M::NAME).expect("every Message of ours is in the contract");
-    let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
-        .expect("stubs and descriptors are made from the same files");
-    let options = SerializeOptions::new().skip_default_fields(false);
+    DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
+        .expect("stubs and descriptors are made from the same files")
+}
+
+fn options() -> SerializeOptions {
+    SerializeOptions::new().skip_default_fields(false)
+}
+
+fn text(message: &DynamicMessage, formatter: impl Formatter) -> String {
     let mut serializer = serde_json::Serializer::with_formatter(Vec::new(), Whole(formatter));
-    dynamic.serialize_with_options(&mut serializer, &options).expect("a vector takes every byte");
+    message.serialize_with_options(&mut serializer, &options()).expect("a vector takes every byte");
     let mut text = String::from_utf8(serializer.into_inner()).expect("JSON is UTF-8");
     text.push('\n');
     text

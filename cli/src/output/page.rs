@@ -5,15 +5,15 @@ use comfy_table::{Attribute, Cell as Drawn};
 use super::{Cell, Look, table};
 
 /// The fields that are set, under `FIELD` and `VALUE` in a pipe.
-pub(super) fn render(fields: Vec<(&'static str, Cell)>, look: &Look) -> String {
+pub(super) fn render<N: AsRef<str>>(fields: impl IntoIterator<Item = (N, Cell)>, look: &Look) -> String {
     let set = fields.into_iter().filter(|(_, cell)| cell.shown(look) != "-");
     if !look.terminal {
-        let lines = set.map(|(name, cell)| format!("{name}\t{}\n", cell.shown(look)));
+        let lines = set.map(|(name, cell)| format!("{}\t{}\n", name.as_ref(), cell.shown(look)));
         return std::iter::once("FIELD\tVALUE\n".to_owned()).chain(lines).collect();
     }
     let mut drawn = table::frameless(look);
     for (name, cell) in set {
-        let name = Drawn::new(name);
+        let name = Drawn::new(name.as_ref());
         let name = if look.color { name.add_attribute(Attribute::Dim) } else { name };
         drawn.add_row([name, table::drawn(&cell, look)]);
     }

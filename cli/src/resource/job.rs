@@ -26,6 +26,19 @@ impl Resource for Job {
         ]
     }
 
+    const WIDE: &'static [&'static str] = &["OWNER", "PRIORITY", "VERSION", "CREATED", "LABELS", "DESCRIPTION"];
+
+    fn wide(&self) -> Vec<Cell> {
+        vec![
+            Cell::text(&self.owner),
+            Cell::of(self.priority),
+            Cell::of(self.version),
+            Cell::time(self.create_time.as_ref()),
+            Cell::text(pairs(&self.labels)),
+            Cell::text(&self.description),
+        ]
+    }
+
     fn page(&self) -> Vec<(&'static str, Cell)> {
         let pause = self.pause.as_ref().map(|pause| match pause.note.as_str() {
             "" => format!("by {}", pause.actor),

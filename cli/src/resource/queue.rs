@@ -46,4 +46,9 @@ impl Resource for JobType {
             Cell::text(&self.description),
         ]
     }
+
+    fn page(&self) -> Vec<(&'static str, Cell)> {
+        const NAMES: [&str; 6] = ["type", "workers", "queues", "announced", "schema", "description"];
+        NAMES.into_iter().zip(self.row()).collect()
+    }
 }

@@ -27,6 +27,21 @@ impl Resource for Run {
         ]
     }
 
+    const WIDE: &'static [&'static str] = &["QUEUE", "ORIGIN", "PRIORITY", "WORKER", "DUE", "ENDED", "LABELS", "NOTE"];
+
+    fn wide(&self) -> Vec<Cell> {
+        vec![
+            Cell::text(&self.queue),
+            Cell::text(word(self.origin().as_str_name(), "RUN_ORIGIN_")),
+            Cell::of(self.priority),
+            Cell::text(&self.worker_id),
+            Cell::time(self.due_time.as_ref()),
+            Cell::time(self.end_time.as_ref()),
+            Cell::text(pairs(&self.labels)),
+            Cell::text(&self.note),
+        ]
+    }
+
     fn page(&self) -> Vec<(&'static str, Cell)> {
         let payload = |payload: &Option<_>| Cell::text(payload.as_ref().map(payload::shown).unwrap_or_default());
         vec![

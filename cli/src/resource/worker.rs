@@ -1,8 +1,8 @@
 //! What a person sees of a worker.
 
-use mainspring_proto::scheduler::v1::{Worker, WorkerState};
+use mainspring_proto::scheduler::v1::{Worker, WorkerCapacity, WorkerState};
 
-use super::{Resource, word};
+use super::{Resource, pairs, word};
 use crate::output::{Cell, Tone};
 
 impl Resource for Worker {
@@ -30,4 +30,42 @@ impl Resource for Worker {
             Cell::time(self.last_heartbeat_time.as_ref()),
         ]
     }
+
+    const WIDE: &'static [&'static str] = &["QUEUES", "BUILD", "LABELS", "SERVER", "LEASE ENDS"];
+
+    fn wide(&self) -> Vec<Cell> {
+        vec![
+            Cell::text(queues(&self.capacity)),
+            Cell::text(&self.build_id),
+            Cell::text(pairs(&self.labels)),
+            Cell::text(&self.server_id),
+            Cell::time(self.lease_expire_time.as_ref()),
+        ]
+    }
+
+    fn page(&self) -> Vec<(&'static str, Cell)> {
+        const NAMES: [&str; 14] = [
+            "worker",
+            "name",
+            "state",
+            "in flight",
+            "slots",
+            "types",
+            "sdk",
+            "connected",
+            "heard",
+            "queues",
+            "build",
+            "labels",
+            "server",
+            "lease ends",
+        ];
+        NAMES.into_iter().zip(self.row().into_iter().chain(self.wide())).collect()
+    }
+}
+
+/// What it has of each queue, and what it takes at most.
+fn queues(capacity: &[WorkerCapacity]) -> String {
+    let shown = capacity.iter().map(|of| format!("{} {}/{}", of.queue, of.in_flight, of.max_in_flight));
+    shown.collect::<Vec<_>>().join(", ")
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{FromRun, Needs, Run};
-use crate::job_error::JobError;
+use crate::{job_error::JobError, reason};
 
 /// A value that was given to the worker by [`Worker::state`](crate::Worker::state): a connection pool, a client, settings.
 ///
@@ -41,7 +41,7 @@ impl<T: Send + Sync + 'static> FromRun for State<T> {
         // A worker looks before it connects, so this is for extractors that forget to declare what they need.
         run.states.get().map(Self).ok_or_else(|| {
             let message = format!("`{}` takes State<{}>, and there is none", run.ctx.job_type(), type_name::<T>());
-            JobError::failed("STATE_MISSING", message).do_not_retry()
+            JobError::failed(reason::STATE_MISSING, message).do_not_retry()
         })
     }
 }

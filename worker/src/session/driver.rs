@@ -168,7 +168,13 @@ impl Driver {
         if is_replaced || !(was_dialing || was_session) {
             return;
         }
-        match self.policy.lost(loss, clock::now(), rand::random()) {
+        let verdict = if loss.is_unauthenticated() && self.transport.renew_key() {
+            tracing::info!("the server refused the key, and there is another one now");
+            Verdict::Again(Duration::ZERO)
+        } else {
+            self.policy.lost(loss, clock::now(), rand::random())
+        };
+        match verdict {
             Verdict::Again(delay) => {
                 self.say_lost(loss, was_session);
                 if self.dialing.is_none() {

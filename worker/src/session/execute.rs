@@ -15,6 +15,7 @@ use crate::{
     job_error::{fatal_failure, panic_failure},
     observe::Observed,
     perform::perform,
+    reason,
     state::{Begin, End, Key, Lane},
 };
 
@@ -38,7 +39,7 @@ pub(super) async fn attempt(shared: Arc<Shared>, key: Key) {
 
 async fn call(shared: &Arc<Shared>, key: &Key, mut dispatch: Dispatch, stop: Stop) -> End {
     let Some(handler) = shared.handler(&Lane::of(&dispatch.queue, &dispatch.job_type)) else {
-        return End::Failed(fatal_failure("HANDLER_MISSING", "the handler is gone"));
+        return End::Failed(fatal_failure(reason::HANDLER_MISSING, "the handler is gone"));
     };
     let reports = Arc::new(ToSession { shared: shared.clone(), key: key.clone() });
     let input = dispatch.input.take().unwrap_or_default();

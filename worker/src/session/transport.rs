@@ -1,9 +1,10 @@
 //! Connections to the server.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use mainspring_proto::worker::v1::worker_service_client::WorkerServiceClient;
-use secrecy::ExposeSecret as _;
+use parking_lot::Mutex;
+use secrecy::{ExposeSecret as _, SecretString};
 use tonic::{
     Request,
     metadata::{Ascii, MetadataValue},
@@ -11,7 +12,7 @@ use tonic::{
 };
 
 use crate::{
-    config::Settings,
+    config::{KeySource, Settings},
     context::{Address, AddressError},
     error::Error,
     reconnect::Loss,
@@ -31,7 +32,8 @@ const STREAM_WINDOW: u32 = 1 << 20;
 pub(super) struct Transport {
     endpoint: Endpoint,
     address: Address,
-    authorization: Option<MetadataValue<Ascii>>,
+    authorization: Arc<Mutex<Option<MetadataValue<Ascii>>>>,
+    key_source: Option<KeySource>,
 }
 
 impl Transport {
@@ -46,17 +48,19 @@ impl Transport {
             .initial_stream_window_size(STREAM_WINDOW)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-        let authorization = match &settings.api_key {
-            None => None,
-            Some(key) => {
-                let mut value: MetadataValue<Ascii> = format!("Bearer {}", key.expose_secret())
-                    .parse()
-                    .map_err(|_| Error::setting("MAINSPRING_API_KEY", "contains characters no key has"))?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
-        Ok(Self { endpoint, address, authorization })
+        let authorization = settings.api_key.as_ref().map(header).transpose()?;
+        let authorization = Arc::new(Mutex::new(authorization));
+        Ok(Self { endpoint, address, authorization, key_source: settings.key_source.clone() })
+    }
+
+    /// Reads the key again; true where there is another one now, which is shown from now on.
+    pub(super) fn renew_key(&self) -> bool {
+        let read = self.key_source.as_ref().and_then(KeySource::read);
+        let Some(Ok(renewed)) = read.as_ref().map(header) else { return false };
+        let mut authorization = self.authorization.lock();
+        let is_another = authorization.as_ref() != Some(&renewed);
+        *authorization = Some(renewed);
+        is_another
     }
 
     pub(super) fn address(&self) -> &Address {
@@ -65,7 +69,7 @@ impl Transport {
 
     /// The key crosses a network, for everybody on the way to read.
     pub(super) fn shows_its_key(&self) -> bool {
-        self.authorization.is_some() && !self.address.is_loopback()
+        self.authorization.lock().is_some() && !self.address.is_loopback()
     }
 
     /// A new connection, its name resolved afresh: a connection that is kept always leads to the same server, and the
@@ -79,11 +83,19 @@ impl Transport {
 
     pub(super) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        if let Some(authorization) = &self.authorization {
+        if let Some(authorization) = &*self.authorization.lock() {
             request.metadata_mut().insert("authorization", authorization.clone());
         }
         request
     }
+}
+
+fn header(key: &SecretString) -> Result<MetadataValue<Ascii>, Error> {
+    let mut value: MetadataValue<Ascii> = format!("Bearer {}", key.expose_secret())
+        .parse()
+        .map_err(|_| Error::setting("MAINSPRING_API_KEY", "contains characters no key has"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// The innermost causes are the ones that tell.

@@ -23,6 +23,7 @@ use crate::{
     ctx::CancelReason,
     job_error::{failure, fatal_failure},
     observe::{Disposition, Observed, Outcome},
+    reason,
 };
 
 /// A result that stays without an answer on a live stream is sent again after this long, then after twice as long …
@@ -131,7 +132,7 @@ fn judge(end: End, why: Option<&CancelReason>, max_output_bytes: usize) -> attem
     let failed = |failure| attempt_result::Outcome::Failed(AttemptFailed { failure: Some(failure) });
     match (end, why) {
         (End::Returned(output), _) if output.len() > max_output_bytes => failed(fatal_failure(
-            "OUTPUT_TOO_LARGE",
+            reason::OUTPUT_TOO_LARGE,
             format!("the output has {} bytes, and the server takes {max_output_bytes}", output.len()),
         )),
         (End::Returned(output), _) => attempt_result::Outcome::Succeeded(AttemptSucceeded { output: json(output) }),
@@ -140,7 +141,7 @@ fn judge(end: End, why: Option<&CancelReason>, max_output_bytes: usize) -> attem
             attempt_result::Outcome::Cancelled(AttemptCancelled::default())
         }
         (End::Stopped | End::Dropped, Some(CancelReason::ExecutionTimeout)) => {
-            failed(failure("EXECUTION_TIMEOUT", "the execution timeout passed"))
+            failed(failure(reason::EXECUTION_TIMEOUT, "the execution timeout passed"))
         }
         (
             End::Stopped | End::Dropped,

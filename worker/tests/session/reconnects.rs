@@ -1,12 +1,16 @@
 //! Streams that break, move or cannot be had.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use mainspring_proto::worker::v1::{
     AttemptPhase, ResultDisposition, ServerDrain, ServerDrainMode, attempt_result::Outcome as Ended,
     worker_stream_request::Message as Said, worker_stream_response::Message as Heard,
 };
-use mainspring_worker::{Ctx, Disposition, Error, JobError, Observed, Worker};
+use mainspring_worker::{Backoff, Ctx, Disposition, Error, JobError, Observed, Worker};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -185,18 +189,61 @@ async fn a_refused_worker_delivers_what_it_has_done_by_calls() {
 #[tokio::test]
 async fn what_cannot_be_mended_ends_the_worker_with_the_reason() {
     let server = Server::start().await;
-    for (code, reason) in [
-        (Code::PermissionDenied, "PERMISSION_MISSING"),
-        (Code::FailedPrecondition, "PROTOCOL_VERSION_UNSUPPORTED"),
-        (Code::Unauthenticated, "TOKEN_INVALID"),
+    for (code, reason, advice) in [
+        (Code::FailedPrecondition, "PROTOCOL_VERSION_UNSUPPORTED", ""),
+        (Code::PermissionDenied, "PERMISSION_MISSING", "the permission worker.serve"),
+        (Code::PermissionDenied, "WHAT_A_NEWER_SERVER_SAYS", "--role worker"),
+        (Code::Unauthenticated, "TOKEN_MISSING", "set MAINSPRING_API_KEY"),
+        (Code::Unauthenticated, "TOKEN_INVALID", "is MAINSPRING_API_KEY right"),
+        (Code::Unauthenticated, "TOKEN_REVOKED", "no longer counts"),
+        (Code::Unauthenticated, "TOKEN_EXPIRED", "no longer counts"),
     ] {
         server.refuse(Some(refusal(code, reason))).await;
-        let running = run(worker(&server).handle("t", nothing));
+        // One try is all there is: it does not come to a second.
+        let patient = Backoff::between(Duration::from_secs(3_600), Duration::from_secs(3_600));
+        let running = run(worker(&server).reconnect(patient).handle("t", nothing));
         match running.left().await {
             Err(Error::Refused { refusal, undelivered }) if undelivered.count == 0 => {
                 assert_eq!((refusal.code, refusal.reason.as_str()), (code, reason));
+                let told = Error::Refused { refusal, undelivered }.to_string();
+                assert!(told.contains("go away") && told.contains(reason) && told.contains(advice), "{told}");
             }
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_credential_refused_later_is_waited_for() {
+    let mut server = Server::start().await;
+    let worker = worker(&server).handle("t", nothing);
+    let id = worker.id();
+    let _running = run(worker);
+    let (session, _) = server.session().await;
+    server.refuse(Some(refusal(Code::Unauthenticated, "TOKEN_INVALID"))).await;
+    session.fail(Status::unavailable("restarted"));
+    server.refused().await;
+    server.refused().await;
+    server.refuse(None).await;
+    let (_session, hello) = server.session().await;
+    assert_eq!(hello.worker_instance_id, id);
+}
+
+#[tokio::test]
+async fn a_key_that_was_replaced_is_read_again_at_once() {
+    let mut server = Server::start().await;
+    let keys = Arc::new(Mutex::new("old"));
+    let source = keys.clone();
+    // A wait would outlast the test.
+    let patient = Backoff::between(Duration::from_secs(3_600), Duration::from_secs(3_600));
+    let worker = worker(&server).reconnect(patient).handle("t", nothing);
+    let running = run(worker.api_key_from(move || Some((*source.lock().unwrap()).to_owned())));
+    let (session, _) = server.session().await;
+    assert_eq!(session.authorization.as_deref(), Some("Bearer old"));
+
+    *keys.lock().unwrap() = "new";
+    server.refuse(Some(refusal(Code::Unauthenticated, "TOKEN_REVOKED"))).await;
+    session.fail(refusal(Code::Unauthenticated, "TOKEN_REVOKED"));
+    assert_eq!(server.refused().await.as_deref(), Some("Bearer new"));
+    running.abort();
 }

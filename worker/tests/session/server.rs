@@ -28,6 +28,7 @@ pub(crate) struct Server {
     sessions: mpsc::UnboundedReceiver<Session>,
     reports: mpsc::UnboundedReceiver<AttemptResult>,
     refusal: Arc<Mutex<Option<Status>>>,
+    refused: mpsc::UnboundedReceiver<Option<String>>,
     report_refusal: Arc<Mutex<Option<Status>>>,
     task: JoinHandle<()>,
 }
@@ -68,6 +69,7 @@ struct Service {
     sessions: mpsc::UnboundedSender<Session>,
     reports: mpsc::UnboundedSender<AttemptResult>,
     refusal: Arc<Mutex<Option<Status>>>,
+    refused: mpsc::UnboundedSender<Option<String>>,
     report_refusal: Arc<Mutex<Option<Status>>>,
 }
 
@@ -79,11 +81,12 @@ impl WorkerService for Service {
         &self,
         request: Request<Streaming<WorkerStreamRequest>>,
     ) -> Result<Response<Self::WorkerStreamStream>, Status> {
-        if let Some(status) = self.refusal.lock().await.clone() {
-            return Err(status);
-        }
         let authorization =
             request.metadata().get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        if let Some(status) = self.refusal.lock().await.clone() {
+            let _ = self.refused.send(authorization);
+            return Err(status);
+        }
         let (outgoing, responses) = mpsc::unbounded_channel();
         let session = Session {
             incoming: request.into_inner(),
@@ -117,12 +120,14 @@ impl Server {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (session, sessions) = mpsc::unbounded_channel();
         let (report, reports) = mpsc::unbounded_channel();
+        let (tell_refused, refused) = mpsc::unbounded_channel();
         let refusal = Arc::new(Mutex::new(None));
         let report_refusal = Arc::new(Mutex::new(None));
         let service = Service {
             sessions: session,
             reports: report,
             refusal: refusal.clone(),
+            refused: tell_refused,
             report_refusal: report_refusal.clone(),
         };
         let task = spawn(async move {
@@ -135,7 +140,7 @@ impl Server {
                 .await
                 .unwrap();
         });
-        Self { address, sessions, reports, refusal, report_refusal, task }
+        Self { address, sessions, reports, refusal, refused, report_refusal, task }
     }
 
     /// The next stream a worker opens.
@@ -159,6 +164,11 @@ impl Server {
     /// Answers every stream that is opened from now on with this status; `None` lets them in again.
     pub(crate) async fn refuse(&self, status: Option<Status>) {
         *self.refusal.lock().await = status;
+    }
+
+    /// The credential of the next stream that is refused.
+    pub(crate) async fn refused(&mut self) -> Option<String> {
+        soon("a stream to refuse", self.refused.recv()).await.unwrap()
     }
 
     /// Answers every result that comes as a call from now on with this status.

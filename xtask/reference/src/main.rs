@@ -7,6 +7,7 @@ mod contract;
 mod filters;
 mod markdown;
 mod permissions;
+mod reasons;
 mod rpc;
 mod settings;
 
@@ -28,6 +29,7 @@ type Page = fn(&Contract) -> String;
 const PAGES: &[(&str, Page)] = &[
     ("filters.md", filters::page),
     ("permissions.md", permissions::page),
+    ("reasons.md", reasons::page),
     ("rpc.md", rpc::page),
     ("settings.md", settings::page),
 ];

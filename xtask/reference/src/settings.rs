@@ -41,10 +41,11 @@ pub(crate) fn page(_: &Contract) -> String {
     let rows = plain.chain(variables(&[Reader::Server]));
     let _ = write!(text, "\n## Server: without a section\n\n{}", table(&["variable", "meaning"], rows));
     for (title, readers) in [
-        ("Command line", [Reader::CommandLine, Reader::Both]),
-        ("Workers of the Rust SDK", [Reader::Worker, Reader::Both]),
+        ("Command line", &[Reader::CommandLine, Reader::Both][..]),
+        ("Workers of the Rust SDK", &[Reader::Worker, Reader::Both]),
+        ("Set for programs of `worker exec`", &[Reader::Program]),
     ] {
-        let _ = write!(text, "\n## {title}\n\n{}", table(&["variable", "meaning"], variables(&readers)));
+        let _ = write!(text, "\n## {title}\n\n{}", table(&["variable", "meaning"], variables(readers)));
     }
     text
 }

@@ -1,11 +1,11 @@
 //! `job create`: from flags to a definition, and what its schedules will do.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use mainspring_proto::scheduler::v1::{
-    CatchUp, CreateJobRequest, Interval, Job, Overlap, PreviewRange, PreviewScheduleRequest, PreviewedSchedule,
-    Schedule, schedule::Rule,
+    CreateJobRequest, Job, PreviewRange, PreviewScheduleRequest, PreviewedSchedule, Schedule,
 };
 
+use super::schedule::{self, CatchUpArg, OverlapArg, ScheduleArgs};
 use crate::{
     clock,
     commands::{
@@ -17,7 +17,7 @@ use crate::{
     failure::Failure,
     named, resource,
     session::Session,
-    times::{self, Length, Moment},
+    times,
 };
 
 /// How many instants a dry run shows of each schedule.
@@ -40,18 +40,8 @@ pub(crate) struct CreateArgs {
     /// The queue its runs wait in [default: "default"]
     #[arg(long, value_name = "NAME", value_parser = named::queue)]
     queue: Option<String>,
-    /// When it is due: 5 fields, 6 with seconds first, or 7 with the year last; may be repeated
-    #[arg(long, value_name = "EXPR", allow_hyphen_values = true)]
-    cron: Vec<String>,
-    /// Due in this rhythm
-    #[arg(long, value_name = "LENGTH", allow_hyphen_values = true)]
-    every: Option<Length>,
-    /// Due once: RFC 3339, or now+1h
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    at: Option<Moment>,
-    /// Zone of --cron, for example Europe/Berlin [default: UTC]
-    #[arg(long, value_name = "ZONE", requires = "cron")]
-    tz: Option<String>,
+    #[command(flatten)]
+    schedule: ScheduleArgs,
     /// When it is due while a run of it is not over
     #[arg(long, value_name = "POLICY")]
     overlap: Option<OverlapArg>,
@@ -73,24 +63,6 @@ pub(crate) struct CreateArgs {
     dry_run: bool,
 }
 
-/// [`Overlap`] as typed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum OverlapArg {
-    /// The instant is skipped.
-    Skip,
-    /// Both run.
-    Allow,
-}
-
-/// [`CatchUp`] as typed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum CatchUpArg {
-    /// One late run for the newest.
-    Latest,
-    /// None.
-    None,
-}
-
 pub(super) async fn run(args: CreateArgs, session: &Session) -> Result<Exit, Failure> {
     let dry_run = args.dry_run;
     let job = definition(args)?;
@@ -107,7 +79,7 @@ pub(super) async fn run(args: CreateArgs, session: &Session) -> Result<Exit, Fai
         return Ok(Exit::Done);
     }
     let mut text = String::new();
-    if !session.out.is_json() {
+    if !session.out.is_for_programs() {
         for schedule in &job.schedules {
             for preview in preview(&server, schedule).await? {
                 text.push_str(&told(&preview, schedule));
@@ -120,15 +92,11 @@ pub(super) async fn run(args: CreateArgs, session: &Session) -> Result<Exit, Fai
 }
 
 fn definition(args: CreateArgs) -> Result<Job, Failure> {
-    let schedules = schedules(&args)?;
     let CreateArgs {
         job,
         job_type,
         queue,
-        cron: _,
-        every: _,
-        at: _,
-        tz: _,
+        schedule,
         overlap,
         catch_up,
         payload,
@@ -137,21 +105,13 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
         description,
         dry_run: _,
     } = args;
-    let overlap = overlap.map(|overlap| match overlap {
-        OverlapArg::Skip => Overlap::Skip,
-        OverlapArg::Allow => Overlap::Allow,
-    });
-    let catch_up = catch_up.map(|catch_up| match catch_up {
-        CatchUpArg::Latest => CatchUp::Latest,
-        CatchUpArg::None => CatchUp::None,
-    });
     Ok(Job {
         job,
         job_type,
         queue: queue.unwrap_or_default(),
-        schedules,
-        overlap: overlap.unwrap_or_default().into(),
-        catch_up: catch_up.unwrap_or_default().into(),
+        schedules: schedule::schedules(&schedule)?,
+        overlap: overlap.map(OverlapArg::wire).unwrap_or_default().into(),
+        catch_up: catch_up.map(CatchUpArg::wire).unwrap_or_default().into(),
         payload: payload.payload()?,
         retry_policy: policy.retry_policy(),
         timeouts: policy.timeouts(),
@@ -160,51 +120,6 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
         description: description.unwrap_or_default(),
         ..Job::default()
     })
-}
-
-/// One schedule keeps the name "default"; several are named after their kind, so that an edit keeps their cursors.
-fn schedules(args: &CreateArgs) -> Result<Vec<Schedule>, Failure> {
-    let mut schedules = Vec::new();
-    for expression in &args.cron {
-        let (kind, rule) = rule(expression)?;
-        let time_zone = match rule {
-            Rule::Cron(_) => args.tz.clone().unwrap_or_default(),
-            Rule::Interval(_) | Rule::At(_) => String::new(),
-        };
-        schedules.push((kind, Schedule { rule: Some(rule), time_zone, ..Schedule::default() }));
-    }
-    if let Some(every) = args.every {
-        schedules.push(("every", Schedule { rule: Some(interval(every)), ..Schedule::default() }));
-    }
-    if let Some(at) = args.at {
-        let instant = at.to_proto(clock::now());
-        schedules.push(("at", Schedule { rule: Some(Rule::At(instant)), ..Schedule::default() }));
-    }
-    if let [(_, only)] = schedules.as_slice() {
-        return Ok(vec![only.clone()]);
-    }
-    let mut counts = std::collections::BTreeMap::new();
-    let named = schedules.into_iter().map(|(kind, schedule)| {
-        let count = counts.entry(kind).and_modify(|count| *count += 1).or_insert(1);
-        Schedule { name: format!("{kind}-{count}"), ..schedule }
-    });
-    Ok(named.collect())
-}
-
-/// `@every` and `@at` are no cron, but people type them there; they are shorthands of --every and --at.
-fn rule(expression: &str) -> Result<(&'static str, Rule), Failure> {
-    match expression.split_once(char::is_whitespace).map(|(macro_, rest)| (macro_, rest.trim())) {
-        Some(("@every", length)) => Ok(("every", interval(length.parse().map_err(Failure::usage)?))),
-        Some(("@at", moment)) => {
-            let moment: Moment = moment.parse().map_err(Failure::usage)?;
-            Ok(("at", Rule::At(moment.to_proto(clock::now()))))
-        }
-        Some(_) | None => Ok(("cron", Rule::Cron(expression.into()))),
-    }
-}
-
-fn interval(every: Length) -> Rule {
-    Rule::Interval(Interval { every: Some(every.to_proto()), phase: None })
 }
 
 async fn preview(server: &Server, schedule: &Schedule) -> Result<Vec<PreviewedSchedule>, Failure> {

@@ -1,5 +1,7 @@
 //! One execution: the part of a run that rules decide on.
 
+pub mod reason;
+
 use super::{ids::WorkerId, instant::Instant, policy::RunPolicy, rules::LeaseRules};
 
 /// Where a run stands.
@@ -128,28 +130,6 @@ impl RunOrigin {
     pub fn from_code(code: i32) -> Option<Self> {
         Self::ALL.into_iter().find(|origin| origin.code() == code)
     }
-}
-
-/// Why a run stands where it stands, where the platform decided it.
-pub mod reason {
-    /// Waited too long for a worker.
-    pub const QUEUE_TIMEOUT: &str = "QUEUE_TIMEOUT";
-    /// Took too long from creation to end.
-    pub const TOTAL_TIMEOUT: &str = "TOTAL_TIMEOUT";
-    /// An attempt ran too long.
-    pub const EXECUTION_TIMEOUT: &str = "EXECUTION_TIMEOUT";
-    /// The worker of a run that may start only once was lost.
-    pub const LEASE_LOST: &str = "LEASE_LOST";
-    /// Too many workers were lost with it.
-    pub const WORKER_CRASH_SUSPECTED: &str = "WORKER_CRASH_SUSPECTED";
-    /// Handed back unstarted too often.
-    pub const UNDISPATCHABLE: &str = "UNDISPATCHABLE";
-    /// The worker of a run that may start only once was shut down.
-    pub const WORKER_SHUTDOWN: &str = "WORKER_SHUTDOWN";
-    /// Somebody cancelled it.
-    pub const CANCELLED: &str = "CANCELLED";
-    /// Its job was deleted while it waited.
-    pub const JOB_DELETED: &str = "JOB_DELETED";
 }
 
 /// The part of a run's row that the transition table reads and writes.

@@ -7,7 +7,8 @@ use mainspring_engine::{
         ids::RunId,
         ledger::{FateReason, sentence},
         log::{Level, Stored},
-        run::{Lifecycle, RunState},
+        payload::Failure,
+        run::{Lifecycle, RunState, reason as why},
     },
     flow::instants::InstantView,
     ports::store::{AttemptView, JobRef, RunDetail, RunView, StatsView, WaitFacts},
@@ -111,12 +112,27 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         let RunDetail { payload, output, failure, policy } = *detail;
         shown.payload = payload::to_caller(payload);
         shown.output = output.and_then(payload::to_caller);
-        shown.failure = failure.map(failure::to_caller);
+        shown.failure = of_platform(state, &shown.reason, failure).map(failure::to_caller);
         shown.retry_policy = Some(policy::retry(policy.retry));
         shown.timeouts = Some(policy::timeouts(policy.timeouts));
         shown.delivery = policy::delivery(policy.delivery);
     }
     shown
+}
+
+/// A run that the platform ended says so in its failure as well, in a sentence: nobody else would.
+fn of_platform(state: RunState, reason: &str, last: Option<Failure>) -> Option<Failure> {
+    let is_failure = matches!(state, RunState::Failed | RunState::TimedOut);
+    let Some(sentence) = why::sentence(reason).filter(|_| is_failure) else { return last };
+    match last {
+        Some(told) if told.reason == reason => Some(told),
+        // What a handler came back with when it was stopped for its time belongs to that end; what an earlier attempt
+        // failed with says nothing of workers that were lost later.
+        last => Some(Failure {
+            cause: last.filter(|_| state == RunState::TimedOut).map(Box::new),
+            ..Failure::of_platform(reason, sentence)
+        }),
+    }
 }
 
 /// Stable across attempts.
@@ -309,6 +325,27 @@ mod tests {
         assert!(!unresponsive(15));
         assert!(unresponsive(20));
         assert_eq!(cancellation(&Lifecycle::new(at(0), at(0))), None);
+    }
+
+    #[test]
+    fn what_the_platform_decided_is_told_in_a_sentence() {
+        for (reason, sentence) in why::ALL {
+            assert!(sentence.ends_with('.') && sentence.len() > 30, "{reason}");
+        }
+        let own = |reason: &str| Some(Failure::of_platform(reason, "the handler's own words"));
+        let told =
+            |state, reason, last| of_platform(state, reason, last).map(|failure| (failure.reason, failure.message));
+        let crashed = told(RunState::Failed, why::WORKER_CRASH_SUSPECTED, own("SMTP_BUSY")).unwrap();
+        assert_eq!(crashed.0, "WORKER_CRASH_SUSPECTED");
+        assert!(crashed.1.contains("`max_losses`"), "{}", crashed.1);
+        assert!(of_platform(RunState::Failed, why::LEASE_LOST, own("SMTP_BUSY")).unwrap().cause.is_none());
+        let late = of_platform(RunState::TimedOut, why::EXECUTION_TIMEOUT, own("SMTP_BUSY")).unwrap();
+        assert_eq!(late.cause.map(|cause| cause.reason), Some("SMTP_BUSY".into()));
+        let theirs = told(RunState::TimedOut, why::EXECUTION_TIMEOUT, own("EXECUTION_TIMEOUT")).unwrap();
+        assert_eq!(theirs.1, "the handler's own words");
+        assert_eq!(told(RunState::Failed, "SMTP_BUSY", own("SMTP_BUSY")).unwrap().1, "the handler's own words");
+        assert_eq!(told(RunState::Cancelled, why::CANCELLED, None), None);
+        assert_eq!(told(RunState::Queued, "", None), None);
     }
 
     #[test]

@@ -1,0 +1,172 @@
+//! `cron`: what a time rule means. By the scheduler's own code, in this process; no server is asked.
+
+use clap::Subcommand;
+use jiff::Timestamp;
+use mainspring_cron::{Expr, Rule, Zone};
+use serde_json::{Value as Json, json};
+
+use super::examples;
+use crate::{
+    clock,
+    exit::Exit,
+    failure::Failure,
+    output::{Cell, Thing, visible},
+    session::Session,
+    times::{self, Moment},
+};
+
+/// How far remarks about clock changes look ahead.
+const YEAR: jiff::SignedDuration = jiff::SignedDuration::from_hours(366 * 24);
+/// So many clock changes are told.
+const CHANGES: usize = 4;
+
+/// Explain cron expressions, without a server
+#[derive(Debug, Subcommand)]
+#[command(before_help = examples![
+    "mainspring cron explain '0 2 * * 1-5' --tz Europe/Berlin",
+    "mainspring cron next '*/15 9-17 * * *' -c 3",
+])]
+pub(crate) enum CronCommand {
+    /// Say an expression in English, and what is odd about it
+    #[command(before_help = examples![
+        "mainspring cron explain '0 2 * * 1-5'",
+        "mainspring cron explain '30 2 * * *' --tz Europe/Berlin -o json",
+    ])]
+    Explain {
+        #[command(flatten)]
+        rule: RuleArgs,
+    },
+    /// List the next instants an expression names
+    #[command(before_help = examples![
+        "mainspring cron next '0 2 * * 1-5' --tz Europe/Berlin",
+        "mainspring cron next '0 0 29 2 *' -c 3",
+        "mainspring cron next '@hourly' --after 2026-03-29T00:00:00Z -o jsonl",
+    ])]
+    Next {
+        #[command(flatten)]
+        rule: RuleArgs,
+        /// How many
+        #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        count: u32,
+        /// Instants after this: RFC 3339, or now+1d [default: now]
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+        after: Option<Moment>,
+    },
+}
+
+/// A rule as it is typed.
+#[derive(clap::Args, Debug)]
+pub(crate) struct RuleArgs {
+    /// 5 fields, 6 with seconds first, or 7 with the year last; or @daily, @hourly …
+    #[arg(value_name = "EXPR", allow_hyphen_values = true)]
+    expression: String,
+    /// The zone its wall clock is in
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    tz: String,
+}
+
+impl RuleArgs {
+    fn read(&self) -> Result<(Expr, Rule, Zone), Failure> {
+        let expr = Expr::parse(&self.expression).map_err(|error| {
+            let failure = Failure::new(Exit::Usage, "CRON_INVALID", format!("EXPR: {error}"));
+            // The place, below what was typed, says more than its number.
+            let pointer = " ".repeat(error.column.saturating_sub(1));
+            failure.hint(format!("{}\n      {pointer}^", visible::one_line(&self.expression)))
+        })?;
+        let zone = Zone::parse(&self.tz).map_err(|error| Failure::usage(format!("--tz: {error}")))?;
+        Ok((expr.clone(), Rule::cron(expr), zone))
+    }
+}
+
+pub(super) fn run(command: CronCommand, session: &Session) -> Result<Exit, Failure> {
+    let now = clock::now();
+    match command {
+        CronCommand::Explain { rule: typed } => {
+            let (expr, rule, zone) = typed.read()?;
+            let lints = rule.validate(&zone, now).map_err(|error| {
+                Failure::new(Exit::Usage, "SCHEDULE_NEVER_FIRES", format!("`{}`: {error}", typed.expression))
+            })?;
+            let changes = rule.dst_notes(&zone, now, now.saturating_add(YEAR).unwrap_or(now), CHANGES);
+            let remarks = lints.iter().map(ToString::to_string).chain(changes.iter().map(ToString::to_string));
+            let remarks: Vec<String> = remarks.collect();
+            let next = rule.next_after(&zone, now);
+            let mut text = format!("{}\n", expr.explain());
+            if let Some(next) = next {
+                text.push_str(&format!("next: {} ({})\n", local(next, &zone), times::relative(next, now)));
+            }
+            remarks.iter().for_each(|remark| text.push_str(&format!("note: {remark}\n")));
+            let json = json!({
+                "expression": typed.expression, "canonical": expr.to_string(), "timeZone": zone.name(),
+                "sentence": expr.explain(), "next": next.map(|next| next.to_string()), "warnings": remarks,
+            });
+            session.out.value(&text, &json)?;
+        }
+        CronCommand::Next { rule: typed, count, after } => {
+            let (_, rule, zone) = typed.read()?;
+            let after = after.map_or(Some(now), |after| times::from_proto(&after.to_proto(now))).unwrap_or(now);
+            let fires = rule.fires(&zone, after, Timestamp::MAX).take(count as usize);
+            let things: Vec<Thing> = fires
+                .map(|fire| {
+                    let note = fire.note.map(|note| note.to_string()).unwrap_or_default();
+                    let away = times::relative(fire.at, now);
+                    let wall = local(fire.at, &zone);
+                    Thing {
+                        name: String::new(),
+                        cells: vec![
+                            Cell::text(fire.at.to_string()),
+                            Cell::text(&wall),
+                            Cell::text(away),
+                            Cell::text(&note),
+                        ],
+                        json: json!({"time": fire.at.to_string(), "localTime": wall, "note": note}) as Json,
+                    }
+                })
+                .collect();
+            if things.is_empty() {
+                let message = format!("`{}` names no instant after {after}", typed.expression);
+                return Err(Failure::new(Exit::Usage, "SCHEDULE_NEVER_FIRES", message));
+            }
+            session.out.things("instants", &["TIME", "LOCAL", "AWAY", "NOTE"], things)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// As a wall clock there shows it, with its offset.
+fn local(instant: Timestamp, zone: &Zone) -> String {
+    format!("{}{}", zone.wall_clock(instant), offset(zone.offset(instant).seconds()))
+}
+
+fn offset(seconds: i32) -> String {
+    let (sign, seconds) = if seconds < 0 { ('-', -seconds) } else { ('+', seconds) };
+    format!("{sign}{:02}:{:02}", seconds / 3600, seconds / 60 % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use mainspring_cron::Zone;
+
+    use super::{RuleArgs, local};
+
+    #[test]
+    fn a_wall_clock_is_shown_with_its_offset() {
+        let berlin = Zone::parse("Europe/Berlin").unwrap();
+        assert_eq!(local("2026-01-05T01:00:00Z".parse().unwrap(), &berlin), "2026-01-05T02:00:00+01:00");
+        let kolkata = Zone::parse("Asia/Kolkata").unwrap();
+        assert_eq!(local("2026-01-05T01:00:00Z".parse().unwrap(), &kolkata), "2026-01-05T06:30:00+05:30");
+        let newfoundland = Zone::parse("America/St_Johns").unwrap();
+        assert!(local("2026-01-05T01:00:00Z".parse().unwrap(), &newfoundland).ends_with("-03:30"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_pointed_at() {
+        let typed =
+            |expression: &str, tz: &str| RuleArgs { expression: expression.into(), tz: tz.into() }.read().unwrap_err();
+        let told = typed("0 99 * * *", "UTC").text();
+        assert!(
+            told.contains("column 3") && told.contains("\n      0 99") || told.contains("0 99 * * *\n        ^"),
+            "{told}"
+        );
+        assert!(typed("0 2 * * *", "Europe/Berln").text().contains("Europe/Berlin"));
+    }
+}

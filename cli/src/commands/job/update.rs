@@ -1,0 +1,259 @@
+//! `job update`: what is named is changed, everything else stays.
+//!
+//! The job is read first and sent back with its etag, so that a flag can change one field of a policy, and nobody else's
+//! change is undone in between.
+
+use std::{fs, io::Read as _, path::PathBuf};
+
+use clap::Args;
+use mainspring_proto::{
+    common::v1::{RetryPolicy, Timeouts},
+    scheduler::v1::{GetJobRequest, Job, UpdateJobRequest},
+};
+use prost_types::FieldMask;
+
+use super::schedule::{self, CatchUpArg, OverlapArg, ScheduleArgs};
+use crate::{
+    commands::{
+        examples,
+        policy::{self, PayloadArgs, PolicyArgs},
+    },
+    exit::Exit,
+    failure::Failure,
+    named, output,
+    session::Session,
+};
+
+/// Change a job; runs that were made already stay as they are
+#[derive(Args, Debug)]
+#[command(before_help = examples![
+    "mainspring job update demo.flaky --max-attempts 7 --backoff 2s",
+    "mainspring job update demo.hello --cron '0 9 * * 1-5' --tz Europe/Berlin --dry-run",
+    "mainspring job update demo.sleep --label team=ops --priority 7 -o json",
+])]
+pub(crate) struct UpdateArgs {
+    /// The job
+    #[arg(value_parser = named::job)]
+    job: String,
+    /// Take the whole definition from a JSON file as `job get -o json` prints it, or from stdin (-)
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The type that names the worker's handler
+    #[arg(long = "type", value_name = "TYPE")]
+    job_type: Option<String>,
+    /// The queue its runs wait in
+    #[arg(long, value_name = "NAME", value_parser = named::queue)]
+    queue: Option<String>,
+    /// --cron, --every and --at replace all schedules it has
+    #[command(flatten)]
+    schedule: ScheduleArgs,
+    /// Take its schedules away: it runs when it is triggered
+    #[arg(long, conflicts_with_all = ["cron", "every", "at"])]
+    no_schedule: bool,
+    /// When it is due while a run of it is not over
+    #[arg(long, value_name = "POLICY")]
+    overlap: Option<OverlapArg>,
+    /// What happens to instants that passed while no server was there
+    #[arg(long, value_name = "POLICY")]
+    catch_up: Option<CatchUpArg>,
+    #[command(flatten)]
+    payload: PayloadArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    /// Set a label, may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = policy::label)]
+    label: Vec<(String, String)>,
+    /// Take a label away, may be repeated
+    #[arg(long, value_name = "KEY")]
+    remove_label: Vec<String>,
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Who answers for it
+    #[arg(long, value_name = "TEXT")]
+    owner: Option<String>,
+    /// Only if it is still this one (`etag` of `job get -o json`)
+    #[arg(long, value_name = "ETAG")]
+    etag: Option<String>,
+    /// Check everything, save nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) async fn run(args: UpdateArgs, session: &Session) -> Result<Exit, Failure> {
+    let (name, dry_run, etag) = (args.job.clone(), args.dry_run, args.etag.clone());
+    let file = args.file.as_ref().map(read).transpose()?;
+    let server = session.server().await?;
+    let namespace = server.namespace();
+    let (mut job, mask) = match file {
+        Some(job) => {
+            let mut stored = Job { job: name.clone(), etag: job.etag.clone(), ..job };
+            // The call says which namespace; the file may say the same in full.
+            stored.namespace = String::new();
+            (stored, Vec::new())
+        }
+        None => {
+            let request = GetJobRequest { namespace: namespace.clone(), job: name.clone(), ..GetJobRequest::default() };
+            let stored = server.scheduler().get_job(request).await?.into_inner().job.unwrap_or_default();
+            changed(stored, args)?
+        }
+    };
+    if let Some(etag) = etag {
+        job.etag = etag;
+    }
+    let update_mask = Some(FieldMask { paths: mask.into_iter().map(str::to_owned).collect() });
+    let request =
+        UpdateJobRequest { namespace, job: Some(job), update_mask, allow_missing: false, validate_only: dry_run };
+    let job = server.scheduler().update_job(request).await?.into_inner().job.unwrap_or_default();
+    let text = if dry_run {
+        format!("would update job/{name} (dry run: nothing was saved)")
+    } else {
+        format!("job/{name} updated, version {}", job.version)
+    };
+    session.out.did(&text, &job)?;
+    Ok(Exit::Done)
+}
+
+/// A definition as it is printed.
+fn read(file: &PathBuf) -> Result<Job, Failure> {
+    let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("-f {}: {error}", file.display()));
+    let mut text = String::new();
+    if file.as_os_str() == "-" {
+        std::io::stdin().read_to_string(&mut text).map_err(|error| wrong(&error))?;
+    } else {
+        text = fs::read_to_string(file).map_err(|error| wrong(&error))?;
+    }
+    let json = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
+    output::read(json).map_err(|error| wrong(&error))
+}
+
+/// The job with what was named, and the names of those fields.
+fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Failure> {
+    let UpdateArgs {
+        job: _,
+        file: _,
+        job_type,
+        queue,
+        schedule,
+        no_schedule,
+        overlap,
+        catch_up,
+        payload,
+        policy,
+        label,
+        remove_label,
+        description,
+        owner,
+        etag: _,
+        dry_run: _,
+    } = args;
+    let mut job = Job { namespace: String::new(), ..stored };
+    let mut mask = Vec::new();
+    if let Some(job_type) = job_type {
+        job.job_type = job_type;
+        mask.push("job_type");
+    }
+    if let Some(queue) = queue {
+        job.queue = queue;
+        mask.push("queue");
+    }
+    if no_schedule || !schedule.is_empty() {
+        job.schedules = schedule::schedules(&schedule)?;
+        mask.push("schedules");
+    }
+    if let Some(overlap) = overlap {
+        job.overlap = overlap.wire().into();
+        mask.push("overlap");
+    }
+    if let Some(catch_up) = catch_up {
+        job.catch_up = catch_up.wire().into();
+        mask.push("catch_up");
+    }
+    if let Some(payload) = payload.payload()? {
+        job.payload = Some(payload);
+        mask.push("payload");
+    }
+    if let Some(RetryPolicy { max_attempts, initial_backoff, .. }) = policy.retry_policy() {
+        let stored = job.retry_policy.get_or_insert_default();
+        stored.max_attempts = max_attempts.or(stored.max_attempts);
+        stored.initial_backoff = initial_backoff.or(stored.initial_backoff);
+        mask.push("retry_policy");
+    }
+    if let Some(Timeouts { execution, .. }) = policy.timeouts() {
+        job.timeouts.get_or_insert_default().execution = execution;
+        mask.push("timeouts");
+    }
+    if let Some(priority) = policy.priority {
+        job.priority = priority;
+        mask.push("priority");
+    }
+    if !label.is_empty() || !remove_label.is_empty() {
+        job.labels.extend(label);
+        job.labels.retain(|key, _| !remove_label.contains(key));
+        mask.push("labels");
+    }
+    if let Some(description) = description {
+        job.description = description;
+        mask.push("description");
+    }
+    if let Some(owner) = owner {
+        job.owner = owner;
+        mask.push("owner");
+    }
+    if mask.is_empty() {
+        return Err(
+            Failure::usage("nothing is to be changed").hint("name what is, or use -f; `mainspring help job update`")
+        );
+    }
+    Ok((job, mask))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use mainspring_proto::{common::v1::RetryPolicy, scheduler::v1::Job};
+
+    use super::{UpdateArgs, changed};
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: UpdateArgs,
+    }
+
+    fn update(stored: Job, line: &[&str]) -> Result<(Job, Vec<&'static str>), String> {
+        let words = ["update", "nightly"].iter().chain(line);
+        changed(stored, Line::try_parse_from(words).unwrap().args).map_err(|failure| failure.text())
+    }
+
+    #[test]
+    fn one_field_of_a_policy_leaves_the_others() {
+        let policy = RetryPolicy { max_attempts: Some(3), max_losses: Some(9), ..RetryPolicy::default() };
+        let stored = Job { retry_policy: Some(policy), etag: "e".into(), ..Job::default() };
+        let (job, mask) = update(stored, &["--backoff", "2s"]).unwrap();
+        let policy = job.retry_policy.unwrap();
+        assert_eq!(
+            (policy.max_attempts, policy.max_losses, policy.initial_backoff.unwrap().seconds),
+            (Some(3), Some(9), 2)
+        );
+        assert_eq!((mask, job.etag.as_str()), (vec!["retry_policy"], "e"));
+    }
+
+    #[test]
+    fn labels_are_set_and_taken_away_one_by_one() {
+        let stored =
+            Job { labels: [("a".to_owned(), "1".to_owned()), ("b".into(), "2".into())].into(), ..Job::default() };
+        let (job, mask) = update(stored, &["--label", "a=3", "--label", "c=4", "--remove-label", "b"]).unwrap();
+        assert_eq!(job.labels.into_iter().collect::<Vec<_>>(), [("a".into(), "3".into()), ("c".into(), "4".into())]);
+        assert_eq!(mask, ["labels"]);
+    }
+
+    #[test]
+    fn nothing_is_a_mistake_and_no_schedule_is_something() {
+        assert!(update(Job::default(), &[]).unwrap_err().contains("nothing is to be changed"));
+        let (job, mask) = update(Job::default(), &["--no-schedule"]).unwrap();
+        assert!(job.schedules.is_empty() && mask == ["schedules"]);
+        let (job, _) = update(Job::default(), &["--every", "30s"]).unwrap();
+        assert_eq!(job.schedules.len(), 1);
+    }
+}

@@ -1,0 +1,173 @@
+//! `run cancel` and `run retry` of many: everything a filter finds, shown first, asked about, then one by one.
+//!
+//! The server has no call that does it to all, so the list is read to its end before anything is done: what changes in the
+//! meantime is told by the server at each run. One that fails does not stop the others.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use clap::Args;
+use mainspring_proto::scheduler::v1::{ListRunsRequest, ListRunsResponse, Run, RunView};
+
+use crate::{
+    connection::Server,
+    exit::Exit,
+    failure::Failure,
+    session::{LimitArgs, Session},
+    times::Length,
+};
+
+/// So many of them are shown before it is asked.
+const SHOWN: usize = 5;
+
+/// Which runs, where not one is named.
+#[derive(Args, Debug)]
+pub(crate) struct BulkArgs {
+    /// Instead of one run: all that this finds (`mainspring help filters`)
+    #[arg(long, value_name = "FILTER", conflicts_with = "run")]
+    filter: Option<String>,
+    /// Only runs that were made within this
+    #[arg(long, value_name = "LENGTH", requires = "filter")]
+    since: Option<Length>,
+    /// Show which they are, change nothing
+    #[arg(long, requires = "filter")]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(short, long, requires = "filter")]
+    yes: bool,
+}
+
+/// What is done to each of them.
+pub(super) struct Doing {
+    /// "cancel".
+    pub(super) verb: &'static str,
+    /// Which of all runs it can be done to.
+    pub(super) only: &'static str,
+}
+
+impl BulkArgs {
+    /// Whether many are meant.
+    pub(super) fn is_asked(&self) -> bool {
+        self.filter.is_some()
+    }
+
+    /// The whole filter: what was typed cannot reach beyond its parentheses.
+    fn whole(&self, only: &str) -> String {
+        let typed = self.filter.as_deref().unwrap_or_default().trim();
+        let since = self.since.map(|Length(length)| {
+            let micros = i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
+            format!("create_time >= now-{}", mainspring_cron::format_duration(micros))
+        });
+        let parts = [Some(typed).filter(|typed| !typed.is_empty()), Some(only), since.as_deref()];
+        parts.into_iter().flatten().map(|part| format!("({part})")).collect::<Vec<_>>().join(" AND ")
+    }
+}
+
+/// Does it to all of them. The end of the process tells whether that worked for every one.
+pub(super) async fn run(
+    args: &BulkArgs,
+    server: &Server,
+    session: &Session,
+    doing: Doing,
+    mut one: impl AsyncFnMut(&Run) -> Result<(String, Run), Failure>,
+) -> Result<Exit, Failure> {
+    let Doing { verb, only } = doing;
+    let filter = args.whole(only);
+    let found = found(server, &filter).await?;
+    if args.dry_run {
+        session.out.remark(format!("would {verb} {}", counted(found.len())));
+        session.out.list(ListRunsResponse { runs: found, next_page_token: String::new() })?;
+        return Ok(Exit::Done);
+    }
+    if !found.is_empty() && !args.yes {
+        ask(verb, &filter, &found)?;
+    }
+    let mut done = ListRunsResponse::default();
+    let mut failed = 0;
+    for run in &found {
+        match one(run).await {
+            Ok((sentence, run)) => {
+                if session.out.is_one_document() {
+                    done.runs.push(run);
+                } else {
+                    session.out.did(&sentence, &run)?;
+                }
+            }
+            Err(failure) => {
+                failed += 1;
+                session.out.note(format!("run/{}: {} ({})", run.run_id, failure.message(), failure.reason()));
+            }
+        }
+    }
+    if session.out.is_one_document() {
+        session.out.list(done)?;
+    }
+    session.out.remark(format!("{} of {}: {verb} done", found.len() - failed, counted(found.len())));
+    Ok(if failed == 0 { Exit::Done } else { Exit::Failed })
+}
+
+async fn found(server: &Server, filter: &str) -> Result<Vec<Run>, Failure> {
+    let mut scheduler = server.scheduler();
+    let listed: ListRunsResponse = LimitArgs { limit: 0 }
+        .pages(async |page_size, page_token| {
+            let request = ListRunsRequest {
+                namespace: server.namespace(),
+                filter: filter.to_owned(),
+                page_size,
+                page_token,
+                order_by: "create_time".into(),
+                view: RunView::Basic.into(),
+            };
+            Ok(scheduler.list_runs(request).await?.into_inner())
+        })
+        .await?;
+    Ok(listed.runs)
+}
+
+/// Where nobody can answer, nothing is done: a script says `-y`.
+fn ask(verb: &str, filter: &str, found: &[Run]) -> Result<(), Failure> {
+    let mut text = format!("{} with {filter}:\n", counted(found.len()));
+    for run in found.iter().take(SHOWN) {
+        let what = if run.job.is_empty() { &run.job_type } else { &run.job };
+        text.push_str(&format!("  run/{}  {what}  {}\n", run.run_id, crate::resource::state_word(run.state())));
+    }
+    if found.len() > SHOWN {
+        text.push_str(&format!("  and {} more\n", found.len() - SHOWN));
+    }
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        let message = format!("{verb} {} needs a yes, and nobody is there to be asked", counted(found.len()));
+        return Err(Failure::usage(message).hint("-y says it; --dry-run shows which they are"));
+    }
+    let mut stderr = io::stderr().lock();
+    write!(stderr, "{text}{verb} them? [y/N] ")?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Interrupted, "INTERRUPTED", "nothing was changed"))
+}
+
+fn counted(runs: usize) -> String {
+    if runs == 1 { "1 run".into() } else { format!("{runs} runs") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BulkArgs;
+
+    #[test]
+    fn what_was_typed_stays_within_its_parentheses() {
+        let args = |filter: &str, since: Option<&str>| BulkArgs {
+            filter: Some(filter.into()),
+            since: since.map(|since| since.parse().unwrap()),
+            dry_run: false,
+            yes: false,
+        };
+        assert_eq!(
+            args("job = a OR job = b", Some("1h30m")).whole("state = FAILED"),
+            "(job = a OR job = b) AND (state = FAILED) AND (create_time >= now-1h30m)"
+        );
+        assert_eq!(args(" ", None).whole("state = FAILED"), "(state = FAILED)");
+    }
+}

@@ -1,0 +1,33 @@
+//! Why a run stands where it stands, where the platform decided it.
+//!
+//! The names are part of the contract, and each has a sentence for whoever finds it on a run; the page of reasons in the
+//! reference is written from here.
+
+macro_rules! reasons {
+    ($($name:ident $about:literal;)+) => {
+        $(
+            #[doc = $about]
+            pub const $name: &str = stringify!($name);
+        )+
+
+        /// All of them, each with its sentence.
+        pub const ALL: &[(&str, &str)] = &[$(($name, $about)),+];
+    };
+}
+
+reasons! {
+    QUEUE_TIMEOUT "It waited for a worker longer than its queue timeout: no worker of its type was connected, none had a free slot, or its queue was paused.";
+    TOTAL_TIMEOUT "It was not over within its total timeout, which counts from its creation and includes waits and retries.";
+    EXECUTION_TIMEOUT "An attempt ran longer than its execution timeout and was stopped: give it more time, or less to do.";
+    LEASE_LOST "Its worker was lost, and a run that may start at most once is not started again: find out how far it came before you retry it.";
+    WORKER_CRASH_SUSPECTED "Workers were lost while they ran it, as often as `max_losses` allows: it may be what kills them, by its use of memory for example; their own logs say more.";
+    UNDISPATCHABLE "Workers handed it back unstarted too often: the log of the server and those of the workers say why, a payload they cannot read for example.";
+    WORKER_SHUTDOWN "Its worker was shut down while it ran, and a run that may start at most once is not started again.";
+    CANCELLED "Somebody cancelled it; `cancellation` says when and why.";
+    JOB_DELETED "Its job was deleted while it waited.";
+}
+
+/// What a reason of the platform means; `None` for those that handlers choose.
+pub fn sentence(reason: &str) -> Option<&'static str> {
+    ALL.iter().find(|(name, _)| *name == reason).map(|(_, sentence)| *sentence)
+}
