@@ -13,7 +13,7 @@ Pb = Mainspring::Worker::V1
 PATIENCE = 30 # seconds that runs have to end in once the worker leaves
 
 def clock = Process.clock_gettime(Process::CLOCK_MONOTONIC)
-def seconds(duration) = duration.seconds + duration.nanos / 1e9
+def seconds(duration) = duration ? duration.seconds + duration.nanos / 1e9 : 0
 
 class Worker
   def initialize(name, handlers, slots)

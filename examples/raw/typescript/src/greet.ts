@@ -6,6 +6,7 @@ import { Worker } from "./worker.js";
 
 /** Whatever computes for long belongs into a worker thread, or no heartbeat goes out meanwhile. */
 const greet: Handler = async (job, log, stopped) => {
+  if (!job?.name) throw new Error("nobody was named");
   console.log("greet", job.name);
   log(`greeting ${job.name}`);
   await sleep((job.seconds ?? 0) * 1000, undefined, { signal: stopped });

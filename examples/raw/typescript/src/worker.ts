@@ -179,7 +179,7 @@ export class Worker {
   }
 
   private askedToDrain(stream: Stream, { mode, reconnectDelay }: ServerDrain) {
-    if (mode === ServerDrainMode.RECONNECT) stream.succeedAfter(durationMs(reconnectDelay!));
+    if (mode === ServerDrainMode.RECONNECT) stream.succeedAfter(reconnectDelay ? durationMs(reconnectDelay) : 0);
     if (mode === ServerDrainMode.QUIESCE) this.draining = true;
     if (mode === ServerDrainMode.TERMINATE) this.leave();
   }
