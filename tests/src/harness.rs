@@ -11,6 +11,7 @@
 
 pub mod client;
 pub mod disk;
+pub mod document;
 pub mod host;
 pub mod journal;
 pub mod judge;
