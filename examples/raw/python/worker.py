@@ -45,18 +45,19 @@ class Worker:
     def leave(self):
         self.draining = self.leaving = True
         self.say(drain=pb.WorkerDrain(note="asked to leave"))
-        stop_all = lambda: [attempt.stop(asked=False) for attempt in self.held.values()]
-        asyncio.get_running_loop().call_later(PATIENCE, stop_all)
+        asyncio.get_running_loop().call_later(PATIENCE, self.interrupt)
         self.settle()
+
+    def interrupt(self, which=lambda attempt: True):
+        for attempt in filter(which, self.held.values()):
+            attempt.stop(asked=False)
 
     async def guard(self):
         """Stops what must not overlap as soon as the lease cannot be proven any more."""
         while True:
             await asyncio.sleep(0.1)
             if time.monotonic() >= self.proven_until:
-                for attempt in self.held.values():
-                    if attempt.must_not_overlap:
-                        attempt.stop(asked=False)
+                self.interrupt(lambda attempt: attempt.must_not_overlap)
 
     # What it says.
 
