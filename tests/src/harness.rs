@@ -11,16 +11,19 @@
 
 pub mod client;
 pub mod disk;
+pub mod document;
 pub mod host;
 pub mod journal;
 pub mod judge;
 pub mod process;
 pub mod programs;
 pub mod proxy;
+pub mod raw;
 pub mod refusal;
 pub mod rest;
 pub mod rows;
 pub mod scene;
+pub mod script;
 pub mod server;
 pub mod session;
 pub mod terminal;

@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use mainspring_tests::harness::{
     host::{self, PATIENCE},
+    programs,
     server::{Server, Settings},
     terminal::text,
 };
@@ -30,37 +34,31 @@ async fn server() -> Server {
     Server::start(Settings::with_lease(Duration::from_secs(15))).await.unwrap()
 }
 
-/// buf from the PATH, or from the cache that `cargo xtask` fills. The environment is inherited: the PATH may lead to a
-/// shim that needs it.
-#[expect(clippy::disallowed_methods, reason = "the cache of cargo xtask is where the system says, as in xtask itself")]
-async fn buf() -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let installed = cache.map(|cache| cache.join("mainspring/tools/buf/bin/buf"));
-    for place in [Some(PathBuf::from("buf")), installed].into_iter().flatten() {
-        if Command::new(&place).arg("--version").output().await.is_ok_and(|output| output.status.success()) {
-            return Some(place);
-        }
-    }
-    None
-}
-
 /// What `buf curl` says; it must succeed.
-async fn curl(buf: &PathBuf, args: &[&str], url: &str) -> String {
+async fn curl(buf: &Path, args: &[&str], url: &str) -> String {
     let mut command = Command::new(buf);
     command.args(["curl", "--http2-prior-knowledge", "--protocol", "grpc", "--reflect-protocol", "grpc-v1"]);
-    command.args(args).arg(url).kill_on_drop(true);
-    let output = host::within(PATIENCE, "buf", command.output()).await.unwrap().unwrap();
-    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+    said(command.args(args).arg(url)).await
+}
+
+async fn said(command: &mut Command) -> String {
+    let output = host::within(PATIENCE, "the tool", command.kill_on_drop(true).output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
     text(&output.stdout)
+}
+
+/// A tool that `cargo xtask` finds or installs, where there is one.
+fn tool(name: &str) -> Option<PathBuf> {
+    let found = programs::tool(name);
+    if found.is_none() {
+        println!("SKIPPED: there is no {name} on the PATH, and none in the cache of `cargo xtask`");
+    }
+    found
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn buf_finds_everything_by_itself() {
-    let Some(buf) = buf().await else {
-        println!("SKIPPED: there is no buf on the PATH, and none in the cache of `cargo xtask`");
-        return;
-    };
+    let Some(buf) = tool("buf") else { return };
     let server = server().await;
     let url = format!("http://{}", server.address());
     let services = curl(&buf, &["--list-services"], &url).await;
@@ -81,6 +79,37 @@ async fn buf_finds_everything_by_itself() {
     let answer = curl(&buf, &["--header", &key, "--data", "{}"], &url).await;
     let info: Value = serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"));
     assert_eq!(info["version"], env!("CARGO_PKG_VERSION"), "{info}");
+}
+
+/// grpcurl as its distributions have it speaks the old protocol only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grpcurl_finds_everything_by_itself() {
+    let Some(grpcurl) = tool("grpcurl") else { return };
+    let server = server().await;
+    let address = server.address().to_owned();
+    let ask = |args: Vec<String>| {
+        let mut command = Command::new(&grpcurl);
+        command.arg("-plaintext").args(args);
+        async move { said(&mut command).await }
+    };
+    let services = ask(vec![address.clone(), "list".into()]).await;
+    for service in SERVICES {
+        assert!(services.lines().any(|line| line == service), "{service} is missing in\n{services}");
+    }
+    let scheduler = "mainspring.scheduler.v1.SchedulerService";
+    let submit = format!("{scheduler}.SubmitRun");
+    let described = ask(vec![address.clone(), "describe".into(), submit]).await;
+    assert!(described.contains("rpc SubmitRun ( .mainspring.scheduler.v1.SubmitRunRequest )"), "{described}");
+
+    let key = format!("Authorization: Bearer {}", server.key());
+    let data = r#"{"run": {"job_type": "t", "payload": {"json": {"name": "Ada"}}}}"#;
+    let call = |data: String, method: &str| {
+        ask(["-H".into(), key.clone(), "-d".into(), data, address.clone(), format!("{scheduler}/{method}")].into())
+    };
+    let submitted: Value = serde_json::from_str(&call(data.into(), "SubmitRun").await).unwrap();
+    let id = submitted["run"]["runId"].as_str().unwrap();
+    let run: Value = serde_json::from_str(&call(format!(r#"{{"run_id": "{id}"}}"#), "GetRun").await).unwrap();
+    assert_eq!(run["run"]["payload"]["json"]["name"], "Ada", "{run}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@
 
 mod bench;
 mod check;
+mod clients;
 mod faults;
 mod generate;
 mod report;
@@ -30,6 +31,8 @@ enum Task {
     Check,
     /// Prove everything CI proves: the rules, a build, all tests and a short fault run.
     Test(test::Args),
+    /// Install and build the programs of examples/raw, in a copy, for the tests.
+    Clients,
     /// Write the pages of docs/reference that come from code.
     Gen,
     /// Run the fault suite: real processes, killed and healed by a seed, then judged.
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     match Cli::parse().task {
         Task::Check => check::run(),
         Task::Test(args) => test::run(&args),
+        Task::Clients => clients::run_all(),
         Task::Gen => generate::run(),
         Task::Faults(args) => faults::run(&args),
         Task::Bench(args) => bench::run(&args),

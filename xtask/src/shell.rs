@@ -29,6 +29,16 @@ pub(crate) fn built(program: &str) -> Result<PathBuf> {
     Ok(here.with_file_name(format!("{program}{}", std::env::consts::EXE_SUFFIX)))
 }
 
+/// The target directory, wherever it is.
+pub(crate) fn target() -> Result<PathBuf> {
+    let here = std::env::current_exe().context("where xtask itself lies")?;
+    let profile = here
+        .ancestors()
+        .find(|folder| folder.join("deps").is_dir())
+        .context("a program of cargo's lies beside deps")?;
+    Ok(profile.parent().context("a profile lies in the target directory")?.to_owned())
+}
+
 /// Builds programs of this workspace. Features are unified over the whole workspace, so that nothing here is lost for a
 /// later build; `-p` would unify them over less, and compile half of the dependencies a second time.
 pub(crate) fn build(bins: &[&str]) -> Command {

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 
 use crate::{
-    check, faults,
+    check, clients, faults,
     report::{Report, Verdict},
     shell::command,
     tools::Tools,
@@ -36,6 +36,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         let tools = Tools::ensure(&mut report);
         check::steps(&mut report, &tools);
     }
+    clients::steps(&mut report);
     report.loud("build", build);
     if report.failed("build") {
         return report.summary();

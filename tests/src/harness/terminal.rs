@@ -1,6 +1,7 @@
 //! A person at a terminal: a home, a working directory, `mainspring` on the `PATH`, and nothing else in the environment.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Output,
 };
@@ -64,6 +65,12 @@ impl Terminal {
         Process::start(name, self.home(), self.mainspring(args)?)
     }
 
+    /// Host and port of the server that the context leads to.
+    pub fn server(&self) -> Result<String> {
+        let config = fs::read_to_string(self.config().join("config.toml"))?;
+        Ok(address_in(&config).with_context(|| format!("no address in {config}"))?.to_owned())
+    }
+
     /// Runs `mainspring ARGS` to its end.
     pub async fn run(&self, args: &[&str]) -> Result<Output> {
         finished(self.mainspring(args)?, &args.join(" ")).await
@@ -102,6 +109,11 @@ impl Terminal {
         banner(&mut dev).await?;
         Ok(dev)
     }
+}
+
+fn address_in(config: &str) -> Option<&str> {
+    let address = config.lines().find_map(|line| line.strip_prefix("address = \"http://"))?;
+    address.strip_suffix('"')
 }
 
 /// What `dev` says to a person, all of it.

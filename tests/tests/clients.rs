@@ -1,0 +1,213 @@
+//! The workers and clients of examples/raw against the real server, in every language: what they do is counted once,
+//! whatever dies or goes under them. What a real server does too seldom, a scripted one does.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
+
+use std::time::Duration;
+
+use mainspring_proto::{
+    common::v1::RetryPolicy,
+    scheduler::v1::{DrainWorkerRequest, GetWorkerRequest, ListLogsRequest, RunState, RunSubmission, WorkerState},
+    worker::v1::{
+        AttemptPhase, AttemptResult, DispatchReply, Heartbeat, RejectReason, ResultAck, ResultDisposition, ServerDrain,
+        ServerDrainMode, attempt_result, dispatch_reply::Outcome, worker_stream_request::Message as Said,
+        worker_stream_response::Message as Heard,
+    },
+};
+use mainspring_tests::harness::{
+    client::{Client, work},
+    host::{self, PATIENCE},
+    raw::{self, Language, RawWorker, Ready},
+    script::{Script, first},
+    server::{Server, Settings},
+    terminal::text,
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+/// Longer than a worker needs to be back.
+const LEASE: Duration = Duration::from_secs(10);
+
+async fn server() -> Server {
+    let deadline = ("MAINSPRING_LIMITS__DRAIN_DEADLINE".to_owned(), "1500ms".to_owned());
+    Server::start(Settings { more: vec![deadline], ..Settings::with_lease(LEASE) }).await.unwrap()
+}
+
+async fn worker(ready: &Ready, server: &Server) -> RawWorker {
+    let folder = server.folder("workers").unwrap();
+    let mut worker = ready.worker(&folder, server.address(), server.key()).await.unwrap();
+    worker.up().await.unwrap();
+    worker
+}
+
+async fn greet(client: &Client, name: &str, seconds: f64) -> String {
+    client.submit(work("greet", &json!({"name": name, "seconds": seconds}))).await.unwrap()
+}
+
+async fn log(client: &Client, run: &str) -> Vec<String> {
+    let request = ListLogsRequest { run_id: run.into(), ..ListLogsRequest::default() };
+    let entries = client.scheduler().list_logs(request).await.unwrap().into_inner().entries;
+    entries.into_iter().map(|entry| entry.message).collect()
+}
+
+/// What the client asks is done, what fails is told, and what is cancelled stops.
+async fn work_is_done(language: Language) {
+    let Some(ready) = language.ready().unwrap() else { return };
+    let server = server().await;
+    let mut worker = worker(&ready, &server).await;
+    let client = server.client().unwrap();
+
+    let args = ["greet", r#"{"name": "Ada", "seconds": 0.2}"#];
+    let output = ready.client(server.address(), server.key(), &args).await.unwrap();
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    assert!(said.contains("greeting Ada\n") && said.trim_end().ends_with("SUCCEEDED \"hello, Ada\""), "{said}");
+
+    let once = RetryPolicy { max_attempts: Some(1), ..RetryPolicy::default() };
+    let nobody = RunSubmission { retry_policy: Some(once), ..work("greet", &json!(["nobody"])) };
+    let run = client.submit(nobody).await.unwrap();
+    let run = client.over(&run, PATIENCE).await.unwrap();
+    assert_eq!(run.state(), RunState::Failed, "{run:?}");
+    assert!(!run.failure.unwrap().message.is_empty());
+
+    let run = greet(&client, "Eve", 600.0).await;
+    worker.greets("Eve").await.unwrap();
+    client.cancel(&run).await.unwrap();
+    let run = client.over(&run, PATIENCE).await.unwrap();
+    assert_eq!((run.state(), run.attempt), (RunState::Cancelled, 1), "{run:?}");
+    // Ended by the worker's word, not at the deadline without one.
+    let asked = run.cancellation.unwrap().request_time.unwrap();
+    assert!(run.end_time.unwrap().seconds < asked.seconds + 15);
+}
+
+/// One run ends while there is nobody to tell, one goes on; neither is repeated, and neither loses its log.
+async fn a_server_that_dies_or_goes_costs_nothing(language: Language) {
+    let Some(ready) = language.ready().unwrap() else { return };
+    let mut server = server().await;
+    let mut worker = worker(&ready, &server).await;
+    let client = server.client().unwrap();
+    for dies in [true, false] {
+        let names = [format!("short-{dies}"), format!("long-{dies}")];
+        let runs = [greet(&client, &names[0], 0.8).await, greet(&client, &names[1], 4.0).await];
+        // In either order.
+        worker.greets("").await.unwrap();
+        worker.greets("").await.unwrap();
+        if dies {
+            server.kill().await.unwrap();
+            host::pass_time(Duration::from_secs(1), "a run ends while there is nobody to tell").await;
+        } else {
+            assert!(server.terminate(PATIENCE).await.unwrap().success());
+        }
+        server.restart().await.unwrap();
+        for (run, name) in runs.iter().zip(&names) {
+            let run = client.succeeded(run, PATIENCE).await.unwrap();
+            assert_eq!((run.attempt, run.losses, run.returns, run.failures), (1, 0, 0, 0), "{run:?}");
+            assert_eq!(worker.greeted(name).unwrap(), 1);
+            assert_eq!(log(&client, &run.run_id).await, [format!("greeting {name}")]);
+        }
+    }
+}
+
+/// An operator asks it to leave: it finishes what it has, takes nothing new, and goes in order.
+async fn a_drained_worker_finishes_and_leaves(language: Language) {
+    let Some(ready) = language.ready().unwrap() else { return };
+    let server = server().await;
+    let mut worker = worker(&ready, &server).await;
+    let client = server.client().unwrap();
+    let run = greet(&client, "Tim", 1.0).await;
+    worker.greets("Tim").await.unwrap();
+    let worker_id = worker.id().to_owned();
+    let drain = DrainWorkerRequest { worker_id: worker_id.clone(), terminate: true, ..DrainWorkerRequest::default() };
+    client.queues().drain_worker(drain).await.unwrap();
+    let later = greet(&client, "Joe", 0.0).await;
+    let run = client.succeeded(&run, PATIENCE).await.unwrap();
+    assert_eq!((run.attempt, run.losses), (1, 0), "{run:?}");
+    assert!(worker.exit(PATIENCE).await.unwrap().success());
+    assert_eq!((client.run(&later).await.unwrap().state(), worker.greeted("Joe").unwrap()), (RunState::Queued, 0));
+    let request = GetWorkerRequest { worker_id, ..GetWorkerRequest::default() };
+    let left = client.queues().get_worker(request).await.unwrap().into_inner().worker.unwrap();
+    assert_eq!(left.state(), WorkerState::Gone, "{left:?}");
+}
+
+/// What a heartbeat lists, with how far it is.
+fn listed(Heartbeat { in_flight, .. }: &Heartbeat) -> Vec<(String, AttemptPhase)> {
+    in_flight.iter().map(|status| (status.attempt.clone().unwrap().run_id, status.phase())).collect()
+}
+
+fn result(said: Said) -> Option<AttemptResult> {
+    if let Said::Result(result) = said { Some(result) } else { None }
+}
+
+fn heartbeat(said: Said) -> Option<Heartbeat> {
+    if let Said::Heartbeat(heartbeat) = said { Some(heartbeat) } else { None }
+}
+
+fn reply(said: Said) -> Option<DispatchReply> {
+    if let Said::DispatchReply(reply) = said { Some(reply) } else { None }
+}
+
+/// The new stream is up before the old one is closed; nothing starts by the old one meanwhile, nor too late; and a result
+/// is sent until it is answered.
+async fn it_changes_over_without_a_gap(language: Language) {
+    let Some(ready) = language.ready().unwrap() else { return };
+    let (folder, mut script) = (TempDir::new().unwrap(), Script::start().await.unwrap());
+    let worker = ready.worker(folder.path(), script.address(), "key").await.unwrap();
+    let (mut old, hello) = script.stream().await.unwrap();
+    assert_eq!((hello.connect_sequence, hello.in_flight.len()), (1, 0));
+    old.welcome(&hello, PATIENCE);
+    old.dispatch("r1", "greet", r#"{"name": "one", "seconds": 1.5}"#);
+    let answer = old.until("the answer to r1", reply).await.unwrap();
+    assert!(matches!(answer.outcome, Some(Outcome::Accepted(_))), "{answer:?}");
+
+    old.say(Heard::Drain(ServerDrain { mode: ServerDrainMode::Reconnect.into(), ..ServerDrain::default() }));
+    let (mut new, hello) = script.stream().await.unwrap();
+    assert_eq!((hello.connect_sequence, hello.in_flight[0].phase()), (2, AttemptPhase::Running));
+    old.dispatch("r2", "greet", r#"{"name": "two"}"#);
+    // Two, since one may have been on its way.
+    for _ in 0..2 {
+        let heartbeat = old.until("a heartbeat on the old stream", heartbeat).await.unwrap();
+        assert_eq!(listed(&heartbeat), [("r1".to_owned(), AttemptPhase::Running)]);
+    }
+    new.welcome(&hello, PATIENCE);
+    while old.heard().await.unwrap().is_some() {}
+    let told = new.until("the result", result).await.unwrap();
+    assert_eq!(told.attempt, Some(first("r1")));
+    assert!(matches!(told.outcome, Some(attempt_result::Outcome::Succeeded(_))), "{told:?}");
+    new.fail();
+
+    let (mut last, hello) = script.stream().await.unwrap();
+    assert_eq!((hello.connect_sequence, hello.in_flight[0].phase()), (3, AttemptPhase::ResultPending));
+    last.welcome(&hello, Duration::from_nanos(1));
+    assert_eq!(last.until("the result again", result).await.unwrap(), told);
+    last.dispatch("r3", "greet", r#"{"name": "three"}"#);
+    let answer = last.until("the answer to r3", reply).await.unwrap();
+    let Some(Outcome::Rejected(rejected)) = answer.outcome else { panic!("{answer:?}") };
+    assert_eq!(rejected.reason(), RejectReason::Stale);
+    let disposition = ResultDisposition::Duplicate.into();
+    last.say(Heard::ResultAck(ResultAck { attempt: told.attempt, disposition, message: String::new() }));
+    last.until("a heartbeat that lists nothing", |said| heartbeat(said).filter(|beat| listed(beat).is_empty()))
+        .await
+        .unwrap();
+    let greeted = ["one", "two", "three"].map(|name| worker.greeted(name).unwrap());
+    assert_eq!(greeted, [1, 0, 0]);
+}
+
+/// Every test, of a language.
+macro_rules! tests {
+    ($name:ident, $language:expr) => {
+        mod $name {
+            tests!(@ $language; work_is_done, a_server_that_dies_or_goes_costs_nothing,
+                a_drained_worker_finishes_and_leaves, it_changes_over_without_a_gap);
+        }
+    };
+    (@ $language:expr; $($test:ident),*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $test() {
+            super::$test($language).await;
+        }
+    )*};
+}
+
+tests!(python, super::raw::PYTHON);
+tests!(typescript, super::raw::TYPESCRIPT);
+tests!(ruby, super::raw::RUBY);
