@@ -24,8 +24,8 @@ use mainspring_engine::{
         broker::Pointer,
         store::{
             Applied, Apply, CreateJob, Dispatchable, DueSchedule, Fired, Firing, HelloAnswer, InstantRange, JobRef,
-            LeaseAnswer, LeaseBatch, LeaseResult, LedgerPart, Moved, NewJob, NewRun, Owner, Page, Renewal, Report, ReportAnswer, ShardLease,
-            SharedStore, Submitted, Verdict,
+            LeaseAnswer, LeaseBatch, LeaseResult, LedgerPart, Moved, NewJob, NewRun, Owner, Page, Renewal, Report,
+            ReportAnswer, ShardLease, SharedStore, Submitted, Verdict,
         },
     },
 };
@@ -243,6 +243,7 @@ impl World {
         match self.say_hello(&self.hello(worker, epoch, holds)).await {
             HelloAnswer::Welcome { verdicts, moved, .. } => (verdicts, moved),
             HelloAnswer::Superseded => panic!("superseded"),
+            HelloAnswer::Full(quota) => panic!("{quota:?}"),
         }
     }
 

@@ -134,7 +134,10 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Batcher<I, O> {
                 match answer {
                     Ok(answer) => done.push((place, Ok(answer))),
                     Err(Undone { item: _, error: error @ StoreError::Corrupt(_) }) => done.push((place, Err(error))),
-                    Err(Undone { item, error: StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow }) => {
+                    Err(Undone {
+                        item,
+                        error: StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow,
+                    }) => {
                         again.0.push(place);
                         again.1.push(item);
                     }

@@ -134,6 +134,7 @@ impl Hub {
         let (verdicts, moved, drain) = match answer {
             Ok(HelloAnswer::Welcome { verdicts, moved, drain }) => (verdicts, moved, drain),
             Ok(HelloAnswer::Superseded) => return Err(SessionEnd::Superseded),
+            Ok(HelloAnswer::Full(quota)) => return Err(SessionEnd::Full(quota)),
             Err(error) => {
                 tracing::warn!(%error, worker = %hello.worker, "a worker cannot be welcomed for now");
                 return Err(SessionEnd::StoreAway);

@@ -20,7 +20,7 @@ mod submit;
 mod views;
 
 pub use backup::{Backup, BackupError, BackupProgress};
-pub use catalog::{Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, UpdateJob};
+pub use catalog::{Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, Quota, UpdateJob};
 pub use due::{Due, DueSchedule, DueSchedules, Fired, Firing, ShardLease, UnreadableSchedule};
 pub use identity::{
     ApiKeyRecord, CreateKey, Identity, NewPassword, NewSession, RefreshAnswer, RefreshUse, RootUser, SessionRecord,
@@ -35,8 +35,8 @@ pub use release::{Queued, Release};
 pub use retention::{Retention, RetentionPolicy, Swept};
 pub use submit::{JobRef, Made, NewRun, RequestKey, Stored, Submit, Submitted};
 pub use views::{
-    AttemptView, Direction, InstantRange, JobOrder, JobTypeView, LedgerPart, Listed, Page, QueueView, RunDetail, RunView,
-    StatsView, Views, WaitFacts, WorkerView,
+    AttemptView, Direction, InstantRange, JobOrder, JobTypeView, LedgerPart, Listed, Page, QueueView, RunDetail,
+    RunView, StatsView, Views, WaitFacts, WorkerView,
 };
 
 use crate::domain::{

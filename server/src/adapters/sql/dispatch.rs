@@ -87,7 +87,9 @@ impl Extras {
                     tracing::error!(run = %run, why, "a run's row cannot be read; the run is skipped");
                     steps.skip(run);
                 }
-                Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow)) => return Err(error),
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow)) => {
+                    return Err(error);
+                }
             }
         }
         for (run, data) in spilled_inputs(connection, &spilled).await? {

@@ -22,6 +22,7 @@ use sea_orm::QueryResult;
 use super::{
     Known, SqliteStore, fire,
     jobs::{SCHEDULE, SPEC, ScheduleRow, insert_ledger, schedules, write_schedules},
+    lanes::Bound,
     rows::{maybe, name, time},
     statement::{Cells, exec, query, query_one, single},
     steps::{Steps, columns},
@@ -67,14 +68,17 @@ impl Due for SqliteStore {
                 Ok(Ok(ready)) => due.ready.push(ready),
                 Ok(Err(unreadable)) => due.unreadable.push(unreadable),
                 Err(StoreError::Corrupt(why)) => tracing::error!(why, "a schedule's row cannot be read; it is skipped"),
-                Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow)) => return Err(error),
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow)) => {
+                    return Err(error);
+                }
             }
         }
         Ok(due)
     }
 
     async fn fire(&self, now: Instant, shard: ShardLease, firings: Vec<Firing>) -> StoreResult<Vec<Fired>> {
-        self.ensure_lanes(&firings.iter().map(|firing| fire::lane(&firing.due)).collect::<Vec<_>>()).await?;
+        let lanes: Vec<_> = firings.iter().map(|firing| fire::lane(&firing.due)).collect();
+        self.ensure_lanes(now, &lanes, Bound::Lifted).await?;
         let known = Arc::clone(&self.known);
         self.write(move |tx| Box::pin(async move { fire::fire(tx, &known, now, shard, &firings).await })).await
     }

@@ -7,12 +7,7 @@
 use std::sync::Arc;
 
 use mainspring_engine::{
-    domain::{
-        ids::WorkerId,
-        instant::Instant,
-        transition::Event,
-        worker::WorkerStatus,
-    },
+    domain::{ids::WorkerId, instant::Instant, transition::Event, worker::WorkerStatus},
     ports::store::{Moved, StoreResult},
 };
 

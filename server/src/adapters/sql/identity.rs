@@ -37,13 +37,8 @@ impl Identity for SqliteStore {
                      WHERE NOT EXISTS (SELECT 1 FROM account WHERE name <> ? OR NOT must_change_password) \
                      ON CONFLICT (name) DO UPDATE SET password_hash = excluded.password_hash, \
                      must_change_password = excluded.must_change_password";
-                let values = vec![
-                    ROOT.into(),
-                    password_hash.into(),
-                    roles.into(),
-                    must_change_password.into(),
-                    ROOT.into(),
-                ];
+                let values =
+                    vec![ROOT.into(), password_hash.into(), roles.into(), must_change_password.into(), ROOT.into()];
                 let claimed = exec(tx, sql, values).await? > 0;
                 if claimed {
                     let sql = "UPDATE session SET revoke_time = ? WHERE account = ? AND revoke_time IS NULL";

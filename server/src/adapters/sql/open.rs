@@ -81,7 +81,13 @@ pub struct OpenOptions {
 impl OpenOptions {
     /// The defaults, for a directory.
     pub fn new(data: impl Into<PathBuf>) -> Self {
-        Self { data: data.into(), synchronous: Synchronous::default(), rules: LeaseRules::default(), readers: 4, patience: PATIENCE }
+        Self {
+            data: data.into(),
+            synchronous: Synchronous::default(),
+            rules: LeaseRules::default(),
+            readers: 4,
+            patience: PATIENCE,
+        }
     }
 }
 
@@ -168,7 +174,10 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
         writer: Writer::start("sql-writer", writer, main.checkpointer()),
         reads,
         stage_reads,
-        logs: LogStore::new(Writer::start("log-writer", logs_writer, lines.checkpointer()), lines.answering(2, patience)),
+        logs: LogStore::new(
+            Writer::start("log-writer", logs_writer, lines.checkpointer()),
+            lines.answering(2, patience),
+        ),
         main,
         tasks: Tasks::default(),
         rounds: parking_lot::Mutex::new(Rounds::default()),
@@ -328,7 +337,11 @@ impl Files {
 }
 
 /// Gives a connection so long from now. A statement takes its connection from the pool for itself, so it has all of that.
-async fn bound(connection: &mut SqliteConnection, clock: Arc<HostClock>, patience: Duration) -> Result<(), sqlx::Error> {
+async fn bound(
+    connection: &mut SqliteConnection,
+    clock: Arc<HostClock>,
+    patience: Duration,
+) -> Result<(), sqlx::Error> {
     let end = clock.now().plus(patience);
     connection.lock_handle().await?.set_progress_handler(STEPS, move || clock.now() < end);
     Ok(())

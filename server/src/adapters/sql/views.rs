@@ -85,11 +85,7 @@ impl Views for SqliteStore {
         ledger::part(self, job, from, to, limit).await
     }
 
-    async fn scheduled_runs(
-        &self,
-        job: JobUid,
-        instants: &[Instant],
-    ) -> StoreResult<Vec<(Instant, RunId, RunState)>> {
+    async fn scheduled_runs(&self, job: JobUid, instants: &[Instant]) -> StoreResult<Vec<(Instant, RunId, RunState)>> {
         ledger::runs(self, job, instants).await
     }
 

@@ -362,10 +362,10 @@ pub(crate) const CORRUPTIONS: &[Corruption] = &[
         |w, n| {
             let run = blob(&plain(n));
             w.sql_of_logs(&format!(
-            "INSERT INTO log_batch SELECT run_id, attempt, 1, count, dropped, max_level, lines FROM log_batch \
+                "INSERT INTO log_batch SELECT run_id, attempt, 1, count, dropped, max_level, lines FROM log_batch \
              WHERE run_id = {run} AND first_offset = 0"
-        ))
-        .await;
+            ))
+            .await;
         }
     ),
     corruption!(

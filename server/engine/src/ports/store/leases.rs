@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{Moved, StoreResult};
+use super::{Moved, Quota, StoreResult};
 use crate::{
     domain::{
         attempt::AttemptKey,
@@ -32,6 +32,8 @@ pub struct Owner {
 pub enum HelloAnswer {
     /// A later stream of the process was there before; this one must end.
     Superseded,
+    /// The namespace is full, and the worker handles what nobody did before.
+    Full(Quota),
     /// The session owns the worker's leases now.
     Welcome {
         /// One verdict per attempt the Hello listed, in order.

@@ -308,8 +308,7 @@ pub trait Views: Send + Sync {
 
     /// Which runs these instants of a job became: (nominal time, run, state), in no order. An instant without one is not
     /// there.
-    async fn scheduled_runs(&self, job: JobUid, instants: &[Instant])
-    -> StoreResult<Vec<(Instant, RunId, RunState)>>;
+    async fn scheduled_runs(&self, job: JobUid, instants: &[Instant]) -> StoreResult<Vec<(Instant, RunId, RunState)>>;
 
     /// Queues that exist and pass a filter, by name.
     async fn queues(

@@ -93,9 +93,8 @@ async fn specs(
     let mut specs = HashMap::new();
     for piece in chunks(&versions) {
         let places = places(piece.len());
-        let sql = format!(
-            "SELECT job_version.version, {SPEC} FROM job_version WHERE job_uid = ? AND version IN ({places})"
-        );
+        let sql =
+            format!("SELECT job_version.version, {SPEC} FROM job_version WHERE job_uid = ? AND version IN ({places})");
         let values = std::iter::once(job.uuid().into()).chain(piece.iter().map(|version| (*version).into()));
         for row in query(&store.reads, sql, values.collect()).await? {
             let mut cells = Cells::of(&row);
