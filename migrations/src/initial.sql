@@ -20,12 +20,14 @@ CREATE TABLE queue (
 ;
 CREATE INDEX queue_restricted ON queue (id) WHERE paused OR concurrency_limit > 0
 ;
--- (namespace, queue, job type) as one number, so that rows and index entries of runs stay small. Never deleted.
+-- (namespace, queue, job type) as one number, so that rows and index entries of runs stay small. `use_time`: when it
+-- was last named, or up to a day earlier.
 CREATE TABLE lane (
     id {serial} PRIMARY KEY,
     namespace_id INTEGER NOT NULL REFERENCES namespace (id),
     queue_id INTEGER NOT NULL REFERENCES queue (id),
     job_type TEXT NOT NULL,
+    use_time BIGINT NOT NULL,
     UNIQUE (queue_id, job_type)
 )
 ;
@@ -112,9 +114,10 @@ CREATE INDEX ledger_age ON ledger (last_time)
 -- unless they matter. Input and output over a kilobyte are in run_data (`spilled`: 1 input, 2 output), since a row is
 -- written again at every step. `plain_lease`: by its policy, a lease of it does nothing but lease (it may start again, and
 -- no time runs against it before it starts). `log_lines`: how many the attempt that succeeded wrote, if its worker said.
+-- `lane_id` is no foreign key: to let go of a lane, the database would read every run.
 CREATE TABLE run (
     id {id} NOT NULL PRIMARY KEY,
-    lane_id INTEGER NOT NULL REFERENCES lane (id),
+    lane_id INTEGER NOT NULL,
     state SMALLINT NOT NULL CHECK (state BETWEEN 1 AND 9),
     attempt BIGINT NOT NULL DEFAULT 0 CHECK (attempt >= 0),
     open_token BIGINT,

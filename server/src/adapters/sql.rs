@@ -42,6 +42,7 @@ mod rows;
 mod statement;
 mod steps;
 mod submit;
+mod unused;
 mod views;
 mod writer;
 

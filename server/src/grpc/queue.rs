@@ -185,6 +185,7 @@ async fn change(api: &Api, scope: &Scope, name: &QueueName, settings: QueueSetti
     match api.engine.update_queue(scope, name, settings).await? {
         QueueChange::Done => Ok(()),
         QueueChange::Missing => Err(queue_missing(name, scope)),
+        QueueChange::Full(quota) => Err(quota.into()),
         QueueChange::RevisionMismatch => Err(Refusal::new(
             Reason::EtagMismatch,
             format!("queue `{name}` has changed since it was read; read it again"),

@@ -6,7 +6,10 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use mainspring_engine::{flow::stream::messages::SessionEnd, ports::store::StoreError};
+use mainspring_engine::{
+    flow::stream::messages::SessionEnd,
+    ports::store::{Quota, StoreError},
+};
 use mainspring_proto::scheduler::v1 as wire;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
@@ -152,6 +155,8 @@ reasons! {
         "Other changes of the same rows were in the way each time it was tried; nothing was done. Repeat the call after RetryInfo.";
     RateLimited "RATE_LIMITED" ResourceExhausted
         "Too many calls of this kind wait already. Try again after RetryInfo.";
+    QuotaExceeded "QUOTA_EXCEEDED" ResourceExhausted
+        "The namespace has as many of something (`quota`) as it may (`limit`), and the call names another. Use those that are there; what nobody uses goes with retention.";
     SlowConsumer "SLOW_CONSUMER" ResourceExhausted
         "The client does not read what the server sends. Reconnect, and read faster.";
     Cancelled "CANCELLED" Cancelled
@@ -429,6 +434,20 @@ impl From<Refusal> for Status {
     }
 }
 
+impl From<Quota> for Refusal {
+    fn from(quota: Quota) -> Self {
+        let what = match quota {
+            Quota::Queues => "queues",
+            Quota::Lanes => "job types, counted in each queue,",
+        };
+        let limit = quota.limit();
+        let message = format!("the namespace has {limit} {what} and may have no more; use one that is there");
+        Self::new(Reason::QuotaExceeded, message)
+            .with("quota", format!("{quota:?}").to_uppercase())
+            .with("limit", limit)
+    }
+}
+
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
@@ -474,6 +493,7 @@ pub(crate) fn session_end(end: &SessionEnd) -> Option<Refusal> {
         )
         .retry_after(soon),
         SessionEnd::Draining(delay) => Refusal::draining(*delay),
+        SessionEnd::Full(quota) => Refusal::from(*quota),
         SessionEnd::StoreAway => refuse(Reason::StoreUnavailable, "reconnect in a moment").retry_after(soon),
     })
 }

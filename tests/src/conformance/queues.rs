@@ -1,8 +1,18 @@
 //! Queues: pauses and limits hold in the transaction of the lease (I8).
 
 use mainspring_engine::{
-    domain::{attempt::Outcome, ids::WorkerId, job::JobSpec, names::QueueName, run::RunState, transition::Event},
-    ports::store::{LeaseAnswer, LeaseBatch, LeaseResult, NewRun, QueueChange, QueueSettings, ReportAnswer, UpdateJob},
+    domain::{
+        attempt::Outcome,
+        ids::{JobUid, WorkerId},
+        job::JobSpec,
+        names::{Lane, QueueName},
+        run::RunState,
+        transition::Event,
+    },
+    ports::store::{
+        CreateJob, HelloAnswer, LeaseAnswer, LeaseBatch, LeaseResult, NewJob, NewRun, QueueChange, QueueSettings,
+        Quota, ReportAnswer, Submitted, UpdateJob,
+    },
 };
 
 use super::world::{World, failure, lane, lane_of, pointer, secs, spec};
@@ -162,6 +172,61 @@ pub async fn a_queue_is_known_once_it_was_named(w: World) {
         assert!(known(queue).await, "{queue}");
     }
     assert!(!known("nobody").await);
+}
+
+/// Runs of lanes that nobody has named before.
+fn strangers(w: &World, lanes: std::ops::Range<usize>, lane: impl Fn(usize) -> Lane) -> Vec<NewRun> {
+    lanes.map(|number| NewRun { lane: lane(number), ..w.new_run() }).collect()
+}
+
+async fn refused(w: &World, runs: Vec<NewRun>) -> Vec<Option<Quota>> {
+    let answers = w.store.submit(w.now, runs).await.unwrap().into_iter().map(|answer| match answer {
+        Submitted::Stored(_) => None,
+        Submitted::Full(quota) => Some(quota),
+        other => panic!("{other:?}"),
+    });
+    answers.collect()
+}
+
+pub async fn a_namespace_has_so_many_queues_and_no_more(w: World) {
+    let queue = |number| lane_of("default", &format!("q{number}"), "test.job");
+    let limit = Quota::Queues.limit();
+    // Whoever names what is there already is served beside whoever does not.
+    let mut runs = strangers(&w, 0..limit + 2, queue);
+    runs.push(NewRun { lane: queue(7), ..w.new_run() });
+    let answers = refused(&w, runs).await;
+    let full: Vec<_> = (0..).zip(&answers).filter_map(|(place, answer)| answer.map(|quota| (place, quota))).collect();
+    assert_eq!(full.len(), 2, "{full:?}");
+    assert!(full.iter().all(|(place, quota)| *place < limit + 2 && *quota == Quota::Queues), "{full:?}");
+    let new: QueueName = "another".parse().unwrap();
+    let settings = QueueSettings { concurrency_limit: Some(1), allow_missing: true, ..QueueSettings::default() };
+    let made = w.store.update_queue(w.now, &w.scope, &new, settings.clone()).await.unwrap();
+    assert_eq!(made, QueueChange::Full(Quota::Queues));
+    let there = w.store.update_queue(w.now, &w.scope, &"q7".parse().unwrap(), settings).await.unwrap();
+    assert_eq!(there, QueueChange::Done);
+    let (scope, uid, name) = (w.scope.clone(), JobUid::new(w.now), "report".parse().unwrap());
+    let spec = JobSpec { queue: new.clone(), ..spec(vec![]) };
+    let job = NewJob { scope, uid, name, spec, request: None };
+    let created = w.store.create_job(w.now, job).await.unwrap();
+    assert!(matches!(created, CreateJob::Full(Quota::Queues)), "{created:?}");
+    let mut hello = w.hello(WorkerId::new(w.now), 1, &[]);
+    hello.handlers[0].queue = new;
+    let answer = w.say_hello(&hello).await;
+    assert!(matches!(answer, HelloAnswer::Full(Quota::Queues)), "{answer:?}");
+    // Another namespace has its own.
+    let elsewhere = NewRun { lane: lane_of("other", "another", "test.job"), ..w.new_run() };
+    assert_eq!(refused(&w, vec![elsewhere]).await, [None]);
+}
+
+pub async fn a_namespace_has_so_many_lanes_and_no_more(w: World) {
+    let of_type = |number| lane_of("default", "default", &format!("t{number}"));
+    let limit = Quota::Lanes.limit();
+    for begin in (0..limit).step_by(1_000) {
+        let answers = refused(&w, strangers(&w, begin..begin + 1_000, of_type)).await;
+        assert!(answers.iter().all(Option::is_none));
+    }
+    let last = [of_type(limit), of_type(limit - 1)].map(|lane| NewRun { lane, ..w.new_run() });
+    assert_eq!(refused(&w, last.to_vec()).await, [Some(Quota::Lanes), None]);
 }
 
 pub async fn what_is_only_asked_for_changes_nothing(w: World) {

@@ -5,6 +5,7 @@ use mainspring_engine::{
         attempt::{AttemptKey, Outcome},
         ids::{JobUid, RunId},
         instant::Instant,
+        job::JobSpec,
         log::{Batch, Level, Line},
         payload::{Failure, RetryHint},
         run::RunState,
@@ -12,12 +13,12 @@ use mainspring_engine::{
         worker::WorkerStatus,
     },
     ports::store::{
-        CreateJob, JobChange, NewJob, NewRun, NewSession, Owner, RequestKey, RetentionPolicy, RootUser, Submitted,
-        Swept, UpdateJob,
+        Apply, CreateJob, Direction, JobChange, NewJob, NewRun, NewSession, Owner, QueueSettings, RequestKey,
+        RetentionPolicy, RootUser, Submitted, Swept, UpdateJob,
     },
 };
 
-use super::world::{World, all, changed, every, failure, lane, pointer, secs, spec};
+use super::world::{World, all, changed, every, failure, lane, lane_of, pointer, secs, spec};
 
 const DAY: u64 = 24 * 3_600;
 
@@ -210,6 +211,73 @@ pub async fn what_is_young_stays(mut w: World) {
     assert_eq!((sweep(&w).await, w.job("idle").await), (0, Some(idle)), "a job that is not used is not deleted");
 }
 
+/// Whether anybody has heard of a queue.
+async fn has_queue(w: &World, queue: &str) -> bool {
+    w.store.queue(&w.scope, &queue.parse().unwrap()).await.unwrap().is_some()
+}
+
+async fn job_types(w: &World) -> Vec<String> {
+    let listed = w.store.job_types(&w.scope, &Default::default(), Direction::Up, all()).await.unwrap();
+    listed.entries.iter().map(|view| view.job_type.to_string()).collect()
+}
+
+pub async fn what_nobody_uses_any_more_goes(mut w: World) {
+    let in_queue = |w: &World, queue: &str| NewRun { lane: lane_of("default", queue, "test.job"), ..w.new_run() };
+    let owner = w.connect().await;
+    let waits = pointer(&w.submit(vec![in_queue(&w, "waits")]).await[0]);
+    let over = w.submit(vec![in_queue(&w, "over"), in_queue(&w, "set"), in_queue(&w, "jobs")]).await;
+    for run in &over {
+        let cancel = Apply { run: run.run, event: Event::Cancel { reason: "no".into() }, owner: None, scope: None };
+        w.store.apply(w.now, vec![cancel]).await.unwrap();
+    }
+    let paused = QueueSettings { paused: Some((true, "x".into())), ..QueueSettings::default() };
+    w.store.update_queue(w.now, &w.scope, &"set".parse().unwrap(), paused).await.unwrap();
+    w.create("rare", JobSpec { queue: "jobs".parse().unwrap(), ..spec(vec![]) }).await;
+    assert_eq!(job_types(&w).await, ["test.job"]);
+    w.pass(secs(60 * DAY));
+    // Its worker has been there all the time.
+    w.store.renew(w.now, vec![w.renewal(owner)]).await.unwrap();
+    sweep(&w).await;
+    assert_eq!(job_types(&w).await, ["test.job"]);
+    w.pass(secs(31));
+    w.store.expire(w.now, w.now, 10).await.unwrap();
+    w.pass(secs(8 * DAY));
+    // The worker goes first, and then what only it handled.
+    sweep(&w).await;
+    sweep(&w).await;
+    assert!(job_types(&w).await.is_empty());
+    for queue in ["waits", "over", "set", "jobs"] {
+        assert!(has_queue(&w, queue).await, "{queue} was named two months ago");
+    }
+    w.pass(secs(25 * DAY));
+    sweep(&w).await;
+    let mut left = Vec::new();
+    for queue in ["waits", "over", "set", "jobs"] {
+        left.extend(has_queue(&w, queue).await.then_some(queue));
+    }
+    assert_eq!(left, ["waits", "set", "jobs"], "what waits keeps its lane, and what somebody has set stays");
+    // Whatever went comes back when it is named, and what stayed is as it was.
+    let owner = w.connect().await;
+    let again = pointer(&w.submit(vec![in_queue(&w, "over")]).await[0]);
+    for pointer in [waits, again] {
+        let run = pointer.run;
+        assert_eq!(w.lease(owner, pointer).await.key.run, run);
+    }
+    assert!(has_queue(&w, "over").await);
+}
+
+pub async fn what_is_named_now_and_then_stays(mut w: World) {
+    let lane = lane_of("default", "seldom", "test.job");
+    for _ in 0..12 {
+        let run = w.submit(vec![NewRun { lane: lane.clone(), ..w.new_run() }]).await[0].run;
+        let cancel = Apply { run, event: Event::Cancel { reason: "no".into() }, owner: None, scope: None };
+        w.store.apply(w.now, vec![cancel]).await.unwrap();
+        w.pass(secs(80 * DAY));
+        sweep(&w).await;
+        assert!(gone(&w, run).await && has_queue(&w, "seldom").await);
+    }
+}
+
 pub async fn a_ledger_range_is_as_old_as_its_last_instant(mut w: World) {
     let job = w.create("report", spec(vec![every("main", 95 * DAY)])).await;
     let shard = w.own().await;
@@ -254,7 +322,7 @@ pub async fn only_dead_workers_that_were_judged_go(mut w: World) {
     w.now = before.plus(secs(7 * DAY));
     assert_eq!(sweep(&w).await, 0);
     w.pass(secs(1));
-    assert_eq!((sweep(&w).await, there(&w, alive).await), (1, false));
+    assert_eq!((sweep(&w).await, there(&w, alive).await), (2, false), "and the job type that only they handled");
 }
 
 pub async fn a_deleted_job_stays_while_anything_is_of_it(mut w: World) {
@@ -295,7 +363,7 @@ pub async fn a_deleted_job_stays_while_anything_is_of_it(mut w: World) {
     w.store.expire(w.now, w.now, 10).await.unwrap();
     assert_eq!(sweep(&w).await, 0);
     w.pass(secs(31 * DAY));
-    assert_eq!(sweep(&w).await, 1 + 2 + 2, "the request, its two runs and their workers");
+    assert_eq!(sweep(&w).await, 1 + 2 + 2 + 1, "the request, its two runs, their workers and what only those handled");
     w.pass(secs(60 * DAY));
     let ranges = w.ledger(job.uid, Instant::MIN, Instant::MAX).await.len() as u64;
     assert_eq!((ranges, sweep(&w).await), (3, 3), "its ledger");

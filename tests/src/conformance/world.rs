@@ -242,7 +242,7 @@ impl World {
     ) -> (Vec<(AttemptKey, Verdict)>, Vec<Moved>) {
         match self.say_hello(&self.hello(worker, epoch, holds)).await {
             HelloAnswer::Welcome { verdicts, moved, .. } => (verdicts, moved),
-            refused @ (HelloAnswer::Superseded | HelloAnswer::Foreign) => panic!("{refused:?}"),
+            refused @ (HelloAnswer::Superseded | HelloAnswer::Foreign | HelloAnswer::Full(_)) => panic!("{refused:?}"),
         }
     }
 

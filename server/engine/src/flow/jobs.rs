@@ -113,7 +113,8 @@ impl<'a> Jobs<'a> {
                 done @ (JobChange::Done(_)
                 | JobChange::Unchanged(_)
                 | JobChange::Missing
-                | JobChange::RevisionMismatch) => return Ok(done),
+                | JobChange::RevisionMismatch
+                | JobChange::Full(_)) => return Ok(done),
             }
             let owner = self.core.shard.lock().is_some();
             match self.core.store.job(scope, name).await? {

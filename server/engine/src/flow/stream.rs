@@ -142,6 +142,7 @@ impl Hub {
             Ok(HelloAnswer::Welcome { verdicts, moved, drain }) => (verdicts, moved, drain),
             Ok(HelloAnswer::Superseded) => return Err(SessionEnd::Superseded),
             Ok(HelloAnswer::Foreign) => return Err(SessionEnd::Foreign),
+            Ok(HelloAnswer::Full(quota)) => return Err(SessionEnd::Full(quota)),
             Err(error) => {
                 tracing::warn!(%error, worker = %hello.worker, "a worker cannot be welcomed for now");
                 return Err(SessionEnd::StoreAway);

@@ -26,9 +26,11 @@ impl Submitter {
                 now,
                 answers.iter().filter_map(|answer| match answer {
                     Submitted::Stored(stored) => Some(&stored.moved),
-                    Submitted::Replayed(_) | Submitted::RequestReused | Submitted::NotIdle(_) | Submitted::JobGone => {
-                        None
-                    }
+                    Submitted::Replayed(_)
+                    | Submitted::RequestReused
+                    | Submitted::NotIdle(_)
+                    | Submitted::JobGone
+                    | Submitted::Full(_) => None,
                 }),
             );
             Ok(answers)

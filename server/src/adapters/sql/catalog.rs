@@ -8,10 +8,10 @@ use mainspring_engine::{
         ids::JobUid,
         instant::Instant,
         job::{Job, JobSpec, JobState, Pause},
-        names::{JobName, NamespaceName, QueueName, Scope},
+        names::{JobName, Lane, NamespaceName, QueueName, Scope},
     },
     ports::store::{
-        Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, StoreError, StoreResult, UpdateJob,
+        Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, Quota, StoreError, StoreResult, UpdateJob,
     },
 };
 use sea_orm::{ConnectionTrait, Value};
@@ -19,7 +19,7 @@ use sea_orm::{ConnectionTrait, Value};
 use super::{
     Known, SqliteStore,
     jobs::{ScheduleRow, insert_ledger, insert_schedules, jobs, schedules, write_schedules},
-    lanes::intern_queue,
+    lanes::{Bound, intern_queue},
     rows::{json, time},
     statement::{exec, insert, query_one, single},
     submit::{REQUESTS, made, request_cells},
@@ -34,8 +34,9 @@ impl Catalog for SqliteStore {
 
     async fn create_job(&self, now: Instant, job: NewJob) -> StoreResult<CreateJob> {
         let namespace = self.ensure_namespace(&job.scope.0).await?;
+        let full = self.full(now, &job.scope.0, &job.spec).await?;
         let known = Arc::clone(&self.known);
-        self.write(move |tx| Box::pin(async move { create(tx, &known, now, namespace, job).await })).await
+        self.write(move |tx| Box::pin(async move { create(tx, &known, now, namespace, job, full).await })).await
     }
 
     async fn job_by_uid(&self, scope: &Scope, uid: JobUid) -> StoreResult<Option<Job>> {
@@ -50,7 +51,9 @@ impl Catalog for SqliteStore {
 
     async fn update_job(&self, now: Instant, update: UpdateJob) -> StoreResult<JobChange> {
         let UpdateJob { scope, name, revision, spec } = update;
-        let change = Change { now, scope: scope.0, name, revision: Some(revision), what: What::Define(Box::new(spec)) };
+        let full = self.full(now, &scope.0, &spec).await?;
+        let what = What::Define(Box::new(spec), full);
+        let change = Change { now, scope: scope.0, name, revision: Some(revision), what };
         self.change(change).await
     }
 
@@ -104,13 +107,22 @@ struct Change {
 }
 
 enum What {
-    Define(Box<JobSpec>),
+    /// With what there are too many of, where its lane is refused.
+    Define(Box<JobSpec>, Option<Quota>),
     Pause(Pause),
     Resume,
     Delete,
 }
 
 impl SqliteStore {
+    /// Sees to it that a definition's lane has a number, or says why it cannot: what a schedule will fire into is refused
+    /// before, and not when it is due.
+    async fn full(&self, now: Instant, namespace: &NamespaceName, spec: &JobSpec) -> StoreResult<Option<Quota>> {
+        let (namespace, queue, job_type) = (namespace.clone(), spec.queue.clone(), spec.job_type.clone());
+        let refused = self.ensure_lanes(now, [&Lane { namespace, queue, job_type }], Bound::Kept).await?;
+        Ok(refused.into_values().next())
+    }
+
     async fn change(&self, change: Change) -> StoreResult<JobChange> {
         let Some(namespace) = self.known.lanes.namespace(&change.scope) else { return Ok(JobChange::Missing) };
         let known = Arc::clone(&self.known);
@@ -130,7 +142,14 @@ async fn by_uid(tx: &Tx, known: &Known, uid: JobUid) -> StoreResult<Job> {
     found.ok_or_else(|| StoreError::Corrupt(format!("job {uid} is gone")))
 }
 
-async fn create(tx: &Tx, known: &Known, now: Instant, namespace: i32, job: NewJob) -> StoreResult<CreateJob> {
+async fn create(
+    tx: &Tx,
+    known: &Known,
+    now: Instant,
+    namespace: i32,
+    job: NewJob,
+    full: Option<Quota>,
+) -> StoreResult<CreateJob> {
     let NewJob { scope: _, uid, name, spec, request } = job;
     let request = request.map(|request| ((namespace, request.call, request.id), request.body));
     if let Some((key, body)) = &request
@@ -144,6 +163,9 @@ async fn create(tx: &Tx, known: &Known, now: Instant, namespace: i32, job: NewJo
     if let Some(there) = jobs(tx, known, NAMED, named(namespace, &name)).await?.pop() {
         // The same uid is the same call, tried again after an unknown commit.
         return Ok(if there.uid == uid { CreateJob::Replayed(there) } else { CreateJob::NameTaken });
+    }
+    if let Some(quota) = full {
+        return Ok(CreateJob::Full(quota));
     }
     let values = [
         uid.uuid().into(),
@@ -161,7 +183,6 @@ async fn create(tx: &Tx, known: &Known, now: Instant, namespace: i32, job: NewJo
     let into =
         "job (uid, namespace_id, name, version, revision, state, job_type, queue, owner, create_time, update_time)";
     insert(tx, into, vec![values], "").await?;
-    intern_queue(tx, namespace, &spec.queue).await?;
     insert_version(tx, uid, 1, &spec).await?;
     insert_schedules(tx, &fresh(uid, 1, false, now, &spec)).await?;
     if let Some((key, body)) = request {
@@ -205,7 +226,7 @@ async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreR
         return Ok(JobChange::RevisionMismatch);
     }
     let same = match &what {
-        What::Define(spec) => **spec == job.spec,
+        What::Define(spec, _) => **spec == job.spec,
         What::Resume => job.pause.is_none(),
         What::Pause(_) | What::Delete => false,
     };
@@ -217,10 +238,8 @@ async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreR
         return Ok(JobChange::Unsettled);
     }
     match what {
-        What::Define(spec) => {
-            intern_queue(tx, namespace, &spec.queue).await?;
-            define(tx, now, &job, rows, &spec).await?;
-        }
+        What::Define(_, Some(quota)) => return Ok(JobChange::Full(quota)),
+        What::Define(spec, None) => define(tx, now, &job, rows, &spec).await?,
         What::Pause(pause) => set_pause(tx, now, &job, Some(pause)).await?,
         What::Resume => set_pause(tx, now, &job, None).await?,
         What::Delete => {
@@ -325,7 +344,10 @@ async fn update_queue(tx: &Tx, namespace: i32, queue: &QueueName, settings: Queu
         return Ok(refused);
     }
     let QueueSettings { paused, concurrency_limit, revision: _, allow_missing: _, validate_only: _ } = settings;
-    let id = intern_queue(tx, namespace, queue).await?;
+    let id = match intern_queue(tx, namespace, queue, Bound::Kept).await? {
+        Ok(id) => id,
+        Err(quota) => return Ok(QueueChange::Full(quota)),
+    };
     if let Some((paused, note)) = paused {
         exec(tx, "UPDATE queue SET paused = ?, note = ? WHERE id = ?", vec![paused.into(), note.into(), id.into()])
             .await?;

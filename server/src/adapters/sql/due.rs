@@ -22,6 +22,7 @@ use sea_orm::QueryResult;
 use super::{
     Known, SqliteStore, fire,
     jobs::{SCHEDULE, SPEC, ScheduleRow, insert_ledger, schedules, write_schedules},
+    lanes::Bound,
     rows::{maybe, name, time},
     statement::{Cells, exec, query, query_one, single},
     steps::{Steps, columns},
@@ -76,7 +77,8 @@ impl Due for SqliteStore {
     }
 
     async fn fire(&self, now: Instant, shard: ShardLease, firings: Vec<Firing>) -> StoreResult<Vec<Fired>> {
-        self.ensure_lanes(&firings.iter().map(|firing| fire::lane(&firing.due)).collect::<Vec<_>>()).await?;
+        let lanes: Vec<_> = firings.iter().map(|firing| fire::lane(&firing.due)).collect();
+        self.ensure_lanes(now, &lanes, Bound::Lifted).await?;
         let known = Arc::clone(&self.known);
         self.write(move |tx| Box::pin(async move { fire::fire(tx, &known, now, shard, &firings).await })).await
     }

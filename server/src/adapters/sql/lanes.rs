@@ -1,14 +1,21 @@
 //! Lanes as numbers.
 //!
-//! A lane (namespace, queue, job type) never changes its number and is never deleted, so what was read once stays true.
+//! A lane (namespace, queue, job type) keeps its number as long as anybody uses it, so what was read once stays true.
 //! Numbers are given out in a batch of their own *before* the batch that needs them: a number that a savepoint takes back
 //! must not have been remembered.
+//!
+//! Names are made up by callers, so a namespace has a [`Quota`] of them, and [`super::unused`] lets go of what nobody has
+//! named for months. That a lane is named is noted once a day, before it is used: what was let go of was named by nobody
+//! for so long that nobody can still be about to use its number.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use mainspring_engine::{
-    domain::names::{Lane, NamespaceName, QueueName},
-    ports::store::{StoreError, StoreResult},
+    domain::{
+        instant::Instant,
+        names::{Lane, NamespaceName, QueueName},
+    },
+    ports::store::{Quota, StoreError, StoreResult},
 };
 use parking_lot::RwLock;
 use sea_orm::{ConnectionTrait, QueryResult};
@@ -31,6 +38,20 @@ pub(super) struct KnownLane {
     pub(super) namespace: i32,
     /// The lane.
     pub(super) lane: Lane,
+    /// When it was last noted that it is named.
+    pub(super) used: Instant,
+}
+
+/// That a lane is named is noted no more often.
+pub(super) const NOTED_EVERY: Duration = Duration::from_secs(24 * 3_600);
+
+/// Whether a full namespace refuses new names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// It does.
+    Kept,
+    /// What is named was accepted before: a job's schedule fires.
+    Lifted,
 }
 
 #[derive(Debug, Default)]
@@ -46,14 +67,14 @@ pub(super) struct Lanes {
     maps: RwLock<Maps>,
 }
 
-const LANES: &str = "SELECT lane.id, lane.queue_id, lane.namespace_id, namespace.name, queue.name, lane.job_type \
-     FROM lane JOIN queue ON queue.id = lane.queue_id JOIN namespace ON namespace.id = lane.namespace_id";
+const LANES: &str = "SELECT lane.id, lane.queue_id, lane.namespace_id, namespace.name, queue.name, lane.job_type, \
+     lane.use_time FROM lane JOIN queue ON queue.id = lane.queue_id JOIN namespace ON namespace.id = lane.namespace_id";
 
 fn lane(row: &QueryResult) -> StoreResult<KnownLane> {
     let mut cells = Cells::of(row);
     let (id, queue, namespace) = (cells.next()?, cells.next()?, cells.next()?);
     let lane = Lane { namespace: name(cells.next()?)?, queue: name(cells.next()?)?, job_type: name(cells.next()?)? };
-    Ok(KnownLane { id, queue, namespace, lane })
+    Ok(KnownLane { id, queue, namespace, lane, used: Instant::from_micros(cells.next()?) })
 }
 
 impl Lanes {
@@ -81,6 +102,18 @@ impl Lanes {
         maps.namespaces.insert(lane.lane.namespace.clone(), lane.namespace);
         maps.by_lane.insert(lane.lane.clone(), Arc::clone(&lane));
         maps.by_id.insert(lane.id, lane);
+    }
+
+    /// Forgets lanes that are gone, unless their number was given out again since.
+    pub(super) fn forget(&self, gone: &[(i32, Instant)]) {
+        let mut maps = self.maps.write();
+        for (id, used) in gone {
+            let Some(known) = maps.by_id.get(id).filter(|known| known.used <= *used).cloned() else { continue };
+            maps.by_id.remove(id);
+            if maps.by_lane.get(&known.lane).is_some_and(|there| there.id == *id) {
+                maps.by_lane.remove(&known.lane);
+            }
+        }
     }
 
     /// The lane behind a number.
@@ -118,12 +151,21 @@ impl Lanes {
 }
 
 impl SqliteStore {
-    /// Sees to it that lanes have numbers. Costs a transaction only for those that had none.
-    pub(super) async fn ensure_lanes(&self, lanes: impl IntoIterator<Item = &Lane>) -> StoreResult<()> {
-        let mut missing: Vec<Lane> =
-            lanes.into_iter().filter(|lane| self.known.lanes.find(lane).is_none()).cloned().collect();
+    /// Sees to it that lanes have numbers; those that are refused, since their namespace is full, have none afterwards.
+    /// Costs a transaction only for what is new, and for each lane once a day.
+    pub(super) async fn ensure_lanes(
+        &self,
+        now: Instant,
+        lanes: impl IntoIterator<Item = &Lane>,
+        bound: Bound,
+    ) -> StoreResult<HashMap<Lane, Quota>> {
+        let is_noted = |lane: &Lane| {
+            let known = self.known.lanes.find(lane);
+            known.is_some_and(|known| known.used.plus(NOTED_EVERY) > now)
+        };
+        let mut missing: Vec<Lane> = lanes.into_iter().filter(|lane| !is_noted(lane)).cloned().collect();
         if missing.is_empty() {
-            return Ok(());
+            return Ok(HashMap::new());
         }
         missing.sort();
         missing.dedup();
@@ -131,17 +173,22 @@ impl SqliteStore {
             .write(move |tx| {
                 Box::pin(async move {
                     let mut made = Vec::with_capacity(missing.len());
+                    let mut counted = HashMap::new();
                     for lane in missing {
-                        made.push(intern(tx, lane).await?);
+                        made.push((lane.clone(), intern(tx, now, lane, bound, &mut counted).await?));
                     }
                     Ok(made)
                 })
             })
             .await?;
-        for lane in made {
-            self.known.lanes.remember(lane);
+        let mut refused = HashMap::new();
+        for (lane, made) in made {
+            match made {
+                Ok(known) => self.known.lanes.remember(known),
+                Err(quota) => drop(refused.insert(lane, quota)),
+            }
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// Sees to it that a namespace has a number, and says which.
@@ -163,23 +210,70 @@ async fn intern_namespace(tx: &Tx, name: &NamespaceName) -> StoreResult<i32> {
     single(&row.ok_or_else(gone)?)
 }
 
-/// The number of a queue, which exists from then on.
-pub(super) async fn intern_queue(tx: &Tx, namespace: i32, queue: &QueueName) -> StoreResult<i32> {
-    let values = || vec![namespace.into(), queue.as_str().into()];
-    exec(tx, "INSERT INTO queue (namespace_id, name) VALUES (?, ?) ON CONFLICT DO NOTHING", values()).await?;
-    let row = query_one(tx, "SELECT id FROM queue WHERE namespace_id = ? AND name = ?", values()).await?;
-    single(&row.ok_or_else(gone)?)
+async fn queue_id(tx: &Tx, namespace: i32, queue: &QueueName) -> StoreResult<Option<i32>> {
+    let values = vec![namespace.into(), queue.as_str().into()];
+    let row = query_one(tx, "SELECT id FROM queue WHERE namespace_id = ? AND name = ?", values).await?;
+    row.map(|row| single(&row)).transpose()
 }
 
-async fn intern(tx: &Tx, lane: Lane) -> StoreResult<KnownLane> {
+/// The number of a queue, which exists from then on, unless there are too many.
+pub(super) async fn intern_queue(
+    tx: &Tx,
+    namespace: i32,
+    queue: &QueueName,
+    bound: Bound,
+) -> StoreResult<Result<i32, Quota>> {
+    if let Some(id) = queue_id(tx, namespace, queue).await? {
+        return Ok(Ok(id));
+    }
+    if bound == Bound::Kept && count(tx, "queue", namespace).await? >= Quota::Queues.limit() {
+        return Ok(Err(Quota::Queues));
+    }
+    let values = vec![namespace.into(), queue.as_str().into()];
+    exec(tx, "INSERT INTO queue (namespace_id, name) VALUES (?, ?)", values).await?;
+    queue_id(tx, namespace, queue).await?.ok_or_else(gone).map(Ok)
+}
+
+async fn count(tx: &Tx, table: &str, namespace: i32) -> StoreResult<usize> {
+    let sql = format!("SELECT count(*) FROM {table} WHERE namespace_id = ?");
+    let row = query_one(tx, sql, vec![namespace.into()]).await?.ok_or_else(gone)?;
+    Ok(usize::try_from(single::<i64>(&row)?).unwrap_or_default())
+}
+
+/// The number of a lane, which is named now. `counted` holds how many lanes there are by namespace, as far as one batch
+/// has had to know.
+async fn intern(
+    tx: &Tx,
+    now: Instant,
+    lane: Lane,
+    bound: Bound,
+    counted: &mut HashMap<i32, usize>,
+) -> StoreResult<Result<KnownLane, Quota>> {
     let namespace = intern_namespace(tx, &lane.namespace).await?;
-    let queue = intern_queue(tx, namespace, &lane.queue).await?;
-    let values = vec![namespace.into(), queue.into(), lane.job_type.as_str().into()];
-    let insert = "INSERT INTO lane (namespace_id, queue_id, job_type) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
-    exec(tx, insert, values).await?;
-    let values = vec![queue.into(), lane.job_type.as_str().into()];
-    let row = query_one(tx, "SELECT id FROM lane WHERE queue_id = ? AND job_type = ?", values).await?;
-    Ok(KnownLane { id: single(&row.ok_or_else(gone)?)?, queue, namespace, lane })
+    let known = |id, queue, lane| Ok(Ok(KnownLane { id, queue, namespace, lane, used: now }));
+    if let Some(queue) = queue_id(tx, namespace, &lane.queue).await? {
+        let values = vec![now.as_micros().into(), queue.into(), lane.job_type.as_str().into()];
+        let note = "UPDATE lane SET use_time = ? WHERE queue_id = ? AND job_type = ? RETURNING id";
+        if let Some(row) = query_one(tx, note, values).await? {
+            return known(single(&row)?, queue, lane);
+        }
+    }
+    let there = match counted.get(&namespace) {
+        Some(there) => *there,
+        None => count(tx, "lane", namespace).await?,
+    };
+    if bound == Bound::Kept && there >= Quota::Lanes.limit() {
+        return Ok(Err(Quota::Lanes));
+    }
+    let queue = match intern_queue(tx, namespace, &lane.queue, bound).await? {
+        Ok(queue) => queue,
+        Err(quota) => return Ok(Err(quota)),
+    };
+    let values = vec![namespace.into(), queue.into(), lane.job_type.as_str().into(), now.as_micros().into()];
+    let insert = "INSERT INTO lane (namespace_id, queue_id, job_type, use_time) VALUES (?, ?, ?, ?) RETURNING id";
+    let row = query_one(tx, insert, values).await?.ok_or_else(gone)?;
+    counted.insert(namespace, there + 1);
+    known(single(&row)?, queue, lane)
 }
 
 fn gone() -> StoreError {

@@ -33,6 +33,7 @@ use super::{
     dispatch::{Extras, attempt_of, extra_columns},
     expire, hello,
     hot::{self, Fence},
+    lanes::Bound,
     restricted::Restricted,
     rows::{json, time},
     statement::{Cells, chunks, exec, query, query_in, tuples},
@@ -51,7 +52,9 @@ impl Leases for SqliteStore {
         expire_time: Instant,
     ) -> StoreResult<HelloAnswer> {
         let lanes: Vec<_> = hello.lanes().collect();
-        self.ensure_lanes(&lanes).await?;
+        if let Some(quota) = self.ensure_lanes(now, &lanes, Bound::Kept).await?.into_values().next() {
+            return Ok(HelloAnswer::Full(quota));
+        }
         let namespace = self.ensure_namespace(&hello.namespace).await?;
         let opening = hello::Opening { namespace, server, session, hello: hello.clone(), expire_time };
         let known = Arc::clone(&self.known);

@@ -19,6 +19,7 @@ use super::{
     SqliteStore,
     rows::{ID_SLACK, first_id, maybe, run_state, time},
     statement::{Cells, chunks, exec, places, query, query_in},
+    unused::{self, LaneRound},
     writer::Tx,
 };
 
@@ -30,6 +31,7 @@ const LOOK: usize = 8;
 pub(super) struct Rounds {
     ended_well: Round,
     others: Round,
+    lanes: LaneRound,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,9 +49,19 @@ impl Retention for SqliteStore {
         let (mut old, well) = rounds.ended_well.step(self, Class::EndedWell, now, policy.succeeded, limit).await?;
         let (others, bad) = rounds.others.step(self, Class::Others, now, policy.failed, limit).await?;
         old.extend(others);
+        let idle = unused::lanes(self, now, policy, &mut rounds.lanes).await?;
         let logs = sweep_logs(self, now.minus(policy.logs), limit).await?;
         let most = i64::try_from(limit).unwrap_or(i64::MAX);
-        let swept = self.write(move |tx| Box::pin(async move { sweep(tx, now, policy, old, most).await })).await?;
+        let (swept, gone) = self
+            .write(move |tx| {
+                Box::pin(async move {
+                    let swept = sweep(tx, now, policy, old, most).await?;
+                    let (rows, gone) = unused::sweep(tx, now, policy, idle, most).await?;
+                    Ok((Swept { rows: swept.rows + rows, ..swept }, gone))
+                })
+            })
+            .await?;
+        self.known.lanes.forget(&gone);
         // Where this failed, the same step is taken again.
         *self.rounds.lock() = rounds;
         Ok(Swept { rows: swept.rows + logs.rows, more: swept.more || logs.more || !well || !bad })

@@ -13,9 +13,9 @@ use mainspring_engine::{
     domain::{
         ids::{JobUid, RunId},
         instant::Instant,
-        names::{NamespaceName, Scope},
+        names::{Lane, NamespaceName, Scope},
     },
-    ports::store::{Made, NewRun, RequestKey, StoreError, StoreResult, Stored, Submit, Submitted},
+    ports::store::{Made, NewRun, Quota, RequestKey, StoreError, StoreResult, Stored, Submit, Submitted},
 };
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use uuid::Uuid;
@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::{
     Known, SqliteStore,
     insert::{Row, insert_runs},
+    lanes::Bound,
     rows::time,
     statement::{Cells, chunks, insert, query, query_in, single, tuples},
     writer::Tx,
@@ -38,9 +39,9 @@ impl Submit for SqliteStore {
     }
 
     async fn submit(&self, now: Instant, runs: Vec<NewRun>) -> StoreResult<Vec<Submitted>> {
-        self.ensure_lanes(runs.iter().map(|run| &run.lane)).await?;
+        let full = self.ensure_lanes(now, runs.iter().map(|run| &run.lane), Bound::Kept).await?;
         let known = Arc::clone(&self.known);
-        self.write(move |tx| Box::pin(async move { submit(tx, &known, now, runs).await })).await
+        self.write(move |tx| Box::pin(async move { submit(tx, &known, now, runs, full).await })).await
     }
 }
 
@@ -53,13 +54,20 @@ struct Around {
     jobs: HashSet<JobUid>,
     unfinished: HashMap<JobUid, RunId>,
     stored: HashSet<RunId>,
+    full: HashMap<Lane, Quota>,
 }
 
-async fn submit(tx: &Tx, known: &Known, now: Instant, runs: Vec<NewRun>) -> StoreResult<Vec<Submitted>> {
+async fn submit(
+    tx: &Tx,
+    known: &Known,
+    now: Instant,
+    runs: Vec<NewRun>,
+    full: HashMap<Lane, Quota>,
+) -> StoreResult<Vec<Submitted>> {
     let namespace = |name: &NamespaceName| {
         known.lanes.namespace(name).ok_or_else(|| StoreError::Corrupt(format!("namespace {name} has no number")))
     };
-    let mut around = Around::read(tx, &runs, &namespace).await?;
+    let mut around = Around::read(tx, &runs, full, &namespace).await?;
     let mut answers = Vec::with_capacity(runs.len());
     let mut stored = Vec::with_capacity(runs.len());
     let mut requests = Vec::new();
@@ -174,6 +182,7 @@ impl Around {
     async fn read(
         tx: &Tx,
         runs: &[NewRun],
+        full: HashMap<Lane, Quota>,
         namespace: &impl Fn(&NamespaceName) -> StoreResult<i32>,
     ) -> StoreResult<Self> {
         let mut keys = Vec::new();
@@ -192,7 +201,7 @@ impl Around {
         }
         let only_idle = runs.iter().filter(|run| run.only_if_idle).filter_map(|run| Some(run.job.as_ref()?.uid));
         let unfinished = unfinished(tx, only_idle).await?;
-        Ok(Self { requests, jobs, unfinished, stored: HashSet::new() })
+        Ok(Self { requests, jobs, unfinished, stored: HashSet::new(), full })
     }
 
     /// The answer to a run that is not to be stored.
@@ -207,6 +216,9 @@ impl Around {
         }
         if self.stored.contains(&run.id) {
             return Some(Submitted::Replayed(run.id));
+        }
+        if let Some(quota) = self.full.get(&run.lane) {
+            return Some(Submitted::Full(*quota));
         }
         let job = run.job.as_ref()?;
         if !self.jobs.contains(&job.uid) {

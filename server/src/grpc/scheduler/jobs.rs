@@ -74,6 +74,7 @@ pub(super) async fn create(api: &Api, mut request: wire::CreateJobRequest) -> Re
         }
         CreateJob::RequestReused => Err(request_reused()),
         CreateJob::NameTaken => Err(taken(&name, &scope)),
+        CreateJob::Full(quota) => Err(quota.into()),
     }
 }
 
@@ -193,6 +194,7 @@ fn done(change: JobChange, name: &JobName, scope: &Scope) -> Result<Job, Refusal
         JobChange::Done(job) | JobChange::Unchanged(job) => Ok(job),
         JobChange::Missing => Err(missing(name, scope)),
         JobChange::RevisionMismatch => Err(changed(name)),
+        JobChange::Full(quota) => Err(quota.into()),
         JobChange::Unsettled => Err(Refusal::bug("the engine left a job unsettled")),
     }
 }

@@ -141,6 +141,7 @@ pub(super) async fn batch(
         Some(Submitted::Stored(stored)) => Ok((stored.run.run, Some(stored.run.life.state))),
         Some(Submitted::Replayed(run)) => Ok((run, None)),
         Some(Submitted::RequestReused) => Err(request_reused()),
+        Some(Submitted::Full(quota)) => Err(quota.into()),
         Some(Submitted::NotIdle(_) | Submitted::JobGone) | None => {
             Err(Refusal::bug("a submission without a job was answered as if it had one"))
         }
@@ -273,6 +274,7 @@ pub(super) async fn make(api: &Api, scope: &Scope, new: NewRun, job: Option<&Job
         Some(Submitted::Replayed(run)) => run,
         Some(Submitted::RequestReused) => return Err(request_reused()),
         Some(Submitted::NotIdle(run)) => return Err(not_idle(run)),
+        Some(Submitted::Full(quota)) => return Err(quota.into()),
         Some(Submitted::JobGone) => {
             return Err(match job {
                 Some(job) => job_missing(job, scope),

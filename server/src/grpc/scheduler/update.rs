@@ -81,6 +81,7 @@ async fn replace(api: &Api, change: &Change, stored: Job, validate_only: bool) -
     Ok(match api.engine.jobs().update(update).await? {
         JobChange::Done(job) | JobChange::Unchanged(job) => Some(convert::job::job(job, true)),
         JobChange::Missing | JobChange::RevisionMismatch => None,
+        JobChange::Full(quota) => return Err(quota.into()),
         JobChange::Unsettled => return Err(Refusal::bug("the engine left a job unsettled")),
     })
 }
@@ -103,6 +104,7 @@ async fn create(api: &Api, change: &Change, validate_only: bool) -> Result<Optio
     match api.engine.jobs().create(new).await? {
         CreateJob::Created(job) | CreateJob::Replayed(job) => Ok(Some(convert::job::job(job, true))),
         CreateJob::NameTaken => Ok(None),
+        CreateJob::Full(quota) => Err(quota.into()),
         CreateJob::RequestReused => Err(Refusal::bug("a job was made without a request id, and met one")),
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         log,
         worker::{AbandonReason, Capacity, Drain, Held, Phase},
     },
-    ports::store::{Dispatchable, Report, ReportAnswer},
+    ports::store::{Dispatchable, Quota, Report, ReportAnswer},
 };
 
 /// What a worker says after its Hello.
@@ -233,6 +233,9 @@ pub enum SessionEnd {
     /// The server is going away.
     #[error("the server is shutting down")]
     Draining(Duration),
+    /// The worker handles what nobody did before, and the namespace is full.
+    #[error("the namespace has as many queues, or job types in queues, as it may")]
+    Full(Quota),
     /// The store did not answer.
     #[error("the database does not answer")]
     StoreAway,

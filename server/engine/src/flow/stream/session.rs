@@ -53,6 +53,7 @@ pub(super) fn start(hub: &Hub, live: Arc<Live>, capacity: Capacity) {
                 | SessionEnd::Silent(_)
                 | SessionEnd::SlowConsumer(_)
                 | SessionEnd::Draining(_)
+                | SessionEnd::Full(_)
                 | SessionEnd::StoreAway
                 | SessionEnd::Closed,
             )

@@ -36,6 +36,8 @@ pub enum CreateJob {
     RequestReused,
     /// The name is taken.
     NameTaken,
+    /// The namespace is full.
+    Full(Quota),
 }
 
 /// A change of a job's definition.
@@ -62,6 +64,8 @@ pub enum JobChange {
     Missing,
     /// It has changed since it was read.
     RevisionMismatch,
+    /// The namespace is full.
+    Full(Quota),
     /// Instants of it are due and not evaluated yet. Evaluate them, then try again: what a change means for an instant
     /// must not depend on who was faster.
     Unsettled,
@@ -91,6 +95,30 @@ pub enum QueueChange {
     Missing,
     /// It has changed since it was read.
     RevisionMismatch,
+    /// The namespace is full.
+    Full(Quota),
+}
+
+/// What a namespace may have so many of.
+///
+/// Names that callers make up become rows, and a caller who makes up new ones for ever must come to an end. What nobody uses
+/// goes with retention, and a job that is there fires all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quota {
+    /// Queues.
+    Queues,
+    /// Lanes: job types, each counted in every queue it is in.
+    Lanes,
+}
+
+impl Quota {
+    /// How many.
+    pub const fn limit(self) -> usize {
+        match self {
+            Self::Queues => 1_000,
+            Self::Lanes => 5_000,
+        }
+    }
 }
 
 /// Jobs and queues.

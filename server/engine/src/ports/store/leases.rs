@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{Moved, StoreResult};
+use super::{Moved, Quota, StoreResult};
 use crate::{
     domain::{
         attempt::AttemptKey,
@@ -34,6 +34,8 @@ pub enum HelloAnswer {
     Superseded,
     /// The id is that of another namespace's worker. Nothing was changed.
     Foreign,
+    /// The namespace is full, and the worker handles what nobody did before.
+    Full(Quota),
     /// The session owns the worker's leases now.
     Welcome {
         /// One verdict per attempt the Hello listed, in order.

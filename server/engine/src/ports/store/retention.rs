@@ -50,7 +50,9 @@ pub struct Swept {
 /// What may go.
 #[async_trait]
 pub trait Retention: Send + Sync {
-    /// Deletes at most `limit` rows of each kind. A scheduled run is kept while its nominal time is later than the smallest
+    /// Deletes at most `limit` rows of each kind. Beside what is kept for a time, that is what nobody uses any more: job types
+    /// that no worker handles, after the time of workers; lanes that no run and no worker is of, after the longest time of
+    /// runs, and queues that had no other lane and nothing set. A scheduled run is kept while its nominal time is later than the smallest
     /// cursor of its job's schedules: another schedule of the job may still name the same instant.
     async fn sweep(&self, now: Instant, policy: RetentionPolicy, limit: usize) -> StoreResult<Swept>;
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Moved, RunDetail, RunView, StoreResult};
+use super::{Moved, Quota, RunDetail, RunView, StoreResult};
 use crate::domain::{
     ids::{JobUid, RunId},
     instant::Instant,
@@ -137,6 +137,8 @@ pub enum Submitted {
     NotIdle(RunId),
     /// The job was deleted in the meantime.
     JobGone,
+    /// The namespace is full, and this would need a new queue or lane.
+    Full(Quota),
 }
 
 /// What an earlier request with the same id made.

@@ -26,6 +26,7 @@ use super::{
         statement::{Cells, places},
         steps::{columns, whole_sql},
         submit::unfinished_sql,
+        unused::{IDLE, OLD_RUN},
         views::ledger,
     },
     *,
@@ -140,6 +141,7 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         ("run_unfinished (job_uid=? AND end_time=?)", unfinished_sql(4)),
         ("run_instant (job_uid=? AND nominal_time=?)", instants_sql(1)),
         ("run_instant (job_uid=? AND nominal_time=?)", ledger::runs_sql(4)),
+        ("worker_handler_lane (lane_id=?)", IDLE.to_owned()),
         ("run_ready (ready_lane=?)", HEAD.to_owned()),
     ];
     for (index, sql) in served {
@@ -168,6 +170,14 @@ async fn a_reason_is_found_by_its_index_in_the_order_of_the_list() {
         let lines = plan(connection, &sql).await;
         assert_eq!(lines, ["SEARCH run USING COVERING INDEX run_reason (reason=?)"], "{sql}");
     }
+}
+
+/// What may have been let go of is looked for at the old end of the table alone.
+#[tokio::test]
+async fn old_runs_of_a_lane_are_found_without_the_young_ones() {
+    let (store, _home) = store().await;
+    store.write(|tx| Box::pin(async move { fill(tx).await })).await.unwrap();
+    assert_eq!(plan(&store.reads, OLD_RUN).await, ["SEARCH run USING PRIMARY KEY (id<?)"]);
 }
 
 /// A page costs what is on it, wherever it begins.
@@ -207,7 +217,7 @@ async fn open_again(store: &SqliteStore) -> DatabaseConnection {
 pub(super) async fn fill<C: ConnectionTrait>(tx: &C) -> StoreResult<()> {
     for sql in [
         "INSERT INTO queue (id, namespace_id, name) VALUES (1, 1, 'default')",
-        "INSERT INTO lane (id, namespace_id, queue_id, job_type) VALUES (1, 1, 1, 't'), (2, 1, 1, 'u')",
+        "INSERT INTO lane (id, namespace_id, queue_id, job_type, use_time) VALUES (1, 1, 1, 't', 0), (2, 1, 1, 'u', 0)",
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
          INSERT INTO run (id, lane_id, state, attempt, open_token, worker_id, generation, create_time, end_time, wake_time, \
          ready_lane, dead_time, priority, fairness_key, due_time, origin, payload_type, job_uid, job_version) \
