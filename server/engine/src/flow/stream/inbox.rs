@@ -111,6 +111,10 @@ impl Inbox {
         if let Some(end) = self.live.ended() {
             return Err(end);
         }
+        // Before the session gets to it: the end of the stream may be right behind.
+        if matches!(message, FromWorker::Drain) {
+            self.live.leaves();
+        }
         if let Err(end) = self.live.waiting().push(message) {
             self.live.end(end.clone());
             return Err(end);

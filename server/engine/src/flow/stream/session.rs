@@ -148,14 +148,18 @@ impl Live {
         self.over.cancelled().await;
     }
 
+    /// The worker says that it will go.
+    pub(super) fn leaves(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
     pub(super) fn closed(&self, in_order: bool) {
-        // Left in order: it said that it would, and holds nothing.
-        if in_order && self.held().is_empty() && self.leaving.load(Ordering::Acquire) {
-            self.end(SessionEnd::Left);
-        } else {
+        // Left in order: it said that it would, and holds nothing. Only the first to close can tell: the half that speaks
+        // closes after the half that listens, and knows of no order.
+        if self.ended().is_none() && !(in_order && self.held().is_empty()) {
             self.leaving.store(false, Ordering::Release);
-            self.end(SessionEnd::Left);
         }
+        self.end(SessionEnd::Left);
     }
 
     pub(super) fn tell(&self, key: AttemptKey, tell: Tell, reason: String, default_grace: Duration, now: Instant) {
@@ -327,10 +331,7 @@ impl Task {
                     self.live.held().reporting(report.key);
                     reports.push(*report);
                 }
-                FromWorker::Drain => {
-                    self.live.leaving.store(true, Ordering::Release);
-                    self.drains(now);
-                }
+                FromWorker::Drain => self.drains(now),
                 // What a worker does about a stop shows in its heartbeats and in its result, which may be on the way.
                 // Progress and logs wait elsewhere.
                 FromWorker::CancelReply(_) | FromWorker::Progress(..) | FromWorker::Logs(_) => {}
