@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mainspring_proto::{
     common::v1::RetryPolicy,
-    scheduler::v1::{DrainWorkerRequest, GetWorkerRequest, ListLogsRequest, RunState, RunSubmission, WorkerState},
+    scheduler::v1::{DrainWorkerRequest, EventTopic, ListLogsRequest, RunState, RunSubmission, WorkerState, event},
     worker::v1::{
         AttemptPhase, AttemptResult, DispatchReply, Heartbeat, RejectReason, ResultAck, ResultDisposition, ServerDrain,
         ServerDrainMode, attempt_result, dispatch_reply::Outcome, worker_stream_request::Message as Said,
@@ -114,6 +114,7 @@ async fn a_drained_worker_finishes_and_leaves(language: Language) {
     let server = server().await;
     let mut worker = worker(&ready, &server).await;
     let client = server.client().unwrap();
+    let mut watch = client.watch(&[EventTopic::Workers], "", "").await.unwrap();
     let run = greet(&client, "Tim", 1.0).await;
     worker.greets("Tim").await.unwrap();
     let worker_id = worker.id().to_owned();
@@ -124,9 +125,8 @@ async fn a_drained_worker_finishes_and_leaves(language: Language) {
     assert_eq!((run.attempt, run.losses), (1, 0), "{run:?}");
     assert!(worker.exit(PATIENCE).await.unwrap().success());
     assert_eq!((client.run(&later).await.unwrap().state(), worker.greeted("Joe").unwrap()), (RunState::Queued, 0));
-    let request = GetWorkerRequest { worker_id, ..GetWorkerRequest::default() };
-    let left = client.queues().get_worker(request).await.unwrap().into_inner().worker.unwrap();
-    assert_eq!(left.state(), WorkerState::Gone, "{left:?}");
+    let has_left = |detail: &event::Detail| matches!(detail, event::Detail::Worker(event) if event.worker_id == worker_id && event.state() == WorkerState::Gone);
+    watch.run(has_left).await.unwrap();
 }
 
 /// What a heartbeat lists, with how far it is.

@@ -5,7 +5,10 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use mainspring_proto::scheduler::v1::{EventTopic, ListJobsRequest, ListLogsRequest, RunState};
+use mainspring_proto::{
+    scheduler::v1::{EventTopic, ListJobsRequest, ListLogsRequest, RunState, WorkerState, event},
+    worker::v1::{WorkerDrain, worker_stream_request::Message as Say},
+};
 use mainspring_tests::harness::{
     client::work,
     host::{self, PATIENCE},
@@ -131,4 +134,24 @@ async fn a_worker_that_leaves_loses_and_repeats_nothing() {
     }
     scene.heal(ALLOWED).await.unwrap();
     scene.acquit(&["faults", "jobs", "cancels"]).await.unwrap();
+}
+
+/// Whoever is faster: the half of the stream that listens, the half that speaks, or the session between them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_says_goodbye_is_gone() {
+    let server = Server::start(settings(LEASE)).await.unwrap();
+    let client = server.client().unwrap();
+    let mut watch = client.watch(&[EventTopic::Workers], "", "").await.unwrap();
+    for _ in 0..50 {
+        let mut worker = BareWorker::new(&["t.noop"], 1);
+        let mut session = worker.connect(&client).await.unwrap();
+        session.say(Say::Drain(WorkerDrain::default())).await.unwrap();
+        session.half_close();
+        session.end(PATIENCE).await.unwrap().unwrap();
+        let over = [WorkerState::Gone, WorkerState::Disconnected, WorkerState::Lost];
+        let is_over = |detail: &event::Detail| matches!(detail, event::Detail::Worker(event) if event.worker_id == worker.instance && over.contains(&event.state()));
+        let event = watch.run(is_over).await.unwrap();
+        let Some(event::Detail::Worker(event)) = event.detail else { panic!("{event:?}") };
+        assert_eq!(event.state(), WorkerState::Gone);
+    }
 }
