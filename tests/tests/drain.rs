@@ -87,6 +87,24 @@ async fn a_server_with_a_hundred_streams_ends_within_its_deadline() {
     }
 }
 
+/// There is no other server that they could go to, and a deadline that nobody would wait for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_that_hold_nothing_keep_no_server() {
+    let mut settings = settings(LEASE);
+    settings.more = vec![("MAINSPRING_LIMITS__DRAIN_DEADLINE".to_owned(), "1h".to_owned())];
+    let mut scene = Scene::set_with(settings).await.unwrap();
+    scene.add_workers(2, 1, false).await.unwrap();
+    let mut watch = scene.client.watch(&[EventTopic::Runs], "", "").await.unwrap();
+    let run = scene.submit(work("t.sleep", &json!({"ms": 2_500}))).await.unwrap();
+    watch.any_state(RunState::Running).await.unwrap();
+    let status = scene.server.terminate(PATIENCE).await.unwrap();
+    assert!(status.success(), "{status}");
+    scene.server.restart().await.unwrap();
+    let run = scene.client.succeeded(&run, PATIENCE).await.unwrap();
+    assert_eq!((run.attempt, run.losses), (1, 0), "{run:?}");
+    assert_eq!(scene.evidence.lines_of("START", &run.run_id).unwrap().len(), 1, "{run:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_goes_and_comes_repeats_nothing() {
     let mut scene = Scene::set_with(settings(LEASE)).await.unwrap();

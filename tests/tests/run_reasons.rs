@@ -171,6 +171,25 @@ async fn execution_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn worker_unresponsive() {
+    let mut scene = Scene::set().await;
+    let attempt = scene.running(noop()).await;
+    let request =
+        CancelRunRequest { run_id: attempt.run_id.clone(), note: "no more".into(), ..CancelRunRequest::default() };
+    let asked = scene.client.scheduler().cancel_run(request).await.unwrap().into_inner().run.unwrap();
+    let cancellation = asked.cancellation.unwrap();
+    assert!(cancellation.deadline.is_some() && !cancellation.worker_unresponsive);
+    assert_eq!(scene.told_to_stop(&attempt).await.note, "no more");
+    for _ in 0..2 {
+        scene.beat(&attempt, AttemptPhase::Cancelling).await;
+        scene.server.pass(Duration::from_secs(20)).await.unwrap();
+    }
+    let run = scene.over(&attempt.run_id).await;
+    Scene::ended(&run, RunState::Cancelled, "WORKER_UNRESPONSIVE");
+    assert!(run.cancellation.unwrap().worker_unresponsive);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lease_lost() {
     let mut scene = Scene::set().await;
     let attempt = scene.running(once()).await;

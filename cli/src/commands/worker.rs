@@ -111,7 +111,7 @@ pub(super) async fn run(command: WorkerCommand, session: &Session) -> Result<Exi
         WorkerCommand::Describe { worker } => {
             let look = session.out.look();
             let found = got(&server, &worker).await?;
-            let filter = format!("worker_id = {worker} AND (state = LEASED OR state = RUNNING)");
+            let filter = format!("at_worker = {worker}");
             let runs = runs(&server, filter, "", SHOWN).await?;
             let parts = vec![Part::page("worker", &found, look), Part::list("runs", "Runs it has", &runs, look)];
             session.out.describe(&format!("worker/{worker}"), parts)?;

@@ -58,6 +58,28 @@ pub async fn runs_page_by_key(mut w: World) {
     }
 }
 
+pub async fn runs_are_found_by_the_worker_they_are_at(mut w: World) {
+    let owner = w.connect().await;
+    let waits = w.submit_one().await.run;
+    let first = w.submit_one().await;
+    let second = w.submit_one().await;
+    for run in [&first, &second] {
+        w.lease(owner, *run).await;
+    }
+    let worker = owner.worker.to_string();
+    let found = async |w: &World, op, value: &str| runs(w, &test("at_worker", op, text(value))).await;
+    assert_eq!(found(&w, Op::Equal, &worker).await, [first.run, second.run]);
+    assert_eq!(found(&w, Op::NotEqual, &worker).await, [waits]);
+    assert_eq!(found(&w, Op::Equal, "").await, [waits]);
+    assert_eq!(found(&w, Op::NotEqual, "").await, [first.run, second.run]);
+    assert_eq!(found(&w, Op::Equal, "nonsense").await, []);
+    // An attempt whose lease is over may come back, and is at nobody until then.
+    w.pass(secs(3_600));
+    w.store.expire(w.now, w.now, 10).await.unwrap();
+    assert_eq!(found(&w, Op::Equal, &worker).await, []);
+    assert_eq!(found(&w, Op::Equal, "").await, [waits, first.run, second.run]);
+}
+
 pub async fn filters_narrow_runs(mut w: World) {
     let job = w.create("report", spec(vec![every("main", 60)])).await;
     let other = w.create("reports-of-others", spec(vec![])).await;

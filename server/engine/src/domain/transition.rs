@@ -562,7 +562,8 @@ impl Leaving<'_> {
     }
 
     fn cancelled(&self, reported: bool) -> Change {
-        let mut next = self.table.over(RunState::Cancelled, Some(reason::CANCELLED));
+        let why = if reported { reason::CANCELLED } else { reason::WORKER_UNRESPONSIVE };
+        let mut next = self.table.over(RunState::Cancelled, Some(why));
         next.decided = reported.then_some(self.attempt);
         let cause = (!reported).then_some(LossReason::Unresponsive);
         let end = AttemptEnd { reported, ..self.table.ended(self.attempt, AttemptState::Cancelled, cause) };

@@ -34,6 +34,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
@@ -234,21 +235,31 @@ impl Hub {
         WeakHub(Arc::downgrade(&self.0))
     }
 
-    /// The server goes away: nothing new is leased, workers are asked to reconnect, and are let go after `patience`.
+    /// The server goes away: nothing new is leased, workers are asked to reconnect, and are let go after `patience`. Whoever
+    /// holds nothing is let go as soon as all had the time to find another server: where there is none, nobody would leave.
     pub(crate) async fn drain(&self, patience: Duration) {
         self.0.draining.store(true, Ordering::Release);
         let core = &self.0.core;
+        let begin = core.now();
         let sessions = self.all();
         for live in &sessions {
             live.held().take_no_more();
             let reconnect_delay = self.spread(live.owner.worker);
             live.send(ToWorker::Drain { mode: DrainMode::Reconnect, reconnect_delay, close_delay: patience });
         }
-        let mut timer = core.clock.timer("drain");
-        let until = core.now().plus(patience);
+        let (mut spread, mut end) = (core.clock.timer("drain"), core.clock.timer("drain"));
+        let let_go = async |live: &Arc<Live>| {
+            live.empty_handed().await;
+            live.end(SessionEnd::Draining(self.spread(live.owner.worker)));
+        };
         tokio::select! {
-            () = async { for live in &sessions { live.settled().await } } => {}
-            () = timer.sleep_until(until) => {}
+            () = async {
+                if sessions.iter().any(|live| live.ended().is_none()) {
+                    spread.sleep_until(begin.plus(SPREAD)).await;
+                }
+                join_all(sessions.iter().map(let_go)).await;
+            } => {}
+            () = end.sleep_until(begin.plus(patience)) => {}
         }
         for live in sessions {
             live.end(SessionEnd::Draining(self.spread(live.owner.worker)));

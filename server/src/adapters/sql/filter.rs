@@ -32,6 +32,8 @@ enum Field {
     Through(&'static str, &'static str),
     /// The name of a run's job.
     Job,
+    /// The worker that a run is at now.
+    AtWorker,
 }
 
 fn run_field(name: &str) -> Option<Field> {
@@ -46,6 +48,7 @@ fn run_field(name: &str) -> Option<Field> {
         "origin" => Field::Number("run.origin"),
         "reason" => Field::Rare("run.reason"),
         "priority" => Field::Number("run.priority"),
+        "at_worker" => Field::AtWorker,
         "create_time" => Field::Time("run.create_time"),
         "nominal_time" => Field::Time("run.nominal_time"),
         "end_time" => Field::Time("run.end_time"),
@@ -230,8 +233,25 @@ fn test(name: &str, field: &Field, op: Op, value: &Value, jobs: &Jobs) -> StoreR
             Expr::cust_with_values(format!("{not}({})", outer.replace("{}", &sql)), [value])
         }
         (Field::Job, Value::Text(text)) => job(op, text, jobs),
+        (Field::AtWorker, Value::Text(text)) => at_worker(op, text),
         _ => return Err(unknown(name)),
     })
+}
+
+/// A comparison with the worker that a run is at: only those that are at one have it, so that the index of open attempts
+/// serves. "" is no worker.
+fn at_worker(op: Op, text: &str) -> SimpleExpr {
+    let at_one = "run.open_token IS NOT NULL AND run.state IN (3, 4)";
+    match (op, Uuid::try_parse(text)) {
+        (Op::Equal, Ok(id)) => Expr::cust_with_values(format!("{at_one} AND run.worker_id = ?"), [Cell::from(id)]),
+        (Op::NotEqual, Ok(id)) => {
+            Expr::cust_with_values(format!("NOT ({at_one} AND run.worker_id = ?)"), [Cell::from(id)])
+        }
+        (Op::Equal, Err(_)) if text.is_empty() => Expr::cust(format!("NOT ({at_one})")),
+        (Op::NotEqual, Err(_)) if text.is_empty() => Expr::cust(at_one),
+        (Op::NotEqual, Err(_)) => Expr::cust("1 = 1"),
+        (_, Ok(_) | Err(_)) => never(),
+    }
 }
 
 /// A comparison with the name of a run's job; a run without one has the empty name.

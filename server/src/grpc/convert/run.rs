@@ -142,14 +142,11 @@ pub(crate) fn idempotency_key(run: RunId) -> String {
 
 fn cancellation(life: &Lifecycle) -> Option<wire::Cancellation> {
     let request_time = life.cancel_time?;
-    // A run that was at a worker when it was cancelled, and ended without a word of that worker.
-    let over =
-        life.state.is_terminal() && life.end_time.zip(life.stop_deadline).is_some_and(|(end, limit)| end >= limit);
     Some(wire::Cancellation {
         request_time: Some(time::timestamp(request_time)),
         note: life.cancel_reason.clone().unwrap_or_default(),
         deadline: life.stop_deadline.map(time::timestamp),
-        worker_unresponsive: life.cancel_requested && over && life.state == RunState::Cancelled,
+        worker_unresponsive: life.reason.as_deref() == Some(why::WORKER_UNRESPONSIVE),
     })
 }
 
@@ -267,7 +264,7 @@ pub(crate) fn run_state(state: RunState) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use mainspring_engine::domain::{attempt::AttemptState, instant::Instant, ledger::Fate, run::RunOrigin};
+    use mainspring_engine::domain::{attempt::AttemptState, ledger::Fate, run::RunOrigin};
 
     use super::*;
 
@@ -306,25 +303,6 @@ mod tests {
             let name = wire::LossReason::try_from(reason.code()).unwrap().as_str_name();
             assert_eq!(name, format!("LOSS_REASON_{}", reason.name()));
         }
-    }
-
-    #[test]
-    fn a_worker_that_did_not_stop_in_time_is_told_apart() {
-        let at = Instant::from_micros;
-        let asked = Lifecycle {
-            state: RunState::Cancelled,
-            cancel_requested: true,
-            cancel_time: Some(at(10)),
-            stop_deadline: Some(at(20)),
-            ..Lifecycle::new(at(0), at(0))
-        };
-        let unresponsive = |end| {
-            let life = Lifecycle { end_time: Some(at(end)), ..asked.clone() };
-            cancellation(&life).unwrap().worker_unresponsive
-        };
-        assert!(!unresponsive(15));
-        assert!(unresponsive(20));
-        assert_eq!(cancellation(&Lifecycle::new(at(0), at(0))), None);
     }
 
     #[test]

@@ -24,6 +24,7 @@ reasons! {
     UNDISPATCHABLE "Workers handed it back unstarted too often: the log of the server and those of the workers say why, a payload they cannot read for example.";
     WORKER_SHUTDOWN "Its worker was shut down while it ran, and a run that may start at most once is not started again.";
     CANCELLED "Somebody cancelled it; `cancellation` says when and why.";
+    WORKER_UNRESPONSIVE "Somebody cancelled it, and its worker did not stop it within the grace period: it may still be running there.";
     JOB_DELETED "Its job was deleted while it waited.";
 }
 

@@ -47,6 +47,7 @@ struct Kept {
 pub(super) struct Holding<'a> {
     kept: MutexGuard<'a, Kept>,
     touched: bool,
+    emptied: &'a Notify,
 }
 
 impl Deref for Holding<'_> {
@@ -69,6 +70,9 @@ impl Drop for Holding<'_> {
         if self.touched {
             let Kept { held, share } = &mut *self.kept;
             share.count(held);
+            if held.is_empty() {
+                self.emptied.notify_waiters();
+            }
         }
     }
 }
@@ -83,6 +87,8 @@ pub(super) struct Live {
     pub(super) number: SessionNumber,
     pub(super) work: Notify,
     held: Mutex<Kept>,
+    /// It may hold nothing any more.
+    emptied: Notify,
     waiting: Mutex<Waiting>,
     outgoing: Mutex<Option<mpsc::Sender<ToWorker>>>,
     end: OnceLock<SessionEnd>,
@@ -111,6 +117,7 @@ impl Live {
             number: share.number(),
             work: Notify::new(),
             held: Mutex::new(Kept { held, share }),
+            emptied: Notify::new(),
             waiting: Mutex::default(),
             outgoing: Mutex::new(Some(outgoing)),
             end: OnceLock::new(),
@@ -122,7 +129,7 @@ impl Live {
     }
 
     pub(super) fn held(&self) -> Holding<'_> {
-        Holding { kept: self.held.lock(), touched: false }
+        Holding { kept: self.held.lock(), touched: false, emptied: &self.emptied }
     }
 
     /// It takes work from now on.
@@ -199,6 +206,23 @@ impl Live {
     /// Returns once the session is over.
     pub(super) async fn settled(&self) {
         self.over.cancelled().await;
+    }
+
+    /// Returns once the session holds nothing, or is over.
+    pub(super) async fn empty_handed(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            tokio::pin!(emptied);
+            // Registered before looking, so that nothing comes in between unseen.
+            emptied.as_mut().enable();
+            if self.held().is_empty() {
+                return;
+            }
+            tokio::select! {
+                () = emptied => {}
+                () = self.over.cancelled() => return,
+            }
+        }
     }
 
     /// One half of the stream is gone: the worker closed its own, or the connection broke. A worker has left for good

@@ -159,8 +159,9 @@ impl Task {
                         // The server is stopping; the worker sends it to the next one.
                         Err(StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow) => continue,
                     };
-                    self.live.held().acked(key);
+                    // Said first: a server that goes away ends the session once it holds nothing.
                     self.live.send(ToWorker::ResultAck(key, disposition));
+                    self.live.held().acked(key);
                 }
             }
             Answer::Superseded => self.live.end(SessionEnd::Superseded),
