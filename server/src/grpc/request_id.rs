@@ -1,7 +1,8 @@
 //! What accompanies a call: its request id, and the trace it belongs to.
 //!
 //! Both are taken from the caller's headers where they are sound, sent back with every answer, and handed on to the worker
-//! of the runs that the call makes.
+//! of the runs that the call makes. An id that the caller did not choose is not handed on: it names one answer of ours, and
+//! would be written into every run for nobody.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,8 @@ const MAX_TRACESTATE: usize = 512;
 pub(crate) struct CallContext {
     /// The caller's id of the call, or ours.
     pub(crate) request_id: HeaderValue,
+    /// It is the caller's.
+    chosen: bool,
     traceparent: Option<HeaderValue>,
     tracestate: Option<HeaderValue>,
 }
@@ -28,7 +31,9 @@ pub(crate) struct CallContext {
 impl CallContext {
     /// From the headers of a request.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let request_id = headers.get(REQUEST_ID).filter(|id| is_id(id)).cloned().unwrap_or_else(|| {
+        let chosen = headers.get(REQUEST_ID).filter(|id| is_id(id)).cloned();
+        let is_chosen = chosen.is_some();
+        let request_id = chosen.unwrap_or_else(|| {
             let id = uuid::Uuid::new_v4().to_string();
             HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("none"))
         });
@@ -37,7 +42,7 @@ impl CallContext {
             .get(TRACESTATE)
             .filter(|value| traceparent.is_some() && value.len() <= MAX_TRACESTATE && value.to_str().is_ok())
             .cloned();
-        Self { request_id, traceparent, tracestate }
+        Self { request_id, chosen: is_chosen, traceparent, tracestate }
     }
 
     /// Sends them back.
@@ -51,7 +56,7 @@ impl CallContext {
     /// For the worker of the runs that the call makes.
     pub(crate) fn headers(&self) -> BTreeMap<String, String> {
         [
-            (REQUEST_ID, Some(&self.request_id)),
+            (REQUEST_ID, Some(&self.request_id).filter(|_| self.chosen)),
             (TRACEPARENT, self.traceparent.as_ref()),
             (TRACESTATE, self.tracestate.as_ref()),
         ]
@@ -94,9 +99,11 @@ mod tests {
     #[test]
     fn a_sound_id_is_kept_and_another_is_replaced() {
         assert_eq!(of(REQUEST_ID, "abc-1").id(), "abc-1");
+        assert_eq!(of(REQUEST_ID, "abc-1").headers()[REQUEST_ID], "abc-1");
         for bad in ["", "with space"] {
             assert_ne!(of(REQUEST_ID, bad).id(), bad);
             assert!(!of(REQUEST_ID, bad).id().is_empty());
+            assert!(of(REQUEST_ID, bad).headers().is_empty(), "nobody chose it");
         }
     }
 

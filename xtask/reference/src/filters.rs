@@ -82,10 +82,15 @@ impl<'a> Known<'a> {
         let listed =
             answer.parts.iter().find_map(|field| if field.kind.many { self.message(&field.kind.of) } else { None });
         let row = |name: &str| {
-            // A word in brackets explains the name to those who read the contract.
-            let name = name.split_whitespace().next().unwrap_or(name);
+            // Words in brackets explain the name to those who read the contract.
+            let (name, words) = name.split_once(' ').unwrap_or((name, ""));
             let field = listed.and_then(|listed| listed.parts.iter().find(|field| field.name == name));
-            vec![format!("`{name}`"), field.map_or_else(|| "a text".into(), |field| self.compared(field))]
+            let compared = match field {
+                Some(field) => self.compared(field),
+                None if words.starts_with("(id of ") => format!("an {}", words.trim_matches(['(', ')'])),
+                None => "a text".into(),
+            };
+            vec![format!("`{name}`"), compared]
         };
         Some(names.split(", ").map(row).collect())
     }
