@@ -68,14 +68,19 @@ impl Drop for Stage {
 impl Stage {
     /// An engine over an empty store, with the default rules. Nobody is judged yet: see [`Stage::judging`].
     pub async fn set() -> Self {
+        Self::set_with(LeaseRules::default(), Duration::from_secs(1)).await
+    }
+
+    /// The same by other rules, and with every stage looking at the store this often. What is to last for days looks
+    /// seldom, and so depends on what it is told.
+    pub async fn set_with(rules: LeaseRules, look: Duration) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let rules = LeaseRules::default();
         let clock = ManualClock::at(Instant::from_micros(1_800_000_000_000_000));
         let store = open(OpenOptions { rules, ..OpenOptions::new(home.path().join("data")) }).await.unwrap();
         let tasks = Tasks::default();
         let others = InprocSignals::default();
         let engine = Engine::start(Parts {
-            look: Duration::from_secs(1),
+            look,
             store: store.clone(),
             broker: Arc::new(InprocBroker::default()),
             signals: Arc::new(others.another()),

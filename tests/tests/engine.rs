@@ -5,6 +5,8 @@
 
 #[path = "engine/damage.rs"]
 mod damage;
+#[path = "engine/days.rs"]
+mod days;
 #[path = "engine/deletes.rs"]
 mod deletes;
 #[path = "engine/doubt.rs"]
