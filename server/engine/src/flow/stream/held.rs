@@ -43,6 +43,9 @@ pub struct Held {
     taking: bool,
     /// It refused work that it had asked for; asked again at the next heartbeat.
     refused: bool,
+    /// It did not answer a dispatch in time. Until it answers one it is tried with a single attempt: a worker that lives
+    /// and does not listen would hold up a slot's worth of runs each, while others are idle.
+    deaf: bool,
     heard: Instant,
     /// Attempts whose result was acknowledged, with the heartbeat read last before that: a heartbeat that was on the way
     /// may still list them.
@@ -90,6 +93,7 @@ impl Held {
             read: 0,
             taking: true,
             refused: false,
+            deaf: false,
             heard: now,
             acked: HashMap::new(),
         }
@@ -150,7 +154,16 @@ impl Held {
         let Count { held, reporting } = self.attempts.count(queue);
         let taken = held + self.leasing.get(queue).copied().unwrap_or(0);
         let unlisted = stated.saturating_mul(2).saturating_sub(taken + reporting);
-        stated.saturating_sub(taken).min(unlisted)
+        stated.saturating_sub(taken).min(unlisted).min(self.trust())
+    }
+
+    /// How many it may be given beside what it states.
+    fn trust(&self) -> usize {
+        if !self.deaf {
+            return usize::MAX;
+        }
+        let unanswered = self.attempts.iter().any(|(_, entry)| matches!(entry.state(), State::Sent(_)));
+        usize::from(!unanswered && self.leasing.is_empty())
     }
 
     /// Whether it is held, in whatever state.
@@ -168,7 +181,7 @@ impl Held {
         let entries = || self.attempts.iter().map(|(_, entry)| entry).filter(|entry| entry.lane().queue == *queue);
         let reporting = entries().filter(|entry| entry.state() == State::Reporting).count();
         let taken = entries().count() - reporting + self.leasing.get(queue).copied().unwrap_or(0);
-        stated.saturating_sub(taken).min((2 * stated).saturating_sub(taken + reporting))
+        stated.saturating_sub(taken).min((2 * stated).saturating_sub(taken + reporting)).min(self.trust())
     }
 
     /// Sets a slot aside for a lease.
@@ -230,6 +243,7 @@ impl Held {
 
     /// The worker's answer to a dispatch.
     pub fn reply(&mut self, key: AttemptKey, reply: Reply, now: Instant) -> Replied {
+        self.deaf = false;
         let Some(entry) = self.attempts.get_mut(key) else { return Replied::Unknown };
         match (reply, entry.state()) {
             (_, State::Revoked(_)) => Replied::Unknown,
@@ -255,6 +269,7 @@ impl Held {
 
     /// A result was received: the slot is free.
     pub fn reporting(&mut self, key: AttemptKey) {
+        self.deaf = false;
         self.attempts.set(key, State::Reporting);
         self.needs_no_start(key);
     }
@@ -363,6 +378,7 @@ impl Held {
         for key in &silent {
             self.attempts.set(*key, State::Revoked(AbandonReason::Returned));
         }
+        self.deaf |= !silent.is_empty();
         silent
     }
 

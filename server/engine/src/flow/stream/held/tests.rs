@@ -99,6 +99,25 @@ fn listing_an_attempt_accepts_it() {
 }
 
 #[test]
+fn a_worker_that_answers_nothing_is_tried_with_one_attempt_at_a_time() {
+    let mut held = held(50);
+    (1..=20).for_each(|run| dispatch(&mut held, run, at(0)));
+    assert_eq!(held.free(&queue()), 30);
+    assert_eq!(held.silent(at(20), REPLY).len(), 20);
+    held.heartbeat(1, &[], at(21));
+    assert_eq!(held.free(&queue()), 1);
+    held.reserve(&queue());
+    assert_eq!(held.free(&queue()), 0);
+    held.dispatched(&attempt(21), at(21));
+    assert_eq!(held.free(&queue()), 0);
+    assert_eq!(held.silent(at(41), REPLY), [key(21)]);
+    assert_eq!(held.free(&queue()), 1);
+    dispatch(&mut held, 22, at(41));
+    held.reply(key(22), Reply::Accepted(Phase::Running), at(42));
+    assert_eq!(held.free(&queue()), 48, "one is running, and one may still be");
+}
+
+#[test]
 fn a_dispatch_that_is_not_answered_is_taken_back_once() {
     let mut held = held(2);
     dispatch(&mut held, 1, at(0));
@@ -301,6 +320,8 @@ proptest! {
         for _ in 0..reserved {
             held.unreserve(&queue());
         }
+        // Whoever answers, if only to what was taken back, is trusted with all of them again.
+        held.reply(key(9), Reply::Accepted(Phase::Running), at(20_002));
         prop_assert_eq!(held.free(&queue()), 4);
         prop_assert!(held.is_empty());
     }
