@@ -2,7 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+    sync::Arc,
+};
 
 use mainspring_engine::{
     domain::{
@@ -58,6 +63,26 @@ async fn a_second_server_is_refused_until_the_first_is_gone() {
     store.close().await;
     drop(store);
     at(home.path()).await;
+}
+
+/// People remove lock files that look stale, and data moves behind links.
+#[tokio::test]
+async fn a_second_server_is_refused_however_it_comes_to_the_database() {
+    let home = tempfile::tempdir().unwrap();
+    let at_home = |name: &str| home.path().join(name);
+    let store = at(&at_home("first")).await;
+    let database = at_home("first").join("mainspring.db");
+    for name in ["symbolic", "hard"] {
+        fs::create_dir(at_home(name)).unwrap();
+        let link = at_home(name).join("mainspring.db");
+        if name == "hard" { fs::hard_link(&database, link) } else { symlink(&database, link) }.unwrap();
+        let refused = open(OpenOptions::new(at_home(name))).await.unwrap_err();
+        assert!(matches!(refused, OpenError::Locked { .. }), "{name}: {refused:?}");
+    }
+    fs::remove_file(at_home("first").join("mainspring.lock")).unwrap();
+    let refused = open(OpenOptions::new(at_home("first"))).await.unwrap_err();
+    assert!(matches!(refused, OpenError::Locked { .. }), "{refused:?}");
+    store.close().await;
 }
 
 #[tokio::test]

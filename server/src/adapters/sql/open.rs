@@ -145,10 +145,14 @@ pub enum OpenError {
     },
 }
 
-/// Holds the directory until it is dropped; the system lets go of it when the process ends, however it ends.
+/// Holds the directory and the database until it is dropped; the system lets go of them when the process ends, however it
+/// ends. The directory's file says so before there is a database; the database's own lock holds where that file was removed,
+/// and where another directory leads to the same database. It is another kind of lock than SQLite's (`flock`), but the file
+/// must stay open as long as SQLite has it open: closing any handle of a process gives up SQLite's.
 #[derive(Debug)]
 pub(super) struct DataLock {
-    _file: File,
+    _directory: File,
+    _database: File,
 }
 
 /// Opens the store of a data directory, which it makes or upgrades where needed.
@@ -198,13 +202,16 @@ fn claim(data: &Path) -> Result<DataLock, OpenError> {
     if mode & 0o077 != 0 {
         tracing::warn!(path = %data.display(), "others may look into the data directory; its files are private");
     }
-    let path = data.join(LOCK);
-    let file = private(&path).map_err(files(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(DataLock { _file: file }),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: data.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(OpenError::Files { path, source }),
-    }
+    let lock = |name: &str| {
+        let path = data.join(name);
+        let file = private(&path).map_err(files(&path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: data.to_owned() }),
+            Err(TryLockError::Error(source)) => Err(OpenError::Files { path, source }),
+        }
+    };
+    Ok(DataLock { _directory: lock(LOCK)?, _database: lock(DATABASE)? })
 }
 
 /// Opens or makes a file that only this user may read. SQLite gives its companions (`-wal`, `-shm`) the same rights.
