@@ -328,6 +328,11 @@ impl Worker {
         .await
     }
 
+    /// Whether the session is over; what it said before may still be heard.
+    pub fn is_over(&self) -> bool {
+        self.outbox.is_closed()
+    }
+
     /// Why the session ended.
     pub async fn ended(&self) -> SessionEnd {
         host::within(PATIENCE, "the end of a session", self.inbox.ended()).await.unwrap()

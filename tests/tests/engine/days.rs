@@ -112,6 +112,8 @@ impl Place {
     /// Takes what was said since the last step.
     fn hear(&mut self, step: u64, rng: &mut StdRng, seen: &mut Seen) {
         let Some(session) = &mut self.session else { return };
+        // A machine that falls asleep between two steps of a session may find it silent when it wakes.
+        let over = session.is_over();
         let (held, mut accepted, mut stopped) = (&mut self.held, Vec::new(), Vec::new());
         session.take(|message| {
             match message {
@@ -144,6 +146,11 @@ impl Place {
             }
             true
         });
+        if over {
+            self.session = None;
+            self.away = step + 1;
+            return;
+        }
         for key in accepted {
             session.say(FromWorker::Reply(key, Reply::Accepted(Phase::Running)));
         }
