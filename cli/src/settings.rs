@@ -133,6 +133,11 @@ impl Environment {
         self.set("MAINSPRING_CONTEXT")
     }
 
+    /// Whether a variable names the server, whatever the contexts say.
+    pub(crate) fn names_a_server(&self) -> bool {
+        self.set("MAINSPRING_ADDRESS")
+    }
+
     fn set(&self, name: &str) -> bool {
         self.variable(name).is_some_and(|value| !value.is_empty())
     }

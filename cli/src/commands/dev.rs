@@ -4,7 +4,11 @@
 mod banner;
 mod login;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -171,7 +175,7 @@ fn failed(message: &str) -> Failure {
 
 /// A folder that is deleted when this is dropped.
 fn folder_for_now() -> Result<TempDir, Failure> {
-    Ok(tempfile::Builder::new().prefix("mainspring-").tempdir()?)
+    Ok(tempfile::Builder::new().prefix("mainspring-").permissions(Permissions::from_mode(0o700)).tempdir()?)
 }
 
 #[cfg(test)]

@@ -87,6 +87,9 @@ pub(super) async fn run(args: LoginArgs, session: &Session) -> Result<Exit, Fail
     {
         session.out.note("note: MAINSPRING_API_KEY is set, and goes before this sign-in");
     }
+    if session.environment.names_a_server() && !session.out.is_for_programs() {
+        session.out.note("note: MAINSPRING_ADDRESS is set, and commands go there as long as it is");
+    }
     Ok(Exit::Done)
 }
 
