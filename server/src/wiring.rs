@@ -153,6 +153,7 @@ fn parts(config: &Config, store: SharedStore, clock: SharedClock, tasks: Tasks) 
         retention: config.retention,
         server: ServerId::new(clock.now()),
         seed: rand::random(),
+        meter: Arc::new(()),
         clock,
         tasks,
         look: LOOK,

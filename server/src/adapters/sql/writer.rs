@@ -118,6 +118,11 @@ impl Writer {
         answer.await.unwrap_or_else(|_| Err(unknown()))
     }
 
+    /// Batches that wait for the next transaction.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
     /// Ends after what was given before.
     pub(super) async fn close(&self) {
         self.tasks.stop();

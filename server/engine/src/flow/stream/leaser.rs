@@ -194,6 +194,7 @@ impl Leaser {
     /// Leases, until the answer is final for each of them or the server stops.
     async fn lease_all(&self, items: Vec<(Owner, Pointer)>) -> StoreResult<Vec<Leased>> {
         let core = &self.hub.0.core;
+        core.meter.step("lease", items.len());
         let mut batches: Vec<LeaseBatch> = Vec::new();
         for (owner, pointer) in items {
             match batches.last_mut() {
@@ -307,6 +308,9 @@ impl Leaser {
                 return true;
             }
             held.dispatched(&attempt, now);
+        }
+        if let Some(since) = attempt.queue_time {
+            self.hub.0.core.meter.leased(&attempt.lane, now.since(since));
         }
         let reply_timeout = self.hub.0.core.rules.reply_timeout;
         let sent = live.send(ToWorker::Dispatch { attempt, basis_sequence: basis, reply_timeout });
