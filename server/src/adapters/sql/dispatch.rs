@@ -87,7 +87,7 @@ impl Extras {
                     extras.insert(run, extra);
                 }
                 Err(StoreError::Corrupt(why)) => {
-                    tracing::error!(run = %run, why, "a run's row cannot be read; the run is skipped");
+                    tracing::error!(run_id = %run, why, "a run's row cannot be read; the run is skipped");
                     steps.skip(run);
                 }
                 Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow)) => {

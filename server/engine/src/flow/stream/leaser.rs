@@ -289,7 +289,7 @@ impl Leaser {
             }
             LeaseResult::Unreadable => {
                 live.held().unreserve(&lane.queue);
-                tracing::error!(run = %pointer.run, "a queued run cannot be read; it waits until a person has looked");
+                tracing::error!(run_id = %pointer.run, "a queued run cannot be read; it waits until a person has looked");
                 core.news.board.done(lane, [&pointer]);
                 core.news.board.hold_off(lane, pointer.run, now, Duration::MAX);
             }
