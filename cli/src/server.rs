@@ -49,8 +49,12 @@ impl Settings {
         }
         match listen {
             Listen::AsSet => {}
-            Listen::Loopback(port) => settings.listen = ListenConfig::loopback(port),
-            Listen::At(addresses) => settings.listen = ListenConfig { addresses, next_free: false },
+            Listen::Loopback(port) => {
+                settings.listen = ListenConfig { metrics: settings.listen.metrics, ..ListenConfig::loopback(port) };
+            }
+            Listen::At(addresses) => {
+                settings.listen = ListenConfig { addresses, next_free: false, ..settings.listen };
+            }
         }
         Ok(Self(settings))
     }
@@ -155,6 +159,11 @@ impl Running {
     /// What it listens on.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         self.server.addresses()
+    }
+
+    /// Where the page of metrics is.
+    pub(crate) fn metrics(&self) -> &[SocketAddr] {
+        self.server.metrics()
     }
 
     /// An administrator's key, where it was started for `dev`.

@@ -53,6 +53,8 @@ pub struct Config {
 pub struct ListenConfig {
     /// Addresses. Port 0 is any free one, the same for all of them. Default 127.0.0.1:7420 and \[`::1`\]:7420.
     pub addresses: Vec<SocketAddr>,
+    /// Addresses of the page of metrics. Default none.
+    pub metrics: Vec<SocketAddr>,
     /// Where a port is taken, take the next free one: what `dev` does unless it was told a port. No setting.
     pub next_free: bool,
 }
@@ -128,7 +130,7 @@ impl ListenConfig {
     /// Both loopback families on one port.
     pub fn loopback(port: u16) -> Self {
         let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-        Self { addresses: addresses.map(|ip| SocketAddr::new(ip, port)).into(), next_free: false }
+        Self { addresses: addresses.map(|ip| SocketAddr::new(ip, port)).into(), metrics: Vec::new(), next_free: false }
     }
 }
 
@@ -218,6 +220,12 @@ pub enum ConfigError {
          proxy that terminates TLS on the same machine in front (listen.addresses)"
     )]
     PlaintextOutside(SocketAddr),
+    /// It would tell everybody what it does.
+    #[error(
+        "{0} is not a loopback address, and the page of metrics asks nobody who they are: listen on 127.0.0.1 or [::1] \
+         (listen.metrics)"
+    )]
+    MetricsOutside(SocketAddr),
     /// It would listen nowhere.
     #[error("name at least one address to listen on (listen.addresses)")]
     NoAddress,
@@ -276,6 +284,9 @@ impl Config {
         if let Some(outside) = self.listen.addresses.iter().find(|address| !address.ip().is_loopback()) {
             return Err(ConfigError::PlaintextOutside(*outside));
         }
+        if let Some(outside) = self.listen.metrics.iter().find(|address| !address.ip().is_loopback()) {
+            return Err(ConfigError::MetricsOutside(*outside));
+        }
         let lease = self.limits.lease_ttl;
         let sane = Duration::from_secs(1)..=Duration::from_secs(3600);
         if !sane.contains(&lease) || self.lease_rules().checked().is_err() {
@@ -332,6 +343,8 @@ mod tests {
             let address = address.parse().unwrap();
             let error = refused(|config| config.listen.addresses.push(address));
             assert_eq!(error, ConfigError::PlaintextOutside(address));
+            let error = refused(|config| config.listen.metrics.push(address));
+            assert_eq!(error, ConfigError::MetricsOutside(address));
         }
         assert_eq!(refused(|config| config.listen.addresses.clear()), ConfigError::NoAddress);
         let short = Some("short".to_owned().into());

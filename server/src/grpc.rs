@@ -6,6 +6,7 @@
 mod admin;
 mod auth;
 mod convert;
+mod health;
 pub(crate) mod layer;
 pub(crate) mod page;
 mod queue;
@@ -31,9 +32,10 @@ use mainspring_engine::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+pub(crate) use health::Health;
 /// Why the server says that a run stands where it stands, each with its sentence: for the reference.
 pub use mainspring_engine::domain::run::reason::ALL as RUN_REASONS;
-pub(crate) use serve::{Health, serve};
+pub(crate) use serve::serve;
 
 use crate::{
     auth::{Auth, Caller},

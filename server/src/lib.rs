@@ -7,4 +7,5 @@ pub mod adapters;
 pub mod auth;
 pub mod config;
 pub mod grpc;
+mod telemetry;
 pub mod wiring;

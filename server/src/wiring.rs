@@ -5,6 +5,7 @@
 mod listen;
 
 use std::{
+    fmt::Display,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -36,6 +37,7 @@ use crate::{
     auth::{Auth, SecretFileError},
     config::Synchronous,
     grpc::{self, Api, Health, page::Pages},
+    telemetry::{self, Page, Telemetry},
 };
 
 /// After the drain, connections have this long to close; tonic alone would wait for ever.
@@ -73,6 +75,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Running {
     addresses: Vec<SocketAddr>,
+    metrics: Vec<SocketAddr>,
     data: PathBuf,
     one_time_root_password: Option<SecretString>,
     dev_api_key: Option<SecretString>,
@@ -99,15 +102,18 @@ pub async fn start_by(config: Config, clock: SharedClock) -> Result<Running, Sta
     // nobody would see.
     let listeners = listen::bind(&config.listen).await?;
     let addresses = listeners.iter().map(|(_, address)| *address).collect();
+    let scraped = listen::bind_metrics(&config.listen)?;
+    let metrics = scraped.iter().map(|(_, address)| *address).collect();
+    let telemetry = Arc::new(Telemetry::new(clock.clone()));
     tracing::info!(data = %config.database.data.display(), "opening the database");
-    let store = open(&config).await?;
+    let store = open(&config, &telemetry).await?;
     let shared: SharedStore = store.clone();
     let data = config.database.data.clone();
     let auth = Auth::open(shared.clone(), clock.clone(), &data, config.auth.clone())?;
     let one_time_root_password = auth.ensure_root(config.auth.root_password.as_ref(), config.dev).await?;
     let dev_api_key = if config.dev { Some(auth.ensure_dev_key(&data).await?) } else { None };
     let tasks = Tasks::default();
-    let engine = Engine::start(parts(&config, shared, clock, tasks.clone()));
+    let engine = Engine::start(parts(&config, shared, clock, &telemetry, tasks.clone()));
     auth.start(&tasks);
     let api = Api::from(grpc::Parts {
         engine,
@@ -118,6 +124,7 @@ pub async fn start_by(config: Config, clock: SharedClock) -> Result<Running, Sta
     });
     let running = Running {
         addresses,
+        metrics,
         data,
         one_time_root_password,
         dev_api_key,
@@ -128,23 +135,25 @@ pub async fn start_by(config: Config, clock: SharedClock) -> Result<Running, Sta
         close: CancellationToken::new(),
         over: CancellationToken::new(),
     };
-    running.serve(api, listeners, config.dev).await?;
+    running.scraped(&api, scraped, &telemetry);
+    running.serve(api, listeners, &telemetry, config.dev).await?;
     Ok(running)
 }
 
-async fn open(config: &Config) -> Result<Arc<SqliteStore>, OpenError> {
+async fn open(config: &Config, telemetry: &Telemetry) -> Result<Arc<SqliteStore>, OpenError> {
     let options = sql::OpenOptions {
         synchronous: match config.database.synchronous {
             Synchronous::Full => sql::Synchronous::Full,
             Synchronous::Normal => sql::Synchronous::Normal,
         },
         rules: config.lease_rules(),
+        meter: telemetry.writer.clone(),
         ..sql::OpenOptions::new(&config.database.data)
     };
     sql::open(options).await
 }
 
-fn parts(config: &Config, store: SharedStore, clock: SharedClock, tasks: Tasks) -> Parts {
+fn parts(config: &Config, store: SharedStore, clock: SharedClock, telemetry: &Telemetry, tasks: Tasks) -> Parts {
     Parts {
         store,
         broker: Arc::new(InprocBroker::default()),
@@ -153,6 +162,7 @@ fn parts(config: &Config, store: SharedStore, clock: SharedClock, tasks: Tasks) 
         retention: config.retention,
         server: ServerId::new(clock.now()),
         seed: rand::random(),
+        meter: telemetry.runs.clone(),
         clock,
         tasks,
         look: LOOK,
@@ -164,31 +174,52 @@ impl Running {
         &self,
         api: Api,
         listeners: Vec<(TcpListener, SocketAddr)>,
+        telemetry: &Telemetry,
         open_reflection: bool,
     ) -> Result<(), StartError> {
         for (listener, address) in listeners {
-            let serving = grpc::serve(listener, &api, &self.health, open_reflection, self.close.clone())
+            let calls = telemetry.calls.clone();
+            let serving = grpc::serve(listener, &api, &self.health, calls, open_reflection, self.close.clone())
                 .await
                 .map_err(|error| StartError::Reflection(error.to_string()))?;
-            let hard = self.over.clone();
-            self.tasks.spawn("serve", async move {
-                tokio::select! {
-                    end = serving => if let Err(error) = end {
-                        tracing::error!(%error, %address, "serving ended");
-                    },
-                    () = hard.cancelled() => {}
-                }
-            });
+            self.spawn(address, serving);
             tracing::info!(%address, "listening");
         }
-        *self.api.lock() = Some(api);
         self.health.serving().await;
+        self.health.watch(api.engine.store().clone(), api.engine.clock().clone(), &self.tasks);
+        *self.api.lock() = Some(api);
         Ok(())
+    }
+
+    /// Serves the page of metrics.
+    fn scraped(&self, api: &Api, listeners: Vec<(TcpListener, SocketAddr)>, telemetry: &Arc<Telemetry>) {
+        let page = Page::new(api.engine.clone(), self.health.clone(), telemetry.clone());
+        for (listener, address) in listeners {
+            self.spawn(address, telemetry::serve(listener, page.clone(), self.close.clone()));
+            tracing::info!(%address, "listening for scrapers");
+        }
+    }
+
+    fn spawn<E: Display>(&self, address: SocketAddr, serving: impl Future<Output = Result<(), E>> + Send + 'static) {
+        let hard = self.over.clone();
+        self.tasks.spawn("serve", async move {
+            tokio::select! {
+                end = serving => if let Err(error) = end {
+                    tracing::error!(%error, %address, "serving ended");
+                },
+                () = hard.cancelled() => {}
+            }
+        });
     }
 
     /// Where it listens, with the ports it was given.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where the page of metrics is, with the ports it was given.
+    pub fn metrics(&self) -> &[SocketAddr] {
+        &self.metrics
     }
 
     /// Where it keeps everything.

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
 
+#[path = "harness/exposition.rs"]
+mod exposition;
+#[path = "harness/http.rs"]
+mod http;
 #[path = "harness/raw.rs"]
 mod raw;
 #[path = "harness/server.rs"]
@@ -13,6 +17,8 @@ mod worker;
 mod calls;
 #[path = "socket/jobs.rs"]
 mod jobs;
+#[path = "socket/outside.rs"]
+mod outside;
 #[path = "socket/sign_in.rs"]
 mod sign_in;
 #[path = "socket/streams.rs"]

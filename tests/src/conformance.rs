@@ -76,7 +76,8 @@ macro_rules! conformance {
             queues: a_limit_is_never_exceeded, a_limit_counts_what_was_there, every_end_makes_room,
                 a_paused_queue_leases_nothing, settings_need_the_revision, a_queue_is_known_once_it_was_named,
                 what_is_only_asked_for_changes_nothing, a_namespace_has_so_many_queues_and_no_more, a_namespace_has_so_many_lanes_and_no_more, restricted_queues_are_listed,
-                lifting_a_limit_opens_the_queue, what_moved_on_is_stale_even_where_there_is_no_room;
+                lifting_a_limit_opens_the_queue, what_moved_on_is_stale_even_where_there_is_no_room,
+                levels_are_of_every_queue_that_holds_something, a_store_that_is_well_answers_and_nothing_waits;
             timers: waking_moves_due_runs, waking_is_earliest_first, deadlines_are_found, an_execution_timeout_stops_then_ends,
                 a_queue_timeout_ends_the_run, next_deadline_is_the_earliest;
             logs: lines_read_back_in_order, lines_sent_again_are_stored_once, overlapping_batches_keep_what_is_new,

@@ -85,6 +85,7 @@ impl Stage {
             broker: Arc::new(InprocBroker::default()),
             signals: Arc::new(others.another()),
             clock: Arc::new(clock.clone()),
+            meter: Arc::new(()),
             rules,
             retention: RetentionPolicy::default(),
             server: ServerId::new(clock.now()),

@@ -65,7 +65,22 @@ const MAPPED: &[(&str, &str, &str)] = &[
          kill \"$RESTORED\"; wait \"$RESTORED\"",
         "the port is another, there must be a run, and the server has done its work",
     ),
+    ("curl -fsS http://localhost:7420/readyz", "curl -fsS \"http://$SERVER/readyz\"", PORT),
+    (
+        "MAINSPRING_LISTEN__METRICS=127.0.0.1:7430 mainspring serve --data \"$PWD/scraped\" --listen 127.0.0.1:7421",
+        "mkfifo scraped.log\n\
+         MAINSPRING_LISTEN__METRICS=127.0.0.1:0 mainspring serve --data \"$PWD/scraped\" --listen 127.0.0.1:0 \
+         >scraped.log 2>&1 & SCRAPED=$!\n\
+         exec 4<scraped.log; METRICS=$(grep -m 1 -o 'http://.*/metrics' <&4)",
+        "on ports of its own, and it must not hold up the lines after it",
+    ),
+    (
+        "curl -fsS http://127.0.0.1:7430/metrics",
+        "curl -fsS \"$METRICS\" | grep 'mainspring_ready 1'\nkill \"$SCRAPED\"; wait \"$SCRAPED\"",
+        "the port is another, and the server has done its work",
+    ),
 ];
+const PORT: &str = "the server is on a port of its own";
 const TOOL: &str = "it may lie elsewhere than on the PATH, and the server is on a port of its own";
 
 fn root() -> PathBuf {

@@ -47,6 +47,9 @@ pub(super) async fn run(args: ServeArgs, session: &Session) -> Result<Exit, Fail
     for address in running.addresses() {
         tell(format!("listening on http://{address}"));
     }
+    for address in running.metrics() {
+        tell(format!("metrics on http://{address}/metrics"));
+    }
     if let Some(password) = running.root_password() {
         // stdout, not the log: this is the only time it is ever told.
         let line = format!("password of root, to be changed at first login: {}", password.expose_secret());

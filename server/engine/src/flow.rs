@@ -45,6 +45,7 @@ use crate::{
     ports::{
         broker::Broker,
         clock::SharedClock,
+        meter::Meter,
         signals::Signals,
         store::{
             NewRun, QueueChange, QueueSettings, Report, ReportAnswer, RetentionPolicy, RunView, ShardLease,
@@ -70,6 +71,8 @@ pub struct Parts {
     pub signals: Arc<dyn Signals>,
     /// The only now and the only sleep.
     pub clock: SharedClock,
+    /// Counts what happens to runs.
+    pub meter: Arc<dyn Meter>,
     /// The times leases live by.
     pub rules: LeaseRules,
     /// How long things are kept.
@@ -100,6 +103,7 @@ pub(crate) struct Core {
     pub(crate) store: SharedStore,
     pub(crate) clock: SharedClock,
     pub(crate) signals: Arc<dyn Signals>,
+    pub(crate) meter: Arc<dyn Meter>,
     pub(crate) rules: LeaseRules,
     pub(crate) server: ServerId,
     pub(crate) tasks: Tasks,
@@ -120,11 +124,12 @@ impl Core {
 impl Engine {
     /// Starts every stage. Nothing fires and nobody is judged before its time: the reaper waits one lease first.
     pub fn start(parts: Parts) -> Self {
-        let Parts { store, broker, signals, clock, rules, retention, server, tasks, look, seed } = parts;
+        let Parts { store, broker, signals, clock, meter, rules, retention, server, tasks, look, seed } = parts;
         let start_time = clock.now();
-        let news = News::new(signals.clone(), server);
+        let news = News::new(signals.clone(), meter.clone(), server);
         let shard = Mutex::new(None);
-        let core = Arc::new(Core { store, clock, signals, rules, server, tasks, news, shard, start_time, look, seed });
+        let core =
+            Arc::new(Core { store, clock, signals, meter, rules, server, tasks, news, shard, start_time, look, seed });
         let submit = submit::Submitter::start(&core);
         let outcome = outcome::Settler::start(&core);
         let logs = logs::LogWriter::start(&core);
@@ -249,6 +254,11 @@ impl Engine {
     /// Opens a session for a worker that said Hello. See [`stream::Session`] for how it is driven.
     pub async fn open_session(&self, hello: Hello) -> Result<stream::Session, stream::messages::SessionEnd> {
         self.stream.open(hello).await
+    }
+
+    /// Worker streams that are open here.
+    pub fn sessions(&self) -> usize {
+        self.stream.sessions()
     }
 
     /// The server goes away: no new sessions, no new leases, workers are asked to reconnect elsewhere. Returns once they

@@ -6,5 +6,6 @@
 
 pub mod broker;
 pub mod clock;
+pub mod meter;
 pub mod signals;
 pub mod store;

@@ -32,6 +32,7 @@ mod jobs;
 mod lanes;
 mod leases;
 mod logs;
+mod meter;
 mod names;
 mod open;
 mod outcomes;
@@ -46,6 +47,7 @@ mod unused;
 mod views;
 mod writer;
 
+pub use meter::WriterMeter;
 pub use open::{OpenError, OpenOptions, Synchronous, open};
 
 use self::{lanes::Lanes, names::JobNames, statement::BoxFuture, writer::Writer};

@@ -8,7 +8,7 @@ use std::{fmt::Display, net::SocketAddr, path::Path, str::FromStr, time::Duratio
 
 use mainspring_cron::{format_duration, parse_duration};
 
-use super::{Config, ListenConfig};
+use super::Config;
 
 /// One setting of a server.
 #[derive(Clone, Copy, Debug)]
@@ -157,9 +157,16 @@ pub const SETTINGS: &[Setting] = &[
         show: |config| shown_addresses(&config.listen.addresses),
         // Whoever names an address wants that one, not the next free one.
         set: |config, text| {
-            addresses(text).map(|addresses| config.listen = ListenConfig { addresses, next_free: false })
+            addresses(text).map(|addresses| (config.listen.addresses, config.listen.next_free) = (addresses, false))
         },
     },
+    setting!(
+        "LISTEN__METRICS",
+        Takes::Addresses,
+        addresses_or_none/shown_addresses listen.metrics,
+        "Where `/metrics` is, with `/healthz` and `/readyz` beside it. Loopback only, since it asks nobody who they are. \
+         Empty: nowhere."
+    ),
     setting!(
         "LOG__FILTER",
         Takes::LogFilter,
@@ -239,6 +246,10 @@ pub(super) fn shown_length(length: &Duration) -> String {
 
 fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
     text.split(',').map(|address| parsed(address.trim())).collect()
+}
+
+fn addresses_or_none(text: &str) -> Result<Vec<SocketAddr>, String> {
+    if text.is_empty() { Ok(Vec::new()) } else { addresses(text) }
 }
 
 fn shown_addresses(addresses: &[SocketAddr]) -> String {

@@ -19,17 +19,15 @@ use tonic::{
     service::Routes,
     transport::{Server, server::TcpIncoming},
 };
-use tonic_health::{
-    ServingStatus,
-    pb::health_server::HealthServer,
-    server::{HealthReporter, HealthService},
-};
+use tonic_health::{pb::health_server::HealthServer, server::HealthService};
 use tonic_web::GrpcWebLayer;
 
 use super::{
     Api,
-    layer::{access::AccessLayer, errors::ErrorsLayer, plain::PlainLayer},
+    health::Health,
+    layer::{access::AccessLayer, errors::ErrorsLayer, measure::MeasureLayer, plain::PlainLayer},
 };
+use crate::telemetry::CallMeter;
 
 /// Sizes the connection's window, and with it how many small frames a stalled reader may leave unread.
 const CONNECTION_WINDOW: u32 = 8 << 20;
@@ -42,13 +40,8 @@ const MAX_HEADERS: u32 = 16 << 10;
 /// Resets a client may cause before it is taken for an attacker; cancelled calls are no attack.
 const PENDING_RESETS: usize = 1_024;
 
-/// What the health service says of every service, and of the whole (`""`).
-#[derive(Clone, Debug)]
-pub(crate) struct Health {
-    reporter: HealthReporter,
-}
-
-const SERVICES: [&str; 6] = [
+/// Every service of the contract.
+pub(super) const SERVICES: [&str; 6] = [
     SchedulerServiceServer::<Api>::NAME,
     QueueServiceServer::<Api>::NAME,
     AdminServiceServer::<Api>::NAME,
@@ -56,36 +49,6 @@ const SERVICES: [&str; 6] = [
     UserServiceServer::<Api>::NAME,
     WorkerServiceServer::<Api>::NAME,
 ];
-
-impl Health {
-    pub(crate) fn new() -> Self {
-        Self { reporter: HealthReporter::new() }
-    }
-
-    /// Everything is served.
-    pub(crate) async fn serving(&self) {
-        self.set(ServingStatus::Serving).await;
-    }
-
-    /// Nothing is, any more.
-    pub(crate) async fn draining(&self) {
-        self.set(ServingStatus::NotServing).await;
-    }
-
-    /// Nobody is told any more: who watches would hold a connection for ever.
-    pub(crate) async fn gone(&self) {
-        let mut reporter = self.reporter.clone();
-        for service in SERVICES.into_iter().chain([""]) {
-            reporter.clear_service_status(service).await;
-        }
-    }
-
-    async fn set(&self, status: ServingStatus) {
-        for service in SERVICES.into_iter().chain([""]) {
-            self.reporter.set_service_status(service, status).await;
-        }
-    }
-}
 
 /// The reflection services could not be built: a bug in the descriptor set.
 pub(crate) type ReflectionError = tonic_reflection::server::Error;
@@ -118,6 +81,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     api: &Api,
     health: &Health,
+    calls: CallMeter,
     open_reflection: bool,
     stop: CancellationToken,
 ) -> Result<impl Future<Output = Result<(), tonic::transport::Error>> + use<>, ReflectionError> {
@@ -133,8 +97,9 @@ pub(crate) async fn serve(
         .http2_max_header_list_size(MAX_HEADERS)
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))
         // From the outside in. No timeout and no connection age: sessions are ended by ServerDrain.
-        .layer(PlainLayer)
+        .layer(PlainLayer::new(health.clone()))
         .layer(GrpcWebLayer::new())
+        .layer(MeasureLayer::new(calls))
         .layer(ErrorsLayer)
         .layer(AccessLayer::new(api.auth.clone(), open_reflection))
         .add_routes(routes);

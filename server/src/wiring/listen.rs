@@ -35,6 +35,11 @@ pub(super) async fn bind(config: &ListenConfig) -> Result<Vec<Bound>, StartError
     bind_all(&addresses).map_err(|(address, source)| StartError::Listen { address, source })
 }
 
+/// Binds the addresses of the page of metrics, all or none.
+pub(super) fn bind_metrics(config: &ListenConfig) -> Result<Vec<Bound>, StartError> {
+    bind_all(&config.metrics).map_err(|(address, source)| StartError::Listen { address, source })
+}
+
 /// Binds every address, or says which one cannot be. Addresses with port 0 share the port that the first of them gets. A
 /// machine without IPv6 listens without it.
 fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<Bound>, (SocketAddr, io::Error)> {

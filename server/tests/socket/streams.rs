@@ -20,14 +20,14 @@ use super::{
     worker::{SOON, Worker, hello},
 };
 
-async fn submit(server: &Server, data: &[u8]) -> String {
+pub(super) async fn submit(server: &Server, data: &[u8]) -> String {
     let payload = Payload { content_type: "text/plain".into(), data: Some(Data::Inline(data.to_vec())) };
     let run = api::RunSubmission { job_type: "echo".into(), payload: Some(payload), ..Default::default() };
     let request = api::SubmitRunRequest { run: Some(run), ..Default::default() };
     server.scheduler().submit_run(request).await.unwrap().into_inner().run.unwrap().run_id
 }
 
-async fn welcomed(server: &Server) -> Worker {
+pub(super) async fn welcomed(server: &Server) -> Worker {
     let mut worker = Worker::connect(server, Some(server.key())).await.unwrap();
     worker.say(Say::Hello(hello())).await;
     let Hear::Welcome(welcome) = worker.heard().await else { panic!("no welcome") };
@@ -35,7 +35,7 @@ async fn welcomed(server: &Server) -> Worker {
     worker
 }
 
-async fn dispatched(worker: &mut Worker) -> wire::Dispatch {
+pub(super) async fn dispatched(worker: &mut Worker) -> wire::Dispatch {
     loop {
         match worker.heard().await {
             Hear::Dispatch(dispatch) => return dispatch,
@@ -53,7 +53,7 @@ fn result(dispatch: &wire::Dispatch, output: Option<Payload>) -> Say {
     })
 }
 
-async fn acked(worker: &mut Worker) -> wire::ResultAck {
+pub(super) async fn acked(worker: &mut Worker) -> wire::ResultAck {
     loop {
         if let Hear::ResultAck(ack) = worker.heard().await {
             return ack;

@@ -10,8 +10,8 @@ use mainspring_engine::{
         transition::Event,
     },
     ports::store::{
-        CreateJob, HelloAnswer, LeaseAnswer, LeaseBatch, LeaseResult, NewJob, NewRun, QueueChange, QueueSettings,
-        Quota, ReportAnswer, Submitted, UpdateJob,
+        CreateJob, HelloAnswer, LeaseAnswer, LeaseBatch, LeaseResult, NewJob, NewRun, QueueChange, QueueLevel,
+        QueueSettings, Quota, ReportAnswer, Submitted, UpdateJob,
     },
 };
 
@@ -285,4 +285,32 @@ pub async fn what_moved_on_is_stale_even_where_there_is_no_room(w: World) {
     let results = w.lease_all(owner, vec![cancelled, returned, waiting]).await;
     use LeaseResult::{NoRoom, Stale};
     assert!(matches!(results[..], [Stale, Stale, NoRoom]), "{results:?}");
+}
+
+pub async fn levels_are_of_every_queue_that_holds_something(mut w: World) {
+    assert_eq!(w.store.queue_levels().await.unwrap(), []);
+    let aside = NewRun { lane: lane_of("default", "aside", "test.job"), ..w.new_run() };
+    let elsewhere = NewRun { lane: lane_of("other", "default", "test.job"), ..w.new_run() };
+    w.submit(vec![aside, elsewhere]).await;
+    let first = w.now;
+    w.pass(secs(5));
+    // Of one queue, whatever the types.
+    let again = NewRun { lane: lane_of("default", "aside", "test.other"), ..w.new_run() };
+    w.submit(vec![again]).await;
+    let owner = w.connect().await;
+    let held = w.leased(owner).await;
+    let level = |namespace: &str, queue: &str, depth, oldest, in_flight| {
+        let Lane { namespace, queue, .. } = lane_of(namespace, queue, "test.job");
+        QueueLevel { namespace, queue, depth, oldest, in_flight }
+    };
+    let (waiting, at_worker) = (level("default", "aside", 2, Some(first), 0), level("default", "default", 0, None, 1));
+    let other = level("other", "default", 1, Some(first), 0);
+    assert_eq!(w.store.queue_levels().await.unwrap(), [waiting.clone(), at_worker, other.clone()]);
+    w.report(held, Outcome::Succeeded).await;
+    assert_eq!(w.store.queue_levels().await.unwrap(), [waiting, other]);
+}
+
+pub async fn a_store_that_is_well_answers_and_nothing_waits(w: World) {
+    w.store.answers().await.unwrap();
+    assert_eq!(w.store.waiting_batches(), 0);
 }

@@ -3,7 +3,7 @@
 //! For what follows from time alone: a jump of hours costs nothing, and nobody has to guess how long to wait. What is
 //! about processes, their signals and their files is shown with [`super::server`] instead.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use mainspring_engine::domain::instant::Instant;
@@ -51,6 +51,11 @@ impl TimedServer {
     pub fn client_with(&self, credential: &str) -> Result<Client> {
         let address = self.running.addresses().first().context("a server has an address")?;
         Client::new(&address.to_string(), credential)
+    }
+
+    /// Where the page of metrics is, in a server that was told to have one.
+    pub fn metrics(&self) -> SocketAddr {
+        self.running.metrics()[0]
     }
 
     /// The database file.

@@ -59,7 +59,10 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Batcher<I, O> {
         S: Fn(Arc<Core>, Vec<I>) -> F + Send + Sync + 'static,
     {
         let stage = core.clone();
-        Self::start(&core.tasks, name, waiting, move |items| step(stage.clone(), items))
+        Self::start(&core.tasks, name, waiting, move |items| {
+            stage.meter.step(name, items.len());
+            step(stage.clone(), items)
+        })
     }
 
     /// Starts the task.

@@ -9,6 +9,7 @@
 //! schedule that cannot be read or evaluated is that job's error, never the stage's.
 
 use std::{
+    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
@@ -147,11 +148,15 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, due: DueSchedule
     if firings.is_empty() {
         return Ok(FiredAll::Done { any, left });
     }
-    let fired_of: Vec<_> = firings.iter().map(|firing| firing.due.clone()).collect();
+    let fired_of: Vec<_> = firings.iter().map(|firing| (firing.due.clone(), instants_of(firing))).collect();
     let mut owner = true;
-    for (due, fired) in fired_of.iter().zip(core.store.fire(now, lease, firings).await?) {
+    for ((due, instants), fired) in fired_of.iter().zip(core.store.fire(now, lease, firings).await?) {
         match fired {
             Fired::Done { runs, completed } => {
+                let committed = core.now();
+                for instant in runs.iter().filter_map(|run| instants.get(&run.run)) {
+                    core.meter.fired(committed.since(*instant));
+                }
                 core.news.moved(now, &runs);
                 if completed {
                     stopped(core, now, due, JobState::Completed, JobChange::Completed);
@@ -162,6 +167,15 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, due: DueSchedule
         }
     }
     Ok(if owner { FiredAll::Done { any, left: left || room == 0 } } else { FiredAll::NotOwner })
+}
+
+/// The instants of the runs that a firing may make.
+fn instants_of(firing: &Firing) -> HashMap<RunId, Instant> {
+    let nominal = |entry: &Entry| match entry {
+        Entry::Run { nominal, .. } => Some(*nominal),
+        Entry::Fate(_) => None,
+    };
+    firing.run_ids.iter().copied().zip(firing.evaluation.entries.iter().filter_map(nominal)).collect()
 }
 
 fn stopped(core: &Core, now: Instant, due: &DueSchedule, state: JobState, change: JobChange) {

@@ -29,6 +29,7 @@ use crate::{
     },
     ports::{
         broker::Pointer,
+        meter::Meter,
         signals::{Signal, Signals},
         store::Moved,
     },
@@ -39,6 +40,7 @@ use crate::{
 pub(crate) struct News {
     ring: Ring,
     signals: Arc<dyn Signals>,
+    meter: Arc<dyn Meter>,
     /// The workers of this server, from when there can be any.
     hub: OnceLock<WeakHub>,
     /// What the dispatcher knows of queued runs.
@@ -50,10 +52,11 @@ pub(crate) struct News {
 }
 
 impl News {
-    pub(crate) fn new(signals: Arc<dyn Signals>, server: ServerId) -> Self {
+    pub(crate) fn new(signals: Arc<dyn Signals>, meter: Arc<dyn Meter>, server: ServerId) -> Self {
         Self {
             ring: Ring::new(server),
             signals,
+            meter,
             hub: OnceLock::new(),
             board: Board::default(),
             due: Notify::new(),
@@ -75,6 +78,7 @@ impl News {
     pub(crate) fn moved<'a>(&self, now: Instant, moved: impl IntoIterator<Item = &'a Moved>) {
         let mut queued: Vec<&Lane> = Vec::new();
         for run in moved {
+            self.count(run);
             if run.to == RunState::Queued {
                 self.board.offer(&run.lane, Pointer { run: run.run, generation: run.generation });
                 if !queued.contains(&&run.lane) {
@@ -107,6 +111,15 @@ impl News {
         }
         for lane in queued {
             self.signals.send(Signal::Queued(lane.clone()));
+        }
+    }
+
+    fn count(&self, run: &Moved) {
+        if run.from.is_none() {
+            self.meter.made(&run.lane);
+        }
+        if run.to.is_terminal() && run.from.is_none_or(|from| !from.is_terminal()) {
+            self.meter.over(&run.lane, run.to);
         }
     }
 

@@ -28,9 +28,15 @@ pub struct Settler {
 
 impl Settler {
     pub(crate) fn start(core: &Arc<Core>) -> Self {
-        let report = |core: Arc<Core>, reports| async move {
+        let report = |core: Arc<Core>, reports: Vec<Report>| async move {
             let now = core.now();
+            let began: Vec<_> = reports.iter().map(|report| report.start_time).collect();
             let answers = core.store.report(now, reports).await?;
+            for (began, answer) in began.into_iter().zip(&answers) {
+                if let (Some(began), ReportAnswer::Applied(moved)) = (began, answer) {
+                    core.meter.reported(&moved.lane, now.since(began));
+                }
+            }
             core.news.moved(
                 now,
                 answers.iter().filter_map(|answer| match answer {

@@ -97,7 +97,11 @@ async fn expire(core: &Core, now: Instant) -> StoreResult<()> {
             core.news.worker(now, scope, *worker, name, WorkerStatus::Lost);
         }
         for run in &moved {
-            tracing::info!(run = %run.run, attempt = run.attempt, worker = ?run.worker, to = run.to.name(), "lease expired");
+            let worker = run.worker.map(tracing::field::display);
+            tracing::debug!(run_id = %run.run, attempt = run.attempt, worker, to = run.to.name(), "lease expired");
+        }
+        if !moved.is_empty() {
+            tracing::info!(runs = moved.len(), "the leases of runs expired with their workers'");
         }
         core.news.moved(now, &moved);
         if !more {

@@ -187,6 +187,11 @@ impl Hub {
         demand
     }
 
+    /// Sessions that are open.
+    pub(crate) fn sessions(&self) -> usize {
+        self.0.sessions.lock().by_worker.len()
+    }
+
     /// What a running attempt of a worker last told.
     pub(crate) fn progress(&self, worker: WorkerId, key: AttemptKey) -> Option<Progress> {
         let live = self.session(worker)?;

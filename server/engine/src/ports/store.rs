@@ -18,6 +18,7 @@ mod release;
 mod retention;
 mod submit;
 mod views;
+mod vitals;
 
 pub use backup::{Backup, BackupError, BackupProgress};
 pub use catalog::{Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, Quota, UpdateJob};
@@ -39,6 +40,7 @@ pub use views::{
     AttemptView, Direction, InstantRange, JobOrder, JobTypeView, LedgerPart, Listed, Page, QueueView, RunDetail,
     RunView, StatsView, Views, WaitFacts, WorkerView,
 };
+pub use vitals::{QueueLevel, Vitals};
 
 use crate::domain::{
     ids::{RunId, WorkerId},
@@ -71,7 +73,20 @@ pub type StoreResult<T> = Result<T, StoreError>;
 
 /// Every role at once: what an adapter implements and the wiring holds.
 pub trait Store:
-    Catalog + Submit + Due + Release + Leases + Outcomes + Logs + Retention + Identity + Views + Backup + Debug + 'static
+    Catalog
+    + Submit
+    + Due
+    + Release
+    + Leases
+    + Outcomes
+    + Logs
+    + Retention
+    + Identity
+    + Views
+    + Vitals
+    + Backup
+    + Debug
+    + 'static
 {
 }
 
@@ -86,6 +101,7 @@ impl<T> Store for T where
         + Retention
         + Identity
         + Views
+        + Vitals
         + Backup
         + Debug
         + 'static

@@ -32,13 +32,14 @@ pub(super) fn attempt_of(steps: &Steps, run: &Loaded, extra: Extra) -> Dispatcha
 
 /// The columns of [`Extra::read`], in order, to follow others.
 pub(super) const fn extra_columns() -> &'static str {
-    ", due_time, nominal_time, headers, spilled, payload_type, payload"
+    ", due_time, queue_time, nominal_time, headers, spilled, payload_type, payload"
 }
 
 /// What a dispatch carries beside what the table knows.
 #[derive(Clone, Debug)]
 pub(super) struct Extra {
     due_time: Instant,
+    queue_time: Option<Instant>,
     nominal_time: Option<Instant>,
     headers: BTreeMap<String, String>,
     pub(super) payload: Payload,
@@ -48,12 +49,14 @@ impl Extra {
     /// Reads the columns of [`extra_columns`]; with whether the input is kept elsewhere.
     pub(super) fn read(cells: &mut Cells<'_>) -> StoreResult<(Self, bool)> {
         let due_time = Instant::from_micros(cells.next()?);
+        let queue_time = maybe(cells.next()?);
         let nominal_time = maybe(cells.next()?);
         let headers = read_labels(cells.next()?)?;
         let elsewhere = cells.next::<i32>()? & INPUT != 0;
         let content_type = cells.next()?;
         let data = cells.next::<Option<Vec<u8>>>()?.unwrap_or_default();
-        Ok((Self { due_time, nominal_time, headers, payload: Payload { content_type, data } }, elsewhere))
+        let payload = Payload { content_type, data };
+        Ok((Self { due_time, queue_time, nominal_time, headers, payload }, elsewhere))
     }
 }
 
@@ -84,7 +87,7 @@ impl Extras {
                     extras.insert(run, extra);
                 }
                 Err(StoreError::Corrupt(why)) => {
-                    tracing::error!(run = %run, why, "a run's row cannot be read; the run is skipped");
+                    tracing::error!(run_id = %run, why, "a run's row cannot be read; the run is skipped");
                     steps.skip(run);
                 }
                 Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow)) => {
@@ -131,13 +134,14 @@ pub(super) fn dispatchable(
     failures: u32,
     extra: Extra,
 ) -> Dispatchable {
-    let Extra { due_time, nominal_time, headers, payload } = extra;
+    let Extra { due_time, queue_time, nominal_time, headers, payload } = extra;
     Dispatchable {
         key,
         lane: lane.lane.clone(),
         job,
         payload,
         due_time,
+        queue_time,
         nominal_time,
         execution_timeout: policy.timeouts.execution,
         stop_grace: policy.timeouts.stop_grace,

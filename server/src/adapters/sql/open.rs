@@ -24,6 +24,7 @@ use super::{
     jobs::Specs,
     lanes::Lanes,
     logs::LogStore,
+    meter::WriterMeter,
     names::JobNames,
     retention::Rounds,
     rows::Policies,
@@ -76,6 +77,8 @@ pub struct OpenOptions {
     pub readers: u32,
     /// A statement that answers a person has so long.
     pub patience: Duration,
+    /// Counts the transactions of the main file.
+    pub meter: WriterMeter,
 }
 
 impl OpenOptions {
@@ -87,6 +90,7 @@ impl OpenOptions {
             rules: LeaseRules::default(),
             readers: 4,
             patience: PATIENCE,
+            meter: WriterMeter::default(),
         }
     }
 }
@@ -157,7 +161,7 @@ pub(super) struct DataLock {
 
 /// Opens the store of a data directory, which it makes or upgrades where needed.
 pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
-    let OpenOptions { data, synchronous, rules, readers, patience } = options;
+    let OpenOptions { data, synchronous, rules, readers, patience, meter } = options;
     let lock = claim(&data)?;
     let main = Files { path: data.join(DATABASE), synchronous };
     let writer = main.open::<Migrator>().await?;
@@ -175,11 +179,11 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
     });
     Ok(Arc::new(SqliteStore {
         known,
-        writer: Writer::start("sql-writer", writer, main.checkpointer()),
+        writer: Writer::start("sql-writer", writer, main.checkpointer(), meter),
         reads,
         stage_reads,
         logs: LogStore::new(
-            Writer::start("log-writer", logs_writer, lines.checkpointer()),
+            Writer::start("log-writer", logs_writer, lines.checkpointer(), WriterMeter::default()),
             lines.answering(2, patience),
         ),
         main,

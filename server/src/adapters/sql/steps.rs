@@ -102,7 +102,7 @@ impl Loaded {
         match Self::read_rest(id, &mut cells, known) {
             Ok(run) => Ok((id, Some(run))),
             Err(StoreError::Corrupt(why)) => {
-                tracing::error!(run = %id, why, "a run's row cannot be read; the run is skipped");
+                tracing::error!(run_id = %id, why, "a run's row cannot be read; the run is skipped");
                 Ok((id, None))
             }
             Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow)) => Err(error),

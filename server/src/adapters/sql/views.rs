@@ -24,6 +24,7 @@ pub(super) mod ledger;
 mod queues;
 mod runs;
 mod stats;
+pub(super) mod vitals;
 mod workers;
 
 /// A limit for a statement.

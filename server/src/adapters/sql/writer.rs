@@ -14,7 +14,10 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
 use mainspring_engine::{
-    ports::store::{StoreError, StoreResult},
+    ports::{
+        clock::Clock as _,
+        store::{StoreError, StoreResult},
+    },
     tasks::Tasks,
 };
 use sea_orm::{
@@ -23,7 +26,11 @@ use sea_orm::{
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::statement::{self, BoxFuture, failed};
+use super::{
+    super::host_clock::HostClock,
+    meter::WriterMeter,
+    statement::{self, BoxFuture, failed},
+};
 
 /// A transaction of the writer.
 pub(super) type Tx = DatabaseTransaction;
@@ -83,13 +90,26 @@ where
 
 impl Writer {
     /// Starts the task that owns `connection` (a pool of one), and the one that checkpoints over `beside`.
-    pub(super) fn start(name: &'static str, connection: DatabaseConnection, beside: DatabaseConnection) -> Self {
+    pub(super) fn start(
+        name: &'static str,
+        connection: DatabaseConnection,
+        beside: DatabaseConnection,
+        meter: WriterMeter,
+    ) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let tasks = Tasks::default();
         let changed = Arc::new(Notify::new());
         let (gone, beside_gone) = oneshot::channel();
-        let writing =
-            Writing { connection, waiting, changed: Arc::clone(&changed), beside_gone, transactions: 0, seen: 0 };
+        let writing = Writing {
+            connection,
+            waiting,
+            changed: Arc::clone(&changed),
+            beside_gone,
+            transactions: 0,
+            seen: 0,
+            clock: HostClock::default(),
+            meter,
+        };
         let token = tasks.token();
         tasks.spawn(name, writing.run(token));
         let token = tasks.token();
@@ -118,6 +138,11 @@ impl Writer {
         answer.await.unwrap_or_else(|_| Err(unknown()))
     }
 
+    /// Batches that wait for the next transaction.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
     /// Ends after what was given before.
     pub(super) async fn close(&self) {
         self.tasks.stop();
@@ -139,6 +164,9 @@ struct Writing {
     beside_gone: oneshot::Receiver<()>,
     transactions: u64,
     seen: u64,
+    /// For how long things took: nothing is decided by it.
+    clock: HostClock,
+    meter: WriterMeter,
 }
 
 impl Writing {
@@ -162,7 +190,10 @@ impl Writing {
     }
 
     async fn commit(&mut self, batches: &mut Vec<Box<dyn Batch>>) {
-        let outcome = self.transact(batches).await.map_err(|error| {
+        let began = self.clock.now();
+        let outcome = self.transact(batches).await;
+        self.meter.committed(batches.len(), self.clock.now().since(began));
+        let outcome = outcome.map_err(|error| {
             tracing::error!(%error, batches = batches.len(), "a transaction failed");
             failed(error)
         });

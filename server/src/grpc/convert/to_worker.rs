@@ -125,6 +125,7 @@ fn dispatch(attempt: Dispatchable, basis_sequence: i64, reply_timeout: Duration,
         job,
         payload,
         due_time,
+        queue_time: _,
         nominal_time,
         execution_timeout,
         // The worker hears it when it is told to stop.

@@ -1,4 +1,5 @@
-//! Whoever comes with something else than gRPC, a browser or plain `curl`, is told in words where it has come to.
+//! Whoever comes with something else than gRPC, a browser or plain `curl`, is told in words where it has come to; and a
+//! prober how the server is, by [`Health`].
 
 use std::{
     convert::Infallible,
@@ -7,12 +8,18 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+    header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
 };
 use tonic::body::Body;
 use tower::{Layer, Service};
+
+use crate::grpc::Health;
+
+/// The type of a text for people.
+pub(crate) const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 
 /// No word of the request is in it: what comes back must not be something that a page could have made up.
 const TEXT: &str = concat!(
@@ -28,20 +35,29 @@ const TEXT: &str = concat!(
 );
 
 /// Puts [`Plain`] in front of everything.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PlainLayer;
+#[derive(Clone, Debug)]
+pub(crate) struct PlainLayer {
+    health: Health,
+}
+
+impl PlainLayer {
+    pub(crate) fn new(health: Health) -> Self {
+        Self { health }
+    }
+}
 
 impl<S> Layer<S> for PlainLayer {
     type Service = Plain<S>;
 
     fn layer(&self, inner: S) -> Plain<S> {
-        Plain { inner }
+        Plain { health: self.health.clone(), inner }
     }
 }
 
 /// Lets gRPC and gRPC-Web pass, and answers everything else.
 #[derive(Clone, Debug)]
 pub(crate) struct Plain<S> {
+    health: Health,
     inner: S,
 }
 
@@ -62,8 +78,11 @@ where
         if is_grpc(&request) {
             return Box::pin(self.inner.call(request));
         }
-        let answer = answer(request.method());
-        Box::pin(async move { Ok(answer) })
+        let (health, method, path) = (self.health.clone(), request.method().clone(), request.uri().path().to_owned());
+        Box::pin(async move {
+            let page = health.page(&method, &path).await;
+            Ok(page.unwrap_or_else(|| answer(&method)))
+        })
     }
 }
 
@@ -75,17 +94,23 @@ fn is_grpc<B>(request: &Request<B>) -> bool {
 }
 
 fn answer(method: &Method) -> Response<Body> {
-    // What the gRPC protocol asks for where the content type is another one; nothing is to be got here so far.
+    // What the gRPC protocol asks for where the content type is another one; nothing else is to be got here so far.
     let status = if matches!(*method, Method::GET | Method::HEAD) {
         StatusCode::NOT_FOUND
     } else {
         StatusCode::UNSUPPORTED_MEDIA_TYPE
     };
-    let mut response = Response::new(Body::new(http_body_util::Full::new(bytes::Bytes::from_static(TEXT.as_bytes()))));
+    page(status, TEXT_TYPE, TEXT)
+}
+
+/// A page that is made anew each time.
+pub(crate) fn page(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::new(http_body_util::Full::new(text.into())));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

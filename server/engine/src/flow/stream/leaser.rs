@@ -194,6 +194,7 @@ impl Leaser {
     /// Leases, until the answer is final for each of them or the server stops.
     async fn lease_all(&self, items: Vec<(Owner, Pointer)>) -> StoreResult<Vec<Leased>> {
         let core = &self.hub.0.core;
+        core.meter.step("lease", items.len());
         let mut batches: Vec<LeaseBatch> = Vec::new();
         for (owner, pointer) in items {
             match batches.last_mut() {
@@ -288,7 +289,7 @@ impl Leaser {
             }
             LeaseResult::Unreadable => {
                 live.held().unreserve(&lane.queue);
-                tracing::error!(run = %pointer.run, "a queued run cannot be read; it waits until a person has looked");
+                tracing::error!(run_id = %pointer.run, "a queued run cannot be read; it waits until a person has looked");
                 core.news.board.done(lane, [&pointer]);
                 core.news.board.hold_off(lane, pointer.run, now, Duration::MAX);
             }
@@ -307,6 +308,9 @@ impl Leaser {
                 return true;
             }
             held.dispatched(&attempt, now);
+        }
+        if let Some(since) = attempt.queue_time {
+            self.hub.0.core.meter.leased(&attempt.lane, now.since(since));
         }
         let reply_timeout = self.hub.0.core.rules.reply_timeout;
         let sent = live.send(ToWorker::Dispatch { attempt, basis_sequence: basis, reply_timeout });

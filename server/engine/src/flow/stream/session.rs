@@ -277,7 +277,7 @@ impl Task {
             Replied::Noted => {}
             Replied::Rejected(lane) => {
                 if let Reply::Rejected(reason, delay) = reply {
-                    tracing::debug!(attempt = %key, ?reason, "handed back");
+                    tracing::debug!(run_id = %key.run, attempt = key.attempt, ?reason, "handed back");
                     if let Some(delay) = delay {
                         self.core.news.board.hold_off(&lane, key.run, now, delay);
                     }
@@ -300,8 +300,12 @@ impl Task {
             (held.silent(now, self.core.rules.reply_timeout), held.starts(now))
         };
         for key in &silent {
-            tracing::info!(attempt = %key, worker = %self.live.owner.worker, "dispatch was not answered; taken back");
+            tracing::debug!(run_id = %key.run, attempt = key.attempt, "dispatch was not answered; taken back");
             self.live.send(ToWorker::Revoke(*key, AbandonReason::Returned));
+        }
+        if !silent.is_empty() {
+            let worker = self.live.owner.worker;
+            tracing::info!(%worker, runs = silent.len(), "a worker did not answer dispatches; they were taken back");
         }
         let owner = Some(self.live.owner);
         let silent = silent.into_iter().map(|key| (key.run, Event::Silent { attempt: key.attempt }, owner));

@@ -71,6 +71,8 @@ pub struct Dispatchable {
     pub payload: Payload,
     /// When the run became due.
     pub due_time: Instant,
+    /// When the run last began to wait for a worker.
+    pub queue_time: Option<Instant>,
     /// The instant the schedule named.
     pub nominal_time: Option<Instant>,
     /// How long the attempt may run.

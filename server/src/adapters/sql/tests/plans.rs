@@ -27,7 +27,7 @@ use super::{
         steps::{columns, whole_sql},
         submit::unfinished_sql,
         unused::{IDLE, OLD_RUN},
-        views::ledger,
+        views::{ledger, vitals::WAITING},
     },
     *,
 };
@@ -50,6 +50,7 @@ fn hot() -> Vec<String> {
         held_sql(),
         open_sql(),
         waiting_sql(),
+        WAITING.to_owned(),
         "SELECT nominal_time FROM run WHERE origin = 1 AND job_uid = ? AND state = 6 ORDER BY nominal_time DESC LIMIT 1"
             .into(),
     ];

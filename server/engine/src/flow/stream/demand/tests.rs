@@ -46,6 +46,7 @@ fn attempt(key: AttemptKey, lane: Lane) -> Dispatchable {
         job: None,
         payload: Default::default(),
         due_time: Instant::EPOCH,
+        queue_time: None,
         nominal_time: None,
         execution_timeout: None,
         stop_grace: None,

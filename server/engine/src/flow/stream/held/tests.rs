@@ -32,6 +32,7 @@ pub(in crate::flow::stream) fn attempt(run: u128) -> Dispatchable {
         job: None,
         payload: Default::default(),
         due_time: at(0),
+        queue_time: None,
         nominal_time: None,
         execution_timeout: None,
         stop_grace: None,

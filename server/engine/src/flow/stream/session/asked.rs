@@ -235,7 +235,7 @@ async fn had(core: &Core, live: &Live, key: AttemptKey) -> Had {
             if here { Had::Yes } else { Had::No }
         }
         Err(error) => {
-            tracing::debug!(%error, attempt = %key, "log lines wait until it is known whose they are");
+            tracing::debug!(%error, run_id = %key.run, attempt = key.attempt, "log lines wait until it is known whose they are");
             Had::Unknown
         }
     }

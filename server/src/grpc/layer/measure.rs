@@ -1,0 +1,107 @@
+//! Counts calls by method and code, and how long their answers took to begin.
+//!
+//! Outside of [`errors`](super::errors), so that it sees the code that the caller sees. A call that nobody waited for the
+//! end of counts as CANCELLED, which is what its caller made it.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::{Frame, SizeHint};
+use tonic::{Code, Status, body::Body};
+use tower::{Layer, Service};
+
+use crate::telemetry::{Call, CallMeter};
+
+const STATUS: &str = "grpc-status";
+
+/// Puts [`Measure`] in front of services.
+#[derive(Clone, Debug)]
+pub(crate) struct MeasureLayer(CallMeter);
+
+impl MeasureLayer {
+    pub(crate) fn new(meter: CallMeter) -> Self {
+        Self(meter)
+    }
+}
+
+impl<S> Layer<S> for MeasureLayer {
+    type Service = Measure<S>;
+
+    fn layer(&self, inner: S) -> Measure<S> {
+        Measure { meter: self.0.clone(), inner }
+    }
+}
+
+/// Counts calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Measure<S> {
+    meter: CallMeter,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Measure<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let mut call = self.meter.begin(request.uri().path());
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let Ok(response) = answer.await;
+            call.answered();
+            let (parts, body) = response.into_parts();
+            if let Some(code) = code(&parts.headers) {
+                call.end(code);
+            }
+            Ok(Response::from_parts(parts, Body::new(Measured { body, call })))
+        })
+    }
+}
+
+fn code(headers: &HeaderMap) -> Option<Code> {
+    headers.get(STATUS).map(|code| Code::from_bytes(code.as_bytes()))
+}
+
+/// A body whose end is the end of its call.
+struct Measured {
+    body: Body,
+    call: Call,
+}
+
+impl http_body::Body for Measured {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(code) = frame.trailers_ref().and_then(code)
+        {
+            self.call.end(code);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
