@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use mainspring_tests::harness::{
     host::{self, PATIENCE},
@@ -64,19 +64,31 @@ impl Stage {
 
     /// A pipe with a name: whoever has it open for writing is alive.
     async fn leash(&self) -> Leash {
-        let path = self.terminal.home().join("leash");
+        let path = self.pipe("leash").await;
+        let held = pipe::OpenOptions::new().open_receiver(&path).unwrap();
+        Leash { held, path }
+    }
+
+    /// A pipe of this name where the programs run.
+    async fn pipe(&self, name: &str) -> PathBuf {
+        let path = self.terminal.home().join(name);
         assert!(Command::new("mkfifo").arg(&path).status().await.unwrap().success());
-        Leash(pipe::OpenOptions::new().open_receiver(&path).unwrap())
+        path
     }
 }
 
 /// Read to its end, which is where the last process that held it has gone.
-struct Leash(pipe::Receiver);
+struct Leash {
+    held: pipe::Receiver,
+    path: PathBuf,
+}
 
 impl Leash {
     async fn let_go(mut self) {
+        // A pipe that nobody ever wrote to has no end to wait for: a program may be ended before it takes the leash.
+        drop(pipe::OpenOptions::new().open_sender(&self.path).unwrap());
         let mut nothing = Vec::new();
-        let read = self.0.read_to_end(&mut nothing);
+        let read = self.held.read_to_end(&mut nothing);
         host::within(PATIENCE, "the end of every process of the run", read).await.unwrap().unwrap();
     }
 }
@@ -232,8 +244,10 @@ async fn a_program_that_takes_too_long_has_failed() {
 async fn what_a_program_leaves_behind_is_ended_with_it() {
     let stage = Stage::open().await;
     // The child holds stdout and stderr as well: nobody waits for those.
-    let _worker = stage.serve(&[], "(exec 3>leash; trap '' TERM HUP; sleep 600) & read _; echo '\"done\"'");
+    let script = "(exec 3>leash; trap '' TERM HUP; echo >there; sleep 600) & read _ <there; echo '\"done\"'";
+    let _worker = stage.serve(&[], script);
     let leash = stage.leash().await;
+    stage.pipe("there").await;
     let run = stage.run("{}").await;
     assert_eq!((reason(&run).0, &run["output"]["json"]), ("RUN_STATE_SUCCEEDED", &json!("done")), "{run}");
     leash.let_go().await;
@@ -243,8 +257,7 @@ async fn what_a_program_leaves_behind_is_ended_with_it() {
 async fn a_worker_that_leaves_waits_for_its_programs() {
     let stage = Stage::open().await;
     let mut worker = stage.serve(&["--text"], "echo ready >&2; read line < go; echo \"went on: $line\"");
-    let go = stage.terminal.home().join("go");
-    assert!(Command::new("mkfifo").arg(&go).status().await.unwrap().success());
+    let go = stage.pipe("go").await;
     let run = stage.begun().await;
     worker.signal(Signal::TERM).unwrap();
     let state = |list: &Value| list["workers"][0]["state"].as_str().map(str::to_owned);
