@@ -38,6 +38,9 @@ pub(crate) fn for_reason(reason: &str, metadata: &BTreeMap<String, String>) -> O
         }
         "ETAG_MISMATCH" => "somebody changed it meanwhile; get it again and repeat",
         "METHOD_UNKNOWN" => "the server is older than this command; `mainspring version` shows both",
+        "STORE_UNWRITABLE" => {
+            "nothing has to be started again; `curl http://ADDRESS/readyz` tells when the server goes on"
+        }
         "CURSOR_EXPIRED" => "the server no longer holds these events; run the command again",
         "BACKUP_UNSUPPORTED" => "this server's database is not embedded; use the tools of your database",
         _ => return None,

@@ -9,36 +9,43 @@ use mainspring_proto::{
 use mainspring_tests::harness::{
     client::{Client, work},
     disk,
-    host::PATIENCE,
+    host::{self, PATIENCE},
     process::Process,
     refusal::Told,
     session::{BareWorker, Session},
-    terminal::Terminal,
+    terminal::{Terminal, text},
 };
 use serde_json::{Value, json};
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
-/// A server whose disk can be filled.
-async fn server(terminal: &Terminal) -> (Process, Client) {
-    let line = format!("{} mainspring dev --no-open --no-demo --data data --port 0 --print-addr json", disk::HARDENED);
-    let mut process = terminal.shell("server", &line).unwrap();
+const DEV: &str = "mainspring dev --no-open --no-demo --data data --port 0 --print-addr json";
+
+/// A server that is started by a line of a shell, and its address.
+async fn server(terminal: &Terminal, line: &str) -> (Process, Client, String) {
+    let mut process = terminal.shell("server", line).unwrap();
     let told: Value = serde_json::from_str(&process.line().await.unwrap()).unwrap();
-    let client = Client::new(told["address"].as_str().unwrap(), told["api_key"].as_str().unwrap()).unwrap();
-    (process, client)
+    let address = told["address"].as_str().unwrap();
+    let client = Client::new(address, told["api_key"].as_str().unwrap()).unwrap();
+    (process, client, address.to_owned())
 }
 
 #[track_caller]
-fn is_away(status: &Status) {
+fn is_full(status: &Status) {
     let told = Told::of(status);
-    told.is(Code::Unavailable, "STORE_UNAVAILABLE");
-    told.advises("the database does not answer; ");
+    told.is(Code::Unavailable, "STORE_UNWRITABLE");
+    told.has("obstacle", "FULL");
+    told.advises("the disk is full: free space in /");
+    told.advises("/data; nothing that was acknowledged is lost");
     told.is_passing();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_is_told_and_survived() {
+async fn files_that_may_not_grow_are_told_and_survived() {
     let terminal = Terminal::open().unwrap();
-    let (mut process, client) = server(&terminal).await;
+    let (mut process, client, _) = server(&terminal, &format!("{} {DEV}", disk::HARDENED)).await;
     let mut session = BareWorker::new(&["t.noop"], 1).connect(&client).await.unwrap();
     let run = client.submit(work("t.noop", &json!(null))).await.unwrap();
     let attempt = session.dispatch().await.unwrap().attempt.unwrap();
@@ -48,15 +55,15 @@ async fn a_full_disk_is_told_and_survived() {
     let submission = RunSubmission { request_id: "once".into(), ..work("t.other", &json!(null)) };
     // However often: what fails once must not be taken for done the next time.
     for _ in 0..5 {
-        is_away(&client.submit(submission.clone()).await.unwrap_err());
-        is_away(&client.submit(work("t.other", &json!(null))).await.unwrap_err());
+        is_full(&client.submit(submission.clone()).await.unwrap_err());
+        is_full(&client.submit(work("t.other", &json!(null))).await.unwrap_err());
     }
     let job = Job { job: "nightly".into(), job_type: "t.noop".into(), ..Job::default() };
     let create = CreateJobRequest { job: Some(job), ..CreateJobRequest::default() };
-    is_away(&client.scheduler().create_job(create.clone()).await.unwrap_err());
+    is_full(&client.scheduler().create_job(create.clone()).await.unwrap_err());
     let hello = Say::Hello(BareWorker::new(&["t.noop"], 1).hello(Vec::new()));
     let mut unwelcome = Session::open(&client, hello).await.unwrap();
-    is_away(&unwelcome.end(PATIENCE).await.unwrap().unwrap_err());
+    is_full(&unwelcome.end(PATIENCE).await.unwrap().unwrap_err());
     // Reading goes on, and a result is kept for later.
     session.succeed(&attempt).await.unwrap();
     assert_eq!(client.run(&run).await.unwrap().attempt, 1);
@@ -72,5 +79,81 @@ async fn a_full_disk_is_told_and_survived() {
     let runs = client.scheduler().list_runs(list).await.unwrap().into_inner().runs;
     assert_eq!(runs.iter().map(|run| run.run_id.as_str()).collect::<Vec<_>>(), [stored.as_str()]);
     drop(session);
+    assert_eq!(process.terminate(PATIENCE).await.unwrap().code(), Some(0));
+}
+
+/// The statuses of the whole server, as they change.
+async fn health(client: &Client) -> Streaming<HealthCheckResponse> {
+    let request = HealthCheckRequest::default();
+    HealthClient::new(client.authorized()).watch(request).await.unwrap().into_inner()
+}
+
+async fn becomes(health: &mut Streaming<HealthCheckResponse>, status: ServingStatus) {
+    let next = host::within(PATIENCE, status.as_str_name(), health.message()).await.unwrap();
+    assert_eq!(next.unwrap().unwrap().status(), status);
+}
+
+async fn readyz(terminal: &Terminal, address: &str) -> String {
+    let line = format!("curl -sS -w '%{{http_code}}' http://{address}/readyz");
+    text(&terminal.sh(&line, &[]).await.unwrap().stdout)
+}
+
+/// The lines of its log that nobody could overlook, and those of its disk.
+fn told(process: &Process) -> Vec<(String, String)> {
+    let lines = process.stderr().unwrap();
+    let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let lines = lines.filter(|line| line["level"] != "INFO" || line["place"].is_string());
+    let field = |line: &Value, name: &str| line[name].as_str().unwrap_or_default().to_owned();
+    lines.map(|line| (field(&line, "level"), field(&line, "message"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_seen_before_a_call_fails_and_told_once() {
+    let terminal = Terminal::open().unwrap();
+    let line = format!("MAINSPRING_LOG__FORMAT=json MAINSPRING_LOG__FILTER=info {}", disk::small("data", DEV));
+    let (mut process, client, address) = server(&terminal, &line).await;
+    let mut health = health(&client).await;
+    becomes(&mut health, ServingStatus::Serving).await;
+    let run = client.submit(work("t.noop", &json!(null))).await.unwrap();
+
+    let disk = disk::Small::of(process.pid().unwrap(), &terminal.home().join("data"));
+    disk.fill().unwrap();
+    becomes(&mut health, ServingStatus::NotServing).await;
+    let page = readyz(&terminal, &address).await;
+    assert!(
+        page.starts_with("not ready: the disk of the database is full; free space") && page.ends_with("503"),
+        "{page}"
+    );
+    // What the log of the database still has room for is stored; then calls fail. Nobody hears of each.
+    let large = json!("x".repeat(500_000));
+    let mut refused = 0;
+    for _ in 0..20 {
+        if let Err(status) = client.submit(work("t.noop", &large)).await {
+            is_full(&status);
+            refused += 1;
+        }
+    }
+    assert!(refused > 10, "{refused}");
+    // It can be read, and says of itself where it is stuck.
+    assert_eq!(client.run(&run).await.unwrap().state(), RunState::Queued);
+    let hello = Say::Hello(BareWorker::new(&["t.noop"], 1).hello(Vec::new()));
+    let mut unwelcome = Session::open(&client, hello.clone()).await.unwrap();
+    is_full(&unwelcome.end(PATIENCE).await.unwrap().unwrap_err());
+    let begun = "the disk is full: nothing new is stored until that is mended; what was acknowledged is kept, and \
+                 reading goes on";
+    assert_eq!(told(&process), [("ERROR".into(), begun.into())]);
+
+    disk.free().unwrap();
+    becomes(&mut health, ServingStatus::Serving).await;
+    assert_eq!(readyz(&terminal, &address).await, "ready\n200");
+    let mut session = BareWorker::new(&["t.noop"], 1).connect(&client).await.unwrap();
+    let attempt = session.dispatch().await.unwrap().attempt.unwrap();
+    assert_eq!(attempt.run_id, run);
+    session.accept(&attempt).await.unwrap();
+    session.succeed(&attempt).await.unwrap();
+    client.succeeded(&run, PATIENCE).await.unwrap();
+    let over = "the database can be written again; everything goes on";
+    assert_eq!(told(&process), [("ERROR".into(), begun.into()), ("INFO".into(), over.into())]);
+    drop((session, health));
     assert_eq!(process.terminate(PATIENCE).await.unwrap().code(), Some(0));
 }

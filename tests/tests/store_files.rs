@@ -102,7 +102,7 @@ async fn a_file_that_is_no_database_is_told() {
     fs::write(home.path().join("mainspring.db"), "this is no database, but it is long enough to be read as one")
         .unwrap();
     let refused = open(OpenOptions::new(home.path())).await.unwrap_err();
-    assert!(matches!(refused, OpenError::Database { .. }), "{refused:?}");
+    assert!(matches!(refused, OpenError::Damaged { .. }), "{refused:?}");
     assert!(refused.to_string().contains("restore a backup"), "{refused}");
 }
 

@@ -13,6 +13,20 @@
 //!
 //! [`Engine`] is the face of all that to the services: what they may ask, in the engine's words.
 
+/// Tells the log that a stage has to try again later. A store that cannot be written tells that itself, once for all stages
+/// and not as often as each of them tries.
+macro_rules! put_off {
+    ($error:ident, $($told:tt)+) => {
+        match &$error {
+            $crate::ports::store::StoreError::Unwritable { .. } => tracing::debug!(error = %$error, $($told)+),
+            $crate::ports::store::StoreError::Unavailable(_)
+            | $crate::ports::store::StoreError::Conflict(_)
+            | $crate::ports::store::StoreError::TooSlow
+            | $crate::ports::store::StoreError::Corrupt(_) => tracing::warn!(error = %$error, $($told)+),
+        }
+    };
+}
+
 pub mod batch;
 pub mod dispatch;
 pub mod due;

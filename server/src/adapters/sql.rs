@@ -39,6 +39,7 @@ mod outcomes;
 mod release;
 mod restricted;
 mod retention;
+mod room;
 mod rows;
 mod statement;
 mod steps;
@@ -64,6 +65,8 @@ pub struct SqliteStore {
     logs: logs::LogStore,
     /// Where copies are made from.
     main: open::Files,
+    /// Whether there is any for what is written.
+    room: Arc<room::Room>,
     /// Copies under way.
     tasks: Tasks,
     /// Where retention stands in its rounds through the runs.

@@ -10,7 +10,10 @@ use std::{sync::Arc, time::Duration};
 use http::{Method, Response, StatusCode};
 use mainspring_engine::{
     flow::LOOK,
-    ports::{clock::SharedClock, store::SharedStore},
+    ports::{
+        clock::SharedClock,
+        store::{Obstacle, SharedStore, StoreError},
+    },
     tasks::Tasks,
 };
 use tokio::sync::Mutex;
@@ -29,8 +32,10 @@ enum Standing {
     Starting,
     /// It does what is asked.
     Ready,
-    /// The store does not take what is written.
+    /// The store does not take what is written, or not in time.
     StoreAway,
+    /// Its files cannot be written.
+    Unwritable(Obstacle),
     /// It goes away; it is never anything else again.
     Draining,
 }
@@ -41,6 +46,18 @@ impl Standing {
             Self::Starting => Some("not ready: the server is starting\n"),
             Self::Ready => None,
             Self::StoreAway => Some("not ready: the database does not take what is written; the log says more\n"),
+            Self::Unwritable(Obstacle::Full) => Some(
+                "not ready: the disk of the database is full; free space there, and the server goes on by itself\n",
+            ),
+            Self::Unwritable(Obstacle::ReadOnly) => Some(
+                "not ready: the disk of the database can only be read; make it writable, and the server goes on by itself\n",
+            ),
+            Self::Unwritable(Obstacle::Forbidden) => Some(
+                "not ready: the server may not write its database; give its user the right to; the log says where\n",
+            ),
+            Self::Unwritable(Obstacle::Failing) => {
+                Some("not ready: the disk of the database answers with errors; the log says where\n")
+            }
             Self::Draining => Some("not ready: the server is going away\n"),
         }
     }
@@ -139,6 +156,13 @@ impl Health {
                 answered
             }
         };
-        self.change(if answered.is_ok() { Standing::Ready } else { Standing::StoreAway }).await;
+        self.change(match answered {
+            Ok(()) => Standing::Ready,
+            Err(StoreError::Unwritable { obstacle, place: _ }) => Standing::Unwritable(obstacle),
+            Err(
+                StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow | StoreError::Corrupt(_),
+            ) => Standing::StoreAway,
+        })
+        .await;
     }
 }

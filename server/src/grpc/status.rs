@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use mainspring_engine::{
     flow::stream::messages::SessionEnd,
-    ports::store::{Quota, StoreError},
+    ports::store::{Obstacle, Quota, StoreError},
 };
 use mainspring_proto::scheduler::v1 as wire;
 use tonic::{Code, Status};
@@ -24,6 +24,9 @@ const MAX_VIOLATIONS: usize = 6 << 10;
 
 /// What a status says that stands for a bug of ours; the request id is added on the way out.
 pub(crate) const INTERNAL_MESSAGE: &str = "the server has a bug or a broken row here; its log tells more";
+
+/// A person has to act first, which takes longer than a database needs to come back.
+const UNWRITABLE: Duration = Duration::from_secs(5);
 
 macro_rules! reasons {
     ($($variant:ident $name:literal $code:ident $about:literal;)*) => {
@@ -165,6 +168,8 @@ reasons! {
         "The server is shutting down. Try again after RetryInfo; another one, or the restarted one, will answer.";
     StoreUnavailable "STORE_UNAVAILABLE" Unavailable
         "The database does not answer. Whether the call did anything is unknown: repeat it after RetryInfo, with the same request_id.";
+    StoreUnwritable "STORE_UNWRITABLE" Unavailable
+        "The server cannot write its database: the disk is full, can only be read, or may not be written (`obstacle`: FULL, READ_ONLY, FORBIDDEN, FAILING). A person has to act; nothing that was acknowledged is lost, and reading goes on. Repeat the call after RetryInfo, with the same request_id.";
     Internal "INTERNAL" Internal
         "A bug. Please report it with the request id.";
 }
@@ -456,6 +461,7 @@ impl From<StoreError> for Refusal {
                 Self::new(Reason::StoreUnavailable, "the database does not answer; try again")
                     .retry_after(Duration::from_secs(1))
             }
+            StoreError::Unwritable { obstacle, place } => unwritable(obstacle, place.as_deref()),
             StoreError::Conflict(why) => {
                 tracing::warn!(why, "a call met other changes each time it was tried");
                 let message = "other changes of the same rows were in the way, and nothing was done; try again";
@@ -468,6 +474,21 @@ impl From<StoreError> for Refusal {
             StoreError::Corrupt(why) => Self::bug(why),
         }
     }
+}
+
+/// What a person has to do before anything is stored again. The log has been told.
+fn unwritable(obstacle: Obstacle, place: Option<&str>) -> Refusal {
+    let there = place.map_or_else(|| "where its database is".to_owned(), |place| format!("in {place}"));
+    let (name, advice) = match obstacle {
+        Obstacle::Full => ("FULL", format!("free space {there}")),
+        Obstacle::ReadOnly => ("READ_ONLY", format!("make it writable {there}")),
+        Obstacle::Forbidden => ("FORBIDDEN", format!("give its user the right to write {there}")),
+        Obstacle::Failing => ("FAILING", format!("look at the disk {there}")),
+    };
+    let message = format!(
+        "the server cannot store anything, {obstacle}: {advice}; nothing that was acknowledged is lost, and it goes on by itself"
+    );
+    Refusal::new(Reason::StoreUnwritable, message).with("obstacle", name).retry_after(UNWRITABLE)
 }
 
 /// Why a worker's stream ends; `None` is in order.
@@ -494,7 +515,11 @@ pub(crate) fn session_end(end: &SessionEnd) -> Option<Refusal> {
         .retry_after(soon),
         SessionEnd::Draining(delay) => Refusal::draining(*delay),
         SessionEnd::Full(quota) => Refusal::from(*quota),
-        SessionEnd::StoreAway => refuse(Reason::StoreUnavailable, "reconnect in a moment").retry_after(soon),
+        SessionEnd::StoreAway(StoreError::Unwritable { obstacle, place }) => unwritable(*obstacle, place.as_deref()),
+        SessionEnd::StoreAway(
+            StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow | StoreError::Corrupt(_),
+        ) => Refusal::new(Reason::StoreUnavailable, "the database does not answer; reconnect in a moment")
+            .retry_after(soon),
     })
 }
 

@@ -1,7 +1,14 @@
-//! A disk that is full, for one process: files it writes may not grow, until they may again.
+//! A disk that is full, for one process, in two ways: its files may not grow, or it has a small disk of its own.
 //!
-//! The limit is the kernel's (`RLIMIT_FSIZE`), so the database sees the error that a full disk gives, and nothing else on
-//! the machine does.
+//! The first is a limit of the kernel (`RLIMIT_FSIZE`) and works everywhere: the database sees an error as it is written. The
+//! second is a file system in memory, mounted where only the process sees it, by a namespace that needs no right of root and
+//! ends with the process.
+
+use std::{
+    fs::{self, File},
+    io::{ErrorKind, Write as _},
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -23,4 +30,51 @@ fn limit(pid: u32, size: Option<u64>) -> Result<()> {
     let pid = Pid::from_raw(i32::try_from(pid)?).context("a process has a number")?;
     prlimit(Some(pid), Resource::Fsize, Rlimit { current: size, maximum: None })?;
     Ok(())
+}
+
+/// A line of a shell that becomes `program`, with a disk of 16 MiB at `folder`.
+pub fn small(folder: &str, program: &str) -> String {
+    mounted(folder, "-o size=16m,mode=700", program)
+}
+
+/// A line of a shell that becomes `program`, with a folder that can only be read.
+pub fn read_only(folder: &str, program: &str) -> String {
+    mounted(folder, "-o ro", program)
+}
+
+fn mounted(folder: &str, options: &str, program: &str) -> String {
+    format!(
+        "exec unshare --user --map-root-user --mount sh -c 'mkdir -p {folder} && mount -t tmpfs {options} none {folder} && exec {program}'"
+    )
+}
+
+/// The small disk of a process, seen from outside.
+#[derive(Debug)]
+pub struct Small {
+    filler: PathBuf,
+}
+
+impl Small {
+    /// The disk that process `pid` has at `folder`.
+    pub fn of(pid: u32, folder: &Path) -> Self {
+        let seen = PathBuf::from(format!("/proc/{pid}/root{}", folder.display()));
+        Self { filler: seen.join("filler") }
+    }
+
+    /// Takes all room there is.
+    pub fn fill(&self) -> Result<()> {
+        let mut filler = File::create(&self.filler).with_context(|| format!("{}", self.filler.display()))?;
+        loop {
+            match filler.write_all(&[0; 4_096]) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::StorageFull => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Gives it back.
+    pub fn free(&self) -> Result<()> {
+        Ok(fs::remove_file(&self.filler)?)
+    }
 }

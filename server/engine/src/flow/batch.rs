@@ -139,7 +139,11 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Batcher<I, O> {
                     Err(Undone { item: _, error: error @ StoreError::Corrupt(_) }) => done.push((place, Err(error))),
                     Err(Undone {
                         item,
-                        error: StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow,
+                        error:
+                            StoreError::Unavailable(_)
+                            | StoreError::Unwritable { .. }
+                            | StoreError::Conflict(_)
+                            | StoreError::TooSlow,
                     }) => {
                         again.0.push(place);
                         again.1.push(item);

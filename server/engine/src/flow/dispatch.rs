@@ -272,7 +272,7 @@ pub(crate) fn start(core: &Arc<Core>, broker: Arc<dyn Broker>, hub: Hub) {
             let until = match turn(&core, &*broker, &hub).await {
                 Ok(()) => core.now().plus(core.look),
                 Err(error) => {
-                    tracing::warn!(%error, "queued runs cannot be released for now");
+                    put_off!(error, "queued runs cannot be released for now");
                     core.now().plus(PAUSE)
                 }
             };

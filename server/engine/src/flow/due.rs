@@ -42,7 +42,7 @@ pub(crate) fn start(core: &Arc<Core>) {
                 Ok(Some(until)) => until,
                 Ok(None) => continue,
                 Err(error) => {
-                    tracing::warn!(%error, "time rules cannot be evaluated for now");
+                    put_off!(error, "time rules cannot be evaluated for now");
                     core.now().plus(PAUSE)
                 }
             };

@@ -77,7 +77,7 @@ async fn reap(core: &Core) {
         if vigil.may_judge(now) {
             let judged = expire(core, now).await;
             if let Err(error) = &judged {
-                tracing::warn!(%error, "lost workers cannot be judged for now");
+                put_off!(error, "lost workers cannot be judged for now");
             }
             vigil.looked(judged.is_ok(), core.now());
         }
@@ -118,7 +118,7 @@ async fn keep_deadlines(core: &Core, outcome: &Settler) {
             Ok(Some(next)) => next.min(look),
             Ok(None) => look,
             Err(error) => {
-                tracing::warn!(%error, "deadlines cannot be kept for now");
+                put_off!(error, "deadlines cannot be kept for now");
                 look
             }
         };

@@ -21,14 +21,14 @@ pub(crate) fn start(core: &Arc<Core>, policy: RetentionPolicy) {
         let mut timer = core.clock.timer("retain");
         while !core.tasks.is_stopping() {
             if let Err(error) = jobs::finish_deletes(&core).await {
-                tracing::warn!(%error, "runs of deleted jobs cannot be ended for now");
+                put_off!(error, "runs of deleted jobs cannot be ended for now");
             }
             let begin = core.now();
             let wait = match core.store.sweep(begin, policy, BATCH).await {
                 Ok(swept) if swept.more => (core.now().since(begin) * REST).clamp(PAUSE[0], PAUSE[1]),
                 Ok(_) => core.look * LOOKS,
                 Err(error) => {
-                    tracing::warn!(%error, "old rows cannot be deleted for now");
+                    put_off!(error, "old rows cannot be deleted for now");
                     core.look * LOOKS
                 }
             };

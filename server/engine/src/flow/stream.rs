@@ -145,8 +145,8 @@ impl Hub {
             Ok(HelloAnswer::Foreign) => return Err(SessionEnd::Foreign),
             Ok(HelloAnswer::Full(quota)) => return Err(SessionEnd::Full(quota)),
             Err(error) => {
-                tracing::warn!(%error, worker = %hello.worker, "a worker cannot be welcomed for now");
-                return Err(SessionEnd::StoreAway);
+                put_off!(error, worker = %hello.worker, "a worker cannot be welcomed for now");
+                return Err(SessionEnd::StoreAway(error));
             }
         };
         core.news.moved(now, &moved);

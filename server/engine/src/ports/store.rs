@@ -50,13 +50,38 @@ use crate::domain::{
     transition::Tell,
 };
 
+/// What keeps the store's files from being written. A person has to act; nothing that was committed is lost by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// There is no room.
+    #[error("the disk is full")]
+    Full,
+    /// It was mounted, or went, read-only.
+    #[error("the disk can only be read")]
+    ReadOnly,
+    /// This process may not write there.
+    #[error("the server may not write its files")]
+    Forbidden,
+    /// It answers with errors.
+    #[error("the disk fails")]
+    Failing,
+}
+
 /// Why a whole call failed.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The store is away, or too slow to answer. Whether the step was committed is unknown: repeating it is safe,
     /// assuming that it was not done is not.
     #[error("the store is away: {0}")]
     Unavailable(String),
+    /// The store cannot be written, and says so itself in the log, once. Otherwise like [`Self::Unavailable`].
+    #[error("{obstacle}")]
+    Unwritable {
+        /// Why.
+        obstacle: Obstacle,
+        /// Where its files are, if that is known.
+        place: Option<Arc<str>>,
+    },
     /// Another transaction was in the way more often than was tried again; nothing was committed.
     #[error("the store is contended: {0}")]
     Conflict(String),

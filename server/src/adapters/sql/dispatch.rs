@@ -90,7 +90,12 @@ impl Extras {
                     tracing::error!(run_id = %run, why, "a run's row cannot be read; the run is skipped");
                     steps.skip(run);
                 }
-                Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow)) => {
+                Err(
+                    error @ (StoreError::Unavailable(_)
+                    | StoreError::Unwritable { .. }
+                    | StoreError::Conflict(_)
+                    | StoreError::TooSlow),
+                ) => {
                     return Err(error);
                 }
             }

@@ -68,7 +68,12 @@ impl Due for SqliteStore {
                 Ok(Ok(ready)) => due.ready.push(ready),
                 Ok(Err(unreadable)) => due.unreadable.push(unreadable),
                 Err(StoreError::Corrupt(why)) => tracing::error!(why, "a schedule's row cannot be read; it is skipped"),
-                Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow)) => {
+                Err(
+                    error @ (StoreError::Unavailable(_)
+                    | StoreError::Unwritable { .. }
+                    | StoreError::Conflict(_)
+                    | StoreError::TooSlow),
+                ) => {
                     return Err(error);
                 }
             }
@@ -131,7 +136,12 @@ fn due_schedule(row: &QueryResult, known: &Known) -> StoreResult<Result<DueSched
         Err(StoreError::Corrupt(why)) => {
             Ok(Err(UnreadableSchedule { job, job_name, namespace, schedule, position, why }))
         }
-        Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow)) => Err(error),
+        Err(
+            error @ (StoreError::Unavailable(_)
+            | StoreError::Unwritable { .. }
+            | StoreError::Conflict(_)
+            | StoreError::TooSlow),
+        ) => Err(error),
     }
 }
 

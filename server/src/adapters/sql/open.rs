@@ -9,9 +9,16 @@ use std::{
     time::Duration,
 };
 
-use mainspring_engine::{domain::rules::LeaseRules, ports::clock::Clock as _, tasks::Tasks};
+use mainspring_engine::{
+    domain::rules::LeaseRules,
+    ports::{
+        clock::Clock as _,
+        store::{Obstacle, StoreError, StoreResult},
+    },
+    tasks::Tasks,
+};
 use mainspring_migrations::{LogsMigrator, Migrator, known};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, SqlxSqliteConnector, TransactionTrait, Value};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, RuntimeErr, SqlxSqliteConnector, TransactionTrait, Value};
 use sea_orm_migration::MigratorTrait;
 use sqlx::{
     Connection as _, SqliteConnection,
@@ -27,8 +34,9 @@ use super::{
     meter::WriterMeter,
     names::JobNames,
     retention::Rounds,
+    room::Room,
     rows::Policies,
-    statement::{query, query_one, single},
+    statement::{is_damage, obstacle, query, query_one, single},
     writer::Writer,
 };
 
@@ -139,8 +147,24 @@ pub enum OpenError {
         /// Why.
         source: DbErr,
     },
+    /// It cannot be written.
+    #[error("cannot write {path}, {obstacle}: free space there or make it writable, or choose another data directory")]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        obstacle: Obstacle,
+    },
+    /// It is damaged, or something else altogether.
+    #[error("{path} is damaged, or no database: restore a backup, or choose another data directory")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: DbErr,
+    },
     /// SQLite cannot work with the file.
-    #[error("cannot open {path}: if it is damaged, restore a backup")]
+    #[error("cannot open {path}")]
     Database {
         /// The file.
         path: PathBuf,
@@ -166,10 +190,11 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
     let main = Files { path: data.join(DATABASE), synchronous };
     let writer = main.open::<Migrator>().await?;
     let (reads, stage_reads) = (main.answering(readers, patience), main.readers(STAGE_READERS));
-    let lanes = Lanes::load(&writer).await.map_err(|error| main.failed(DbErr::Custom(error.to_string())))?;
+    let lanes = Lanes::load(&writer).await.map_err(|error| main.unread(error))?;
     // Lines that a power loss takes are the last ones a worker will send again or not miss.
     let lines = Files { path: data.join(LOGS), synchronous: Synchronous::Normal };
     let logs_writer = lines.open::<LogsMigrator>().await?;
+    let room = Arc::new(Room::new(&data));
     let known = Arc::new(Known {
         rules,
         lanes,
@@ -179,14 +204,15 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
     });
     Ok(Arc::new(SqliteStore {
         known,
-        writer: Writer::start("sql-writer", writer, main.checkpointer(), meter),
+        writer: Writer::start("sql-writer", writer, main.checkpointer(), meter, room.clone()),
         reads,
         stage_reads,
         logs: LogStore::new(
-            Writer::start("log-writer", logs_writer, lines.checkpointer(), WriterMeter::default()),
+            Writer::start("log-writer", logs_writer, lines.checkpointer(), WriterMeter::default(), room.clone()),
             lines.answering(2, patience),
         ),
         main,
+        room,
         tasks: Tasks::default(),
         rounds: parking_lot::Mutex::new(Rounds::default()),
         _lock: lock,
@@ -234,7 +260,28 @@ pub(super) struct Files {
 
 impl Files {
     fn failed(&self, source: DbErr) -> OpenError {
-        OpenError::Database { path: self.path.clone(), source }
+        let path = self.path.clone();
+        match self.unwritable(&source) {
+            Some(unwritable) => unwritable,
+            None if is_damage(&source) => OpenError::Damaged { path, source },
+            None => OpenError::Database { path, source },
+        }
+    }
+
+    /// What the first look into it came to.
+    fn unread(&self, error: StoreError) -> OpenError {
+        let (path, source) = (self.path.clone(), DbErr::Custom(error.to_string()));
+        match error {
+            StoreError::Corrupt(_) => OpenError::Damaged { path, source },
+            StoreError::Unwritable { obstacle, place: _ } => OpenError::Unwritable { path, obstacle },
+            StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow => {
+                OpenError::Database { path, source }
+            }
+        }
+    }
+
+    fn unwritable(&self, error: &DbErr) -> Option<OpenError> {
+        obstacle(error).map(|obstacle| OpenError::Unwritable { path: self.path.clone(), obstacle })
     }
 
     pub(super) fn options(&self) -> SqliteConnectOptions {
@@ -270,14 +317,14 @@ impl Files {
             .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
             .connect_with(options)
             .await
-            .map_err(|error| self.failed(DbErr::Custom(error.to_string())))?;
+            .map_err(|error| self.failed(DbErr::Conn(RuntimeErr::SqlxError(error.into()))))?;
         let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
         self.migrate::<M>(&connection).await?;
         Ok(connection)
     }
 
     async fn migrate<M: MigratorTrait>(&self, connection: &DatabaseConnection) -> Result<(), OpenError> {
-        let applied = applied(connection).await.map_err(|error| self.failed(error))?;
+        let applied = applied(connection).await.map_err(|error| self.unread(error))?;
         let known = known::<M>();
         if let Some(migration) = applied.iter().find(|name| !known.contains(name)) {
             return Err(OpenError::Newer { path: self.path.clone(), migration: migration.clone() });
@@ -290,7 +337,8 @@ impl Files {
             tracing::info!(copy = %copy.display(), "copying the database before upgrading it");
             copy_to(connection, &copy).await.map_err(|source| OpenError::Copy { path: self.path.clone(), source })?;
         }
-        let failed = |source| OpenError::Migrate { path: self.path.clone(), source };
+        let failed =
+            |source| self.unwritable(&source).unwrap_or_else(|| OpenError::Migrate { path: self.path.clone(), source });
         let tx = connection.begin().await.map_err(failed)?;
         M::up(&tx, None).await.map_err(failed)?;
         tx.commit().await.map_err(failed)
@@ -359,15 +407,17 @@ async fn bound(
 }
 
 /// The migrations a database has had; none where it is new.
-async fn applied(connection: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
-    let custom = |error: mainspring_engine::ports::store::StoreError| DbErr::Custom(error.to_string());
+async fn applied(connection: &DatabaseConnection) -> StoreResult<Vec<String>> {
     let table = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'seaql_migrations'";
-    let there = query_one(connection, table, Vec::new()).await.map_err(custom)?;
-    if there.map(|row| single::<i64>(&row)).transpose().map_err(custom)?.unwrap_or(0) == 0 {
+    let there = query_one(connection, table, Vec::new()).await?;
+    if there.map(|row| single::<i64>(&row)).transpose()?.unwrap_or(0) == 0 {
         return Ok(Vec::new());
     }
-    let rows = query(connection, "SELECT version FROM seaql_migrations ORDER BY version", Vec::new());
-    rows.await.map_err(custom)?.iter().map(single).collect::<Result<_, _>>().map_err(custom)
+    query(connection, "SELECT version FROM seaql_migrations ORDER BY version", Vec::new())
+        .await?
+        .iter()
+        .map(single)
+        .collect()
 }
 
 /// Writes a consistent copy to a new private file, as it is at one moment, while others read and write.

@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin};
 
-use mainspring_engine::ports::store::{StoreError, StoreResult};
+use mainspring_engine::ports::store::{Obstacle, StoreError, StoreResult};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, RuntimeErr, SqlErr, Statement, TryGetable, Value};
 use sqlx::error::DatabaseError;
 
@@ -42,7 +42,7 @@ pub(super) fn places(count: usize) -> String {
 }
 
 /// SQLite's code for a statement that its connection's progress handler broke off.
-const INTERRUPTED: &str = "9";
+const INTERRUPTED: i32 = 9;
 
 /// All rows of a query.
 pub(super) async fn query<C: ConnectionTrait>(
@@ -181,24 +181,55 @@ pub(super) fn single<T: TryGetable>(row: &QueryResult) -> StoreResult<T> {
 ///
 /// A constraint that refuses a row is a bug or a damaged file: trying again cannot help. Everything else may pass.
 pub(super) fn failed(error: DbErr) -> StoreError {
-    let database = match &error {
-        DbErr::Query(RuntimeErr::SqlxError(inner)) | DbErr::Exec(RuntimeErr::SqlxError(inner)) => {
-            inner.as_database_error()
-        }
-        _ => None,
-    };
-    let is_interrupted = |database: &dyn DatabaseError| database.code().as_deref() == Some(INTERRUPTED);
+    let database = said(&error);
     let is_refused = |database: &dyn DatabaseError| {
         database.is_unique_violation()
             || database.is_check_violation()
             || database.is_foreign_key_violation()
             || database.message().contains("malformed")
     };
-    if database.is_some_and(is_interrupted) {
+    if code(&error) == Some(INTERRUPTED) {
         StoreError::TooSlow
-    } else if database.is_some_and(is_refused) {
+    } else if database.is_some_and(is_refused) || is_damage(&error) {
         StoreError::Corrupt(error.to_string())
+    } else if let Some(obstacle) = obstacle(&error) {
+        StoreError::Unwritable { obstacle, place: None }
     } else {
         StoreError::Unavailable(error.to_string())
     }
+}
+
+/// What the database itself said.
+fn said(error: &DbErr) -> Option<&dyn DatabaseError> {
+    match error {
+        DbErr::Query(RuntimeErr::SqlxError(inner))
+        | DbErr::Exec(RuntimeErr::SqlxError(inner))
+        | DbErr::Conn(RuntimeErr::SqlxError(inner)) => inner.as_database_error(),
+        _ => None,
+    }
+}
+
+/// SQLite's extended code.
+fn code(error: &DbErr) -> Option<i32> {
+    said(error)?.code()?.parse().ok()
+}
+
+/// What keeps files from being written, where that is what failed.
+pub(super) fn obstacle(error: &DbErr) -> Option<Obstacle> {
+    // Of the errors of files, those of a write: WRITE, FSYNC, DIR_FSYNC, TRUNCATE, SHMOPEN, SHMSIZE, SHMMAP.
+    const WRITES: [i32; 7] = [778, 1_034, 1_290, 1_546, 4_618, 4_874, 5_386];
+    let code = code(error)?;
+    match code & 0xff {
+        // FULL; PERM, READONLY, CANTOPEN; IOERR.
+        13 => Some(Obstacle::Full),
+        3 | 8 | 14 => Some(Obstacle::Forbidden),
+        10 if WRITES.contains(&code) => Some(Obstacle::Failing),
+        _ => None,
+    }
+}
+
+/// Whether the file is damaged, or none of a database.
+pub(super) fn is_damage(error: &DbErr) -> bool {
+    // CORRUPT, NOTADB.
+    code(error).is_some_and(|code| matches!(code & 0xff, 11 | 26))
 }

@@ -105,7 +105,12 @@ impl Loaded {
                 tracing::error!(run_id = %id, why, "a run's row cannot be read; the run is skipped");
                 Ok((id, None))
             }
-            Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow)) => Err(error),
+            Err(
+                error @ (StoreError::Unavailable(_)
+                | StoreError::Unwritable { .. }
+                | StoreError::Conflict(_)
+                | StoreError::TooSlow),
+            ) => Err(error),
         }
     }
 

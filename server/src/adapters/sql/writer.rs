@@ -29,6 +29,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::{
     super::host_clock::HostClock,
     meter::WriterMeter,
+    room::Room,
     statement::{self, BoxFuture, failed},
 };
 
@@ -42,6 +43,8 @@ const SHARED: usize = 128;
 /// Row changes after which the log is moved into the database file: often enough that no commit has to, seldom enough
 /// that a page which is written again and again is moved once.
 const CHECKPOINT_AFTER: u64 = 40_000;
+/// Writes a page of the file, also where it says already what is written: nobody reads the number.
+const WRITTEN: &str = "PRAGMA user_version = 0";
 /// Transactions between two looks at how many rows have changed.
 const LOOK_EVERY: u64 = 8;
 
@@ -56,6 +59,8 @@ pub(super) struct Writer {
 trait Batch: Send {
     /// Does its work; `false` where it failed and what it wrote must be taken back.
     fn run<'a>(&'a mut self, tx: &'a Tx) -> BoxFuture<'a, bool>;
+    /// Why it failed, where it did.
+    fn failure(&mut self) -> Option<&mut StoreError>;
     /// Answers the caller: with what it did, unless the commit failed.
     fn answer(self: Box<Self>, commit: StoreResult<()>);
 }
@@ -82,6 +87,10 @@ where
         })
     }
 
+    fn failure(&mut self) -> Option<&mut StoreError> {
+        self.done.as_mut().err()
+    }
+
     fn answer(self: Box<Self>, commit: StoreResult<()>) {
         // A caller that has gone away does not need to know.
         let _ = self.reply.send(self.done.and_then(|done| commit.map(|()| done)));
@@ -95,6 +104,7 @@ impl Writer {
         connection: DatabaseConnection,
         beside: DatabaseConnection,
         meter: WriterMeter,
+        room: Arc<Room>,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let tasks = Tasks::default();
@@ -109,6 +119,7 @@ impl Writer {
             seen: 0,
             clock: HostClock::default(),
             meter,
+            room,
         };
         let token = tasks.token();
         tasks.spawn(name, writing.run(token));
@@ -136,6 +147,11 @@ impl Writer {
         let batch = Pending { work: Some(work), done: Err(unknown()), reply };
         self.queue.send(Box::new(batch)).await.map_err(|_| unknown())?;
         answer.await.unwrap_or_else(|_| Err(unknown()))
+    }
+
+    /// Commits something that needs room and changes nothing.
+    pub(super) async fn prove(&self) -> StoreResult<()> {
+        self.write(|tx| Box::pin(async move { statement::exec(tx, WRITTEN, Vec::new()).await.map(drop) })).await
     }
 
     /// Batches that wait for the next transaction.
@@ -167,6 +183,7 @@ struct Writing {
     /// For how long things took: nothing is decided by it.
     clock: HostClock,
     meter: WriterMeter,
+    room: Arc<Room>,
 }
 
 impl Writing {
@@ -193,13 +210,29 @@ impl Writing {
         let began = self.clock.now();
         let outcome = self.transact(batches).await;
         self.meter.committed(batches.len(), self.clock.now().since(began));
-        let outcome = outcome.map_err(|error| {
-            tracing::error!(%error, batches = batches.len(), "a transaction failed");
-            failed(error)
-        });
-        for batch in batches.drain(..) {
+        let outcome = match outcome {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.failed(error, batches.len()).await),
+        };
+        for mut batch in batches.drain(..) {
+            if let Some(failure) = batch.failure() {
+                *failure = self.room.name(failure.clone()).await;
+            }
             batch.answer(outcome.clone());
         }
+    }
+
+    /// What a transaction that failed says to everybody in it. Where nothing can be written the log was told already.
+    async fn failed(&self, error: DbErr, batches: usize) -> StoreError {
+        let text = error.to_string();
+        let failure = self.room.name(failed(error)).await;
+        match failure {
+            StoreError::Unwritable { .. } => tracing::debug!(error = text, batches, "a transaction failed"),
+            StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow | StoreError::Corrupt(_) => {
+                tracing::error!(error = text, batches, "a transaction failed");
+            }
+        }
+        failure
     }
 
     async fn transact(&mut self, batches: &mut [Box<dyn Batch>]) -> Result<(), DbErr> {

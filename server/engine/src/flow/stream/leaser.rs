@@ -207,7 +207,7 @@ impl Leaser {
                 Ok(answers) => break answers,
                 Err(error @ StoreError::Corrupt(_)) => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, "a lease's commit is unknown; it is repeated");
+                    put_off!(error, "a lease's commit is unknown; it is repeated");
                     if core.tasks.is_stopping() {
                         return Err(error);
                     }

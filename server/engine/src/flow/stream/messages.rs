@@ -12,7 +12,7 @@ use crate::{
         log,
         worker::{AbandonReason, Capacity, Drain, Held, Phase},
     },
-    ports::store::{Dispatchable, Quota, Report, ReportAnswer},
+    ports::store::{Dispatchable, Quota, Report, ReportAnswer, StoreError},
 };
 
 /// What a worker says after its Hello.
@@ -236,9 +236,9 @@ pub enum SessionEnd {
     /// The worker handles what nobody did before, and the namespace is full.
     #[error("the namespace has as many queues, or job types in queues, as it may")]
     Full(Quota),
-    /// The store did not answer.
-    #[error("the database does not answer")]
-    StoreAway,
+    /// The store did not do what a session begins with.
+    #[error("{0}")]
+    StoreAway(StoreError),
     /// The worker said that it leaves, and closed its half in order with nothing in its hands: it does not come back.
     #[error("the worker left")]
     Left,

@@ -54,7 +54,7 @@ pub(super) fn start(hub: &Hub, live: Arc<Live>, capacity: Capacity) {
                 | SessionEnd::SlowConsumer(_)
                 | SessionEnd::Draining(_)
                 | SessionEnd::Full(_)
-                | SessionEnd::StoreAway
+                | SessionEnd::StoreAway(_)
                 | SessionEnd::Closed,
             )
             | None => WorkerStatus::Disconnected,

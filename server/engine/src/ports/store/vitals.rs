@@ -27,7 +27,8 @@ pub struct QueueLevel {
 #[async_trait]
 pub trait Vitals: Send + Sync {
     /// Answers when a step that changes nothing has been committed, behind all that waited to be written before: as long as
-    /// it does not, nothing that anybody asks for is done.
+    /// it does not, nothing that anybody asks for is done. A store that has no room for what is written is not one that
+    /// answers: it fails with [`StoreError::Unwritable`](super::StoreError::Unwritable) until there is some.
     async fn answers(&self) -> StoreResult<()>;
 
     /// How many batches wait for the next commit.

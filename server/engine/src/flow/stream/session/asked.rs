@@ -114,7 +114,7 @@ impl Task {
                 }
                 Ok(None) => Answer::Superseded,
                 Err(error) => {
-                    tracing::warn!(%error, worker = %owner.worker, "what a worker holds cannot be compared for now");
+                    put_off!(error, worker = %owner.worker, "what a worker holds cannot be compared for now");
                     Answer::NotRenewed
                 }
             }
@@ -157,7 +157,12 @@ impl Task {
                         Ok(answer) => Disposition::from(&answer),
                         Err(StoreError::Corrupt(_)) => Disposition::Invalid,
                         // The server is stopping; the worker sends it to the next one.
-                        Err(StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow) => continue,
+                        Err(
+                            StoreError::Unavailable(_)
+                            | StoreError::Unwritable { .. }
+                            | StoreError::Conflict(_)
+                            | StoreError::TooSlow,
+                        ) => continue,
                     };
                     // Said first: a server that goes away ends the session once it holds nothing.
                     self.live.send(ToWorker::ResultAck(key, disposition));
