@@ -23,7 +23,8 @@ pub enum Exit {
     Unreachable,
     /// The run that was waited for was cancelled.
     Cancelled,
-    /// The server refuses its configuration (`EX_CONFIG` of sysexits.h).
+    /// The server refuses its configuration or its data (`EX_CONFIG` of sysexits.h): whoever restarts it by itself may
+    /// stop doing so.
     ConfigurationRefused,
     /// Ctrl-C.
     Interrupted,
@@ -71,7 +72,9 @@ impl Exit {
             Self::Conflict => "it is in a state that does not permit it, or has changed; a port or folder is taken",
             Self::Unreachable => "no answer from the server, or not in time",
             Self::Cancelled => "the run that was waited for was CANCELLED",
-            Self::ConfigurationRefused => "the server refuses its configuration",
+            Self::ConfigurationRefused => {
+                "the server refuses its configuration or its data; starting it again is no use"
+            }
             Self::Interrupted => "Ctrl-C",
         }
     }

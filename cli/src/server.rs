@@ -86,6 +86,9 @@ pub(crate) enum ServerError {
     /// Its configuration is refused; what to change.
     #[error("the configuration is refused: {0}")]
     Configuration(String),
+    /// What it keeps, or where it should, cannot be used; what to do.
+    #[error("{0}")]
+    Data(String),
     /// Somebody else listens there.
     #[error("port {port} is taken by another program ({address})", port = .0.port(), address = .0)]
     AddressInUse(SocketAddr),
@@ -104,6 +107,7 @@ impl From<ServerError> for Failure {
     fn from(error: ServerError) -> Self {
         match &error {
             ServerError::Configuration(_) => Self::new(Exit::ConfigurationRefused, "CONFIGURATION_REFUSED", &error),
+            ServerError::Data(_) => Self::new(Exit::ConfigurationRefused, "DATA_REFUSED", &error),
             ServerError::AddressInUse(_) => Self::new(Exit::Conflict, "ADDRESS_IN_USE", &error)
                 .hint("stop the other program, or choose another port; 0 takes any free one"),
             ServerError::DataInUse(_) => {
@@ -122,8 +126,17 @@ impl From<StartError> for ServerError {
                 Self::AddressInUse(address)
             }
             StartError::Store(OpenError::Locked { path }) => Self::DataInUse(path),
-            error @ (StartError::Store(_)
-            | StartError::Secret(_)
+            // Of no use before a person has done something: another program, a backup, another folder, its rights.
+            error @ (StartError::Store(
+                OpenError::Newer { .. }
+                | OpenError::Damaged { .. }
+                | OpenError::Files { .. }
+                | OpenError::Migrate { .. },
+            )
+            | StartError::Secret(_)) => Self::Data(with_causes(&error)),
+            error @ (StartError::Store(
+                OpenError::Copy { .. } | OpenError::Unwritable { .. } | OpenError::Database { .. },
+            )
             | StartError::Bootstrap(_)
             | StartError::Listen { .. }
             | StartError::Reflection(_)) => Self::Other(with_causes(&error)),

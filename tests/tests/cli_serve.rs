@@ -6,6 +6,7 @@
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path, process::Stdio, time::Duration};
 
 use mainspring_tests::harness::{
+    disk,
     host::{self, PATIENCE},
     process::Process,
     terminal::{Terminal, banner, text},
@@ -127,6 +128,53 @@ async fn what_cannot_be_is_refused_with_78() {
         assert!(told.contains(part) && told.contains("CONFIGURATION_REFUSED"), "{name}: {told}");
     }
     assert!(!terminal.home().join("mainspring-data").exists(), "nothing was begun");
+}
+
+/// Whoever restarts servers by themselves may stop at 78: nothing gets better by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_that_no_restart_would_mend_is_refused_with_78() {
+    let terminal = Terminal::open().unwrap();
+    let mut first = started(&terminal, "first", &SERVE.join(" "), &[]);
+    line_with(&mut first, LISTENING).await;
+    first.terminate(STOPS_WITHIN).await.unwrap();
+    let database = terminal.home().join("mainspring-data/mainspring.db");
+    let mut connection = SqliteConnectOptions::new().filename(&database).connect().await.unwrap();
+    let newer = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9000_of_tomorrow', 0)";
+    sqlx::raw_sql(newer).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let refused = async |part: &str, number: i32, reason: &str| {
+        let output = terminal.run(&SERVE).await.unwrap();
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(number), "{told}");
+        assert!(told.contains(part) && told.contains(reason), "{told}");
+    };
+    refused("was written by a newer server (it has migration m9000_of_tomorrow", 78, "DATA_REFUSED").await;
+    std::fs::write(&database, "this is no database, but it is long enough to be read as one").unwrap();
+    refused("mainspring.db is damaged, or no database: restore a backup", 78, "DATA_REFUSED").await;
+    std::fs::remove_dir_all(terminal.home().join("mainspring-data")).unwrap();
+    std::fs::write(terminal.home().join("mainspring-data"), "a file").unwrap();
+    refused("choose another data directory", 78, "DATA_REFUSED").await;
+}
+
+/// A disk that is full may be given room at any moment; one that can only be read was made so by somebody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_on_a_disk_that_takes_nothing_says_so_and_ends() {
+    let terminal = Terminal::open().unwrap();
+    let serve = format!("mainspring {}", SERVE.join(" "));
+    let full = format!("sh -c \"head -c 17M /dev/zero >mainspring-data/filler 2>&1; exec {serve}\"");
+    for (line, number, part) in [
+        (disk::small("mainspring-data", &full), 1, "mainspring.db, the disk is full: free space there"),
+        (
+            disk::read_only("mainspring-data", &serve),
+            78,
+            "mainspring.lock: give this user the right to read and write it",
+        ),
+    ] {
+        let output = terminal.sh(&line, &[]).await.unwrap();
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(number), "{told}");
+        assert!(told.contains(part), "{told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

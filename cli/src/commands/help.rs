@@ -148,7 +148,10 @@ mod tests {
 
     #[test]
     fn topics_say_what_they_are_about() {
-        assert!(exit_codes().contains("\n  78   the server refuses its configuration\n"));
+        assert!(
+            exit_codes()
+                .contains("\n  78   the server refuses its configuration or its data; starting it again is no use\n")
+        );
         assert!(settings().contains("MAINSPRING_LIMITS__LEASE_TTL=<length> [default: 30s]"));
         let every = every_variable();
         for name in ["MAINSPRING_SLOTS", "MAINSPRING_WORKER_NAME", "MAINSPRING_ROOT_PASSWORD_FILE", "NO_COLOR"] {
