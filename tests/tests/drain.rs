@@ -6,17 +6,20 @@
 use std::{fs, path::Path, time::Duration};
 
 use mainspring_proto::{
-    scheduler::v1::{EventTopic, ListJobsRequest, ListLogsRequest, RunState, WorkerState, event},
+    scheduler::v1::{DrainWorkerRequest, EventTopic, ListJobsRequest, ListLogsRequest, RunState, WorkerState, event},
     worker::v1::{WorkerDrain, worker_stream_request::Message as Say},
 };
 use mainspring_tests::harness::{
     client::work,
     host::{self, PATIENCE},
+    refusal::Told,
     scene::Scene,
     server::{self, Server},
     session::BareWorker,
 };
 use serde_json::json;
+use tonic::Code;
+use uuid::Uuid;
 
 const LEASE: Duration = Duration::from_secs(3);
 const ALLOWED: Duration = Duration::from_secs(10);
@@ -172,4 +175,22 @@ async fn a_worker_that_says_goodbye_is_gone() {
         let Some(event::Detail::Worker(event)) = event.detail else { panic!("{event:?}") };
         assert_eq!(event.state(), WorkerState::Gone);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_lost_has_nothing_to_drain() {
+    let server = Server::start(settings(Duration::from_secs(1))).await.unwrap();
+    let client = server.client().unwrap();
+    let mut watch = client.watch(&[EventTopic::Workers], "", "").await.unwrap();
+    drop(BareWorker::new(&["t.noop"], 1).connect(&client).await.unwrap());
+    let lost =
+        |detail: &event::Detail| matches!(detail, event::Detail::Worker(event) if event.state() == WorkerState::Lost);
+    let Some(event::Detail::Worker(event)) = watch.run(lost).await.unwrap().detail else { unreachable!("it is one") };
+    let drain = DrainWorkerRequest { worker_id: event.worker_id, ..DrainWorkerRequest::default() };
+    let told = Told::of(&client.queues().drain_worker(drain).await.unwrap_err());
+    told.is(Code::FailedPrecondition, "WORKER_LEFT");
+    told.has("state", "LOST");
+    told.advises("there is nothing to drain; should it come back, drain it then");
+    let nobody = DrainWorkerRequest { worker_id: Uuid::now_v7().to_string(), ..DrainWorkerRequest::default() };
+    Told::of(&client.queues().drain_worker(nobody).await.unwrap_err()).is(Code::NotFound, "WORKER_NOT_FOUND");
 }

@@ -98,10 +98,9 @@ impl QueueService for Api {
         answer(async {
             let (scope, id) = named_worker(self, &namespace, &worker_id).await?;
             let drain = if terminate { Drain::Terminate } else { Drain::Quiesce };
-            if !self.engine.drain_worker(&scope, id, drain).await? {
-                return Err(worker_missing(id, &scope));
-            }
-            Ok(wire::DrainWorkerResponse { worker: Some(find_worker(self, &scope, id).await?) })
+            let drained = self.engine.drain_worker(&scope, id, drain).await?;
+            let worker = find_worker(self, &scope, id).await?;
+            if drained { Ok(wire::DrainWorkerResponse { worker: Some(worker) }) } else { Err(worker_left(&worker)) }
         })
         .await
     }
@@ -222,6 +221,18 @@ async fn find_worker(api: &Api, scope: &Scope, id: WorkerId) -> Result<wire::Wor
         Some(view) => Ok(worker(view)),
         None => Err(worker_missing(id, scope)),
     }
+}
+
+/// It is known and has nothing that could be drained.
+fn worker_left(worker: &wire::Worker) -> Refusal {
+    let name = worker.state().as_str_name();
+    let state = name.strip_prefix("WORKER_STATE_").unwrap_or(name);
+    let message = format!(
+        "worker `{}` is {state}: it has no lease and is given no work, so there is nothing to drain; should it come back, \
+         drain it then",
+        worker.worker_id
+    );
+    Refusal::new(Reason::WorkerLeft, message).with("state", state).about("worker", &worker.worker_id)
 }
 
 fn worker_missing(id: WorkerId, scope: &Scope) -> Refusal {

@@ -124,6 +124,8 @@ reasons! {
         "A run of the job is not over (`run_id`) and its overlap policy is SKIP. Wait for it, or set `force`.";
     RunNotRetryable "RUN_NOT_RETRYABLE" FailedPrecondition
         "Only a run that is over can be made again.";
+    WorkerLeft "WORKER_LEFT" FailedPrecondition
+        "The worker is LOST or GONE (`state`): it has no lease and is given no work, so there is nothing to drain.";
     DispatchTooLarge "DISPATCH_TOO_LARGE" FailedPrecondition
         "An attempt was not sent, since the worker reads smaller messages than it takes (`Hello.max_receive_message_bytes`). Only ever a StreamNotice: its run fails with PAYLOAD_TOO_LARGE.";
     ProtocolVersionUnsupported "PROTOCOL_VERSION_UNSUPPORTED" FailedPrecondition
