@@ -8,8 +8,8 @@ use std::{
 };
 
 use mainspring_tests::harness::{
-    document::{commands, script},
-    programs,
+    document::{self, commands, compare, languages, script, steps},
+    programs, raw,
     terminal::{Terminal, text},
 };
 
@@ -17,6 +17,32 @@ use mainspring_tests::harness::{
 const MAPPED: &[(&str, &str, &str)] = &[
     ("cargo run -- dev", "", "the server of this test is that one, on a port of its own"),
     ("cargo xtask test", "", "this is part of it"),
+    ("cargo run -- --help       # the product, one binary", "mainspring --help >help.txt", "it is built already"),
+    (
+        "cargo xtask check         # format, lints, contract, dependencies, file lengths, generated pages",
+        "",
+        "whoever runs this has run it, or will",
+    ),
+    (
+        "cargo xtask test          # all of that, a build, every test, a short fault run: what CI runs",
+        "",
+        "this is part of it",
+    ),
+    (
+        "cargo xtask test --skip-check -- leases        # only the tests with \"leases\" in their name",
+        "",
+        "this is one of it",
+    ),
+    (
+        "cargo xtask clients       # what the tests of other languages start: after a change there or in the contract",
+        "",
+        "`cargo xtask test` runs it first",
+    ),
+    (
+        "cargo xtask gen           # rewrite the pages of docs/reference that come from code",
+        "",
+        "it would change the checkout",
+    ),
     ("alias mainspring=target/debug/mainspring", "", "the PATH of this test leads to the same binary"),
     (
         "cargo run -p mainspring-worker --example greet",
@@ -87,14 +113,10 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().into()
 }
 
-/// README and the files of docs/, not of its folders: those are generated, or notes.
+/// Every page, but those about workers without an SDK, which have a test of their own.
 fn files() -> Vec<PathBuf> {
-    let mut files = vec![root().join("README.md")];
-    for entry in fs::read_dir(root().join("docs")).unwrap() {
-        files.push(entry.unwrap().path());
-    }
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
-    files.sort();
+    let mut files = document::pages(&root()).unwrap();
+    files.retain(|path| !raw::PAGES.iter().any(|page| path.ends_with(page)));
     files
 }
 
@@ -124,7 +146,7 @@ async fn every_command_of_the_documentation_works() {
     let mut count = 0;
     for path in files() {
         let document = fs::read_to_string(&path).unwrap();
-        let commands = commands(&document);
+        let (commands, steps) = (commands(&document), steps(&document));
         if commands.is_empty() {
             continue;
         }
@@ -135,8 +157,9 @@ async fn every_command_of_the_documentation_works() {
         let (grpcurl, buf) = (tool("grpcurl"), tool("buf"));
         let variables = [("GREET", greet.to_str().unwrap()), ("SERVER", &server), ("GRPCURL", &grpcurl), ("BUF", &buf)];
         let output = terminal.sh(&script(&commands, typed), &variables).await.unwrap();
-        let told = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        let told = text(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{}:\n{told}", path.display());
+        compare(&steps, &told);
         println!("{}: {} commands", path.display(), commands.len());
         count += commands.len();
     }
@@ -149,5 +172,17 @@ fn what_is_not_typed_is_still_written() {
     for (exact, _, reason) in MAPPED {
         let found = all.iter().any(|document| commands(document).contains(exact));
         assert!(found, "`{exact}` ({reason}) is in no document");
+    }
+}
+
+/// What no test would type, compile or compare must not look as if one had.
+#[test]
+fn every_block_is_of_a_kind_that_is_tested_or_claims_nothing() {
+    for path in document::pages(&root()).unwrap() {
+        let document = fs::read_to_string(&path).unwrap();
+        for language in languages(&document) {
+            let known = ["console", "rust", "toml", "python", "text"].contains(&language);
+            assert!(known, "{}: a block of `{language}`; commands are `console`", path.display());
+        }
     }
 }

@@ -6,14 +6,14 @@
 use std::{fs, path::Path};
 
 use mainspring_tests::harness::{
-    document::{blocks, commands, script},
+    document::{blocks, commands, compare, script, steps},
     raw::{self, Language},
     terminal::{Terminal, text},
 };
 
 const LANGUAGES: [Language; 3] = [raw::PYTHON, raw::TYPESCRIPT, raw::RUBY];
-const README: &str = "examples/raw/README.md";
-const PYTHON_PAGE: &str = "docs/workers/python.md";
+const README: &str = raw::PAGES[0];
+const PYTHON_PAGE: &str = raw::PAGES[1];
 /// The pages, and whose workers they cannot do without.
 const PAGES: [(&str, Option<Language>); 2] = [(README, None), (PYTHON_PAGE, Some(raw::PYTHON))];
 
@@ -64,8 +64,9 @@ async fn every_command_works() {
         let script = format!("cd \"$CHECKOUT\"\n{}", script(&commands, |command| typed(command, &missing)));
         let variables = [("SERVER", server.as_str()), ("CHECKOUT", checkout.to_str().unwrap())];
         let output = terminal.sh(&script, &variables).await.unwrap();
-        let told = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        let told = text(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{page}:\n{told}");
+        compare(&steps(&document), &told);
         if missing.is_empty() {
             let asked = commands.iter().filter(|command| command.contains(" greet ")).count();
             assert_eq!(told.matches("greeting Ada\n").count(), asked, "{page}:\n{told}");

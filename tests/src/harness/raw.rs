@@ -19,6 +19,8 @@ use super::{
     programs,
 };
 
+/// The pages that are about them: whoever types their commands needs them.
+pub const PAGES: [&str; 2] = ["examples/raw/README.md", "docs/workers/python.md"];
 /// What is installed or made in the copy, and is no copy of anything.
 const MADE: [&str; 6] = [".venv", "node_modules", "dist", "gen", "mainspring", "__pycache__"];
 
