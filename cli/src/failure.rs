@@ -237,13 +237,14 @@ fn name(code: Code) -> &'static str {
     }
 }
 
-/// "Connection refused", not "transport error".
-fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+/// "Connection refused", not "transport error", and not the number that the system has for it.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;
     }
-    error
+    let told = error.to_string();
+    told.split_once(" (os error ").map_or(told.as_str(), |(told, _)| told).to_owned()
 }
 
 #[cfg(test)]

@@ -6,8 +6,7 @@ use super::{Resource, pairs, word};
 use crate::output::{Cell, Tone};
 
 impl Resource for Worker {
-    const COLUMNS: &'static [&'static str] =
-        &["WORKER", "NAME", "STATE", "IN-FLIGHT", "SLOTS", "TYPES", "SDK", "CONNECTED", "HEARD"];
+    const COLUMNS: &'static [&'static str] = &["WORKER", "NAME", "STATE", "IN-FLIGHT", "SLOTS", "HEARD", "TYPES"];
 
     fn row(&self) -> Vec<Cell> {
         let tone = match self.state() {
@@ -24,17 +23,18 @@ impl Resource for Worker {
             Cell::Word(word(self.state().as_str_name(), "WORKER_STATE_"), tone),
             Cell::of(in_flight),
             Cell::of(slots),
-            Cell::text(self.job_types.join(",")),
-            Cell::text(&self.sdk),
-            Cell::time(self.connect_time.as_ref()),
             Cell::time(self.last_heartbeat_time.as_ref()),
+            // Last, since there may be many.
+            Cell::text(self.job_types.join(",")),
         ]
     }
 
-    const WIDE: &'static [&'static str] = &["QUEUES", "BUILD", "LABELS", "SERVER", "LEASE ENDS"];
+    const WIDE: &'static [&'static str] = &["SDK", "CONNECTED", "QUEUES", "BUILD", "LABELS", "SERVER", "LEASE ENDS"];
 
     fn wide(&self) -> Vec<Cell> {
         vec![
+            Cell::text(&self.sdk),
+            Cell::time(self.connect_time.as_ref()),
             Cell::text(queues(&self.capacity)),
             Cell::text(&self.build_id),
             Cell::text(pairs(&self.labels)),
@@ -50,10 +50,10 @@ impl Resource for Worker {
             "state",
             "in flight",
             "slots",
+            "heard",
             "types",
             "sdk",
             "connected",
-            "heard",
             "queues",
             "build",
             "labels",
