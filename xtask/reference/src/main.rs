@@ -3,6 +3,7 @@
 //! `cargo xtask gen` writes them and `cargo xtask check` compares them. A page is a function from nothing to text; the
 //! folder also holds pages written by hand, which this program never touches.
 
+mod commands;
 mod contract;
 mod filters;
 mod markdown;
@@ -27,6 +28,7 @@ type Page = fn(&Contract) -> String;
 
 /// The pages by file name. The table of error reasons joins here, from the server's enum of them.
 const PAGES: &[(&str, Page)] = &[
+    ("commands.md", commands::page),
     ("filters.md", filters::page),
     ("permissions.md", permissions::page),
     ("reasons.md", reasons::page),
