@@ -19,11 +19,12 @@ use super::convert::time;
 /// Who gives the reasons of [`Reason`].
 pub(crate) const DOMAIN: &str = "mainspring.dev";
 
-/// The violations of one status have so many bytes at most.
-const MAX_VIOLATIONS: usize = 6 << 10;
+/// The violations of one status have so many bytes at most. Clients that were told nothing else read 8 KiB of headers, where
+/// details are a third longer than they are, and a message in another script than Latin three times.
+const MAX_VIOLATIONS: usize = 3 << 10;
 
 /// A text for people has so many bytes at most.
-const MAX_TEXT: usize = 1_000;
+const MAX_TEXT: usize = 500;
 
 /// What a status says that stands for a bug of ours; the request id is added on the way out.
 pub(crate) const INTERNAL_MESSAGE: &str = "the server has a bug or a broken row here; its log tells more";
@@ -233,7 +234,7 @@ impl BadField {
 
     /// More for programs.
     pub(crate) fn tell(&mut self, key: &str, value: impl fmt::Display) {
-        self.metadata.insert(key.into(), value.to_string());
+        self.metadata.insert(key.into(), plain(value.to_string()));
     }
 }
 
@@ -332,7 +333,7 @@ impl Refusal {
         place: impl fmt::Display,
     ) -> Self {
         let mut refusal = Self::new(reason, format!("there is no {kind} `{name}` in namespace `{place}`"));
-        refusal.0.resource = Some((kind, name.to_string()));
+        refusal.0.resource = Some((kind, plain(name.to_string())));
         refusal
     }
 
@@ -350,7 +351,7 @@ impl Refusal {
     /// More for programs.
     #[must_use]
     pub(crate) fn with(mut self, key: &str, value: impl fmt::Display) -> Self {
-        self.0.metadata.insert(key.into(), value.to_string());
+        self.0.metadata.insert(key.into(), plain(value.to_string()));
         self
     }
 
@@ -364,14 +365,14 @@ impl Refusal {
     /// What it is about.
     #[must_use]
     pub(crate) fn about(mut self, kind: &'static str, name: impl fmt::Display) -> Self {
-        self.0.resource = Some((kind, name.to_string()));
+        self.0.resource = Some((kind, plain(name.to_string())));
         self
     }
 
     /// What stands in the way.
     #[must_use]
     pub(crate) fn because_of(mut self, kind: &'static str, subject: impl fmt::Display) -> Self {
-        self.0.precondition = Some((kind, subject.to_string()));
+        self.0.precondition = Some((kind, plain(subject.to_string())));
         self
     }
 
@@ -598,7 +599,7 @@ mod tests {
         let kept = Refusal::field("labels", "`ä` ﷺ is not one of “these”");
         assert_eq!(kept.message(), "labels: `ä` ﷺ is not one of “these”");
         let long = Refusal::field("job", "ä".repeat(1 << 20));
-        assert!(long.message().len() < 1_100 && long.message().ends_with('…'), "{}", long.message().len());
+        assert!(long.message().len() < MAX_TEXT + 9 && long.message().ends_with('…'), "{}", long.message().len());
     }
 
     #[test]
