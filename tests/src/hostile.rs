@@ -66,6 +66,7 @@ pub async fn run(options: &Options) -> Result<Tally> {
     for rpc in contract.rpcs.iter().filter(is_asked) {
         stage.sign_in().await?;
         let (line, findings) = attack(&contract, &mut stage, rpc, options).await?;
+        println!("{:<36}{line}", rpc.name);
         tally.lines.insert(rpc.name.clone(), line);
         tally.findings.extend(findings);
     }

@@ -17,6 +17,8 @@ use crate::harness::{
 
 /// Between two runs.
 const PAUSE: Duration = Duration::from_millis(50);
+/// A step that takes longer is told.
+const LONG: Duration = Duration::from_secs(2);
 const TYPE: &str = "honest";
 
 /// An honest client and its worker.
@@ -56,14 +58,28 @@ async fn live(client: Client, mut session: Session, mut stopped: watch::Receiver
     }
 }
 
+/// One run from its submission to its end; says which step took long.
 async fn round(client: &Client, session: &mut Session) -> Result<()> {
+    let mut begin = host::monotonic();
+    let mut step = |name: &str| {
+        let took = Duration::from_nanos(host::monotonic() - begin);
+        if took > LONG {
+            println!("an honest client waited {took:?} for: {name}");
+        }
+        begin = host::monotonic();
+    };
     session.renew(Vec::new()).await?;
+    step("the answer to a heartbeat");
     let run = client.submit(work(TYPE, &json!(null))).await?;
+    step("the answer to a submission");
     let attempt = session.dispatch().await?.attempt.context("a dispatch names its attempt")?;
+    step("the run to come to its worker");
     session.accept(&attempt).await?;
     session.succeed(&attempt).await?;
     session.result_ack(&attempt).await?;
+    step("the answer to a result");
     let over = client.over(&run, PATIENCE).await?;
+    step("the end of the run");
     ensure!(over.state() == RunState::Succeeded, "{over:?}");
     Ok(())
 }

@@ -18,6 +18,16 @@ pub struct Line {
     pub resident: u64,
 }
 
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let requests: u64 = self.answers.values().sum();
+        let answers: Vec<_> = self.answers.iter().map(|(code, count)| format!("{code} {count}")).collect();
+        let (slowest, took, resident) = (self.slowest.as_millis(), self.took.as_secs_f64(), self.resident >> 20);
+        writeln!(f, "{requests:>6}  {took:>6.1} s  slowest {slowest:>5} ms  server {resident:>4} MiB")?;
+        write!(f, "  {}", answers.join(", "))
+    }
+}
+
 /// Everything.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
@@ -43,12 +53,7 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut sums = BTreeMap::new();
-        for (rpc, line) in &self.lines {
-            let requests: u64 = line.answers.values().sum();
-            let answers: Vec<_> = line.answers.iter().map(|(code, count)| format!("{code} {count}")).collect();
-            let (slowest, took, resident) = (line.slowest.as_millis(), line.took.as_secs_f64(), line.resident >> 20);
-            writeln!(f, "{rpc:<36} {requests:>6}  {took:>6.1} s  slowest {slowest:>5} ms  server {resident:>4} MiB")?;
-            writeln!(f, "  {}", answers.join(", "))?;
+        for line in self.lines.values() {
             for (code, count) in &line.answers {
                 *sums.entry(*code).or_default() += count;
             }
