@@ -23,8 +23,12 @@ mod contract;
 mod fields;
 #[path = "refusals/framing.rs"]
 mod framing;
+#[path = "refusals/http.rs"]
+mod http;
 #[path = "refusals/lists.rs"]
 mod lists;
+#[path = "refusals/numbers.rs"]
+mod numbers;
 #[path = "refusals/replays.rs"]
 mod replays;
 #[path = "refusals/stage.rs"]
@@ -33,3 +37,5 @@ mod stage;
 mod stream;
 #[path = "refusals/table.rs"]
 mod table;
+#[path = "refusals/wire.rs"]
+mod wire;

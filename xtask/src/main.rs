@@ -8,6 +8,7 @@ mod check;
 mod clients;
 mod faults;
 mod generate;
+mod hostile;
 mod report;
 mod shell;
 mod test;
@@ -37,6 +38,8 @@ enum Task {
     Gen,
     /// Run the fault suite: real processes, killed and healed by a seed, then judged.
     Faults(faults::Args),
+    /// Attack a server with random requests by a seed, and judge its answers.
+    Hostile(hostile::Args),
     /// Measure the release build: throughput, latency, lateness, memory.
     Bench(bench::Args),
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::Clients => clients::run_all(),
         Task::Gen => generate::run(),
         Task::Faults(args) => faults::run(&args),
+        Task::Hostile(args) => hostile::run(&args),
         Task::Bench(args) => bench::run(&args),
     }
 }

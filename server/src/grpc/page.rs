@@ -10,7 +10,7 @@ use prost::Message;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::status::{Reason, Refusal};
+use super::status::{BadField, Reason, Refusal};
 use crate::auth::hex;
 
 /// Where nothing is asked for.
@@ -106,10 +106,8 @@ impl Pages {
 }
 
 fn foreign() -> Refusal {
-    Refusal::new(
-        Reason::PageTokenInvalid,
-        "page_token is not from this list with these arguments; begin again without one",
-    )
+    let why = "is not from this list with these arguments; begin again without one";
+    Refusal::fields(vec![BadField::new(Reason::PageTokenInvalid, "page_token", why)])
 }
 
 impl Turn<'_> {

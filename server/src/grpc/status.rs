@@ -19,8 +19,12 @@ use super::convert::time;
 /// Who gives the reasons of [`Reason`].
 pub(crate) const DOMAIN: &str = "mainspring.dev";
 
-/// The violations of one status have so many bytes at most.
-const MAX_VIOLATIONS: usize = 6 << 10;
+/// The violations of one status have so many bytes at most. Clients that were told nothing else read 8 KiB of headers, where
+/// details are a third longer than they are, and a message in another script than Latin three times.
+const MAX_VIOLATIONS: usize = 3 << 10;
+
+/// A text for people has so many bytes at most.
+const MAX_TEXT: usize = 500;
 
 /// What a status says that stands for a bug of ours; the request id is added on the way out.
 pub(crate) const INTERNAL_MESSAGE: &str = "the server has a bug or a broken row here; its log tells more";
@@ -232,13 +236,38 @@ pub(crate) struct BadField {
 impl BadField {
     /// A field that cannot be what it is.
     pub(crate) fn new(reason: Reason, field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self { field: field.into(), description: description.into(), reason, metadata: BTreeMap::new() }
+        Self { field: plain(field.into()), description: plain(description.into()), reason, metadata: BTreeMap::new() }
     }
 
     /// More for programs.
     pub(crate) fn tell(&mut self, key: &str, value: impl fmt::Display) {
-        self.metadata.insert(key.into(), value.to_string());
+        self.metadata.insert(key.into(), plain(value.to_string()));
     }
+}
+
+/// A text for people, which may quote a stranger: what would move a cursor, forge a line or turn the text round is
+/// written out, and what nobody reads is left out.
+fn plain(text: String) -> String {
+    let moves = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    if text.len() <= MAX_TEXT && !text.contains(moves) {
+        return text;
+    }
+    let mut plain = String::new();
+    for c in text.chars() {
+        if plain.len() > MAX_TEXT {
+            plain.push('…');
+            break;
+        }
+        if moves(c) {
+            plain.extend(c.escape_default());
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
 }
 
 /// A call that is refused, and everything the caller is told about it.
@@ -261,7 +290,7 @@ impl Refusal {
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             reason,
-            message: message.into(),
+            message: plain(message.into()),
             metadata: BTreeMap::new(),
             fields: Vec::new(),
             retry_after: None,
@@ -311,7 +340,7 @@ impl Refusal {
         place: impl fmt::Display,
     ) -> Self {
         let mut refusal = Self::new(reason, format!("there is no {kind} `{name}` in namespace `{place}`"));
-        refusal.0.resource = Some((kind, name.to_string()));
+        refusal.0.resource = Some((kind, plain(name.to_string())));
         refusal
     }
 
@@ -329,7 +358,7 @@ impl Refusal {
     /// More for programs.
     #[must_use]
     pub(crate) fn with(mut self, key: &str, value: impl fmt::Display) -> Self {
-        self.0.metadata.insert(key.into(), value.to_string());
+        self.0.metadata.insert(key.into(), plain(value.to_string()));
         self
     }
 
@@ -343,14 +372,14 @@ impl Refusal {
     /// What it is about.
     #[must_use]
     pub(crate) fn about(mut self, kind: &'static str, name: impl fmt::Display) -> Self {
-        self.0.resource = Some((kind, name.to_string()));
+        self.0.resource = Some((kind, plain(name.to_string())));
         self
     }
 
     /// What stands in the way.
     #[must_use]
     pub(crate) fn because_of(mut self, kind: &'static str, subject: impl fmt::Display) -> Self {
-        self.0.precondition = Some((kind, subject.to_string()));
+        self.0.precondition = Some((kind, plain(subject.to_string())));
         self
     }
 
@@ -588,6 +617,16 @@ mod tests {
         let refusal = Refusal::fields(vec![bad("a", 3), bad("b", 5), plain.clone()]);
         assert_eq!((refusal.first_field(), refusal.metadata()["column"].as_str()), (Some("a"), "3"));
         assert!(Refusal::fields(vec![plain, bad("b", 5)]).metadata().is_empty());
+    }
+
+    #[test]
+    fn what_a_stranger_is_quoted_with_is_one_plain_line() {
+        let forged = Refusal::new(Reason::KeyNotFound, "there is no key `a\n2026 ERROR\0\u{1b}[2J\u{202e}x`");
+        assert_eq!(forged.message(), "there is no key `a\\n2026 ERROR\\u{0}\\u{1b}[2J\\u{202e}x`");
+        let kept = Refusal::field("labels", "`ä` ﷺ is not one of “these”");
+        assert_eq!(kept.message(), "labels: `ä` ﷺ is not one of “these”");
+        let long = Refusal::field("job", "ä".repeat(1 << 20));
+        assert!(long.message().len() < MAX_TEXT + 9 && long.message().ends_with('…'), "{}", long.message().len());
     }
 
     #[test]

@@ -61,6 +61,35 @@ pub(crate) fn encode(message: MessageDescriptor, value: &Value) -> Vec<u8> {
     read.encode_to_vec()
 }
 
+/// The bytes of a message with a value at a path that JSON does not have.
+pub(crate) fn encode_with(message: MessageDescriptor, value: &Value, path: &str, odd: Dynamic) -> Vec<u8> {
+    use prost::Message as _;
+    let mut request = DynamicMessage::deserialize(message, value).unwrap();
+    let steps: Vec<_> = path.split(['.', '[']).map(|step| step.trim_end_matches(']')).collect();
+    put(Slot::Message(&mut request), &steps, odd);
+    request.encode_to_vec()
+}
+
+/// Something of a message that has parts.
+enum Slot<'a> {
+    Message(&'a mut DynamicMessage),
+    List(&'a mut Vec<Dynamic>),
+}
+
+fn put(slot: Slot<'_>, steps: &[&str], odd: Dynamic) {
+    let [step, rest @ ..] = steps else { panic!("no place is named") };
+    let value = match slot {
+        Slot::Message(message) => message.get_field_by_name_mut(step).unwrap_or_else(|| panic!("no field {step}")),
+        Slot::List(items) => &mut items[step.parse::<usize>().unwrap()],
+    };
+    match value {
+        value if rest.is_empty() => *value = odd,
+        Dynamic::Message(inner) => put(Slot::Message(inner), rest, odd),
+        Dynamic::List(items) => put(Slot::List(items), rest, odd),
+        other => panic!("{other:?} has no {rest:?}"),
+    }
+}
+
 /// A message as JSON.
 pub(crate) fn decode(message: MessageDescriptor, bytes: &[u8]) -> Value {
     serde_json::to_value(DynamicMessage::decode(message, bytes).unwrap()).unwrap()

@@ -15,25 +15,51 @@ const NOBODY: &str = "019ab000-0000-7000-8000-000000000000";
 /// Base64 of 1 MiB and 2 bytes.
 const TOO_LARGE: usize = 349_526 * 4;
 
+/// Bytes as JSON writes them.
+fn base64(text: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = |three: &[u8]| {
+        let bits = three.iter().chain(&[0; 2]).take(3).fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte));
+        let all = [18, 12, 6, 0].map(|shift| char::from(DIGITS[bits >> shift & 63]));
+        all.into_iter().take(three.len() + 1).chain(['='; 2]).take(4).collect::<String>()
+    };
+    text.as_bytes().chunks(3).map(digits).collect()
+}
+
 /// A value at a place of a row's request.
-type Spot = (&'static Row, Value, Place, String);
+pub(crate) type Spot = (&'static Row, Value, Place, String);
 
 /// Every place of every row that is `wanted`; each must be shown by the row's request.
-fn spots(stage: &Stage, wanted: impl Fn(&Place) -> bool) -> Vec<Spot> {
+pub(crate) fn spots(stage: &Stage, wanted: impl Fn(&Place) -> bool) -> Vec<Spot> {
     let mut spots = Vec::new();
-    for row in ROWS {
-        let valid = (row.valid)(&stage.known);
-        for place in places(&rpc(row.rpc).input()) {
-            if row.forgives(&place.pattern) || !wanted(&place) {
-                continue;
-            }
-            let shown = place.shown_in(&valid);
-            assert!(!shown.is_empty(), "the request of {} does not show `{}`", row.rpc, place.pattern);
-            spots.extend(shown.into_iter().map(|path| (row, valid.clone(), place.clone(), path)));
-        }
+    for (row, valid, place) in wanted_places(stage, wanted) {
+        let shown = place.shown_in(&valid);
+        assert!(!shown.is_empty(), "the request of {} does not show `{}`", row.rpc, place.pattern);
+        spots.extend(shown.into_iter().map(|path| (row, valid.clone(), place.clone(), path)));
     }
     assert!(!spots.is_empty());
     spots
+}
+
+/// Those places that the row's request shows.
+pub(crate) fn shown_spots(stage: &Stage, wanted: impl Fn(&Place) -> bool) -> Vec<Spot> {
+    let places = wanted_places(stage, wanted).into_iter();
+    places
+        .flat_map(|(row, valid, place)| {
+            let shown = place.shown_in(&valid).into_iter();
+            shown.map(|path| (row, valid.clone(), place.clone(), path)).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn wanted_places(stage: &Stage, wanted: impl Fn(&Place) -> bool) -> Vec<(&'static Row, Value, Place)> {
+    let mut found = Vec::new();
+    for row in ROWS {
+        let places = places(&rpc(row.rpc).input()).into_iter();
+        let wanted = places.filter(|place| !row.forgives(&place.pattern) && wanted(place));
+        found.extend(wanted.map(|place| (row, (row.valid)(&stage.known), place)));
+    }
+    found
 }
 
 /// Changes every wanted place and expects the field to be named.
@@ -164,6 +190,19 @@ async fn a_payload_over_its_limit_is_refused() {
         let elsewhere = json!({"reference": {"uri": "s3://nowhere"}});
         let told = stage.refusal(row, &with(&valid, &path, elsewhere), &why).await;
         told.is_field("FIELD_INVALID", &format!("{path}.reference"), &why);
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_say_they_are_json_are_json() {
+    let stage = Stage::set().await;
+    for (row, valid, _, path) in spots(&stage, |place| place.is_message("mainspring.common.v1.Payload")) {
+        for bad in ["", "{", "{\"a\":}", "nothing", "{} {}", "\u{feff}{}", "NaN"] {
+            let why = format!("{} with `{bad}` in `{path}`", row.rpc);
+            let payload = json!({"content_type": "application/json", "inline": base64(bad)});
+            let told = stage.refusal(row, &with(&valid, &path, payload), &why).await;
+            told.is_field("FIELD_INVALID", &format!("{path}.inline"), &why);
+        }
     }
 }
 

@@ -101,8 +101,12 @@ impl Stage {
 
     /// What the server answers to a row's call; a stream's answer is its last message, where it ends by itself.
     pub(crate) async fn answer(&self, row: &Row, request: &Value) -> Result<Value, Told> {
+        self.answer_to_bytes(row, encode(rpc(row.rpc).input(), request)).await
+    }
+
+    /// The same, for what has no JSON.
+    pub(crate) async fn answer_to_bytes(&self, row: &Row, body: Vec<u8>) -> Result<Value, Told> {
         let rpc = rpc(row.rpc);
-        let body = encode(rpc.input(), request);
         let token = Some(self.token(row));
         if rpc.is_server_streaming() {
             let mut messages = match raw::open(&self.server, &path(&rpc), token, body).await {
@@ -137,6 +141,14 @@ impl Stage {
             Err(told) => told,
         }
     }
+
+    /// Why a call with these bytes is refused.
+    pub(crate) async fn refusal_of_bytes(&self, row: &Row, body: Vec<u8>, why: &str) -> Told {
+        match self.answer_to_bytes(row, body).await {
+            Ok(answer) => panic!("{}: {why} was not refused: {answer}", row.rpc),
+            Err(told) => told,
+        }
+    }
 }
 
 fn text(value: &Value) -> String {
@@ -158,6 +170,8 @@ async fn said(server: &Server, name: &str, request: &Value) -> Value {
 pub(crate) struct Told {
     pub(crate) code: Code,
     pub(crate) reason: String,
+    /// What it is for people.
+    pub(crate) message: String,
     /// The fields of `BadRequest`.
     pub(crate) fields: Vec<String>,
     pub(crate) metadata: BTreeMap<String, String>,
@@ -174,6 +188,7 @@ impl Told {
         Self {
             code: status.code(),
             reason,
+            message: status.message().to_owned(),
             fields: bad.into_iter().map(|bad| bad.field).collect(),
             metadata: details.error_info().unwrap().metadata.clone().into_iter().collect(),
         }
@@ -186,7 +201,7 @@ impl Told {
         let fields = error["field"].as_str().map(str::to_owned).into_iter().collect();
         let metadata = error["metadata"].as_object().into_iter().flatten();
         let metadata = metadata.map(|(key, value)| (key.clone(), text(value))).collect();
-        Self { code, reason: text(&error["reason"]), fields, metadata }
+        Self { code, reason: text(&error["reason"]), message: text(&error["message"]), fields, metadata }
     }
 
     #[track_caller]

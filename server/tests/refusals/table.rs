@@ -128,8 +128,16 @@ pub(crate) const ROWS: &[Row] = &[
     Row { ends: true, ..row("AdminService/BackupDatabase", |known| json!({"path": known.file})) },
     Row {
         // A result that cannot be kept fails its attempt: it is answered, or the worker would send it for ever.
-        // And one of an attempt that nobody knows is fenced.
-        forgives: &["result.succeeded", "result.failed", "result.cancelled", "result.interrupted"],
+        // And one of an attempt that nobody knows is fenced. What it says of times and logs is a hint.
+        forgives: &[
+            "result.succeeded",
+            "result.failed",
+            "result.cancelled",
+            "result.interrupted",
+            "result.start_time",
+            "result.finish_time",
+            "result.next_log_offset",
+        ],
         ..row(
             "WorkerService/ReportAttemptResult",
             |known| json!({"result": {"attempt": {"run_id": known.over, "attempt": 1}, "cancelled": {}}}),

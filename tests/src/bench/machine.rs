@@ -50,14 +50,6 @@ fn flush() -> Result<f64> {
     Ok(Percentiles::of_nanos(samples).p50)
 }
 
-/// The memory of a process that is its own, in MiB.
-pub(super) fn resident(pid: u32) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("a process that is measured")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS in kB")?;
-    Ok(mebi(kib * 1024))
-}
-
 /// The processor time a process has used so far, in milliseconds.
 pub(super) fn processor(pid: u32) -> Result<f64> {
     let mut sum = 0;
@@ -80,7 +72,8 @@ pub(super) fn on_disk(folder: &Path) -> Result<f64> {
     Ok(mebi(sum))
 }
 
+/// Bytes in MiB.
 #[expect(clippy::cast_precision_loss, reason = "no measurement has 53 bits of precision")]
-fn mebi(bytes: u64) -> f64 {
+pub(super) fn mebi(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }

@@ -37,7 +37,7 @@ impl Stage {
 
     /// The server's memory, in MiB.
     pub(super) fn memory(&mut self) -> Result<f64> {
-        machine::resident(self.pid()?)
+        Ok(machine::mebi(self.server.process()?.resident()?))
     }
 
     /// A worker with a session, that will handle so many runs.

@@ -85,6 +85,15 @@ impl Process {
         self.child.id()
     }
 
+    /// The memory that is its own, in bytes.
+    pub fn resident(&self) -> Result<u64> {
+        let pid = self.pid().with_context(|| format!("{} has ended", self.name))?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).context("a process that is measured")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS in kB")?;
+        Ok(kibibytes << 10)
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = self.pid().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));

@@ -244,7 +244,7 @@ pub(crate) fn result(result: wire::AttemptResult, scope: &Scope, max_payload: us
     let key = self::attempt(attempt.as_ref())?;
     let (outcome, output, invalid) = match outcome {
         Some(wire::attempt_result::Outcome::Succeeded(wire::AttemptSucceeded { output })) => {
-            match read(|check| check.payload("output", output, max_payload)) {
+            match read(|check| check.reported("output", output, max_payload)) {
                 Ok(output) => (Outcome::Succeeded, Some(output).filter(|output| *output != Payload::default()), None),
                 Err(refusal) if refusal.reason() == Reason::PayloadTooLarge => {
                     invalid("OUTPUT_TOO_LARGE", refusal.message())

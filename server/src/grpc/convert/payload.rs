@@ -10,6 +10,7 @@ use mainspring_engine::domain::payload::Payload;
 use mainspring_proto::common::v1 as wire;
 use prost::Message as _;
 use prost_types::{ListValue, Struct, Value, value::Kind};
+use serde::de::IgnoredAny;
 
 use super::Check;
 use crate::grpc::status::Reason;
@@ -27,8 +28,22 @@ pub(crate) const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
 
 impl Check {
-    /// A payload that a caller gave, at most `max` bytes; empty where none was given.
+    /// A payload that a caller gave, at most `max` bytes; empty where none was given. What says that it is JSON and is none
+    /// would fail in every handler, each time that it is tried.
     pub(crate) fn payload(&mut self, field: &str, payload: Option<wire::Payload>, max: usize) -> Option<Payload> {
+        let payload = self.reported(field, payload, max)?;
+        if payload.content_type == JSON
+            && let Err(error) = serde_json::from_slice::<IgnoredAny>(&payload.data)
+        {
+            let why = format!("is not JSON, as `content_type` says: {error}; send JSON, or name another type");
+            self.refuse(&format!("{field}.inline"), why);
+            return None;
+        }
+        Some(payload)
+    }
+
+    /// A payload that a worker gave. Its work is done: what it made is kept as it is.
+    pub(crate) fn reported(&mut self, field: &str, payload: Option<wire::Payload>, max: usize) -> Option<Payload> {
         let Some(wire::Payload { content_type, data }) = payload else { return Some(Payload::default()) };
         self.under(field, |check| {
             if content_type.len() > MAX_CONTENT_TYPE || !content_type.bytes().all(|c| (0x20..0x7f).contains(&c)) {
@@ -234,6 +249,23 @@ mod tests {
         assert!(stored(wire::payload::Data::Reference(wire::PayloadReference::default())).is_err());
         let empty = wire::Payload { content_type: String::new(), data: None };
         assert!(read(|check| check.payload("payload", Some(empty), 10)).is_err());
+    }
+
+    #[test]
+    fn a_caller_says_json_of_json_alone() {
+        let said = |text: &str| wire::Payload {
+            content_type: JSON.into(),
+            data: Some(wire::payload::Data::Inline(text.as_bytes().to_vec())),
+        };
+        let deep = "[".repeat(10_000) + &"]".repeat(10_000);
+        for text in ["{}", " null\n", "1e999", deep.as_str()] {
+            assert!(read(|check| check.payload("payload", Some(said(text)), 1 << 20)).is_ok(), "{text}");
+        }
+        for text in ["", "{", "{} {}", "NaN", "'a'"] {
+            let refusal = read(|check| check.payload("payload", Some(said(text)), 1 << 20)).unwrap_err();
+            assert_eq!(refusal.first_field(), Some("payload.inline"), "{text}");
+            assert!(read(|check| check.reported("output", Some(said(text)), 1 << 20)).is_ok(), "{text}");
+        }
     }
 
     fn any_value() -> impl Strategy<Value = Value> {

@@ -86,11 +86,20 @@ where
     }
 }
 
-/// gRPC needs HTTP/2; gRPC-Web does not.
+/// gRPC needs HTTP/2; gRPC-Web does not. Both are POST: nothing that a page may send by itself, or a cache keeps, is a call.
 fn is_grpc<B>(request: &Request<B>) -> bool {
+    if *request.method() != Method::POST {
+        return false;
+    }
     let content_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    content_type.starts_with(b"application/grpc-web")
-        || (request.version() == Version::HTTP_2 && content_type.starts_with(b"application/grpc"))
+    let Some(rest) = content_type.strip_prefix(b"application/grpc") else { return false };
+    let rest = match rest.strip_prefix(b"-web") {
+        Some(rest) => rest.strip_prefix(b"-text").unwrap_or(rest),
+        None if request.version() == Version::HTTP_2 => rest,
+        None => return false,
+    };
+    // A format, a parameter, or nothing; not another type with a longer name.
+    matches!(rest.first(), None | Some(b'+' | b';'))
 }
 
 fn answer(method: &Method) -> Response<Body> {
@@ -118,8 +127,8 @@ pub(crate) fn page(status: StatusCode, content_type: &'static str, text: impl In
 mod tests {
     use super::*;
 
-    fn request(version: Version, content_type: Option<&str>) -> Request<()> {
-        let mut request = Request::builder().version(version);
+    fn request(method: &Method, version: Version, content_type: Option<&str>) -> Request<()> {
+        let mut request = Request::builder().method(method).version(version);
         if let Some(content_type) = content_type {
             request = request.header(CONTENT_TYPE, content_type);
         }
@@ -134,11 +143,17 @@ mod tests {
             (Version::HTTP_2, Some("application/grpc-web+proto"), true),
             (Version::HTTP_11, Some("application/grpc-web-text"), true),
             (Version::HTTP_11, Some("application/grpc"), false),
+            (Version::HTTP_2, Some("application/grpc;charset=utf-8"), true),
+            (Version::HTTP_2, Some("application/grpcish"), false),
+            (Version::HTTP_2, Some("application/grpc-webby"), false),
             (Version::HTTP_2, Some("application/json"), false),
             (Version::HTTP_2, None, false),
             (Version::HTTP_11, None, false),
         ] {
-            assert_eq!(is_grpc(&request(version, content_type)), passes, "{version:?} {content_type:?}");
+            assert_eq!(is_grpc(&request(&Method::POST, version, content_type)), passes, "{version:?} {content_type:?}");
+            for method in [Method::GET, Method::PUT, Method::OPTIONS] {
+                assert!(!is_grpc(&request(&method, version, content_type)), "{method} {version:?} {content_type:?}");
+            }
         }
     }
 }

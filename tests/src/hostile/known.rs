@@ -1,0 +1,112 @@
+//! What plausible requests name: things that are there, and values that fields of a name usually have.
+
+use prost_reflect::FieldDescriptor;
+use rand::{RngExt as _, rngs::StdRng};
+use uuid::Uuid;
+
+use super::nasty;
+
+/// The password of `root`, which is one of these at any time.
+pub(super) const PASSWORDS: [&str; 2] = ["correct horse battery", "another horse battery"];
+
+/// Things that are there, put there for this.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) jobs: Vec<String>,
+    pub(super) etags: Vec<String>,
+    pub(super) queues: Vec<String>,
+    pub(super) runs: Vec<String>,
+    pub(super) workers: Vec<String>,
+    pub(super) keys: Vec<String>,
+    pub(super) page_tokens: Vec<String>,
+    pub(super) refresh_tokens: Vec<String>,
+    /// A folder of our own: the server writes copies of its database where it is told to.
+    pub(super) folder: String,
+}
+
+pub(super) fn pick<'a, T: ?Sized>(rng: &mut StdRng, from: &'a [impl AsRef<T>]) -> Option<&'a T> {
+    (!from.is_empty()).then(|| from[rng.random_range(0..from.len())].as_ref())
+}
+
+impl Known {
+    /// What a text of this name might well be.
+    pub(super) fn text(&self, field: &FieldDescriptor, rng: &mut StdRng) -> String {
+        let one = |rng: &mut StdRng, of: &[String]| pick::<str>(rng, of).unwrap_or_default().to_owned();
+        let any = |rng: &mut StdRng, of: &[&str]| pick::<str>(rng, of).unwrap_or_default().to_owned();
+        match field.name() {
+            // A role holds everywhere so far.
+            "namespace" if field.parent_message().name() == "RoleBinding" => String::new(),
+            "namespace" => any(rng, &["", "", "default"]),
+            // New ones, and those that are there.
+            "job" if rng.random_bool(0.5) => format!("job-{}", rng.random_range(0..500)),
+            "job" => one(rng, &self.jobs),
+            "queue" => one(rng, &self.queues),
+            "job_type" => any(rng, &["nobody", "greet", "t.noop"]),
+            "run_id" => one(rng, &self.runs),
+            "worker_id" => one(rng, &self.workers),
+            "worker_instance_id" => {
+                Uuid::from_u128((rng.random::<u128>() & !(0xf << 76) & !(3 << 62)) | (7 << 76) | (2 << 62)).to_string()
+            }
+            "key_id" => one(rng, &self.keys),
+            // Those of an earlier state are stale.
+            "etag" if rng.random_bool(0.6) => String::new(),
+            "etag" => one(rng, &self.etags),
+            // Those of another list are refused.
+            "page_token" if rng.random_bool(0.8) => String::new(),
+            "page_token" => one(rng, &self.page_tokens),
+            "cursor" => String::new(),
+            "refresh_token" => one(rng, &self.refresh_tokens),
+            "username" => "root".into(),
+            "password" | "current_password" | "new_password" => any(rng, &PASSWORDS),
+            "role" => any(rng, &["admin", "operator", "viewer", "worker"]),
+            "cron" => any(rng, &["0 3 * * *", "*/5 * * * *", "@daily", "0 9 * * MON-FRI", "0 0 1 1 *"]),
+            "time_zone" => any(rng, &["", "UTC", "Europe/Berlin", "America/New_York", "Pacific/Chatham"]),
+            "filter" => any(rng, &["", "", "state=QUEUED", "job:kept*", "create_time>now-1h", "name:a*"]),
+            "order_by" => any(rng, &["", "", "create_time desc", "name", "job desc"]),
+            "request_id" => any(rng, &["", "once", "twice", "again-1", "again-2"]),
+            "path" => format!("{}/{}.db", self.folder, rng.random::<u64>()),
+            "content_type" => any(rng, &["", "application/json", "text/plain"]),
+            "input_schema" | "output_schema" => any(rng, &["", "{}", "{\"type\":\"object\"}"]),
+            "reason" => "BROKEN".into(),
+            // A map of labels has such an entry.
+            "key" => any(rng, &["team", "tier", "a"]),
+            _ => any(rng, &["", "a", "text", "nightly-report", "why not"]),
+        }
+    }
+
+    /// What a whole number of this name might well be.
+    pub(super) fn int(field: &FieldDescriptor, rng: &mut StdRng) -> i64 {
+        match field.name() {
+            "min_protocol_version" | "max_protocol_version" | "attempt" => 1,
+            "max_receive_message_bytes" => 4 << 20,
+            "page_size" => rng.random_range(0..100),
+            "next_log_offset" | "first_offset" | "dropped_count" => rng.random_range(0..3),
+            _ => rng.random_range(1..5),
+        }
+    }
+
+    /// A text that is nasty where a field of this name is read.
+    pub(super) fn nasty_text(field: &FieldDescriptor, rng: &mut StdRng) -> String {
+        let own = match field.name() {
+            "filter" if rng.random_bool(0.5) => return filter(rng),
+            "filter" => nasty::FILTERS,
+            "cron" => nasty::CRONS,
+            "time_zone" => nasty::ZONES,
+            "order_by" => nasty::ORDERS,
+            _ => nasty::TEXTS,
+        };
+        let from = if rng.random_bool(0.7) { own } else { nasty::TEXTS };
+        pick::<str>(rng, from).unwrap_or_default().to_owned()
+    }
+}
+
+/// Words of filters in no order, or very many of the same.
+fn filter(rng: &mut StdRng) -> String {
+    if rng.random_bool(0.1) {
+        let (before, pile, after) = nasty::FILTER_PILES[rng.random_range(0..nasty::FILTER_PILES.len())];
+        let height = [10, 100, 1_000, 10_000, 100_000][rng.random_range(0..5)];
+        return format!("{before}{}{after}", pile.repeat(height));
+    }
+    let words = (0..rng.random_range(1..12)).filter_map(|_| pick::<str>(rng, nasty::FILTER_WORDS));
+    words.collect::<Vec<_>>().join(" ")
+}

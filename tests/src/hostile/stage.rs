@@ -1,0 +1,149 @@
+//! A server process with something of everything in it, credentials of every role, and clients on connections of their
+//! own.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use mainspring_proto::{
+    auth::v1::{
+        CreateApiKeyRequest, LoginRequest, RoleBinding, auth_service_client::AuthServiceClient,
+        user_service_client::UserServiceClient,
+    },
+    scheduler::v1::{Job, ListJobsRequest, ListRunsRequest, Queue, UpdateQueueRequest},
+};
+use serde_json::json;
+use tonic::transport::{Channel, Endpoint};
+
+use super::{
+    call,
+    known::{Known, PASSWORDS},
+    request::{Caller, GARBAGE, Request},
+};
+use crate::harness::{
+    client::{Authorized, work},
+    server::{Server, Settings},
+    session::{BareWorker, Session},
+};
+
+/// Connections of the attacker.
+const CONNECTIONS: usize = 4;
+const ROLES: [&str; 4] = ["admin", "operator", "viewer", "worker"];
+/// Things of each kind.
+const FEW: usize = 8;
+/// Things that are used up.
+const MANY: usize = 200;
+/// Long: whoever holds something here holds it to the end.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// The server under attack.
+pub(super) struct Stage {
+    pub(super) server: Server,
+    pub(super) known: Known,
+    channels: Vec<Channel>,
+    keys: Vec<(&'static str, String)>,
+    access_token: String,
+    /// May be drained by anybody.
+    _worker: Session,
+}
+
+impl Stage {
+    pub(super) async fn set() -> Result<Self> {
+        let more = [
+            ("MAINSPRING_ROOT_PASSWORD", PASSWORDS[0]),
+            // Refusals are told at info, and there will be many.
+            ("RUST_LOG", "warn"),
+        ];
+        let more = more.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let server = Server::start(Settings { lease: LEASE, more }).await?;
+        let client = server.client()?;
+        let mut worker = BareWorker::new(&["greet"], 3);
+        let session = worker.connect(&client).await?;
+        let mut known = Known { workers: vec![worker.instance], ..Known::default() };
+        known.folder = server.folder("copies")?.to_str().context("a folder has a name")?.to_owned();
+        for number in 0..FEW {
+            let job = Job { job: format!("kept-{number}"), job_type: "nobody".into(), ..Job::default() };
+            let job = client.create_job(job).await?;
+            known.jobs.push(job.job);
+            known.etags.push(job.etag);
+            let queue = Queue { queue: format!("q-{number}"), ..Queue::default() };
+            let request = UpdateQueueRequest { queue: Some(queue), allow_missing: true, ..Default::default() };
+            let queue = client.queues().update_queue(request).await?.into_inner().queue.context("a queue")?;
+            known.queues.push(queue.queue);
+        }
+        for number in 0..MANY {
+            let run = client.submit(work("nobody", &json!(null))).await?;
+            if number % 2 == 0 {
+                client.cancel(&run).await?;
+            }
+            known.runs.push(run);
+        }
+        let runs = ListRunsRequest { page_size: 1, ..Default::default() };
+        known.page_tokens.push(client.scheduler().list_runs(runs).await?.into_inner().next_page_token);
+        let jobs = ListJobsRequest { page_size: 1, ..Default::default() };
+        known.page_tokens.push(client.scheduler().list_jobs(jobs).await?.into_inner().next_page_token);
+        let mut keys = Vec::new();
+        for role in ROLES {
+            keys.push((role, key(&client.authorized(), role).await?.1));
+        }
+        for _ in 0..MANY {
+            known.keys.push(key(&client.authorized(), "viewer").await?.0);
+        }
+        let address = format!("http://{}", server.address());
+        let endpoint = Endpoint::from_shared(address)?;
+        let channels = (0..CONNECTIONS).map(|_| endpoint.connect_lazy()).collect();
+        let mut stage = Self { server, known, channels, keys, access_token: String::new(), _worker: session };
+        for _ in 0..FEW {
+            stage.sign_in().await?;
+        }
+        Ok(stage)
+    }
+
+    /// Signs `root` in, whichever its password is now: what is about the caller may have ended the session.
+    pub(super) async fn sign_in(&mut self) -> Result<()> {
+        let mut auth = AuthServiceClient::new(self.channels[0].clone());
+        for password in PASSWORDS {
+            let login = LoginRequest { username: "root".into(), password: password.into(), client_name: "t".into() };
+            match auth.login(login).await {
+                Ok(answer) => {
+                    let tokens = answer.into_inner().tokens.context("tokens")?;
+                    self.access_token = tokens.access_token;
+                    self.known.refresh_tokens.push(tokens.refresh_token);
+                    return Ok(());
+                }
+                Err(status) if status.code() == tonic::Code::Unauthenticated => {}
+                Err(status) => bail!("no login: {status}"),
+            }
+        }
+        bail!("`root` has another password than the attacker gave it")
+    }
+
+    /// Sends a request over one of the connections.
+    pub(super) async fn send(
+        &self,
+        path: &str,
+        request: Request,
+        connection: usize,
+        patience: Duration,
+    ) -> Result<call::Answer> {
+        let authorization = match request.caller {
+            Caller::Key(role) => {
+                let key = self.keys.iter().find(|(name, _)| *name == role).map(|(_, key)| key.as_str());
+                key.map(|key| format!("Bearer {key}"))
+            }
+            Caller::Session => Some(format!("Bearer {}", self.access_token)),
+            Caller::Anonymous => None,
+            Caller::Garbage(number) => GARBAGE.get(number).map(|text| (*text).to_owned()),
+        };
+        let headers = call::headers(authorization.as_deref(), &request.headers);
+        let channel = &self.channels[connection % CONNECTIONS];
+        call::call(channel, path, headers, request.body, request.stays_open, patience).await
+    }
+}
+
+/// A key with a role, and its id.
+async fn key(authorized: &Authorized, role: &str) -> Result<(String, String)> {
+    let bindings = vec![RoleBinding { role: role.into(), namespace: String::new() }];
+    let request = CreateApiKeyRequest { name: role.into(), bindings, ..CreateApiKeyRequest::default() };
+    let made = UserServiceClient::new(authorized.clone()).create_api_key(request).await?.into_inner();
+    Ok((made.api_key.context("a key")?.key_id, made.secret))
+}
