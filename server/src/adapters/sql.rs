@@ -40,6 +40,7 @@ mod release;
 mod restricted;
 mod retention;
 mod rows;
+mod sheet;
 mod statement;
 mod steps;
 mod submit;

@@ -309,12 +309,12 @@ impl Steps {
     }
 }
 
-/// Every row of a piece must have been hit.
-fn all_hit(hit: u64, runs: &[&Loaded]) -> StoreResult<()> {
-    if hit == runs.len() as u64 {
+/// Every row that was read must have been hit.
+pub(super) fn all_hit(hit: u64, runs: usize) -> StoreResult<()> {
+    if hit == runs as u64 {
         Ok(())
     } else {
-        Err(StoreError::Conflict(format!("{} of {} runs moved meanwhile", runs.len() as u64 - hit, runs.len())))
+        Err(StoreError::Conflict(format!("{hit} of {runs} runs were hit, the others moved meanwhile")))
     }
 }
 
@@ -340,7 +340,7 @@ async fn write_whole(tx: &Tx, runs: &[&Loaded]) -> StoreResult<()> {
             let dead = matches!(run.life.state, RunState::Failed | RunState::TimedOut);
             values.push(maybe_time(run.life.end_time.filter(|_| dead)));
         }
-        all_hit(exec(tx, whole_sql(piece.len()), values).await?, piece)?;
+        all_hit(exec(tx, whole_sql(piece.len()), values).await?, piece.len())?;
     }
     Ok(())
 }

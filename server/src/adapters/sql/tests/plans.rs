@@ -16,7 +16,8 @@ use super::{
         filter,
         fire::instants_sql,
         hello::open_sql,
-        hot::{Fence, lease_sql, success_sql},
+        hot::{Fence, lease_read_sql, lease_sql, success_read_sql, success_sql},
+        insert::there_sql,
         jobs::schedule_sql,
         leases::renew_sql,
         logs::{HOLDING, batches_sql},
@@ -54,10 +55,11 @@ fn hot() -> Vec<String> {
         "SELECT nominal_time FROM run WHERE origin = 1 AND job_uid = ? AND state = 6 ORDER BY nominal_time DESC LIMIT 1"
             .into(),
     ];
+    statements.extend([lease_sql(), success_sql(), there_sql()]);
+    for fence in [Fence::default(), Fence { namespaces: true, queues: true }] {
+        statements.extend([lease_read_sql(fence), success_read_sql(fence)]);
+    }
     for size in [64, 16, 4, 1] {
-        for fence in [Fence::default(), Fence { namespaces: true, queues: true }] {
-            statements.extend([lease_sql(size, fence), success_sql(size, fence)]);
-        }
         statements.extend([whole_sql(size), schedule_sql(size), renew_sql(size), instants_sql(size)]);
         let places = places(size);
         statements.push(format!("SELECT {} FROM run WHERE id IN ({places})", columns()));
