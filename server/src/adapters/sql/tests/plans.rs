@@ -22,7 +22,7 @@ use super::{
         leases::renew_sql,
         logs::{HOLDING, batches_sql},
         outcomes::{NEXT_DEADLINE, PAST_DEADLINE, waiting_sql},
-        release::HEAD,
+        release::head_sql,
         retention::delete_sql,
         statement::{Cells, places},
         steps::{columns, whole_sql},
@@ -40,7 +40,7 @@ const LARGE: [&str; 9] =
 /// Every statement of the way of a run, at every size of a piece.
 fn hot() -> Vec<String> {
     let mut statements = vec![
-        HEAD.to_owned(),
+        head_sql(),
         format!("SELECT {} {WAKING}", columns()),
         PAST_DEADLINE.to_owned(),
         due_sql(false),
@@ -145,7 +145,7 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         ("run_instant (job_uid=? AND nominal_time=?)", instants_sql(1)),
         ("run_instant (job_uid=? AND nominal_time=?)", ledger::runs_sql(4)),
         ("worker_handler_lane (lane_id=?)", IDLE.to_owned()),
-        ("run_ready (ready_lane=?)", HEAD.to_owned()),
+        ("run_ready (ready_lane=?)", head_sql()),
     ];
     for (index, sql) in served {
         let lines = plan(connection, &sql).await;
