@@ -75,6 +75,12 @@ pub(super) async fn exec<C: ConnectionTrait>(
     Ok(done.rows_affected())
 }
 
+/// Runs text without values.
+pub(super) async fn exec_plain<C: ConnectionTrait>(connection: &C, sql: &str) -> Result<(), DbErr> {
+    let statement = Statement::from_string(connection.get_database_backend(), sql);
+    connection.execute_raw(statement).await.map(drop)
+}
+
 /// Cuts rows into pieces of the sizes above.
 pub(super) fn pieces<T>(rows: Vec<T>) -> impl Iterator<Item = Vec<T>> {
     let mut rows = rows.into_iter();
