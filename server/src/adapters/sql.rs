@@ -73,7 +73,7 @@ pub struct SqliteStore {
     _lock: open::DataLock,
 }
 
-/// What never changes once it is known, shared by every batch.
+/// What never changes once it is known, shared by every batch; and whether there is anything to look for.
 #[derive(Debug)]
 struct Known {
     rules: LeaseRules,
@@ -81,6 +81,7 @@ struct Known {
     names: JobNames,
     policies: rows::Policies,
     specs: jobs::Specs,
+    restricted: restricted::AnyRestricted,
 }
 
 impl SqliteStore {

@@ -26,6 +26,7 @@ use super::{
     logs::LogStore,
     meter::WriterMeter,
     names::JobNames,
+    restricted::AnyRestricted,
     retention::Rounds,
     rows::Policies,
     statement::{query, query_one, single},
@@ -176,6 +177,7 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
         names: JobNames::default(),
         policies: Policies::default(),
         specs: Specs::default(),
+        restricted: AnyRestricted::default(),
     });
     Ok(Arc::new(SqliteStore {
         known,

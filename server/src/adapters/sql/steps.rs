@@ -128,7 +128,7 @@ impl Loaded {
 impl Steps {
     /// For a batch at `now`.
     pub(super) async fn begin(tx: &Tx, known: &Arc<Known>, now: Instant) -> StoreResult<Self> {
-        Ok(Self::with(known, now, Restricted::load(tx).await?))
+        Ok(Self::with(known, now, Restricted::load(tx, &known.restricted).await?))
     }
 
     /// For a batch that has looked at the queues already.

@@ -26,7 +26,8 @@ async fn every_value_comes_back_as_it_was() {
     let read: Vec<Read> = store
         .write(move |tx| {
             Box::pin(async move {
-                exec(tx, "CREATE TEMP TABLE value (at INTEGER, number BIGINT, bytes BLOB, text TEXT)", Vec::new()).await?;
+                exec(tx, "CREATE TEMP TABLE value (at INTEGER, number BIGINT, bytes BLOB, text TEXT)", Vec::new())
+                    .await?;
                 let columns = [("at", Kind::Int), ("number", Kind::Int), ("bytes", Kind::Bytes), ("text", Kind::Text)];
                 let sheet = Sheet::of(rows.iter().zip(0..), |row, ((number, bytes, text), at)| {
                     row.int(at).int(*number).bytes(*bytes).text(*text);
