@@ -179,8 +179,8 @@ CREATE TABLE run (
 ) {by_key}
 ;
 -- What waits, best first: release reads the head of a lane.
--- The last column is for those who ask how long the oldest has waited.
-CREATE INDEX run_ready ON run (ready_lane, priority DESC, fairness_key, due_time, id, queue_time) WHERE ready_lane IS NOT NULL
+-- Its pointers are in the index, so that they are read without their rows; and how long the oldest has waited.
+CREATE INDEX run_ready ON run (ready_lane, priority DESC, fairness_key, due_time, id, queue_time, generation) WHERE ready_lane IS NOT NULL
 ;
 CREATE INDEX run_wake ON run (wake_time) WHERE wake_time IS NOT NULL
 ;

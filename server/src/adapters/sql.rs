@@ -41,6 +41,7 @@ mod restricted;
 mod retention;
 mod room;
 mod rows;
+mod sheet;
 mod statement;
 mod steps;
 mod submit;
@@ -75,7 +76,7 @@ pub struct SqliteStore {
     _lock: open::DataLock,
 }
 
-/// What never changes once it is known, shared by every batch.
+/// What never changes once it is known, shared by every batch; and whether there is anything to look for.
 #[derive(Debug)]
 struct Known {
     rules: LeaseRules,
@@ -83,6 +84,7 @@ struct Known {
     names: JobNames,
     policies: rows::Policies,
     specs: jobs::Specs,
+    restricted: restricted::AnyRestricted,
 }
 
 impl SqliteStore {

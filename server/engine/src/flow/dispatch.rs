@@ -6,7 +6,8 @@
 //! the double. A type that nobody handles is in no lane with demand, so it blocks nothing and costs nothing.
 //!
 //! A run that was queued by this server comes with its pointer; where nobody waits in front of it, it is released without
-//! reading the store.
+//! reading the store. Where many wait, more is read than is wanted, and what was read is believed for a moment
+//! ([`Ahead`]): a better run that comes meanwhile is behind it for so long.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -36,6 +37,10 @@ const HOLD_OFF: Duration = Duration::from_secs(60);
 const REMEMBER: usize = 4_096;
 /// Pointers that travel together.
 const MESSAGE: usize = 256;
+/// What was read ahead is believed for so long.
+const BELIEVE: Duration = Duration::from_millis(20);
+/// Pointers of one lane that are read ahead, at least and at most.
+const AHEAD: (usize, usize) = (16, 1_024);
 
 /// What the dispatcher knows of queued and released runs.
 #[derive(Debug, Default)]
@@ -48,6 +53,8 @@ pub(crate) struct Board {
 struct LaneBoard {
     /// Queued by this server since the lane was last looked at.
     offered: VecDeque<Pointer>,
+    /// Read beyond what was wanted.
+    ahead: Ahead,
     /// Released and neither leased nor stale so far, with the time of release.
     out: HashMap<RunId, (i64, Instant)>,
     /// Nobody waits in the store beside what is offered or out.
@@ -60,6 +67,43 @@ struct LaneBoard {
     blocked: Option<Instant>,
     /// Handed back with the wish not to be offered again before this; with the pointer, once the run waits again.
     held_off: HashMap<RunId, (Instant, Option<Pointer>)>,
+}
+
+/// Pointers that wait in the store behind those that are out, best first, as they were a moment ago. How many are read
+/// follows how fast they are wanted.
+#[derive(Debug)]
+struct Ahead {
+    pointers: VecDeque<Pointer>,
+    until: Instant,
+    size: usize,
+}
+
+impl Default for Ahead {
+    fn default() -> Self {
+        Self { pointers: VecDeque::new(), until: Instant::EPOCH, size: AHEAD.0 }
+    }
+}
+
+impl Ahead {
+    fn take(&mut self, wanted: usize, now: Instant) -> Vec<Pointer> {
+        if self.pointers.is_empty() {
+            return Vec::new();
+        }
+        if self.until <= now {
+            self.pointers.clear();
+            self.size = (self.size / 2).max(AHEAD.0);
+            return Vec::new();
+        }
+        if self.pointers.len() <= wanted {
+            self.size = (self.size * 2).min(AHEAD.1);
+        }
+        self.pointers.drain(..wanted.min(self.pointers.len())).collect()
+    }
+
+    fn put(&mut self, pointers: impl IntoIterator<Item = Pointer>, now: Instant) {
+        self.pointers = pointers.into_iter().collect();
+        self.until = now.plus(BELIEVE);
+    }
 }
 
 impl Board {
@@ -88,9 +132,12 @@ impl Board {
         self.wake.notify_one();
     }
 
-    /// Anything may have been queued.
+    /// Anything may have been queued, or may no longer be released.
     pub(crate) fn look_everywhere(&self) {
-        self.lanes.lock().values_mut().for_each(LaneBoard::look);
+        for board in self.lanes.lock().values_mut() {
+            board.ahead.pointers.clear();
+            board.look();
+        }
         self.wake.notify_one();
     }
 
@@ -110,6 +157,7 @@ impl Board {
     pub(crate) fn no_room(&self, lane: &Lane, runs: &[Pointer]) {
         if let Some(board) = self.lanes.lock().get_mut(lane) {
             board.forget(runs);
+            board.ahead.pointers.clear();
             board.clear = false;
         }
     }
@@ -117,7 +165,10 @@ impl Board {
     /// A worker wishes that a run is not offered again for so long.
     pub(crate) fn hold_off(&self, lane: &Lane, run: RunId, now: Instant, delay: Duration) {
         let until = now.plus(delay.min(HOLD_OFF));
-        self.lanes.lock().entry(lane.clone()).or_default().held_off.insert(run, (until, None));
+        let mut lanes = self.lanes.lock();
+        let board = lanes.entry(lane.clone()).or_default();
+        board.ahead.pointers.retain(|pointer| pointer.run != run);
+        board.held_off.insert(run, (until, None));
     }
 
     /// Nobody serves a lane any more: what was released for it may be lost.
@@ -147,8 +198,14 @@ impl Board {
             board.release(&taken, now);
             return if taken.is_empty() { Plan::Nothing } else { Plan::Release(taken) };
         }
-        let limit = wanted + board.out.len() + board.held_off.len() + 1;
-        Plan::Read(Reading { lane: lane.clone(), limit, wanted, stale: board.stale })
+        let taken = board.ahead.take(wanted, now);
+        if !taken.is_empty() {
+            board.release(&taken, now);
+            return Plan::Release(taken);
+        }
+        let ahead = board.ahead.size;
+        let limit = wanted + board.out.len() + board.held_off.len() + ahead + 1;
+        Plan::Read(Reading { lane: lane.clone(), limit, wanted, ahead, stale: board.stale })
     }
 
     /// The queue of a lane is paused.
@@ -160,7 +217,7 @@ impl Board {
 
     /// What the store answered to a [`Plan::Read`].
     fn take(&self, reading: &Reading, read: Vec<Pointer>, now: Instant) -> Vec<Pointer> {
-        let Reading { lane, limit, wanted, stale } = reading;
+        let Reading { lane, limit, wanted, ahead, stale } = reading;
         let mut lanes = self.lanes.lock();
         let board = lanes.entry(lane.clone()).or_default();
         let whole = read.len() < *limit && board.stale == *stale;
@@ -179,7 +236,8 @@ impl Board {
         } else {
             board.offered.clear();
         }
-        waiting.truncate(*wanted);
+        let behind = waiting.split_off(waiting.len().min(*wanted));
+        board.ahead.put(behind.into_iter().take(*ahead), now);
         board.release(&waiting, now);
         waiting
     }
@@ -190,6 +248,7 @@ impl Board {
         for batch in batches {
             if let Some(board) = lanes.get_mut(&batch.lane) {
                 board.forget(&batch.pointers);
+                board.ahead.pointers.clear();
                 board.clear = false;
             }
         }
@@ -261,6 +320,8 @@ struct Reading {
     lane: Lane,
     limit: usize,
     wanted: usize,
+    /// What may be believed beyond that.
+    ahead: usize,
     stale: u64,
 }
 
@@ -331,6 +392,7 @@ fn narrow(board: &Board, restricted: &[Queued], reading: &mut Reading, again: In
         Some(Queued { room: Some(room), .. }) => {
             // Pointers that are out will want room as well; the lease decides, this only spares it the work.
             reading.wanted = reading.wanted.min(usize::try_from(*room).unwrap_or(usize::MAX));
+            reading.ahead = 0;
             reading.wanted > 0
         }
         Some(Queued { room: None, .. }) | None => true,
@@ -354,5 +416,82 @@ async fn publish(board: &Board, broker: &dyn Broker, released: Vec<(Lane, Vec<Po
             tracing::warn!(%error, "pointers could not be published");
             board.take_back(&copy);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOK: Duration = Duration::from_secs(1);
+
+    fn lane() -> Lane {
+        Lane { namespace: Default::default(), queue: Default::default(), job_type: "t".parse().unwrap() }
+    }
+
+    fn pointers(count: usize) -> Vec<Pointer> {
+        (0..count).map(|_| Pointer { run: RunId::new(Instant::EPOCH), generation: 1 }).collect()
+    }
+
+    /// What is read of so many that wait, and how many of them are released.
+    fn read(board: &Board, free: usize, waiting: &[Pointer], now: Instant) -> usize {
+        let Plan::Read(reading) = board.plan(&lane(), free, now, LOOK) else { panic!("not read") };
+        let rows = waiting.iter().copied().take(reading.limit).collect();
+        board.take(&reading, rows, now).len()
+    }
+
+    fn released(board: &Board, free: usize, now: Instant) -> Vec<Pointer> {
+        match board.plan(&lane(), free, now, LOOK) {
+            Plan::Release(pointers) => pointers,
+            Plan::Nothing | Plan::Read(_) => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_read_ahead_is_released_without_another_look_for_a_moment() {
+        let (board, waiting, mut now) = (Board::default(), pointers(100), Instant::EPOCH);
+        assert_eq!(read(&board, 5, &waiting, now), 10);
+        board.done(&lane(), &waiting[..10]);
+        // A run that comes meanwhile does not cost a look.
+        board.offer(&lane(), pointers(1)[0]);
+        assert_eq!(released(&board, 1, now), waiting[10..12]);
+        now = now.plus(BELIEVE);
+        assert_eq!(released(&board, 5, now), []);
+        assert_eq!(read(&board, 5, &waiting[12..], now), 8);
+    }
+
+    #[test]
+    fn what_may_not_be_released_is_not_taken_from_what_was_read() {
+        let waiting = pointers(100);
+        let changes: [fn(&Board, &[Pointer]); 4] = [
+            |board, _| board.look_everywhere(),
+            |board, waiting| board.no_room(&lane(), &waiting[..1]),
+            |board, waiting| board.take_back(&[PointerBatch { lane: lane(), pointers: waiting[..1].to_vec() }]),
+            |board, _| board.forget_lane(&lane()),
+        ];
+        for change in changes {
+            let board = Board::default();
+            assert_eq!(read(&board, 5, &waiting, Instant::EPOCH), 10);
+            board.done(&lane(), &waiting[..10]);
+            change(&board, &waiting);
+            assert_eq!(released(&board, 5, Instant::EPOCH), []);
+        }
+        let board = Board::default();
+        assert_eq!(read(&board, 5, &waiting, Instant::EPOCH), 10);
+        board.done(&lane(), &waiting[..10]);
+        board.hold_off(&lane(), waiting[10].run, Instant::EPOCH, LOOK);
+        assert_eq!(released(&board, 1, Instant::EPOCH), waiting[11..13]);
+    }
+
+    #[test]
+    fn more_is_read_ahead_the_faster_it_is_wanted() {
+        let mut ahead = Ahead::default();
+        for wanted in [16, 32, 64] {
+            ahead.put(pointers(ahead.size), Instant::EPOCH);
+            assert_eq!(ahead.take(1_000, Instant::EPOCH).len(), wanted);
+        }
+        ahead.put(pointers(ahead.size), Instant::EPOCH);
+        assert_eq!(ahead.take(1, Instant::EPOCH.plus(BELIEVE)), []);
+        assert_eq!(ahead.size, 64);
     }
 }

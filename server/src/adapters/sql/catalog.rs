@@ -93,7 +93,14 @@ impl Catalog for SqliteStore {
         }
         let namespace = self.ensure_namespace(&scope.0).await?;
         let queue = queue.clone();
-        self.write(move |tx| Box::pin(async move { update_queue(tx, namespace, &queue, settings).await })).await
+        let known = Arc::clone(&self.known);
+        self.write(move |tx| {
+            Box::pin(async move {
+                known.restricted.may_be();
+                update_queue(tx, namespace, &queue, settings).await
+            })
+        })
+        .await
     }
 }
 

@@ -4,7 +4,8 @@
 //!
 //! * **Locks.** The writer's `BEGIN IMMEDIATE` lets nobody else write, so a batch may read rows, decide in memory and write
 //!   them. On PostgreSQL [`LOCK_RUNS`] and [`LOCK_OWNER`] become `FOR UPDATE` and `FOR SHARE`, workers before runs.
-//! * **Batches.** Tuples of values in pieces of at most 64, against SQLite's planner; on PostgreSQL one `UNNEST`.
+//! * **Batches.** Hot ones are sheets ([`super::sheet`]): on PostgreSQL `jsonb_array_elements`, with `decode` for `unhex`.
+//!   The others are tuples of values in pieces of at most 64, against SQLite's planner.
 
 /// Follows a read of runs that will be written in the same transaction.
 pub(super) const LOCK_RUNS: &str = "";

@@ -38,10 +38,10 @@ pub(super) const fn extra_columns() -> &'static str {
 /// What a dispatch carries beside what the table knows.
 #[derive(Clone, Debug)]
 pub(super) struct Extra {
-    due_time: Instant,
-    queue_time: Option<Instant>,
-    nominal_time: Option<Instant>,
-    headers: BTreeMap<String, String>,
+    pub(super) due_time: Instant,
+    pub(super) queue_time: Option<Instant>,
+    pub(super) nominal_time: Option<Instant>,
+    pub(super) headers: BTreeMap<String, String>,
     pub(super) payload: Payload,
 }
 

@@ -1,9 +1,9 @@
 //! The two steps that nearly everything is: a lease of a fresh run, and a success.
 //!
-//! Each is one guarded statement per piece that says at once what it did, without reading the runs before. Its guard lets
-//! only those rows through whose row in the transition table is certain from the guard alone; whatever it leaves is loaded
-//! and taken through the table ([`super::steps`]), which finds why. The conformance suite's random batches hold both ways
-//! to the same table.
+//! Each is two statements for a batch of any size: one reads, in one row, what a guard lets through and what the caller
+//! must know of it, and one writes exactly those. The guard lets only those runs through whose row in the transition table
+//! is certain from the guard alone; whatever it leaves is loaded and taken through the table ([`super::steps`]), which finds
+//! why. The conformance suite's random batches hold both ways to the same table.
 
 use std::collections::HashMap;
 
@@ -20,16 +20,19 @@ use mainspring_engine::{
         store::{Dispatchable, Moved, Report, StoreResult},
     },
 };
-use sea_orm::{QueryResult, Value};
+use sea_orm::Value;
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
     Known,
-    dispatch::{Extra, dispatchable, extra_columns, spilled_inputs},
-    insert::keep_inline,
+    dispatch::{Extra, dispatchable, spilled_inputs},
+    insert::{INPUT, keep_inline},
     restricted::Restricted,
-    rows::{maybe_count, maybe_time, time},
-    statement::{Cells, chunks, query, tuples},
+    rows::{maybe, read_labels, time},
+    sheet::{self, SHEET, Sheet, array_of, bytes, in_hex, int, query_rows, text},
+    statement::exec,
+    steps::all_hit,
     writer::Tx,
 };
 
@@ -66,19 +69,75 @@ impl Fence {
     }
 }
 
-/// Leases `count` fresh runs: never leased under this generation, no attempt open, and nothing about the run but the lease
-/// itself (`plain_lease`).
-pub(super) fn lease_sql(count: usize, fence: Fence) -> String {
+/// Leases fresh runs of a sheet: never leased under this generation, no attempt open, and nothing about the run but the
+/// lease itself (`plain_lease`).
+fn leasable() -> String {
     format!(
-        "WITH t(id, generation) AS (VALUES {}) UPDATE run SET state = 3, attempt = attempt + 1, \
-         open_token = attempt + 1, worker_id = ?, lease_time = ?, start_time = NULL, reason = NULL, ready_lane = NULL, \
-         deadline_time = NULL FROM t WHERE run.id = t.id AND state = 2 AND run.generation = t.generation \
-         AND open_token IS NULL AND plain_lease{} \
-         RETURNING id, lane_id, job_uid, job_version, policy, attempt, failures{}",
-        tuples(count, 2),
-        fence.sql(),
-        extra_columns()
+        "run.id = {} AND run.state = 2 AND run.generation = {} AND run.open_token IS NULL AND run.plain_lease",
+        bytes(0),
+        int(1)
     )
+}
+
+/// What a lease needs to know of the runs that it may touch.
+pub(super) fn lease_read_sql(fence: Fence) -> String {
+    let columns = format!(
+        "{}, lane_id, {}, job_version, policy, run.attempt, failures, due_time, queue_time, nominal_time, headers, \
+         spilled, payload_type, {}",
+        in_hex("run.id"),
+        in_hex("job_uid"),
+        in_hex("payload")
+    );
+    format!("SELECT {} FROM {SHEET} CROSS JOIN run WHERE {}{}", array_of(&columns), leasable(), fence.sql())
+}
+
+/// Leases what was read.
+pub(super) fn lease_sql() -> String {
+    format!(
+        "UPDATE run SET state = 3, attempt = attempt + 1, open_token = attempt + 1, worker_id = ?, lease_time = ?, \
+         start_time = NULL, reason = NULL, ready_lane = NULL, deadline_time = NULL FROM {SHEET} WHERE {}",
+        leasable()
+    )
+}
+
+/// The columns of [`lease_read_sql`].
+#[derive(Debug, Deserialize)]
+struct Leasable {
+    run: Uuid,
+    lane: i32,
+    job: Option<Uuid>,
+    version: Option<i64>,
+    policy: Option<String>,
+    attempt: i64,
+    failures: u32,
+    due: i64,
+    queued: Option<i64>,
+    nominal: Option<i64>,
+    headers: Option<String>,
+    spilled: i32,
+    payload_type: String,
+    payload: Option<String>,
+}
+
+/// An attempt without its job's name, its job, and whether its input is elsewhere.
+type Read = (Dispatchable, Option<(JobUid, i64)>, bool);
+
+impl Leasable {
+    /// As it is once it is leased.
+    fn read(self, known: &Known) -> StoreResult<Read> {
+        let lane = known.lanes.of(self.lane)?;
+        let policy = known.policies.read(self.policy)?;
+        let extra = Extra {
+            due_time: Instant::from_micros(self.due),
+            queue_time: maybe(self.queued),
+            nominal_time: maybe(self.nominal),
+            headers: read_labels(self.headers)?,
+            payload: Payload { content_type: self.payload_type, data: sheet::read_hex(self.payload)? },
+        };
+        let key = AttemptKey { run: RunId::from_uuid(self.run), attempt: self.attempt + 1 };
+        let attempt = dispatchable(key, &lane, None, &policy, self.failures, extra);
+        Ok((attempt, self.job.map(JobUid::from_uuid).zip(self.version), self.spilled & INPUT != 0))
+    }
 }
 
 /// Leases what can be leased without a look; the rest is not in the answer.
@@ -90,28 +149,32 @@ pub(super) async fn lease(
     fence: Fence,
     pointers: &[Pointer],
 ) -> StoreResult<HashMap<RunId, Dispatchable>> {
-    let mut rows = Vec::with_capacity(pointers.len());
-    for piece in chunks(pointers) {
-        let mut values = Vec::with_capacity(2 * piece.len() + 3);
-        for Pointer { run, generation } in piece {
-            values.extend([run.uuid().into(), (*generation).into()]);
-        }
-        values.extend([worker.uuid().into(), time(now)]);
-        values.extend(fence.values(namespace));
-        rows.extend(query(tx, lease_sql(piece.len(), fence), values).await?);
-    }
+    let mut sheet = Sheet::of(pointers, |row, pointer| {
+        row.id(pointer.run.uuid()).int(pointer.generation);
+    });
+    let values = [sheet.value()].into_iter().chain(fence.values(namespace)).collect();
+    let rows: Vec<Leasable> = query_rows(tx, lease_read_sql(fence), values).await?;
     let mut leased = HashMap::with_capacity(rows.len());
-    let mut jobs = Vec::new();
-    let mut spilled = Vec::new();
-    for row in &rows {
-        let (attempt, job, elsewhere) = read(row, known)?;
+    let (mut jobs, mut spilled) = (Vec::new(), Vec::new());
+    for row in rows {
+        // One that cannot be read is found to be so by whoever takes what is left.
+        let Ok((attempt, job, elsewhere)) = row.read(known) else { continue };
         let run = attempt.key.run;
         jobs.extend(job.map(|job| (run, job)));
-        if elsewhere {
-            spilled.push(run);
-        }
+        spilled.extend(elsewhere.then_some(run));
         leased.insert(run, attempt);
     }
+    if leased.is_empty() {
+        return Ok(leased);
+    }
+    if leased.len() < pointers.len() {
+        let read = pointers.iter().filter(|pointer| leased.contains_key(&pointer.run));
+        sheet = Sheet::of(read, |row, pointer| {
+            row.id(pointer.run.uuid()).int(pointer.generation);
+        });
+    }
+    let values = vec![worker.uuid().into(), time(now), sheet.value()];
+    all_hit(exec(tx, lease_sql(), values).await?, leased.len())?;
     let names = known.names.resolve(tx, jobs.iter().map(|(_, (job, _))| *job)).await?;
     for (run, (job, version)) in jobs {
         if let (Some(attempt), Some(name)) = (leased.get_mut(&run), names.get(&job)) {
@@ -126,36 +189,69 @@ pub(super) async fn lease(
     Ok(leased)
 }
 
-/// An attempt without its job's name, its job, and whether its input is elsewhere.
-type Read = (Dispatchable, Option<(JobUid, i64)>, bool);
-
-fn read(row: &QueryResult, known: &Known) -> StoreResult<Read> {
-    let mut cells = Cells::of(row);
-    let run = RunId::from_uuid(cells.next()?);
-    let lane = known.lanes.of(cells.next()?)?;
-    let job = cells.next::<Option<Uuid>>()?.map(JobUid::from_uuid).zip(cells.next::<Option<i64>>()?);
-    let policy = known.policies.read(cells.next()?)?;
-    let attempt = cells.next()?;
-    let failures = cells.parse("a count", |number: &i64| u32::try_from(*number).ok())?;
-    let (extra, elsewhere) = Extra::read(&mut cells)?;
-    let key = AttemptKey { run, attempt };
-    Ok((dispatchable(key, &lane, None, &policy, failures, extra), job, elsewhere))
+/// Runs of a sheet whose attempt is open.
+fn endable() -> String {
+    format!("run.id = {} AND run.open_token = {} AND run.state IN (3, 4)", bytes(0), int(1))
 }
 
-/// Ends `count` runs well whose attempt is open in one state. A run at a worker has no reason to lose: its lease took it.
-pub(super) fn success_sql(count: usize, fence: Fence) -> String {
+/// What a success needs to know of the runs that it may touch.
+pub(super) fn success_read_sql(fence: Fence) -> String {
+    let columns = format!(
+        "{}, run.attempt, lane_id, {}, {}, generation, state",
+        in_hex("run.id"),
+        in_hex("job_uid"),
+        in_hex("worker_id")
+    );
+    format!("SELECT {} FROM {SHEET} CROSS JOIN run WHERE {}{}", array_of(&columns), endable(), fence.sql())
+}
+
+/// Ends runs well. One at a worker has no reason to lose: its lease took it.
+pub(super) fn success_sql() -> String {
     format!(
-        "WITH t(id, attempt, started, lines, kind, data) AS (VALUES {}) UPDATE run SET state = 6, open_token = NULL, \
-         decided_token = t.attempt, start_time = coalesce(run.start_time, t.started), end_time = ?, stop_deadline = NULL, \
-         deadline_time = NULL, log_lines = t.lines, output_type = t.kind, output = t.data FROM t \
-         WHERE run.id = t.id AND open_token = t.attempt AND state = ?{} \
-         RETURNING id, lane_id, job_uid, worker_id, generation",
-        tuples(count, 6),
-        fence.sql()
+        "UPDATE run SET state = 6, open_token = NULL, decided_token = attempt, start_time = coalesce(start_time, {}), \
+         end_time = ?, stop_deadline = NULL, deadline_time = NULL, log_lines = {}, output_type = {}, output = {} \
+         FROM {SHEET} WHERE {}",
+        int(2),
+        int(3),
+        text(4),
+        bytes(5),
+        endable()
     )
 }
 
-/// Applies what are plain successes; the rest is not in the answer.
+/// The columns of [`success_read_sql`].
+#[derive(Debug, Deserialize)]
+struct Endable {
+    run: Uuid,
+    attempt: i64,
+    lane: i32,
+    job: Option<Uuid>,
+    worker: Option<Uuid>,
+    generation: i64,
+    state: i32,
+}
+
+impl Endable {
+    fn read(self, known: &Known) -> StoreResult<(Moved, Option<JobUid>)> {
+        let moved = Moved {
+            run: RunId::from_uuid(self.run),
+            lane: known.lanes.of(self.lane)?.lane.clone(),
+            job: None,
+            from: RunState::from_code(self.state),
+            to: RunState::Succeeded,
+            worker: self.worker.map(WorkerId::from_uuid),
+            generation: self.generation,
+            attempt: self.attempt,
+            reason: String::new(),
+            wake_time: None,
+            deadline: None,
+            tell: None,
+        };
+        Ok((moved, self.job.map(JobUid::from_uuid)))
+    }
+}
+
+/// Applies what are plain successes; the rest is not in the answer. No run is named twice.
 pub(super) async fn succeed(
     tx: &Tx,
     known: &Known,
@@ -164,81 +260,49 @@ pub(super) async fn succeed(
     fence: Fence,
     reports: &[&Report],
 ) -> StoreResult<HashMap<RunId, Moved>> {
-    let mut moved = HashMap::with_capacity(reports.len());
-    let mut left: Vec<&Report> = reports.iter().copied().filter(|report| is_plain(report)).collect();
-    // The answer tells what a run was: most were never noted to have started, and the others are asked for by themselves.
-    for from in [RunState::Leased, RunState::Running] {
-        let mut jobs = Vec::new();
-        for piece in chunks(&left) {
-            for row in succeed_piece(tx, now, namespace, fence, from, piece).await? {
-                let (run, job) = ended(&row, known, from)?;
-                jobs.extend(job.map(|job| (run.run, job)));
-                moved.insert(run.run, run);
-            }
-        }
-        let names = known.names.resolve(tx, jobs.iter().map(|(_, job)| *job)).await?;
-        for (run, job) in jobs {
-            if let Some(moved) = moved.get_mut(&run) {
-                moved.job = names.get(&job).cloned();
-            }
-        }
-        left.retain(|report| !moved.contains_key(&report.key.run));
+    let plain: Vec<&Report> = reports.iter().copied().filter(|report| is_plain(report)).collect();
+    let mut sheet = sheet_of(&plain);
+    let values = [sheet.value()].into_iter().chain(fence.values(namespace)).collect();
+    let rows: Vec<Endable> = query_rows(tx, success_read_sql(fence), values).await?;
+    let mut moved = HashMap::with_capacity(rows.len());
+    let mut jobs = Vec::new();
+    for row in rows {
+        let Ok((ended, job)) = row.read(known) else { continue };
+        jobs.extend(job.map(|job| (ended.run, job)));
+        moved.insert(ended.run, ended);
     }
-    for report in reports {
-        if let Some(moved) = moved.get_mut(&report.key.run) {
-            moved.attempt = report.key.attempt;
+    if moved.is_empty() {
+        return Ok(moved);
+    }
+    if moved.len() < plain.len() {
+        let read: Vec<&Report> = plain.into_iter().filter(|report| moved.contains_key(&report.key.run)).collect();
+        sheet = sheet_of(&read);
+    }
+    all_hit(exec(tx, success_sql(), vec![time(now), sheet.value()]).await?, moved.len())?;
+    let names = known.names.resolve(tx, jobs.iter().map(|(_, job)| *job)).await?;
+    for (run, job) in jobs {
+        if let Some(moved) = moved.get_mut(&run) {
+            moved.job = names.get(&job).cloned();
         }
     }
     Ok(moved)
+}
+
+fn sheet_of(reports: &[&Report]) -> Sheet {
+    Sheet::of(reports, |row, Report { key, start_time, log_lines, output, .. }| {
+        let output = output.as_ref().map(|output| (output.content_type.as_str(), output.data.as_slice()));
+        row.id(key.run.uuid())
+            .int(key.attempt)
+            .int(start_time.map(Instant::as_micros))
+            // One that no column holds is as good as unknown.
+            .int(log_lines.and_then(|lines| i64::try_from(lines).ok()))
+            .text(output.map(|(kind, _)| kind))
+            .bytes(output.map(|(_, data)| data));
+    })
 }
 
 /// Whether a report is a success that fits into its run's row.
 fn is_plain(report: &Report) -> bool {
     let fits = report.output.as_ref().is_none_or(|output| keep_inline(&output.data));
     report.outcome == Outcome::Succeeded && fits
-}
-
-async fn succeed_piece(
-    tx: &Tx,
-    now: Instant,
-    namespace: i32,
-    fence: Fence,
-    from: RunState,
-    piece: &[&Report],
-) -> StoreResult<Vec<QueryResult>> {
-    let mut values: Vec<Value> = Vec::with_capacity(6 * piece.len() + 3);
-    for report in piece {
-        let AttemptKey { run, attempt } = report.key;
-        let lines = maybe_count(report.log_lines);
-        values.extend([run.uuid().into(), attempt.into(), maybe_time(report.start_time), lines]);
-        match &report.output {
-            Some(Payload { content_type, data }) => values.extend([content_type.clone().into(), data.clone().into()]),
-            None => values.extend([Value::String(None), Value::Bytes(None)]),
-        }
-    }
-    values.extend([time(now), from.code().into()]);
-    values.extend(fence.values(namespace));
-    query(tx, success_sql(piece.len(), fence), values).await
-}
-
-fn ended(row: &QueryResult, known: &Known, from: RunState) -> StoreResult<(Moved, Option<JobUid>)> {
-    let mut cells = Cells::of(row);
-    let run = RunId::from_uuid(cells.next()?);
-    let lane = known.lanes.of(cells.next()?)?.lane.clone();
-    let job = cells.next::<Option<Uuid>>()?.map(JobUid::from_uuid);
-    let moved = Moved {
-        run,
-        lane,
-        job: None,
-        from: Some(from),
-        to: RunState::Succeeded,
-        worker: cells.next::<Option<Uuid>>()?.map(WorkerId::from_uuid),
-        generation: cells.next()?,
-        attempt: 0,
-        reason: String::new(),
-        wake_time: None,
-        deadline: None,
-        tell: None,
-    };
-    Ok((moved, job))
 }

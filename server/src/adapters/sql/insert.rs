@@ -13,13 +13,12 @@ use mainspring_engine::{
     },
     ports::store::{Moved, StoreResult},
 };
-use sea_orm::Value;
-use uuid::Uuid;
 
 use super::{
     lanes::KnownLane,
-    rows::{labels, maybe_time, policy, text, time},
-    statement::{exec, insert, insert_unless_there, pieces, places, query, single},
+    rows::{labels, policy},
+    sheet::{self, Kind, SHEET, Sheet, bytes, insert_sql},
+    statement::{exec, insert_unless_there, query, single},
     writer::Tx,
 };
 
@@ -77,120 +76,143 @@ pub(super) struct Row<'a> {
 }
 
 /// What every new run has.
-const PLAIN: &str = "run (id, lane_id, state, generation, create_time, queue_time, wake_time, ready_lane, priority, \
-     fairness_key, due_time, origin, payload_type, payload)";
+const PLAIN: [(&str, Kind); 14] = [
+    ("id", Kind::Bytes),
+    ("lane_id", Kind::Int),
+    ("state", Kind::Int),
+    ("generation", Kind::Int),
+    ("create_time", Kind::Int),
+    ("queue_time", Kind::Int),
+    ("wake_time", Kind::Int),
+    ("ready_lane", Kind::Int),
+    ("priority", Kind::Int),
+    ("fairness_key", Kind::Text),
+    ("due_time", Kind::Int),
+    ("origin", Kind::Int),
+    ("payload_type", Kind::Text),
+    ("payload", Kind::Bytes),
+];
 
 /// What only some have, after [`PLAIN`].
-const FULL: &str = "run (id, lane_id, state, generation, create_time, queue_time, wake_time, ready_lane, priority, \
-     fairness_key, due_time, origin, payload_type, payload, deadline_time, job_uid, job_version, schedule, nominal_time, \
-     late, parent_id, request_id, note, labels, headers, policy, plain_lease, spilled)";
+const MORE: [(&str, Kind); 14] = [
+    ("deadline_time", Kind::Int),
+    ("job_uid", Kind::Bytes),
+    ("job_version", Kind::Int),
+    ("schedule", Kind::Text),
+    ("nominal_time", Kind::Int),
+    ("late", Kind::Int),
+    ("parent_id", Kind::Bytes),
+    ("request_id", Kind::Text),
+    ("note", Kind::Text),
+    ("labels", Kind::Text),
+    ("headers", Kind::Text),
+    ("policy", Kind::Text),
+    ("plain_lease", Kind::Int),
+    ("spilled", Kind::Int),
+];
+
+/// Inserts runs that have no more than every run has, or all that one can have.
+pub(super) fn runs_sql(full: bool) -> String {
+    if full { insert_sql("run", &[PLAIN, MORE].concat()) } else { insert_sql("run", &PLAIN) }
+}
+
+/// Which runs of a sheet are there.
+pub(super) fn there_sql() -> String {
+    format!("SELECT run.id FROM {SHEET} CROSS JOIN run ON run.id = {}", bytes(0))
+}
+
+/// A run that is to be stored, with what its row is made of.
+#[derive(Debug)]
+struct New<'a> {
+    row: &'a Row<'a>,
+    life: Lifecycle,
+    /// What it has beyond [`PLAIN`], if anything.
+    more: Option<More>,
+}
+
+/// What is stored as a text of its own making.
+#[derive(Debug)]
+struct More {
+    labels: Option<String>,
+    headers: Option<String>,
+    policy: Option<String>,
+}
 
 /// Stores runs made at `now`, and says how they stand; `None` for those whose id is there already, which a batch that is
 /// tried again after an unknown commit meets.
 pub(super) async fn insert_runs(tx: &Tx, now: Instant, rows: Vec<Row<'_>>) -> StoreResult<Vec<Option<Moved>>> {
-    let mut moved = Vec::with_capacity(rows.len());
-    let (mut plain, mut full) = (Vec::new(), Vec::new());
-    let mut spilled = Vec::new();
-    for row in &rows {
-        let life = Lifecycle::new(now, row.due);
-        moved.push(Some(stands(row, &life)));
-        let cells = row.plain_cells(&life);
-        match row.full_cells(&life)? {
-            None => plain.push(cells),
-            Some(more) => full.push(joined(cells, more)),
-        }
-        if !keep_inline(&row.payload.data) {
-            spilled.push((row.id, row.payload));
-        }
+    let news = rows.iter().map(|row| New::of(row, now)).collect::<StoreResult<Vec<_>>>()?;
+    let (full, plain): (Vec<&New<'_>>, Vec<_>) = news.iter().partition(|new| new.more.is_some());
+    let mut there = insert_new(tx, runs_sql(false), plain).await?;
+    there.extend(insert_new(tx, runs_sql(true), full).await?);
+    for row in rows.iter().filter(|row| !keep_inline(&row.payload.data) && !there.contains(&row.id)) {
+        spill(tx, row.id, INPUT, &row.payload.data).await?;
     }
-    let mut there = insert_new(tx, PLAIN, plain).await?;
-    there.extend(insert_new(tx, FULL, full).await?);
-    for (run, payload) in spilled {
-        if !there.contains(&run) {
-            spill(tx, run, INPUT, &payload.data).await?;
-        }
-    }
-    if !there.is_empty() {
-        for moved in &mut moved {
-            *moved = moved.take().filter(|moved| !there.contains(&moved.run));
-        }
-    }
-    Ok(moved)
+    Ok(news.iter().map(|new| (!there.contains(&new.row.id)).then(|| stands(new.row, &new.life))).collect())
 }
 
-/// Inserts rows that begin with an id; the ids that were there. Nobody inserts an id twice but a batch tried again, so
-/// the ids are looked at only once an insert was refused.
-async fn insert_new<const N: usize>(tx: &Tx, into: &str, rows: Vec<[Value; N]>) -> StoreResult<HashSet<RunId>> {
-    let mut there = HashSet::new();
-    for piece in pieces(rows) {
-        let ids: Vec<Value> = piece.iter().map(|row| row[0].clone()).collect();
-        if insert_unless_there(tx, into, piece.clone()).await? {
-            continue;
-        }
-        let sql = format!("SELECT id FROM run WHERE id IN ({})", places(ids.len()));
-        let mut found = HashSet::new();
-        for row in query(tx, sql, ids).await? {
-            found.insert(single::<Uuid>(&row)?);
-        }
-        let new = piece.into_iter().filter(|row| !matches!(row[0], Value::Uuid(Some(id)) if found.contains(&id)));
-        insert(tx, into, new.collect(), "").await?;
-        there.extend(found.into_iter().map(RunId::from_uuid));
+/// Inserts rows; the ids that were there. Nobody inserts an id twice but a batch tried again, so the ids are looked at only
+/// once an insert was refused.
+async fn insert_new(tx: &Tx, sql: String, mut news: Vec<&New<'_>>) -> StoreResult<HashSet<RunId>> {
+    let sheet = |news: &[&New<'_>]| Sheet::of(news, |row, new| new.write(row)).value();
+    if news.is_empty() || insert_unless_there(tx, sql.clone(), vec![sheet(&news)]).await? {
+        return Ok(HashSet::new());
     }
+    let mut there = HashSet::new();
+    for row in query(tx, there_sql(), vec![sheet(&news)]).await? {
+        there.insert(RunId::from_uuid(single(&row)?));
+    }
+    news.retain(|new| !there.contains(&new.row.id));
+    exec(tx, sql, vec![sheet(&news)]).await?;
     Ok(there)
 }
 
-fn joined(plain: [Value; 14], more: [Value; 14]) -> [Value; 28] {
-    let mut cells = plain.into_iter().chain(more);
-    std::array::from_fn(|_| cells.next().unwrap_or(Value::Int(None)))
-}
-
-impl Row<'_> {
-    fn plain_cells(&self, life: &Lifecycle) -> [Value; 14] {
-        [
-            self.id.uuid().into(),
-            self.lane.id.into(),
-            life.state.code().into(),
-            life.generation.into(),
-            time(life.create_time),
-            maybe_time(life.queue_time),
-            maybe_time(life.wake_time),
-            (life.state == RunState::Queued).then_some(self.lane.id).into(),
-            i32::from(self.priority).into(),
-            self.fairness_key.into(),
-            time(self.due),
-            self.origin.code().into(),
-            self.payload.content_type.clone().into(),
-            keep_inline(&self.payload.data).then(|| self.payload.data.clone()).into(),
-        ]
+impl<'a> New<'a> {
+    fn of(row: &'a Row<'a>, now: Instant) -> StoreResult<Self> {
+        let more = More { labels: labels(row.labels)?, headers: labels(row.headers)?, policy: policy(row.policy)? };
+        let says = !row.note.is_empty() || row.request.is_some();
+        let made = row.job.is_some() || row.instant.is_some() || row.parent.is_some();
+        let has = more.labels.is_some() || more.headers.is_some() || more.policy.is_some();
+        let full = has || says || made || row.late || !keep_inline(&row.payload.data);
+        Ok(Self { row, life: Lifecycle::new(now, row.due), more: full.then_some(more) })
     }
 
-    /// What this run has beyond [`PLAIN`], if anything.
-    fn full_cells(&self, life: &Lifecycle) -> StoreResult<Option<[Value; 14]>> {
-        let Self { job, instant, late, parent, request, note, payload, policy: promised, .. } = self;
+    /// Writes the cells of [`PLAIN`], and those of [`MORE`] where there are any.
+    fn write(&self, cells: &mut sheet::Row<'_>) {
+        let Self { row, life, more } = self;
+        let Row { id, lane, job, origin, instant, late, due, priority, fairness_key, payload, .. } = row;
         let inline = keep_inline(&payload.data);
-        let promised_text = policy(promised)?;
-        let (tags, headers) = (labels(self.labels)?, labels(self.headers)?);
-        let made_by_nothing = job.is_none() && instant.is_none() && parent.is_none() && request.is_none();
-        let says_nothing = note.is_empty() && tags.is_none() && headers.is_none() && promised_text.is_none();
-        if inline && !late && made_by_nothing && says_nothing {
-            return Ok(None);
-        }
-        Ok(Some([
-            maybe_time(life.deadline(promised)),
-            job.map(|(uid, ..)| uid.uuid()).into(),
-            job.map(|(.., version)| version).into(),
-            instant.map(|(schedule, _)| schedule.as_str().to_owned()).into(),
-            maybe_time(instant.map(|(_, at)| at)),
-            (*late).into(),
-            parent.map(RunId::uuid).into(),
-            request.map(str::to_owned).into(),
-            text((*note).to_owned()).into(),
-            tags.into(),
-            headers.into(),
-            promised_text.into(),
-            (!promised.at_most_once() && promised.timeouts.total.is_none()).into(),
-            if inline { 0 } else { INPUT }.into(),
-        ]))
+        cells
+            .id(id.uuid())
+            .int(i64::from(lane.id))
+            .int(i64::from(life.state.code()))
+            .int(life.generation)
+            .int(life.create_time.as_micros())
+            .int(life.queue_time.map(Instant::as_micros))
+            .int(life.wake_time.map(Instant::as_micros))
+            .int((life.state == RunState::Queued).then_some(i64::from(lane.id)))
+            .int(i64::from(*priority))
+            .text(*fairness_key)
+            .int(due.as_micros())
+            .int(i64::from(origin.code()))
+            .text(payload.content_type.as_str())
+            .bytes(inline.then_some(payload.data.as_slice()));
+        let Some(More { labels, headers, policy }) = more else { return };
+        cells
+            .int(life.deadline(row.policy).map(Instant::as_micros))
+            .id(job.map(|(uid, ..)| uid.uuid()))
+            .int(job.map(|(.., version)| version))
+            .text(instant.map(|(schedule, _)| schedule.as_str()))
+            .int(instant.map(|(_, at)| at.as_micros()))
+            .int(i64::from(*late))
+            .id(row.parent.map(RunId::uuid))
+            .text(row.request)
+            .text((!row.note.is_empty()).then_some(row.note))
+            .text(labels.as_deref())
+            .text(headers.as_deref())
+            .text(policy.as_deref())
+            .int(i64::from(!row.policy.at_most_once() && row.policy.timeouts.total.is_none()))
+            .int(i64::from(if inline { 0 } else { INPUT }));
     }
 }
 

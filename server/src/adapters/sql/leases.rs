@@ -175,7 +175,7 @@ async fn lease(tx: &Tx, known: &Arc<Known>, now: Instant, batches: Vec<LeaseBatc
     let workers: Vec<WorkerId> = batches.iter().map(|batch| batch.owner.worker).collect();
     let owners = owners(tx, &workers).await?;
     let owned = |owner: &Owner| owners.get(&owner.worker).filter(|row| row.epoch == owner.epoch);
-    let restricted = Restricted::load(tx).await?;
+    let restricted = Restricted::load(tx, &known.restricted).await?;
     // What can be leased without a look is; everything else is loaded and taken through the table.
     let mut leased = Vec::with_capacity(batches.len());
     for LeaseBatch { owner, pointers } in &batches {

@@ -33,6 +33,7 @@ use super::{
     logs::LogStore,
     meter::WriterMeter,
     names::JobNames,
+    restricted::AnyRestricted,
     retention::Rounds,
     room::Room,
     rows::Policies,
@@ -201,6 +202,7 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
         names: JobNames::default(),
         policies: Policies::default(),
         specs: Specs::default(),
+        restricted: AnyRestricted::default(),
     });
     Ok(Arc::new(SqliteStore {
         known,

@@ -76,7 +76,7 @@ pub(super) const PAST_DEADLINE: &str = "SELECT id FROM run WHERE deadline_time I
      ORDER BY deadline_time LIMIT ?";
 
 async fn report(tx: &Tx, known: &Arc<Known>, now: Instant, reports: Vec<Report>) -> StoreResult<Vec<ReportAnswer>> {
-    let restricted = Restricted::load(tx).await?;
+    let restricted = Restricted::load(tx, &known.restricted).await?;
     let mut succeeded = succeed(tx, known, now, &restricted, &reports).await?;
     let mut steps = Steps::with(known, now, restricted);
     let left = reports.iter().map(|report| report.key.run).filter(|run| !succeeded.contains_key(run));

@@ -16,12 +16,18 @@ use sea_orm::Value;
 use super::{
     SqliteStore,
     rows::name,
+    sheet::{array_of, in_hex, query_rows},
     statement::{Cells, query},
 };
 
-/// The head of a lane. `run_ready` holds its runs in this very order.
+/// The head of a lane. `run_ready` holds its runs in this very order, and all that is asked of them.
 pub(super) const HEAD: &str = "SELECT id, generation FROM run WHERE ready_lane = ? \
      ORDER BY priority DESC, fairness_key, due_time, id LIMIT ?";
+
+/// The same as one row.
+pub(super) fn head_sql() -> String {
+    format!("SELECT {} FROM ({HEAD})", array_of(&format!("{}, generation", in_hex("id"))))
+}
 
 #[async_trait]
 impl Release for SqliteStore {
@@ -33,17 +39,17 @@ impl Release for SqliteStore {
                 continue;
             };
             let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
-            let rows = query(&self.stage_reads, HEAD, vec![lane.id.into(), limit.into()]).await?;
-            let pointers = rows.iter().map(|row| {
-                let mut cells = Cells::of(row);
-                Ok(Pointer { run: RunId::from_uuid(cells.next()?), generation: cells.next()? })
-            });
-            answers.push(pointers.collect::<StoreResult<_>>()?);
+            let rows = query_rows(&self.stage_reads, head_sql(), vec![lane.id.into(), limit.into()]).await?;
+            let pointer = |(run, generation)| Pointer { run: RunId::from_uuid(run), generation };
+            answers.push(rows.into_iter().map(pointer).collect());
         }
         Ok(answers)
     }
 
     async fn restricted_queues(&self) -> StoreResult<Vec<Queued>> {
+        if !self.known.restricted.may() {
+            return Ok(Vec::new());
+        }
         let sql = "SELECT namespace.name, queue.name, queue.paused, queue.concurrency_limit, queue.in_flight FROM queue \
              JOIN namespace ON namespace.id = queue.namespace_id WHERE queue.paused OR queue.concurrency_limit > 0";
         let rows = query(&self.stage_reads, sql, Vec::<Value>::new()).await?;

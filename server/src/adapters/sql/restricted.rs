@@ -2,11 +2,17 @@
 //!
 //! The counter of a limited queue changes in the same transaction as the run does, so a limit is never exceeded (I8).
 //! Unlimited queues have no counter: a limit that is set counts what is there once.
+//!
+//! Mostly there are none, and every step would ask. [`AnyRestricted`] knows when there is nothing to ask for; it changes
+//! within the writer's transactions alone, so that it is of the same order as they are. A database with several writers
+//! cannot have it.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use mainspring_engine::{domain::run::RunState, ports::store::StoreResult};
-use sea_orm::ConnectionTrait;
 
 use super::{
     statement::{Cells, exec, query},
@@ -21,6 +27,29 @@ struct Restriction {
     stored: i64,
 }
 
+/// Whether any queue may be paused or limited: wrong in one direction only.
+#[derive(Debug)]
+pub(super) struct AnyRestricted(AtomicBool);
+
+impl Default for AnyRestricted {
+    /// Nobody has looked.
+    fn default() -> Self {
+        Self(AtomicBool::new(true))
+    }
+}
+
+impl AnyRestricted {
+    /// A queue is about to change in the writer's transaction.
+    pub(super) fn may_be(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it is worth asking.
+    pub(super) fn may(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
 /// The restricted queues, by number.
 #[derive(Debug, Default)]
 pub(super) struct Restricted {
@@ -28,16 +57,20 @@ pub(super) struct Restricted {
 }
 
 impl Restricted {
-    /// Reads them; there are few.
-    pub(super) async fn load<C: ConnectionTrait>(connection: &C) -> StoreResult<Self> {
+    /// Reads them in the writer's transaction; there are few.
+    pub(super) async fn load(tx: &Tx, any: &AnyRestricted) -> StoreResult<Self> {
+        if !any.may() {
+            return Ok(Self::default());
+        }
         let sql = "SELECT id, paused, concurrency_limit, in_flight FROM queue WHERE paused OR concurrency_limit > 0";
         let mut queues = HashMap::new();
-        for row in query(connection, sql, Vec::new()).await? {
+        for row in query(tx, sql, Vec::new()).await? {
             let mut cells = Cells::of(&row);
             let id = cells.next()?;
             let (paused, limit, in_flight) = (cells.next()?, cells.next()?, cells.next()?);
             queues.insert(id, Restriction { paused, limit, in_flight, stored: in_flight });
         }
+        any.0.store(!queues.is_empty(), Ordering::SeqCst);
         Ok(Self { queues })
     }
 

@@ -92,11 +92,6 @@ pub(super) fn read_labels(text: Option<String>) -> StoreResult<BTreeMap<String, 
     text.map_or_else(|| Ok(BTreeMap::new()), |text| read_json(&text))
 }
 
-/// A text that is mostly empty; NULL where it is.
-pub(super) fn text(text: String) -> Option<String> {
-    (!text.is_empty()).then_some(text)
-}
-
 /// A policy; NULL where it is the default.
 pub(super) fn policy(policy: &RunPolicy) -> StoreResult<Option<String>> {
     if *policy == RunPolicy::default() { Ok(None) } else { json(policy).map(Some) }

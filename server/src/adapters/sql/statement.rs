@@ -75,6 +75,12 @@ pub(super) async fn exec<C: ConnectionTrait>(
     Ok(done.rows_affected())
 }
 
+/// Runs text without values.
+pub(super) async fn exec_plain<C: ConnectionTrait>(connection: &C, sql: &str) -> Result<(), DbErr> {
+    let statement = Statement::from_string(connection.get_database_backend(), sql);
+    connection.execute_raw(statement).await.map(drop)
+}
+
 /// Cuts rows into pieces of the sizes above.
 pub(super) fn pieces<T>(rows: Vec<T>) -> impl Iterator<Item = Vec<T>> {
     let mut rows = rows.into_iter();
@@ -103,18 +109,16 @@ pub(super) async fn insert<C: ConnectionTrait, const N: usize>(
     Ok(inserted)
 }
 
-/// Inserts one piece, all or nothing; `false` where a key of it is taken.
+/// Runs an insert, all or nothing; `false` where a key of it is taken.
 ///
 /// A refused statement leaves the rest of the transaction standing on SQLite. PostgreSQL will need `ON CONFLICT DO NOTHING
 /// RETURNING` here.
-pub(super) async fn insert_unless_there<C: ConnectionTrait, const N: usize>(
+pub(super) async fn insert_unless_there<C: ConnectionTrait>(
     connection: &C,
-    into: &str,
-    piece: Vec<[Value; N]>,
+    sql: String,
+    values: Vec<Value>,
 ) -> StoreResult<bool> {
     let backend = connection.get_database_backend();
-    let sql = insert_sql::<N>(into, piece.len(), "");
-    let values: Vec<Value> = piece.into_iter().flatten().collect();
     match connection.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => Ok(false),

@@ -133,7 +133,7 @@ impl Loaded {
 impl Steps {
     /// For a batch at `now`.
     pub(super) async fn begin(tx: &Tx, known: &Arc<Known>, now: Instant) -> StoreResult<Self> {
-        Ok(Self::with(known, now, Restricted::load(tx).await?))
+        Ok(Self::with(known, now, Restricted::load(tx, &known.restricted).await?))
     }
 
     /// For a batch that has looked at the queues already.
@@ -314,12 +314,12 @@ impl Steps {
     }
 }
 
-/// Every row of a piece must have been hit.
-fn all_hit(hit: u64, runs: &[&Loaded]) -> StoreResult<()> {
-    if hit == runs.len() as u64 {
+/// Every row that was read must have been hit.
+pub(super) fn all_hit(hit: u64, runs: usize) -> StoreResult<()> {
+    if hit == runs as u64 {
         Ok(())
     } else {
-        Err(StoreError::Conflict(format!("{} of {} runs moved meanwhile", runs.len() as u64 - hit, runs.len())))
+        Err(StoreError::Conflict(format!("{hit} of {runs} runs were hit, the others moved meanwhile")))
     }
 }
 
@@ -345,7 +345,7 @@ async fn write_whole(tx: &Tx, runs: &[&Loaded]) -> StoreResult<()> {
             let dead = matches!(run.life.state, RunState::Failed | RunState::TimedOut);
             values.push(maybe_time(run.life.end_time.filter(|_| dead)));
         }
-        all_hit(exec(tx, whole_sql(piece.len()), values).await?, piece)?;
+        all_hit(exec(tx, whole_sql(piece.len()), values).await?, piece.len())?;
     }
     Ok(())
 }

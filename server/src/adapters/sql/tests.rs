@@ -13,6 +13,7 @@ use super::{
 mod guards;
 mod patience;
 mod plans;
+mod sheets;
 mod upgrade;
 mod writer;
 

@@ -4,8 +4,8 @@
 //! queue here; when a commit ends, everything that waits becomes the next transaction, and nobody is answered before it
 //! is durable. Batches grow by themselves under load and vanish when it is quiet: there is no timer.
 //!
-//! Each batch has a savepoint of its own, so that one that fails or panics takes nothing but itself back. A transaction
-//! with a single batch needs none.
+//! Each batch but the first has a savepoint of its own, so that one that fails or panics takes nothing but itself back.
+//! Where the first fails, the transaction begins again.
 //!
 //! The log is moved into the database file by a second connection beside the writer, so that no commit pays for it. Only
 //! when that one falls far behind does SQLite make a commit do it.
@@ -45,6 +45,11 @@ const SHARED: usize = 128;
 const CHECKPOINT_AFTER: u64 = 40_000;
 /// Writes a page of the file, also where it says already what is written: nobody reads the number.
 const WRITTEN: &str = "PRAGMA user_version = 0";
+/// Before the second batch of a transaction, before any later one, and behind one that failed: one statement each, since
+/// every statement is a way to SQLite's thread and back.
+const SAVEPOINT: &str = "SAVEPOINT batch";
+const NEXT_SAVEPOINT: &str = "RELEASE batch; SAVEPOINT batch";
+const ROLLBACK: &str = "ROLLBACK TO batch";
 /// Transactions between two looks at how many rows have changed.
 const LOOK_EVERY: u64 = 8;
 
@@ -240,19 +245,23 @@ impl Writing {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        let tx = self.connection.begin_with_options(immediate).await?;
-        if let [alone] = batches {
-            if !alone.run(&tx).await {
-                return tx.rollback().await;
+        let begin = || self.connection.begin_with_options(immediate);
+        let mut tx = begin().await?;
+        let mut saved = false;
+        for (at, batch) in batches.iter_mut().enumerate() {
+            // Behind the first one, which has nothing before it that a failure could take with it.
+            if at > 0 {
+                statement::exec_plain(&tx, if saved { NEXT_SAVEPOINT } else { SAVEPOINT }).await?;
+                saved = true;
             }
-        } else {
-            for batch in batches {
-                let savepoint = tx.begin().await?;
-                if batch.run(&savepoint).await {
-                    savepoint.commit().await?;
-                } else {
-                    savepoint.rollback().await?;
-                }
+            if batch.run(&tx).await {
+                continue;
+            }
+            if saved {
+                statement::exec_plain(&tx, ROLLBACK).await?;
+            } else {
+                tx.rollback().await?;
+                tx = begin().await?;
             }
         }
         self.transactions += 1;

@@ -16,12 +16,13 @@ use super::{
         filter,
         fire::instants_sql,
         hello::open_sql,
-        hot::{Fence, lease_sql, success_sql},
+        hot::{Fence, lease_read_sql, lease_sql, success_read_sql, success_sql},
+        insert::there_sql,
         jobs::schedule_sql,
         leases::renew_sql,
         logs::{HOLDING, batches_sql},
         outcomes::{NEXT_DEADLINE, PAST_DEADLINE, waiting_sql},
-        release::HEAD,
+        release::head_sql,
         retention::delete_sql,
         statement::{Cells, places},
         steps::{columns, whole_sql},
@@ -39,7 +40,7 @@ const LARGE: [&str; 9] =
 /// Every statement of the way of a run, at every size of a piece.
 fn hot() -> Vec<String> {
     let mut statements = vec![
-        HEAD.to_owned(),
+        head_sql(),
         format!("SELECT {} {WAKING}", columns()),
         PAST_DEADLINE.to_owned(),
         due_sql(false),
@@ -54,10 +55,11 @@ fn hot() -> Vec<String> {
         "SELECT nominal_time FROM run WHERE origin = 1 AND job_uid = ? AND state = 6 ORDER BY nominal_time DESC LIMIT 1"
             .into(),
     ];
+    statements.extend([lease_sql(), success_sql(), there_sql()]);
+    for fence in [Fence::default(), Fence { namespaces: true, queues: true }] {
+        statements.extend([lease_read_sql(fence), success_read_sql(fence)]);
+    }
     for size in [64, 16, 4, 1] {
-        for fence in [Fence::default(), Fence { namespaces: true, queues: true }] {
-            statements.extend([lease_sql(size, fence), success_sql(size, fence)]);
-        }
         statements.extend([whole_sql(size), schedule_sql(size), renew_sql(size), instants_sql(size)]);
         let places = places(size);
         statements.push(format!("SELECT {} FROM run WHERE id IN ({places})", columns()));
@@ -143,7 +145,7 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         ("run_instant (job_uid=? AND nominal_time=?)", instants_sql(1)),
         ("run_instant (job_uid=? AND nominal_time=?)", ledger::runs_sql(4)),
         ("worker_handler_lane (lane_id=?)", IDLE.to_owned()),
-        ("run_ready (ready_lane=?)", HEAD.to_owned()),
+        ("run_ready (ready_lane=?)", head_sql()),
     ];
     for (index, sql) in served {
         let lines = plan(connection, &sql).await;
