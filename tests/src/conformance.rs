@@ -89,7 +89,7 @@ macro_rules! conformance {
                 filters_narrow_keys;
             backup: a_copy_is_private_and_tells_how_far_it_is,
                 a_copy_overwrites_nothing_and_says_why_it_cannot_be_written, a_copy_that_is_let_go_of_leaves_nothing;
-            views: runs_page_by_key, runs_are_found_by_the_worker_they_are_at, filters_narrow_runs, filters_narrow_jobs, absent_fields_compare_as_false, details_only_where_asked,
+            views: runs_page_by_key, runs_are_found_by_the_worker_they_are_at, filters_narrow_runs, a_name_finds_the_runs_of_every_job_that_had_it, filters_narrow_jobs, absent_fields_compare_as_false, details_only_where_asked,
                 attempts_tell_the_whole_story, workers_are_listed, job_types_show_drift, queues_are_counted, stats_count,
                 wait_facts_tell_why, ledger_ranges_carry_their_rule, a_long_ledger_is_read_in_parts, last_success_is_the_newest;
             identity: root_is_claimed_until_it_has_a_password_of_its_own, passwords_replace_and_end_sessions, refresh_replaces_the_token,

@@ -117,6 +117,10 @@ pub async fn filters_narrow_runs(mut w: World) {
         (Filter::Not(Box::new(test("job", Op::Equal, text("report")))), vec![by_hand, mail.run]),
         (test("job", Op::NotEqual, text("nobody")), vec![scheduled, by_hand, mail.run]),
         (test("job", Op::Prefix, text("")), vec![scheduled, by_hand, mail.run]),
+        (test("job_uid", Op::Equal, text(&job.uid.to_string())), vec![scheduled]),
+        (test("job_uid", Op::NotEqual, text(&job.uid.to_string())), vec![by_hand, mail.run]),
+        (test("job_uid", Op::Equal, text("")), vec![mail.run]),
+        (test("job_uid", Op::NotEqual, text("")), vec![scheduled, by_hand]),
         (test("reason", Op::Equal, text("")), vec![scheduled, by_hand]),
         (test("reason", Op::NotEqual, text("")), vec![mail.run]),
         (test("reason", Op::NotEqual, text("SMTP_DOWN")), vec![scheduled, by_hand]),
@@ -143,7 +147,18 @@ pub async fn filters_narrow_runs(mut w: World) {
     }
     let unknown = test("payload", Op::Equal, text("x"));
     assert!(w.store.runs(&w.scope, &unknown, Direction::Up, all(), false).await.is_err());
-    let _ = job;
+}
+
+pub async fn a_name_finds_the_runs_of_every_job_that_had_it(w: World) {
+    let first = w.create("report", spec(vec![])).await;
+    let old = w.submit(vec![w.run_of(&first)]).await[0].run;
+    w.store.delete_job(w.now, &w.scope, &first.name, None).await.unwrap();
+    let second = w.create("report", spec(vec![])).await;
+    let new = w.submit(vec![w.run_of(&second)]).await[0].run;
+    assert_eq!(runs(&w, &test("job", Op::Equal, text("report"))).await, [old, new]);
+    for (job, run) in [(&first, old), (&second, new)] {
+        assert_eq!(runs(&w, &test("job_uid", Op::Equal, text(&job.uid.to_string()))).await, [run]);
+    }
 }
 
 pub async fn absent_fields_compare_as_false(w: World) {

@@ -49,6 +49,7 @@ const ORIGINS: &[(&str, i64)] = &[("SCHEDULE", 1), ("TRIGGER", 2), ("SUBMIT", 3)
 const FIELDS: &[Field] = &[
     Field { name: "state", kind: Kind::Enum(STATES) },
     Field { name: "job", kind: Kind::Text },
+    Field { name: "job_uid", kind: Kind::Id },
     Field { name: "job_type", kind: Kind::Text },
     Field { name: "queue", kind: Kind::Text },
     Field { name: "origin", kind: Kind::Enum(ORIGINS) },
