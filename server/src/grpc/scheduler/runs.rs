@@ -7,7 +7,7 @@ use mainspring_engine::{
         attempt::AttemptKey,
         filter::{Field, Kind},
         ids::RunId,
-        names::{JobName, Scope},
+        names::{JobName, Lane, Scope},
         run::RunState,
     },
     ports::store::{Direction, NewRun, RunView, Submitted},
@@ -198,10 +198,15 @@ pub(super) async fn get(api: &Api, request: wire::GetRunRequest) -> Result<wire:
     if !full {
         view.detail = None;
     }
-    let waits = view.life.state == RunState::Queued;
+    let waits = (view.life.state == RunState::Queued).then(|| Lane {
+        namespace: view.namespace.clone(),
+        queue: view.queue.clone(),
+        job_type: view.job_type.clone(),
+    });
     let mut shown = live(api, view);
-    if waits {
-        let (reason, sentence) = convert::run::wait_reason(&api.store().wait_facts(&scope, run).await?, &shown);
+    if let Some(lane) = waits {
+        let facts = api.store().wait_facts(&scope, run).await?;
+        let (reason, sentence) = convert::run::wait_reason(&facts, api.engine.room(&lane), &shown);
         (shown.wait_reason, shown.wait_sentence) = (reason.into(), sentence);
     }
     Ok(wire::GetRunResponse { run: Some(shown) })
