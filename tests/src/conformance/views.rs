@@ -298,12 +298,12 @@ pub async fn job_types_show_drift(w: World) {
     w.say_hello(&hello("{}")).await;
     let types = w.store.job_types(&w.scope, &Filter::All, Direction::Up, all()).await.unwrap().entries;
     assert_eq!(types.len(), 1);
-    assert_eq!((types[0].connected_workers, types[0].schema_drift), (1, false));
+    assert_eq!((types[0].connected_workers, types[0].announcements.len()), (1, 1));
     assert_eq!(types[0].queues.iter().map(|queue| queue.as_str()).collect::<Vec<_>>(), ["default", "q"]);
     assert_eq!((types[0].description.as_str(), types[0].announce_time), ("tests", w.now));
     w.say_hello(&hello("{\"type\":\"object\"}")).await;
     let types = w.store.job_types(&w.scope, &Filter::All, Direction::Up, all()).await.unwrap().entries;
-    assert_eq!((types[0].connected_workers, types[0].schema_drift), (2, true));
+    assert_eq!((types[0].connected_workers, types[0].announcements.len()), (2, 2));
     assert_eq!(types[0].input_schema, "{\"type\":\"object\"}");
 }
 

@@ -97,7 +97,7 @@ pub(crate) fn job_type(view: JobTypeView) -> wire::JobType {
         queues,
         connected_workers,
         announce_time,
-        schema_drift,
+        announcements,
     } = view;
     wire::JobType {
         namespace: namespace.into(),
@@ -108,7 +108,7 @@ pub(crate) fn job_type(view: JobTypeView) -> wire::JobType {
         queues: queues.into_iter().map(String::from).collect(),
         connected_workers: count(connected_workers),
         announce_time: Some(time::timestamp(announce_time)),
-        schema_drift,
+        schema_drift: announcements.len() > 1,
     }
 }
 
