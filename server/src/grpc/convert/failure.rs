@@ -24,7 +24,7 @@ fn read(failure: wire::Failure, room: &mut usize, causes: usize) -> Failure {
     let mut message = cut(message, MAX_MESSAGE);
     let details = details.and_then(|details| {
         let mut check = Check::default();
-        match check.payload("details", Some(details), *room) {
+        match check.any_payload("details", Some(details), *room) {
             Some(Payload { content_type, data }) if check.is_clean() => {
                 *room -= data.len();
                 Some(FailureDetails { content_type, data })
