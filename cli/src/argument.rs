@@ -51,9 +51,48 @@ pub(crate) fn of(path: &str) -> Option<&'static str> {
     })
 }
 
+/// What a field is called at a shell; of a payload, with the way to the field inside, which is the caller's own.
+pub(crate) fn told(path: &str) -> String {
+    let own = path.strip_prefix("job.").or_else(|| path.strip_prefix("run.")).unwrap_or(path);
+    match (of(path), own.strip_prefix("payload").and_then(inside)) {
+        (Some(argument), Some(way)) => format!("{argument} {way}"),
+        (Some(argument), None) => argument.into(),
+        (None, _) => path.into(),
+    }
+}
+
+/// The way inside a payload, below the arm that carries it.
+fn inside(below: &str) -> Option<&str> {
+    if matches!(below, ".content_type" | ".reference") {
+        return None;
+    }
+    let below = [".json", ".inline"]
+        .into_iter()
+        .find_map(|arm| below.strip_prefix(arm).filter(|way| way.is_empty() || way.starts_with(['.', '['])))
+        .unwrap_or(below);
+    Some(below.strip_prefix('.').unwrap_or(below)).filter(|way| !way.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::of;
+    use super::{of, told};
+
+    #[test]
+    fn the_way_inside_a_payload_is_the_callers_own() {
+        for (path, words) in [
+            ("job.payload.json.customer.email", "-d customer.email"),
+            ("run.payload.inline[0].to", "-d [0].to"),
+            ("payload.customer", "-d customer"),
+            ("payload.json.json", "-d json"),
+            ("payload.jsonish", "-d jsonish"),
+            ("run.payload.content_type", "-d"),
+            ("run.payload", "-d"),
+            ("job.queue", "--queue"),
+            ("page_token", "page_token"),
+        ] {
+            assert_eq!(told(path), words, "{path}");
+        }
+    }
 
     #[test]
     fn a_path_is_told_as_what_was_typed() {

@@ -107,10 +107,8 @@ impl Failure {
     /// For a person: what happened, every field, what to do, and the names to look it up by.
     pub(crate) fn text(&self) -> String {
         let Facts { code: _, reason, message, metadata: _, fields, about: _, hint, request_id, exit: _ } = &*self.0;
-        let told: Vec<String> = fields
-            .iter()
-            .map(|(field, description)| format!("{}: {description}", argument::of(field).unwrap_or(field)))
-            .collect();
+        let told: Vec<String> =
+            fields.iter().map(|(field, description)| format!("{}: {description}", argument::told(field))).collect();
         // The message of a refused field is the field and its description, in the words of the API.
         let repeats = fields.first().is_some_and(|(field, why)| message.starts_with(&format!("{field}: {why}")));
         let mut text = match told.as_slice() {

@@ -22,6 +22,10 @@ pub(crate) fn for_reason(reason: &str, metadata: &BTreeMap<String, String>) -> O
             "`mainspring login` signs in again; `mainspring admin key create` makes another API key, `mainspring dev` renews its own"
         }
         "PASSWORD_CHANGE_REQUIRED" => "`mainspring login --change-password` signs in and changes it",
+        "PAYLOAD_SCHEMA_MISMATCH" => {
+            let job_type = metadata.get("job_type").map_or("TYPE", String::as_str);
+            return Some(format!("`mainspring type describe {job_type}` shows what it takes, and who says so"));
+        }
         "PERMISSION_MISSING" => {
             return Some(match metadata.get("required_permission") {
                 Some(permission) => format!("this needs the permission {permission}; `mainspring whoami` shows yours"),

@@ -86,6 +86,7 @@ named! { "mainspring.scheduler.v1":
     scheduler::Queue = "queue" queue,
     scheduler::Worker = "worker" worker_id,
     scheduler::JobType = "type" job_type,
+    scheduler::SchemaAnnouncement,
     scheduler::ListJobsResponse,
     scheduler::ListInstantsResponse,
     scheduler::ListRunsResponse,

@@ -17,6 +17,9 @@ pub(crate) enum TimeError {
     /// No time.
     #[error("`{0}` is no time (write RFC 3339 like 2026-11-23T02:00:00Z, or now, now-1h, now+5m)")]
     Moment(String),
+    /// No length after `now`.
+    #[error("`{0}` is no time: {1}")]
+    Offset(String, String),
 }
 
 impl FromStr for Length {
@@ -80,7 +83,14 @@ impl FromStr for Moment {
             Some(("-", length)) => (-1, length),
             Some(_) | None => return Err(refuse()),
         };
-        let Length(length) = length.parse().map_err(|_| refuse())?;
+        let Length(length) = length.parse().map_err(|_| match mainspring_cron::parse_duration(length) {
+            // The column is that of the whole, which was typed.
+            Err(mut error) if !length.is_empty() => {
+                error.column += text.len() - length.len();
+                TimeError::Offset(text.into(), error.to_string())
+            }
+            Ok(_) | Err(_) => refuse(),
+        })?;
         SignedDuration::try_from(length).map(|length| Self::FromNow(length * sign)).map_err(|_| refuse())
     }
 }
@@ -215,6 +225,10 @@ mod tests {
         for text in ["", "tomorrow", "2026-11-23", "2026-11-23T02:00:00", "now1h", "now-", "nowadays"] {
             assert!(text.parse::<Moment>().is_err(), "{text}");
         }
+        let told = |text: &str| text.parse::<Moment>().unwrap_err().to_string();
+        let long = "`now-99999999999999w` is no time: column 5: 99999999999999w is longer than can be counted";
+        assert_eq!(told("now-99999999999999w"), long);
+        assert!(told("now+5").starts_with("`now+5` is no time: column 6: a unit is missing"));
     }
 
     #[test]

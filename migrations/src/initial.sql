@@ -282,6 +282,19 @@ CREATE TABLE job_type (
     PRIMARY KEY (namespace_id, name)
 )
 ;
+-- The schemas behind the hashes that rows of worker_handler name, each pair once, and since when somebody names it. They
+-- go with their type.
+CREATE TABLE announced (
+    namespace_id INTEGER NOT NULL,
+    job_type TEXT NOT NULL,
+    schemas {bytes} NOT NULL,
+    input_schema TEXT NOT NULL,
+    output_schema TEXT NOT NULL,
+    announce_time BIGINT NOT NULL,
+    PRIMARY KEY (namespace_id, job_type, schemas),
+    FOREIGN KEY (namespace_id, job_type) REFERENCES job_type (namespace_id, name) ON DELETE CASCADE
+)
+;
 -- Protection against repeats: what a request made.
 CREATE TABLE request (
     namespace_id INTEGER NOT NULL REFERENCES namespace (id),

@@ -40,6 +40,7 @@ pub(crate) use serve::serve;
 use crate::{
     auth::{Auth, Caller},
     config::LimitsConfig,
+    schemas::Schemas,
 };
 use convert::Check;
 use page::Pages;
@@ -57,6 +58,8 @@ pub(crate) struct Parts {
     pub(crate) engine: Engine,
     /// Who calls.
     pub(crate) auth: Auth,
+    /// What workers announce.
+    pub(crate) schemas: Schemas,
     /// Page tokens.
     pub(crate) pages: Pages,
     /// Sizes in force.

@@ -7,5 +7,6 @@ pub mod adapters;
 pub mod auth;
 pub mod config;
 pub mod grpc;
+mod schemas;
 mod telemetry;
 pub mod wiring;

@@ -37,6 +37,7 @@ use crate::{
     auth::{Auth, SecretFileError},
     config::Synchronous,
     grpc::{self, Api, Health, page::Pages},
+    schemas::Schemas,
     telemetry::{self, Page, Telemetry},
 };
 
@@ -116,6 +117,7 @@ pub async fn start_by(config: Config, clock: SharedClock) -> Result<Running, Sta
     let engine = Engine::start(parts(&config, shared, clock, &telemetry, tasks.clone()));
     auth.start(&tasks);
     let api = Api::from(grpc::Parts {
+        schemas: Schemas::new(engine.store().clone()),
         engine,
         pages: Pages::new(auth.page_key()),
         auth,

@@ -19,6 +19,8 @@ mod calls;
 mod jobs;
 #[path = "socket/outside.rs"]
 mod outside;
+#[path = "socket/schemas.rs"]
+mod schemas;
 #[path = "socket/sign_in.rs"]
 mod sign_in;
 #[path = "socket/streams.rs"]

@@ -63,7 +63,7 @@ macro_rules! conformance {
             hello: an_older_stream_is_superseded, listed_attempts_are_kept, expired_attempts_are_adopted,
                 moved_on_attempts_are_abandoned, unlisted_leases_are_returned, unlisted_running_attempts_are_lost,
                 stops_are_told, a_drain_survives_a_reconnect, reconcile_needs_the_owner, reconcile_takes_nothing_back,
-                another_namespaces_attempts_are_unknown, a_worker_does_not_move_to_another_namespace, a_later_hello_replaces_what_a_worker_is, the_last_word_on_a_job_type_counts, only_a_worker_that_is_there_is_drained, an_attempt_is_abandoned_for_its_own_reason, nobody_takes_up_anothers_attempt;
+                another_namespaces_attempts_are_unknown, a_worker_does_not_move_to_another_namespace, a_later_hello_replaces_what_a_worker_is, the_last_word_on_a_job_type_counts, payloads_are_held_against_what_is_announced, only_a_worker_that_is_there_is_drained, an_attempt_is_abandoned_for_its_own_reason, nobody_takes_up_anothers_attempt;
             expiry: renewals_answer_by_owner, renewals_record_what_workers_say_of_themselves,
                 renewals_tell_what_an_operator_asked, a_renewal_after_judgement_is_lapsed, expired_runs_wait_again,
                 expiry_goes_on_in_steps, who_becomes_lost_is_told_once, a_renewed_worker_is_not_judged, the_last_loss_decides_at_once,
@@ -89,7 +89,7 @@ macro_rules! conformance {
                 filters_narrow_keys;
             backup: a_copy_is_private_and_tells_how_far_it_is,
                 a_copy_overwrites_nothing_and_says_why_it_cannot_be_written, a_copy_that_is_let_go_of_leaves_nothing;
-            views: runs_page_by_key, runs_are_found_by_the_worker_they_are_at, filters_narrow_runs, filters_narrow_jobs, absent_fields_compare_as_false, details_only_where_asked,
+            views: runs_page_by_key, runs_are_found_by_the_worker_they_are_at, filters_narrow_runs, a_name_finds_the_runs_of_every_job_that_had_it, filters_narrow_jobs, absent_fields_compare_as_false, details_only_where_asked,
                 attempts_tell_the_whole_story, workers_are_listed, job_types_show_drift, queues_are_counted, stats_count,
                 wait_facts_tell_why, ledger_ranges_carry_their_rule, a_long_ledger_is_read_in_parts, last_success_is_the_newest;
             identity: root_is_claimed_until_it_has_a_password_of_its_own, passwords_replace_and_end_sessions, refresh_replaces_the_token,
@@ -97,7 +97,7 @@ macro_rules! conformance {
                 keys_page_newest_first, a_repeated_key_is_replayed, touching_a_key_is_cheap,
                 sessions_do_not_touch_each_other, a_password_that_was_changed_meanwhile_opens_and_changes_nothing;
             retention: ended_runs_go_after_their_time, failures_may_be_kept_for_less, an_id_made_ahead_of_time_keeps_nothing, unfinished_runs_stay, a_sweep_is_bounded, a_round_begins_anew,
-                ledger_requests_and_workers_go, logs_go, a_round_goes_past_what_stays, young_runs_cost_a_sweep_nothing, what_is_young_stays, a_ledger_range_is_as_old_as_its_last_instant, only_dead_workers_that_were_judged_go, a_deleted_job_stays_while_anything_is_of_it, a_job_does_not_go_before_its_ledger, what_nobody_uses_any_more_goes, what_is_named_now_and_then_stays, logs_go_by_attempt;
+                ledger_requests_and_workers_go, logs_go, a_round_goes_past_what_stays, young_runs_cost_a_sweep_nothing, what_is_young_stays, a_ledger_range_is_as_old_as_its_last_instant, only_dead_workers_that_were_judged_go, a_deleted_job_stays_while_anything_is_of_it, a_job_does_not_go_before_its_ledger, what_nobody_uses_any_more_goes, schemas_go_with_their_type, what_is_named_now_and_then_stays, logs_go_by_attempt;
             property: the_store_agrees_with_the_table, batches_agree_with_the_table;
         );
     };

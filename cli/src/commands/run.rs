@@ -42,8 +42,9 @@ pub(crate) enum RunCommand {
         "mainspring run list --filter 'create_time > now-1h' -o jsonl",
     ])]
     List {
-        /// FIELD OP VALUE joined by AND, OR, NOT (`mainspring help filters`); fields: state, job, job_type, queue, origin, reason, priority,
-        /// create_time, nominal_time, end_time
+        /// FIELD OP VALUE joined by AND, OR, NOT (`mainspring help filters`); fields: state, job, job_uid, job_type, queue, origin, reason,
+        /// priority, at_worker, create_time, nominal_time, end_time. `job` is a name, and finds the runs of every job that has or
+        /// had it; `job_uid` is one job's (`mainspring job get NAME -o json`)
         #[arg(long, value_name = "FILTER")]
         filter: Option<String>,
         /// Oldest first

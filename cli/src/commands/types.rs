@@ -72,7 +72,7 @@ async fn describe(job_type: &str, server: &Server, session: &Session) -> Result<
     let request =
         ListJobTypesRequest { namespace: server.namespace(), filter: filter.clone(), ..ListJobTypesRequest::default() };
     let mut found = server.queues().list_job_types(request).await?.into_inner().job_types;
-    let JobType { input_schema, output_schema, schema_drift, .. } = match found.first() {
+    let JobType { input_schema, output_schema, schema_drift, announcements, .. } = match found.first() {
         Some(found) => found.clone(),
         None => {
             let message = format!("no worker has announced the job type `{job_type}`");
@@ -87,8 +87,10 @@ async fn describe(job_type: &str, server: &Server, session: &Session) -> Result<
     let runs = runs(server, filter, "", SHOWN).await?;
     let mut parts = vec![Part::page("jobType", &found.remove(0), look)];
     if schema_drift {
-        let sentence = "connected workers announce different schemas for it; these are those of the newest word";
+        let sentence = "workers announce different schemas for it: payloads are taken that match any of them, and below are \
+                        those of the last word";
         parts.push(Part::text("drift", "Drift", &format!("{sentence}\n"), sentence));
+        parts.push(Part::list("announcements", "Announced", &announcements, look));
     }
     parts.extend([
         schema("input", "Input", &input_schema),

@@ -5,7 +5,7 @@
 //! reads like a slow one.
 
 use jiff::Timestamp;
-use mainspring_proto::scheduler::v1::{Run, RunState};
+use mainspring_proto::scheduler::v1::{Run, RunState, WaitReason};
 
 use super::is_over;
 use crate::{resource::state_word, times};
@@ -89,6 +89,10 @@ impl Story {
 
     /// Why it waits, once per reason.
     fn waits(&mut self, run: &Run) -> Option<String> {
+        // What lasts for a moment is no news.
+        if run.wait_reason() == WaitReason::AboutToBeGivenOut {
+            return None;
+        }
         if run.wait_sentence.is_empty() || run.wait_sentence == self.waiting || self.state != RunState::Queued {
             return None;
         }

@@ -1,6 +1,8 @@
 //! What a person sees of a queue and of a job type.
 
-use mainspring_proto::scheduler::v1::{JobType, Queue};
+use std::collections::BTreeSet;
+
+use mainspring_proto::scheduler::v1::{AnnouncingWorker, JobType, Queue, SchemaAnnouncement};
 
 use super::Resource;
 use crate::output::{Cell, Tone};
@@ -50,5 +52,24 @@ impl Resource for JobType {
     fn page(&self) -> Vec<(&'static str, Cell)> {
         const NAMES: [&str; 6] = ["type", "workers", "queues", "announced", "schema", "description"];
         NAMES.into_iter().zip(self.row()).collect()
+    }
+}
+
+impl Resource for SchemaAnnouncement {
+    const COLUMNS: &'static [&'static str] = &["SCHEMAS", "SINCE", "WORKERS", "NAMES", "BUILDS", "DIFFERENCE"];
+
+    fn row(&self) -> Vec<Cell> {
+        let of_workers = |word: fn(&AnnouncingWorker) -> &str| {
+            let words: BTreeSet<_> = self.workers.iter().map(word).filter(|word| !word.is_empty()).collect();
+            Cell::text(words.into_iter().collect::<Vec<_>>().join(","))
+        };
+        vec![
+            Cell::text(&self.fingerprint),
+            Cell::time(self.announce_time.as_ref()),
+            Cell::of(self.worker_count),
+            of_workers(|worker| &worker.worker_name),
+            of_workers(|worker| &worker.build_id),
+            Cell::text(if self.difference.is_empty() { "the last word" } else { &self.difference }),
+        ]
     }
 }

@@ -64,7 +64,7 @@ pub fn parse_duration(text: &str) -> Result<i64, ParseError> {
             .ok()
             .and_then(|number| number.checked_mul(UNITS[index].1))
             .and_then(|part| total.checked_add(part))
-            .ok_or_else(|| error(at, "the duration is too long".to_owned()))?;
+            .ok_or_else(|| error(at, format!("{number}{unit} is longer than can be counted")))?;
         at += digits + letters;
     }
     Ok(total)
@@ -150,7 +150,8 @@ mod tests {
             ("5H", "column 2: `H` is not a unit; did you mean `h`?"),
             ("3mo", "column 2: `mo` is not a unit; months and years differ in length: use a cron rule, or `30d`"),
             ("30m1h", "column 4: `h` comes twice, or after a shorter unit; put the longer unit first, as in `1h30m`"),
-            ("99999999999w", "column 1: the duration is too long"),
+            ("99999999999w", "column 1: 99999999999w is longer than can be counted"),
+            ("1w99999999999999999999s", "column 3: 99999999999999999999s is longer than can be counted"),
             ("5ü", "column 2: a duration is made of whole numbers and units; write for example `1h30m`"),
         ] {
             assert_eq!(parse_duration(text).unwrap_err().to_string(), message, "{text}");

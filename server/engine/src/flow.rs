@@ -52,7 +52,7 @@ use crate::{
         ids::{RunId, ServerId, WorkerId},
         instant::Instant,
         log::{Level, Position},
-        names::{QueueName, Scope},
+        names::{Lane, QueueName, Scope},
         rules::LeaseRules,
         worker::{Drain, Hello},
     },
@@ -268,6 +268,11 @@ impl Engine {
     /// Opens a session for a worker that said Hello. See [`stream::Session`] for how it is driven.
     pub async fn open_session(&self, hello: Hello) -> Result<stream::Session, stream::messages::SessionEnd> {
         self.stream.open(hello).await
+    }
+
+    /// How the workers here stand to a lane.
+    pub fn room(&self, lane: &Lane) -> stream::Room {
+        self.stream.room(lane)
     }
 
     /// Worker streams that are open here.

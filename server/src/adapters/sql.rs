@@ -16,6 +16,7 @@ use std::sync::Arc;
 use mainspring_engine::{domain::rules::LeaseRules, ports::store::StoreResult, tasks::Tasks};
 use sea_orm::DatabaseConnection;
 
+mod announced;
 mod backup;
 mod catalog;
 mod dialect;

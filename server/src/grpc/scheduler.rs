@@ -4,6 +4,7 @@ mod events;
 mod instants;
 mod jobs;
 mod logs;
+mod payloads;
 mod retry;
 mod runs;
 mod update;

@@ -94,6 +94,8 @@ reasons! {
         "A cron expression cannot be read: `field` and `column` say where, `suggestion` what was probably meant.";
     ScheduleNeverFires "SCHEDULE_NEVER_FIRES" InvalidArgument
         "A time rule names no instant that is still to come.";
+    PayloadSchemaMismatch "PAYLOAD_SCHEMA_MISMATCH" InvalidArgument
+        "A payload does not match the schema that workers announce for its type: every violation has the path of a field, and says what to write. `type describe` shows the schema; where several are announced, any may match, and the newest is told.";
     PayloadTooLarge "PAYLOAD_TOO_LARGE" InvalidArgument
         "A payload or a whole message is over the limit that GetServerInfo tells.";
     MessageMalformed "MESSAGE_MALFORMED" InvalidArgument

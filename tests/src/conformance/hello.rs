@@ -281,6 +281,55 @@ pub async fn the_last_word_on_a_job_type_counts(mut w: World) {
     assert_eq!(queues.iter().map(|queue| queue.as_str()).collect::<Vec<_>>(), ["a", "b"]);
 }
 
+pub async fn payloads_are_held_against_what_is_announced(mut w: World) {
+    let hello = |w: &World, worker: WorkerId, epoch: i64, input: &str, output: &str| {
+        let mut hello = w.hello(worker, epoch, &[]);
+        hello.handlers[0].input_schema = input.into();
+        hello.handlers[0].output_schema = output.into();
+        hello
+    };
+    let lane = lane();
+    let held = async |w: &World| w.store.input_schemas(&w.scope, &lane.job_type).await.unwrap();
+    let announced = async |w: &World| {
+        let page = page(None, 5);
+        let listed = w.store.job_types(&w.scope, &Filter::All, Direction::Up, page).await.unwrap();
+        let pairs = listed.entries[0].announcements.clone();
+        pairs.into_iter().map(|pair| (pair.input_schema, pair.announce_time, pair.worker_count)).collect::<Vec<_>>()
+    };
+    assert!(held(&w).await.is_empty(), "nobody ever announced it");
+    let (old, new) = (WorkerId::new(w.now), WorkerId::new(w.now));
+    w.say_hello(&hello(&w, old, 1, "{}", "")).await;
+    let first = w.now;
+    w.pass(secs(1));
+    w.say_hello(&hello(&w, new, 1, "true", "")).await;
+    let second = w.now;
+    assert_eq!(held(&w).await, ["true", "{}"], "the newest first");
+    w.pass(secs(1));
+    // Said again it is no newer, and another output is no other input.
+    w.say_hello(&hello(&w, old, 2, "{}", "")).await;
+    w.say_hello(&hello(&w, WorkerId::new(w.now), 1, "true", "{}")).await;
+    assert_eq!(held(&w).await, ["true", "{}"]);
+    let pair = |input: &str, time, count| (input.to_owned(), time, count);
+    assert_eq!(announced(&w).await, [pair("true", w.now, 1), pair("true", second, 1), pair("{}", first, 1)]);
+    let elsewhere = Scope("other".parse().unwrap());
+    assert!(w.store.input_schemas(&elsewhere, &lane.job_type).await.unwrap().is_empty());
+
+    // Away is not gone; and whoever is there counts before the last word.
+    w.store.set_status(w.now, Owner { worker: new, epoch: 1 }, WorkerStatus::Gone).await.unwrap();
+    w.store.set_status(w.now, Owner { worker: old, epoch: 2 }, WorkerStatus::Disconnected).await.unwrap();
+    assert_eq!(held(&w).await, ["true", "{}"]);
+    w.pass(secs(60));
+    w.store.expire(w.now, w.now, 10).await.unwrap();
+    assert_eq!(held(&w).await, ["true"], "nobody is there: the last word");
+    assert!(announced(&w).await.is_empty());
+
+    // What nobody names any more is forgotten, and announced anew when it comes back.
+    w.say_hello(&hello(&w, old, 3, "false", "")).await;
+    w.pass(secs(1));
+    w.say_hello(&hello(&w, old, 4, "{}", "")).await;
+    assert_eq!((held(&w).await, announced(&w).await), (vec!["{}".to_owned()], vec![pair("{}", w.now, 1)]));
+}
+
 pub async fn only_a_worker_that_is_there_is_drained(w: World) {
     let (here, away, gone) = (w.connect().await, w.connect().await, w.connect().await);
     w.store.set_status(w.now, away, WorkerStatus::Disconnected).await.unwrap();

@@ -3,7 +3,7 @@
 use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
-        ids::{JobUid, RunId},
+        ids::{JobUid, RunId, WorkerId},
         instant::Instant,
         job::JobSpec,
         log::{Batch, Level, Line},
@@ -264,6 +264,29 @@ pub async fn what_nobody_uses_any_more_goes(mut w: World) {
         assert_eq!(w.lease(owner, pointer).await.key.run, run);
     }
     assert!(has_queue(&w, "over").await);
+}
+
+pub async fn schemas_go_with_their_type(mut w: World) {
+    let announced = async |w: &World| {
+        let mut hello = w.hello(WorkerId::new(w.now), 1, &[]);
+        hello.handlers[0].input_schema = "{}".into();
+        w.say_hello(&hello).await;
+        let listed = w.store.job_types(&w.scope, &Default::default(), Direction::Up, all()).await.unwrap();
+        listed.entries[0].announcements[0].announce_time
+    };
+    let first = w.now;
+    assert_eq!(announced(&w).await, first);
+    w.pass(secs(60));
+    w.store.expire(w.now, w.now, 10).await.unwrap();
+    assert_eq!(announced(&w).await, first);
+    w.pass(secs(60));
+    w.store.expire(w.now, w.now, 10).await.unwrap();
+    w.pass(secs(8 * DAY));
+    sweep(&w).await;
+    sweep(&w).await;
+    assert!(job_types(&w).await.is_empty());
+    assert!(w.store.input_schemas(&w.scope, &lane().job_type).await.unwrap().is_empty());
+    assert_eq!(announced(&w).await, w.now, "nothing of before was left");
 }
 
 pub async fn what_is_named_now_and_then_stays(mut w: World) {

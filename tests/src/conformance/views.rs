@@ -117,6 +117,10 @@ pub async fn filters_narrow_runs(mut w: World) {
         (Filter::Not(Box::new(test("job", Op::Equal, text("report")))), vec![by_hand, mail.run]),
         (test("job", Op::NotEqual, text("nobody")), vec![scheduled, by_hand, mail.run]),
         (test("job", Op::Prefix, text("")), vec![scheduled, by_hand, mail.run]),
+        (test("job_uid", Op::Equal, text(&job.uid.to_string())), vec![scheduled]),
+        (test("job_uid", Op::NotEqual, text(&job.uid.to_string())), vec![by_hand, mail.run]),
+        (test("job_uid", Op::Equal, text("")), vec![mail.run]),
+        (test("job_uid", Op::NotEqual, text("")), vec![scheduled, by_hand]),
         (test("reason", Op::Equal, text("")), vec![scheduled, by_hand]),
         (test("reason", Op::NotEqual, text("")), vec![mail.run]),
         (test("reason", Op::NotEqual, text("SMTP_DOWN")), vec![scheduled, by_hand]),
@@ -143,7 +147,18 @@ pub async fn filters_narrow_runs(mut w: World) {
     }
     let unknown = test("payload", Op::Equal, text("x"));
     assert!(w.store.runs(&w.scope, &unknown, Direction::Up, all(), false).await.is_err());
-    let _ = job;
+}
+
+pub async fn a_name_finds_the_runs_of_every_job_that_had_it(w: World) {
+    let first = w.create("report", spec(vec![])).await;
+    let old = w.submit(vec![w.run_of(&first)]).await[0].run;
+    w.store.delete_job(w.now, &w.scope, &first.name, None).await.unwrap();
+    let second = w.create("report", spec(vec![])).await;
+    let new = w.submit(vec![w.run_of(&second)]).await[0].run;
+    assert_eq!(runs(&w, &test("job", Op::Equal, text("report"))).await, [old, new]);
+    for (job, run) in [(&first, old), (&second, new)] {
+        assert_eq!(runs(&w, &test("job_uid", Op::Equal, text(&job.uid.to_string()))).await, [run]);
+    }
 }
 
 pub async fn absent_fields_compare_as_false(w: World) {
@@ -283,12 +298,12 @@ pub async fn job_types_show_drift(w: World) {
     w.say_hello(&hello("{}")).await;
     let types = w.store.job_types(&w.scope, &Filter::All, Direction::Up, all()).await.unwrap().entries;
     assert_eq!(types.len(), 1);
-    assert_eq!((types[0].connected_workers, types[0].schema_drift), (1, false));
+    assert_eq!((types[0].connected_workers, types[0].announcements.len()), (1, 1));
     assert_eq!(types[0].queues.iter().map(|queue| queue.as_str()).collect::<Vec<_>>(), ["default", "q"]);
     assert_eq!((types[0].description.as_str(), types[0].announce_time), ("tests", w.now));
     w.say_hello(&hello("{\"type\":\"object\"}")).await;
     let types = w.store.job_types(&w.scope, &Filter::All, Direction::Up, all()).await.unwrap().entries;
-    assert_eq!((types[0].connected_workers, types[0].schema_drift), (2, true));
+    assert_eq!((types[0].connected_workers, types[0].announcements.len()), (2, 2));
     assert_eq!(types[0].input_schema, "{\"type\":\"object\"}");
 }
 

@@ -24,7 +24,9 @@ pub(super) async fn describe(job: String, server: &Server, session: &Session) ->
     let request = GetJobRequest { namespace: namespace.clone(), job: job.clone(), ..GetJobRequest::default() };
     let found = server.scheduler().get_job(request).await?.into_inner().job.unwrap_or_default();
     let preview = preview(&job, SHOWN, None, server).await?;
-    let runs = runs(server, format!("job = \"{job}\""), "", SHOWN).await?;
+    // Not by its name, which another job may have had before.
+    let of_job = format!("job_uid = {}", found.uid);
+    let runs = runs(server, of_job.clone(), "", SHOWN).await?;
     let look = session.out.look();
     let mut parts = vec![
         Part::page("job", &found, look),
@@ -36,15 +38,15 @@ pub(super) async fn describe(job: String, server: &Server, session: &Session) ->
         ),
         Part::list("runs", "Newest runs", &runs, look),
     ];
-    if let Some(sentence) = waiting(&job, server).await? {
+    if let Some(sentence) = waiting(&of_job, server).await? {
         parts.push(Part::text("waiting", "Waiting", &format!("{sentence}\n"), &sentence));
     }
     session.out.describe(&format!("job/{job}"), parts)
 }
 
 /// Why the run of it that waits longest does.
-async fn waiting(job: &str, server: &Server) -> Result<Option<String>, Failure> {
-    let filter = format!("job = \"{job}\" AND state = QUEUED");
+async fn waiting(of_job: &str, server: &Server) -> Result<Option<String>, Failure> {
+    let filter = format!("{of_job} AND state = QUEUED");
     let Some(oldest) = runs(server, filter, "create_time", 1).await?.pop() else { return Ok(None) };
     let request = GetRunRequest { namespace: server.namespace(), run_id: oldest.run_id, view: RunView::Basic.into() };
     let run = server.scheduler().get_run(request).await?.into_inner().run.unwrap_or_default();

@@ -36,14 +36,12 @@ pub(super) async fn describe(run: &str, server: &Server, session: &Session) -> R
     let title = if more { "Log (the end; `mainspring logs` has all of it)" } else { "Log" };
     let text: String = lines.iter().map(|line| format!("{}\n", LogLine::new(line, look))).collect();
     let json: serde_json::Value = lines.iter().map(output::canonical).collect();
-    let mut parts = vec![
+    // Why it waits, if it does, is on its page.
+    let parts = vec![
         Part::page("run", &found, look),
         Part::list("attempts", "Attempts", &attempts.attempts, look),
         Part::log("log", title, text, json),
     ];
-    if !found.wait_sentence.is_empty() {
-        parts.push(Part::text("waiting", "Waiting", &format!("{}\n", found.wait_sentence), &found.wait_sentence));
-    }
     session.out.describe(&format!("run/{run}"), parts)
 }
 

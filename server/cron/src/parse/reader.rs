@@ -58,7 +58,7 @@ impl Reader {
         match step {
             0 => Err(self.error(span, "a step of 0 never advances").suggest("leave the step out to take every value")),
             step if step > u32::from(limit) => {
-                let message = format!("step {step} is larger than the field, which has {limit} values");
+                let message = format!("step {} is larger than the field, which has {limit} values", span.text);
                 let error = self.error(span, message);
                 Err(match self.field {
                     Field::Minute | Field::Second | Field::Hour => {

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ids::RunId, instant::Instant, payload::Failure};
+use super::{
+    ids::RunId,
+    instant::Instant,
+    payload::{Failure, reason_of},
+};
 
 /// When failed attempts are followed by another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,8 +131,7 @@ impl RetryPolicy {
         now: Instant,
     ) -> Option<Instant> {
         let hint = failure.hint;
-        let wanted =
-            hint.and_then(|hint| hint.retry).unwrap_or_else(|| !self.non_retryable_reasons.contains(&failure.reason));
+        let wanted = hint.and_then(|hint| hint.retry).unwrap_or_else(|| !self.rules_out(&failure.reason));
         if !wanted || failures >= self.max_attempts {
             return None;
         }
@@ -138,6 +141,11 @@ impl RetryPolicy {
             Some(bound) if at > created.plus(bound) => None,
             _ => Some(at),
         }
+    }
+
+    /// Whether a failure's reason is one of those, however the policy's author wrote it.
+    fn rules_out(&self, reason: &str) -> bool {
+        self.non_retryable_reasons.iter().any(|written| written == reason || reason_of(written) == reason)
     }
 
     /// The delay after `failures` failed attempts, spread by a hash of (run, failures) so that a restart computes the
@@ -219,6 +227,8 @@ mod tests {
         let (run, now) = (RunId::new(Instant::EPOCH), Instant::from_micros(10));
         let next = |failures, failure: &Failure| policy.next_attempt(run, failures, failure, Instant::EPOCH, now);
         assert_eq!(next(1, &failed("BAD")), None);
+        let written = RetryPolicy { non_retryable_reasons: vec!["SmtpBusy".into()], ..RetryPolicy::default() };
+        assert_eq!(written.next_attempt(run, 1, &failed("SMTP_BUSY"), Instant::EPOCH, now), None);
         let again = RetryHint { retry: Some(true), delay: Some(Duration::from_secs(1)) };
         let hinted = Failure { hint: Some(again), ..failed("BAD") };
         assert_eq!(next(1, &hinted), Some(now.plus(Duration::from_secs(1))));

@@ -109,6 +109,17 @@ struct Sessions {
     subscribed: HashSet<Lane>,
 }
 
+/// How the sessions of this server stand to a lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Sessions that take its work and answer what they are sent.
+    pub answering: u32,
+    /// Sessions that take its work, and did not answer the last time.
+    pub silent: u32,
+    /// Free slots of those that answer.
+    pub free: usize,
+}
+
 impl Hub {
     pub(crate) fn start(core: &Arc<Core>, broker: &Arc<dyn Broker>, outcome: Settler, logs: LogWriter) -> Self {
         let renew = |core: Arc<Core>, renewals| async move { core.store.renew(core.now(), renewals).await };
@@ -185,6 +196,17 @@ impl Hub {
         let sessions = self.0.sessions.lock();
         demand.retain(|lane, _| sessions.subscribed.contains(lane));
         demand
+    }
+
+    /// How the sessions stand to a lane, for people: it looks at all of them.
+    pub(crate) fn room(&self, lane: &Lane) -> Room {
+        self.all().iter().filter_map(|live| live.room(lane)).fold(
+            Room::default(),
+            |room, (free, answers)| match answers {
+                true => Room { answering: room.answering + 1, free: room.free.saturating_add(free), ..room },
+                false => Room { silent: room.silent + 1, ..room },
+            },
+        )
     }
 
     /// Sessions that are open.

@@ -37,8 +37,8 @@ pub use release::{Queued, Release};
 pub use retention::{Retention, RetentionPolicy, Swept};
 pub use submit::{JobRef, Made, NewRun, RequestKey, Stored, Submit, Submitted};
 pub use views::{
-    AttemptView, Direction, InstantRange, JobOrder, JobTypeView, LedgerPart, Listed, Page, QueueView, RunDetail,
-    RunView, StatsView, Views, WaitFacts, WorkerView,
+    Announcement, Announcer, AttemptView, Direction, InstantRange, JobOrder, JobTypeView, LedgerPart, Listed, Page,
+    QueueView, RunDetail, RunView, StatsView, Views, WaitFacts, WorkerView,
 };
 pub use vitals::{QueueLevel, Vitals};
 

@@ -32,6 +32,8 @@ enum Field {
     Through(&'static str, &'static str),
     /// The name of a run's job.
     Job,
+    /// The job of a run.
+    JobUid,
     /// The worker that a run is at now.
     AtWorker,
 }
@@ -40,6 +42,7 @@ fn run_field(name: &str) -> Option<Field> {
     Some(match name {
         "state" => Field::Number("run.state"),
         "job" => Field::Job,
+        "job_uid" => Field::JobUid,
         "job_type" => Field::Through("run.lane_id IN (SELECT lane.id FROM lane WHERE {})", "lane.job_type"),
         "queue" => Field::Through(
             "run.lane_id IN (SELECT lane.id FROM lane JOIN queue ON queue.id = lane.queue_id WHERE {})",
@@ -233,22 +236,22 @@ fn test(name: &str, field: &Field, op: Op, value: &Value, jobs: &Jobs) -> StoreR
             Expr::cust_with_values(format!("{not}({})", outer.replace("{}", &sql)), [value])
         }
         (Field::Job, Value::Text(text)) => job(op, text, jobs),
-        (Field::AtWorker, Value::Text(text)) => at_worker(op, text),
+        (Field::JobUid, Value::Text(text)) => known_by("run.job_uid IS NOT NULL", "run.job_uid", op, text),
+        (Field::AtWorker, Value::Text(text)) => known_by(AT_WORKER, "run.worker_id", op, text),
         _ => return Err(unknown(name)),
     })
 }
 
-/// A comparison with the worker that a run is at: only those that are at one have it, so that the index of open attempts
-/// serves. "" is no worker.
-fn at_worker(op: Op, text: &str) -> SimpleExpr {
-    let at_one = "run.open_token IS NOT NULL AND run.state IN (3, 4)";
+/// A run is at a worker, and its index of open attempts serves.
+const AT_WORKER: &str = "run.open_token IS NOT NULL AND run.state IN (3, 4)";
+
+/// A comparison with an id that only runs have of which `has_one` is true, so that the index of those serves. "" is none.
+fn known_by(has_one: &'static str, column: &str, op: Op, text: &str) -> SimpleExpr {
     match (op, Uuid::try_parse(text)) {
-        (Op::Equal, Ok(id)) => Expr::cust_with_values(format!("{at_one} AND run.worker_id = ?"), [Cell::from(id)]),
-        (Op::NotEqual, Ok(id)) => {
-            Expr::cust_with_values(format!("NOT ({at_one} AND run.worker_id = ?)"), [Cell::from(id)])
-        }
-        (Op::Equal, Err(_)) if text.is_empty() => Expr::cust(format!("NOT ({at_one})")),
-        (Op::NotEqual, Err(_)) if text.is_empty() => Expr::cust(at_one),
+        (Op::Equal, Ok(id)) => Expr::cust_with_values(format!("{has_one} AND {column} = ?"), [Cell::from(id)]),
+        (Op::NotEqual, Ok(id)) => Expr::cust_with_values(format!("NOT ({has_one} AND {column} = ?)"), [Cell::from(id)]),
+        (Op::Equal, Err(_)) if text.is_empty() => Expr::cust(format!("NOT ({has_one})")),
+        (Op::NotEqual, Err(_)) if text.is_empty() => Expr::cust(has_one),
         (Op::NotEqual, Err(_)) => Expr::cust("1 = 1"),
         (_, Ok(_) | Err(_)) => never(),
     }

@@ -1,7 +1,7 @@
 //! Hello: a session takes its worker's leases over, and what the worker holds is compared with the rows.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
@@ -10,22 +10,20 @@ use mainspring_engine::{
         attempt::{AttemptKey, AttemptState},
         ids::{RunId, ServerId, SessionId},
         instant::Instant,
-        names::{JobType, QueueName},
         payload::Payload,
         transition::Event,
-        worker::{AbandonReason, Drain, Handler, Hello, WorkerStatus},
+        worker::{AbandonReason, Drain, Hello, WorkerStatus},
     },
     ports::store::{HelloAnswer, Moved, Owner, StoreError, StoreResult, Verdict},
 };
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
-    Known,
+    Known, announced,
     dispatch::{Extras, attempt_of, extra_columns},
     leases::{judge_again, owners},
-    rows::{json, read_json, time},
-    statement::{Cells, exec, insert, query, query_one, single},
+    rows::{json, time},
+    statement::{Cells, exec, insert, query, query_one},
     steps::{Steps, columns},
     writer::Tx,
 };
@@ -86,7 +84,7 @@ pub(super) async fn open(tx: &Tx, known: &Arc<Known>, now: Instant, opening: Ope
          labels = excluded.labels, sdk = excluded.sdk, build_id = excluded.build_id, capacity = excluded.capacity";
     exec(tx, sql, values).await?;
     write_handlers(tx, known, &hello).await?;
-    announce(tx, now, namespace, handlers).await?;
+    announced::announce(tx, known, now, namespace, handlers).await?;
     let listed = in_flight.iter().map(|held| held.key).collect();
     let owner = Owner { worker: *worker, epoch: *epoch };
     let (verdicts, moved) = compare(tx, known, now, owner, listed, true).await?;
@@ -99,40 +97,9 @@ async fn write_handlers(tx: &Tx, known: &Known, hello: &Hello) -> StoreResult<()
     let mut rows = BTreeMap::new();
     for (handler, lane) in hello.handlers.iter().zip(hello.lanes()) {
         let lane = known.lanes.find(&lane).ok_or_else(|| StoreError::Corrupt(format!("lane {lane} has no number")))?;
-        let mut schemas = Sha256::new();
-        schemas.update(&handler.input_schema);
-        schemas.update([0]);
-        schemas.update(&handler.output_schema);
-        let schemas = schemas.finalize().to_vec();
-        rows.insert(lane.id, [hello.worker.uuid().into(), lane.id.into(), schemas.into()]);
+        rows.insert(lane.id, [hello.worker.uuid().into(), lane.id.into(), announced::hash(handler).into()]);
     }
     insert(tx, "worker_handler (worker_id, lane_id, schemas)", rows.into_values().collect(), "").await.map(drop)
-}
-
-/// Makes a worker's job types known. What is announced last is what people see.
-async fn announce(tx: &Tx, now: Instant, namespace: i32, handlers: &[Handler]) -> StoreResult<()> {
-    let mut types: BTreeMap<&JobType, (&Handler, BTreeSet<QueueName>)> = BTreeMap::new();
-    for handler in handlers {
-        let (_, queues) = types.entry(&handler.job_type).or_insert_with(|| (handler, BTreeSet::new()));
-        queues.insert(handler.queue.clone());
-    }
-    for (job_type, (handler, mut queues)) in types {
-        let key = || vec![namespace.into(), job_type.as_str().into()];
-        let sql = "SELECT queues FROM job_type WHERE namespace_id = ? AND name = ?";
-        if let Some(row) = query_one(tx, sql, key()).await? {
-            queues.extend(read_json::<BTreeSet<QueueName>>(&single::<String>(&row)?)?);
-        }
-        let Handler { job_type: _, queue: _, description, input_schema, output_schema } = handler;
-        let mut values = key();
-        values.extend([description.clone().into(), input_schema.clone().into(), output_schema.clone().into()]);
-        values.extend([json(&queues)?.into(), time(now)]);
-        let sql = "INSERT INTO job_type (namespace_id, name, description, input_schema, output_schema, queues, \
-             announce_time) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (namespace_id, name) DO UPDATE SET \
-             description = excluded.description, input_schema = excluded.input_schema, \
-             output_schema = excluded.output_schema, queues = excluded.queues, announce_time = excluded.announce_time";
-        exec(tx, sql, values).await?;
-    }
-    Ok(())
 }
 
 /// Verdicts on what a worker lists, and what was done to its runs.

@@ -7,7 +7,7 @@ use mainspring_engine::{
         ids::{JobUid, RunId, WorkerId},
         instant::Instant,
         job::Job,
-        names::{QueueName, Scope},
+        names::{JobType, QueueName, Scope},
         run::{Lifecycle, RunState},
     },
     ports::store::{
@@ -24,6 +24,7 @@ pub(super) mod ledger;
 mod queues;
 mod runs;
 mod stats;
+mod types;
 pub(super) mod vitals;
 mod workers;
 
@@ -126,7 +127,11 @@ impl Views for SqliteStore {
         direction: Direction,
         page: Page,
     ) -> StoreResult<Listed<JobTypeView>> {
-        workers::job_types(self, scope, filter, direction, page).await
+        types::list(self, scope, filter, direction, page).await
+    }
+
+    async fn input_schemas(&self, scope: &Scope, job_type: &JobType) -> StoreResult<Vec<String>> {
+        types::input_schemas(self, scope, job_type).await
     }
 
     async fn stats(&self, scope: &Scope, from: Instant, to: Instant) -> StoreResult<StatsView> {

@@ -1,12 +1,11 @@
 //! Failures of user code: data, not errors of a call. What is too long is cut, never refused, because a result that is
 //! refused would be sent again for ever.
 
-use mainspring_engine::domain::payload::{Failure, FailureDetails, Payload, RetryHint};
+use mainspring_engine::domain::payload::{Failure, FailureDetails, Payload, RetryHint, reason_of};
 use mainspring_proto::common::v1 as wire;
 
 use super::{Check, payload, time};
 
-const MAX_REASON: usize = 128;
 const MAX_MESSAGE: usize = 4_096;
 const MAX_STACK_TRACE: usize = 16 * 1024;
 const MAX_CAUSES: usize = 8;
@@ -21,11 +20,11 @@ pub(crate) fn from_worker(failure: wire::Failure, max: usize) -> Failure {
 
 fn read(failure: wire::Failure, room: &mut usize, causes: usize) -> Failure {
     let wire::Failure { reason, message, stack_trace, details, retry_hint, cause } = failure;
-    let reason = if reason.is_empty() { "FAILED".into() } else { cut(reason, MAX_REASON) };
+    let reason = reason_of(&reason);
     let mut message = cut(message, MAX_MESSAGE);
     let details = details.and_then(|details| {
         let mut check = Check::default();
-        match check.reported("details", Some(details), *room) {
+        match check.any_payload("details", Some(details), *room) {
             Some(Payload { content_type, data }) if check.is_clean() => {
                 *room -= data.len();
                 Some(FailureDetails { content_type, data })
@@ -106,7 +105,7 @@ mod tests {
             prop::collection::vec(any::<u8>(), 0..9)
                 .prop_map(|data| FailureDetails { content_type: "application/octet-stream".into(), data }),
         );
-        let one = ("[A-Z_]{1,9}", ".{0,9}", ".{0,9}", details, hint).prop_map(
+        let one = ("[A-Z][A-Z0-9_]{0,8}", ".{0,9}", ".{0,9}", details, hint).prop_map(
             |(reason, message, stack_trace, details, hint)| Failure {
                 reason,
                 message,

@@ -26,7 +26,10 @@ use mainspring_engine::{
 use mainspring_proto::{common::v1::LogLevel, worker::v1 as wire};
 
 use super::{Check, failure, read, time::duration};
-use crate::grpc::status::{Reason, Refusal};
+use crate::{
+    grpc::status::{Reason, Refusal},
+    schemas,
+};
 
 const MAX_HANDLERS: usize = 1_000;
 /// Slots a worker has, at most.
@@ -244,7 +247,7 @@ pub(crate) fn result(result: wire::AttemptResult, scope: &Scope, max_payload: us
     let key = self::attempt(attempt.as_ref())?;
     let (outcome, output, invalid) = match outcome {
         Some(wire::attempt_result::Outcome::Succeeded(wire::AttemptSucceeded { output })) => {
-            match read(|check| check.reported("output", output, max_payload)) {
+            match read(|check| check.any_payload("output", output, max_payload)) {
                 Ok(output) => (Outcome::Succeeded, Some(output).filter(|output| *output != Payload::default()), None),
                 Err(refusal) if refusal.reason() == Reason::PayloadTooLarge => {
                     invalid("OUTPUT_TOO_LARGE", refusal.message())
@@ -366,13 +369,12 @@ impl Check {
     }
 
     fn schema(&mut self, field: &str, schema: String) -> String {
-        let is_schema = |text: &str| {
-            matches!(serde_json::from_str(text), Ok(serde_json::Value::Object(_) | serde_json::Value::Bool(_)))
-        };
         if schema.len() > MAX_SCHEMA {
             self.refuse(field, format!("must be at most {MAX_SCHEMA} bytes"));
-        } else if !schema.is_empty() && !is_schema(&schema) {
-            self.refuse(field, "must be a JSON Schema");
+        } else if !schema.is_empty()
+            && let Some(wrong) = schemas::wrong(&schema)
+        {
+            self.refuse(field, wrong);
         }
         schema
     }

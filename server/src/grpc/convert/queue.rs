@@ -2,11 +2,12 @@
 
 use mainspring_engine::{
     domain::worker::{Capacity, WorkerStatus},
-    ports::store::{JobTypeView, QueueView, WorkerView},
+    ports::store::{Announcement, Announcer, JobTypeView, QueueView, WorkerView},
 };
 use mainspring_proto::scheduler::v1 as wire;
 
 use super::time;
+use crate::schemas::difference;
 
 /// The fields of a queue that an update may name.
 pub(crate) const MUTABLE: &[&str] = &["concurrency_limit"];
@@ -97,8 +98,11 @@ pub(crate) fn job_type(view: JobTypeView) -> wire::JobType {
         queues,
         connected_workers,
         announce_time,
-        schema_drift,
+        announcements,
     } = view;
+    let schema_drift = announcements.len() > 1;
+    let announcements =
+        announcements.into_iter().map(|other| announcement(other, (&input_schema, &output_schema))).collect();
     wire::JobType {
         namespace: namespace.into(),
         job_type: job_type.into(),
@@ -109,6 +113,28 @@ pub(crate) fn job_type(view: JobTypeView) -> wire::JobType {
         connected_workers: count(connected_workers),
         announce_time: Some(time::timestamp(announce_time)),
         schema_drift,
+        announcements,
+    }
+}
+
+/// What workers announce, beside what is `current`: (input, output).
+fn announcement(announcement: Announcement, current: (&str, &str)) -> wire::SchemaAnnouncement {
+    let Announcement { fingerprint, announce_time, input_schema, output_schema, worker_count, workers } = announcement;
+    wire::SchemaAnnouncement {
+        fingerprint,
+        announce_time: Some(time::timestamp(announce_time)),
+        worker_count: count(worker_count),
+        workers: workers
+            .into_iter()
+            .map(|Announcer { worker, name, build_id, sdk, connect_time }| wire::AnnouncingWorker {
+                worker_id: worker.to_string(),
+                worker_name: name,
+                build_id,
+                sdk,
+                connect_time: Some(time::timestamp(connect_time)),
+            })
+            .collect(),
+        difference: difference(current, (&input_schema, &output_schema)),
     }
 }
 

@@ -10,7 +10,7 @@ use mainspring_engine::{
         payload::Failure,
         run::{Lifecycle, RunState, reason as why},
     },
-    flow::instants::InstantView,
+    flow::{instants::InstantView, stream::Room},
     ports::store::{AttemptView, JobRef, RunDetail, RunView, StatsView, WaitFacts},
 };
 use mainspring_proto::{common::v1::LogLevel, scheduler::v1 as wire};
@@ -157,9 +157,10 @@ pub(crate) fn progress(progress: Progress) -> wire::Progress {
 }
 
 /// Why a QUEUED run waits, as a name and as one sentence.
-pub(crate) fn wait_reason(facts: &WaitFacts, run: &wire::Run) -> (wire::WaitReason, String) {
+pub(crate) fn wait_reason(facts: &WaitFacts, room: Room, run: &wire::Run) -> (wire::WaitReason, String) {
     use wire::WaitReason as Why;
     let WaitFacts { queue_paused, limit_reached, handlers, draining } = facts;
+    let Room { answering, silent, free } = room;
     let wire::Run { queue, job_type, .. } = run;
     let (why, sentence) = if *queue_paused {
         (Why::QueuePaused, format!("queue `{queue}` is paused"))
@@ -169,6 +170,15 @@ pub(crate) fn wait_reason(facts: &WaitFacts, run: &wire::Run) -> (wire::WaitReas
         (Why::WorkersDraining, format!("every connected worker that handles `{job_type}` is draining"))
     } else if let Some(limit) = limit_reached {
         (Why::QueueLimitReached, format!("queue `{queue}` has reached its limit of {limit} runs at workers"))
+    } else if free > 0 {
+        (Why::AboutToBeGivenOut, format!("a worker has a free slot for `{job_type}`, and it is given out in a moment"))
+    } else if answering == 0 && silent > 0 && silent >= handlers - draining {
+        (
+            Why::WorkersNotAnswering,
+            format!(
+                "no connected worker that handles `{job_type}` answers what it is sent ({silent} connected): look at their logs, or restart them"
+            ),
+        )
     } else {
         (Why::NoFreeSlot, format!("for a free slot at a worker that handles `{job_type}` ({handlers} connected)"))
     };
@@ -331,14 +341,22 @@ mod tests {
         let run = wire::Run { queue: "q".into(), job_type: "t".into(), ..wire::Run::default() };
         let busy = WaitFacts { handlers: 2, ..WaitFacts::default() };
         use wire::WaitReason as Why;
-        for (facts, why, part) in [
-            (WaitFacts::default(), Why::NoWorker, "Waiting: no connected worker handles `t`"),
-            (WaitFacts { queue_paused: true, ..busy.clone() }, Why::QueuePaused, "is paused"),
-            (WaitFacts { draining: 2, ..busy.clone() }, Why::WorkersDraining, "is draining"),
-            (WaitFacts { limit_reached: Some(5), ..busy.clone() }, Why::QueueLimitReached, "limit of 5"),
-            (busy, Why::NoFreeSlot, "free slot"),
+        let full = Room { answering: 2, ..Room::default() };
+        let (silent, mixed) = (Room { silent: 2, ..Room::default() }, Room { answering: 1, silent: 1, free: 0 });
+        for (facts, room, why, part) in [
+            (WaitFacts::default(), full, Why::NoWorker, "Waiting: no connected worker handles `t`"),
+            (WaitFacts { queue_paused: true, ..busy.clone() }, full, Why::QueuePaused, "is paused"),
+            (WaitFacts { draining: 2, ..busy.clone() }, full, Why::WorkersDraining, "is draining"),
+            (WaitFacts { limit_reached: Some(5), ..busy.clone() }, full, Why::QueueLimitReached, "limit of 5"),
+            (busy.clone(), full, Why::NoFreeSlot, "for a free slot"),
+            (busy.clone(), Room { free: 1, ..full }, Why::AboutToBeGivenOut, "in a moment"),
+            (busy.clone(), silent, Why::WorkersNotAnswering, "answers what it is sent (2 connected)"),
+            (busy.clone(), mixed, Why::NoFreeSlot, "for a free slot"),
+            // The others have their sessions on another server.
+            (WaitFacts { handlers: 3, ..busy.clone() }, silent, Why::NoFreeSlot, "for a free slot"),
+            (WaitFacts { handlers: 3, draining: 1, ..busy }, silent, Why::WorkersNotAnswering, "look at their logs"),
         ] {
-            let (reason, sentence) = wait_reason(&facts, &run);
+            let (reason, sentence) = wait_reason(&facts, room, &run);
             assert!(reason == why && sentence.contains(part), "{facts:?}: {reason:?}, {sentence}");
         }
     }

@@ -13,16 +13,21 @@ use mainspring_engine::{
 use mainspring_proto::scheduler::v1 as wire;
 use uuid::Uuid;
 
-use crate::grpc::{
-    Api, Call,
-    convert::{
-        self, MAX_NOTE,
-        job::Context,
-        submission::{CREATE_JOB, request_key},
+use super::payloads::{Given, fits};
+use crate::{
+    grpc::{
+        Api, Call,
+        convert::{
+            self, MAX_NOTE,
+            job::Context,
+            payload::Place,
+            submission::{CREATE_JOB, request_key},
+        },
+        filter,
+        replay::request_reused,
+        status::{Reason, Refusal},
     },
-    filter,
-    replay::request_reused,
-    status::{Reason, Refusal},
+    schemas::Budget,
 };
 
 const STATES: &[(&str, i64)] = &[("ACTIVE", 1), ("PAUSED", 2), ("ERROR", 3), ("COMPLETED", 4)];
@@ -46,6 +51,7 @@ pub(super) async fn create(api: &Api, mut request: wire::CreateJobRequest) -> Re
     if !validate_only && let Some(made) = api.made(&namespace, key.as_ref()).await? {
         return again(api, &namespace, made).await;
     }
+    let place = Place::of("job.payload", job.as_ref().and_then(|job| job.payload.as_ref()));
     let (scope, (name, spec)) = api
         .read(&namespace, |check, scope| {
             check.request_id(key.as_ref());
@@ -58,6 +64,7 @@ pub(super) async fn create(api: &Api, mut request: wire::CreateJobRequest) -> Re
             check.under("job", |check| check.job(job, context))
         })
         .await?;
+    definition_fits(api, &scope, &spec, place).await?;
     let new = NewJob { scope: scope.clone(), uid, name: name.clone(), spec, request: key };
     if validate_only {
         if api.store().job(&scope, &name).await?.is_some() {
@@ -76,6 +83,12 @@ pub(super) async fn create(api: &Api, mut request: wire::CreateJobRequest) -> Re
         CreateJob::NameTaken => Err(taken(&name, &scope)),
         CreateJob::Full(quota) => Err(quota.into()),
     }
+}
+
+/// Refuses a job whose payload its type does not take.
+pub(super) async fn definition_fits(api: &Api, scope: &Scope, spec: &JobSpec, place: Place) -> Result<(), Refusal> {
+    let JobSpec { job_type, payload, .. } = spec;
+    fits(api, Given { scope, job_type, payload, place, hint: "" }, &mut Budget::default()).await
 }
 
 /// The job that an earlier call with the same request id made, as it is now.

@@ -7,24 +7,32 @@ use mainspring_engine::{
         attempt::AttemptKey,
         filter::{Field, Kind},
         ids::RunId,
-        names::{JobName, Scope},
+        names::{JobName, Lane, Scope},
         run::RunState,
     },
-    ports::store::{Direction, NewRun, RunView, Submitted},
+    ports::store::{Direction, NewRun, RequestKey, RunView, Submitted},
 };
 use mainspring_proto::scheduler::v1 as wire;
 use uuid::Uuid;
 
-use super::jobs::{find, missing as job_missing};
-use crate::grpc::{
-    Api, Call,
-    convert::{
-        self, MAX_NOTE, read,
-        submission::{Context, SUBMIT, TRIGGER, request_key},
+use super::{
+    jobs::{find, missing as job_missing},
+    payloads::{Given, fits},
+};
+use crate::{
+    grpc::{
+        Api, Call,
+        convert::{
+            self, MAX_NOTE,
+            payload::Place,
+            read,
+            submission::{Context, SUBMIT, TRIGGER, request_key},
+        },
+        filter,
+        replay::request_reused,
+        status::{Reason, Refusal},
     },
-    filter,
-    replay::request_reused,
-    status::{Reason, Refusal},
+    schemas::Budget,
 };
 
 /// Most submissions of one batch.
@@ -49,6 +57,7 @@ const ORIGINS: &[(&str, i64)] = &[("SCHEDULE", 1), ("TRIGGER", 2), ("SUBMIT", 3)
 const FIELDS: &[Field] = &[
     Field { name: "state", kind: Kind::Enum(STATES) },
     Field { name: "job", kind: Kind::Text },
+    Field { name: "job_uid", kind: Kind::Id },
     Field { name: "job_type", kind: Kind::Text },
     Field { name: "queue", kind: Kind::Text },
     Field { name: "origin", kind: Kind::Enum(ORIGINS) },
@@ -71,7 +80,11 @@ pub(super) async fn trigger(
     }
     let (scope, job) = find(api, &request.namespace, &request.job).await?;
     let context = context(api, call, scope.clone());
+    let place = Place::of("payload", request.payload.as_ref());
+    let own = format!("; it is the payload of job `{}`: update the job, or send one with the call", job.name);
+    let hint = if request.payload.is_some() { "" } else { &own };
     let new = read(|check| Some(check.trigger(request, key, &job, &context)))?;
+    run_fits(api, &new, place, hint, &mut Budget::default()).await?;
     let run = make(api, &scope, new, Some(&job.name)).await?;
     Ok(wire::TriggerJobResponse { run: Some(run) })
 }
@@ -86,6 +99,7 @@ pub(super) async fn submit(
     if let Some(made) = api.made(&namespace, key.as_ref()).await? {
         return Ok(wire::SubmitRunResponse { run: Some(again(api, &namespace, made).await?) });
     }
+    let place = Place::of("run.payload", run.as_ref().and_then(|run| run.payload.as_ref()));
     let (scope, new) = api
         .read(&namespace, |check, scope| {
             let Some(run) = run else {
@@ -96,6 +110,7 @@ pub(super) async fn submit(
             check.under("run", |check| check.submission(run, key, &context))
         })
         .await?;
+    run_fits(api, &new, place, "", &mut Budget::default()).await?;
     let run = make(api, &scope, new, None).await?;
     Ok(wire::SubmitRunResponse { run: Some(run) })
 }
@@ -109,7 +124,7 @@ pub(super) async fn batch(
     let (scope, ()) = api
         .read(&namespace, |check, _| {
             if !(1..=MAX_BATCH).contains(&runs.len()) {
-                check.refuse("runs", format!("must be 1 to {MAX_BATCH}"));
+                check.refuse("runs", batch_size(runs.len()));
             }
             Some(())
         })
@@ -118,17 +133,16 @@ pub(super) async fn batch(
     let made = api.made_many(&namespace, keys.iter().flatten().cloned().collect()).await?;
     let mut made = made.into_iter();
     let context = context(api, call, scope.clone());
+    let mut budget = Budget::default();
     let mut good = Vec::with_capacity(runs.len());
     // What is not answered yet is answered by the store, in order.
     let mut answers = Vec::with_capacity(runs.len());
     for (at, (run, key)) in runs.into_iter().zip(keys).enumerate() {
         let earlier = key.as_ref().and_then(|_| made.next()).unwrap_or(Ok(None));
-        let place = format!("runs[{at}]");
-        let read = || read(|check| check.under(&place, |check| check.submission(run, key, &context)));
         answers.push(match earlier {
             Ok(Some(made)) => Some(Ok((RunId::from_uuid(made), None))),
             Err(refusal) => Some(Err(refusal)),
-            Ok(None) => match read() {
+            Ok(None) => match entry(api, at, run, key, &context, &mut budget).await {
                 Ok(new) => {
                     good.push(new);
                     None
@@ -161,6 +175,40 @@ pub(super) async fn batch(
         shown.push(wire::SubmissionAnswer { answer: Some(answer) });
     }
     Ok(wire::BatchSubmitRunsResponse { answers: shown })
+}
+
+/// What to do about a batch that is empty or too large.
+fn batch_size(count: usize) -> String {
+    match count {
+        0 => "is required: at least one run".into(),
+        count => {
+            let requests = count.div_ceil(MAX_BATCH);
+            format!("has {count} entries, and one request takes {MAX_BATCH}: send them in {requests} requests")
+        }
+    }
+}
+
+/// An entry of a batch, read.
+async fn entry(
+    api: &Api,
+    at: usize,
+    run: wire::RunSubmission,
+    key: Option<RequestKey>,
+    context: &Context,
+    budget: &mut Budget,
+) -> Result<NewRun, Refusal> {
+    let entry = format!("runs[{at}]");
+    let place = Place::of(format!("{entry}.payload"), run.payload.as_ref());
+    let new = read(|check| check.under(&entry, |check| check.submission(run, key, context)))?;
+    run_fits(api, &new, place, "", budget).await?;
+    Ok(new)
+}
+
+/// Refuses a run whose payload its type does not take.
+async fn run_fits(api: &Api, new: &NewRun, place: Place, hint: &str, budget: &mut Budget) -> Result<(), Refusal> {
+    let Lane { namespace, queue: _, job_type } = &new.lane;
+    let scope = Scope(namespace.clone());
+    fits(api, Given { scope: &scope, job_type, payload: &new.payload, place, hint }, budget).await
 }
 
 /// A run of a batch. One that an earlier call made stands where it stands by now.
@@ -197,10 +245,15 @@ pub(super) async fn get(api: &Api, request: wire::GetRunRequest) -> Result<wire:
     if !full {
         view.detail = None;
     }
-    let waits = view.life.state == RunState::Queued;
+    let waits = (view.life.state == RunState::Queued).then(|| Lane {
+        namespace: view.namespace.clone(),
+        queue: view.queue.clone(),
+        job_type: view.job_type.clone(),
+    });
     let mut shown = live(api, view);
-    if waits {
-        let (reason, sentence) = convert::run::wait_reason(&api.store().wait_facts(&scope, run).await?, &shown);
+    if let Some(lane) = waits {
+        let facts = api.store().wait_facts(&scope, run).await?;
+        let (reason, sentence) = convert::run::wait_reason(&facts, api.engine.room(&lane), &shown);
         (shown.wait_reason, shown.wait_sentence) = (reason.into(), sentence);
     }
     Ok(wire::GetRunResponse { run: Some(shown) })

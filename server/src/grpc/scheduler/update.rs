@@ -11,12 +11,13 @@ use mainspring_engine::{
 };
 use mainspring_proto::scheduler::v1 as wire;
 
-use super::jobs::{changed, missing, unsaved};
+use super::jobs::{changed, definition_fits, missing, unsaved};
 use crate::grpc::{
     Api,
     convert::{
         self,
         job::{Context, MUTABLE, overlay},
+        payload::Place,
         read,
     },
     status::Refusal,
@@ -72,7 +73,12 @@ async fn replace(api: &Api, change: &Change, stored: Job, validate_only: bool) -
     let mut merged = convert::job::job(stored.clone(), true);
     overlay(&mut merged, change.new.clone(), &change.mask);
     let merged = wire::Job { namespace: change.new.namespace.clone(), ..merged };
+    let place = Place::of("job.payload", merged.payload.as_ref());
     let spec = definition(api, change, merged, stored.uid, &stored, now)?;
+    // What was taken once is in nobody's way when something else is changed.
+    if spec.payload != stored.spec.payload || spec.job_type != stored.spec.job_type {
+        definition_fits(api, &change.scope, &spec, place).await?;
+    }
     if validate_only {
         let next_times = spec.schedules.iter().map(|schedule| schedule.next_after(now)).collect();
         return Ok(Some(convert::job::job(Job { spec, next_times, ..stored }, true)));
@@ -96,6 +102,7 @@ async fn create(api: &Api, change: &Change, validate_only: bool) -> Result<Optio
         let context = Context { now, uid, stored: &[], max_payload, namespace: scope.0.as_str() };
         Some(check.under("job", |check| check.job(new.clone(), context))?.1)
     })?;
+    definition_fits(api, scope, &spec, Place::of("job.payload", new.payload.as_ref())).await?;
     if validate_only {
         let job = convert::job::job(unsaved(scope.clone(), name.clone(), spec, now), true);
         return Ok(Some(wire::Job { uid: String::new(), ..job }));

@@ -101,6 +101,7 @@ async fn greet(
     let max_message = hello.max_message.min(api.limits.max_message_bytes);
     let opened = api.unless_draining(api.engine.open_session(hello)).await?;
     let Session { inbox, outbox, mut welcome } = opened.map_err(|end| session_end(&end))?;
+    api.schemas.announced();
     if !capabilities.contains(&Capability::Cancellation) {
         welcome.directives.retain(|directive| !matches!(directive, Directive::Cancel(..)));
     }

@@ -92,7 +92,8 @@ impl<'a> Parser<'a> {
         let op = self.operator(field)?;
         let start = self.at;
         let value = self.value()?;
-        self.typed(*field, op, value).map_err(|message| FilterError { column: self.column(start), message })
+        self.typed(*field, op, value)
+            .map_err(|Odd { at, message }| FilterError { column: self.column(start) + at, message })
     }
 
     fn operator(&mut self, field: &Field) -> Result<Op, FilterError> {
@@ -118,11 +119,11 @@ impl<'a> Parser<'a> {
         Ok(op)
     }
 
-    fn typed(&self, field: Field, op: Op, value: Written) -> Result<Filter, String> {
+    fn typed(&self, field: Field, op: Op, value: Written) -> Result<Filter, Odd> {
         let Field { name, kind } = field;
         let Written { text, star } = value;
         if star && !matches!(kind, Kind::Text) {
-            return Err(format!("`{name}` is not a text; a trailing `*` means nothing here"));
+            return Err(format!("`{name}` is not a text; a trailing `*` means nothing here").into());
         }
         let value = match kind {
             Kind::Text if star => {
@@ -138,7 +139,7 @@ impl<'a> Parser<'a> {
             Kind::Bool => match text.to_ascii_lowercase().as_str() {
                 "true" => Value::Number(1),
                 "false" => Value::Number(0),
-                _ => return Err(format!("`{text}` is neither true nor false")),
+                _ => return Err(format!("`{text}` is neither true nor false").into()),
             },
             Kind::Number => Value::Number(text.parse().map_err(|_| format!("`{text}` is not a whole number"))?),
             Kind::Time => Value::Time(self.time(&text)?),
@@ -151,18 +152,22 @@ impl<'a> Parser<'a> {
         Ok(Filter::Test { field: name, op, value })
     }
 
-    fn time(&self, text: &str) -> Result<Instant, String> {
+    fn time(&self, text: &str) -> Result<Instant, Odd> {
         let length = |text: &str| {
-            let micros = mainspring_cron::parse_duration(text).map_err(|error| error.to_string())?;
-            Ok::<_, String>(std::time::Duration::from_micros(micros.unsigned_abs()))
+            let micros = mainspring_cron::parse_duration(text).map_err(|error| {
+                let mend = error.suggestion.map(|mend| format!("; {mend}")).unwrap_or_default();
+                // Behind `now-`, in the caller's own text.
+                Odd { at: BEFORE_LENGTH + error.column - 1, message: format!("{}{mend}", error.message) }
+            })?;
+            Ok::<_, Odd>(std::time::Duration::from_micros(micros.unsigned_abs()))
         };
         match text.strip_prefix("now") {
             Some("") => Ok(self.now),
             Some(offset) if offset.starts_with('-') => Ok(self.now.minus(length(&offset[1..])?)),
             Some(offset) if offset.starts_with('+') => Ok(self.now.plus(length(&offset[1..])?)),
-            _ => text
-                .parse()
-                .map_err(|_| format!("`{text}` is not a time; write for example `2026-01-31T12:00:00Z` or `now-1h`")),
+            _ => text.parse().map_err(|_| {
+                format!("`{text}` is not a time; write for example `2026-01-31T12:00:00Z` or `now-1h`").into()
+            }),
         }
     }
 
@@ -269,6 +274,22 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// What comes before the length in `now-1h`.
+const BEFORE_LENGTH: usize = 4;
+
+/// What is wrong with a value.
+struct Odd {
+    /// Where in it, in characters.
+    at: usize,
+    message: String,
+}
+
+impl From<String> for Odd {
+    fn from(message: String) -> Self {
+        Self { at: 0, message }
+    }
+}
+
 /// A value as it was written.
 struct Written {
     text: String,
@@ -368,7 +389,8 @@ mod tests {
             ("state=BROKEN", 7, "it has QUEUED, FAILED, TIMED_OUT"),
             ("priority = high", 12, "not a whole number"),
             ("create_time > yesterday", 15, "not a time"),
-            ("create_time > now-1", 15, "unit is missing"),
+            ("create_time > now-1", 20, "unit is missing"),
+            ("create_time > now-99999999999999w", 19, "99999999999999w is longer than can be counted"),
             ("job=a job=b", 7, "AND, OR or the end"),
             ("(job=a", 7, "`)` is missing"),
             ("job=a)", 6, "closes nothing"),

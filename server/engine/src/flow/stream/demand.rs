@@ -88,6 +88,11 @@ impl Share {
         self.number
     }
 
+    /// Whether the session takes work of a lane.
+    pub(super) fn serves(&self, lane: &Lane) -> bool {
+        self.joined && self.queues.get(&lane.queue).is_some_and(|part| part.lanes.contains(lane))
+    }
+
     /// The session takes work from now on.
     pub(super) fn join(&mut self, held: &Held) {
         if !std::mem::replace(&mut self.joined, true) {

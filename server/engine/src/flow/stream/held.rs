@@ -157,6 +157,11 @@ impl Held {
         stated.saturating_sub(taken).min(unlisted).min(self.trust())
     }
 
+    /// Whether it answers what it is sent, as far as that was tried.
+    pub fn answers(&self) -> bool {
+        !self.deaf
+    }
+
     /// How many it may be given beside what it states.
     fn trust(&self) -> usize {
         if !self.deaf {

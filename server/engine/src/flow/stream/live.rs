@@ -27,7 +27,7 @@ use crate::{
         attempt::AttemptKey,
         ids::RunId,
         instant::Instant,
-        names::Scope,
+        names::{Lane, Scope},
         transition::Tell,
         worker::{Drain, Hello},
     },
@@ -142,6 +142,12 @@ impl Live {
     pub(super) fn leave(&self) {
         let Kept { held, share } = &mut *self.held.lock();
         share.leave(held);
+    }
+
+    /// How it stands to a lane: free slots, and whether it answers. None where it takes nothing of it.
+    pub(super) fn room(&self, lane: &Lane) -> Option<(usize, bool)> {
+        let Kept { held, share } = &*self.held.lock();
+        share.serves(lane).then(|| (held.free(&lane.queue), held.answers()))
     }
 
     pub(super) fn waiting(&self) -> MutexGuard<'_, Waiting> {

@@ -218,8 +218,40 @@ pub struct JobTypeView {
     pub connected_workers: u32,
     /// When it was last announced.
     pub announce_time: Instant,
-    /// Connected workers announce different schemas.
-    pub schema_drift: bool,
+    /// What workers announce whose leases live, the newest first. More than one: they have drifted apart.
+    pub announcements: Vec<Announcement>,
+}
+
+/// A pair of schemas that workers announce for a type.
+#[derive(Clone, Debug)]
+pub struct Announcement {
+    /// The beginning of the hash of both, in hexadecimal digits.
+    pub fingerprint: String,
+    /// Since when it was announced without a break.
+    pub announce_time: Instant,
+    /// JSON Schema of the input.
+    pub input_schema: String,
+    /// JSON Schema of the output.
+    pub output_schema: String,
+    /// How many workers announce it.
+    pub worker_count: u32,
+    /// The first of them, the youngest process first.
+    pub workers: Vec<Announcer>,
+}
+
+/// A worker that announces something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcer {
+    /// Which.
+    pub worker: WorkerId,
+    /// Its name for people.
+    pub name: String,
+    /// Build identity of the user's code.
+    pub build_id: String,
+    /// Name and version of its SDK.
+    pub sdk: String,
+    /// When its stream was opened.
+    pub connect_time: Instant,
 }
 
 /// Counts.
@@ -343,6 +375,11 @@ pub trait Views: Send + Sync {
         direction: Direction,
         page: Page,
     ) -> StoreResult<Listed<JobTypeView>>;
+
+    /// Input schemas that a payload of a type is held against, the newest first: those that workers announce whose leases
+    /// live; where there are none, the last word on the type. None where nobody ever announced it. Empty texts among them
+    /// mean that a worker takes anything.
+    async fn input_schemas(&self, scope: &Scope, job_type: &JobType) -> StoreResult<Vec<String>>;
 
     /// Counts of runs made in `[from, to)`, and of what is there now.
     async fn stats(&self, scope: &Scope, from: Instant, to: Instant) -> StoreResult<StatsView>;

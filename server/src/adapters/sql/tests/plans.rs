@@ -170,6 +170,7 @@ async fn what_is_rare_is_found_by_its_index_in_the_order_of_the_list() {
     let worker = "019ab000-0000-7000-8000-000000000000";
     for (field, text, wanted) in [
         ("reason", "QUEUE_TIMEOUT", "SEARCH run USING COVERING INDEX run_reason (reason=?)"),
+        ("job_uid", worker, "SEARCH run USING COVERING INDEX run_job (job_uid=?)"),
         ("at_worker", worker, "SEARCH run USING INDEX run_open (worker_id=?)"),
     ] {
         let sql = list_sql(&store, &Filter::Test { field, op: Op::Equal, value: Value::Text(text.into()) }).await;

@@ -1,6 +1,6 @@
-//! Workers, and the job types they announce.
+//! Workers.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use mainspring_engine::{
     domain::{
@@ -10,7 +10,7 @@ use mainspring_engine::{
         names::{JobType, Scope},
         worker::{Capacity, WorkerStatus},
     },
-    ports::store::{Direction, JobTypeView, Listed, Page, StoreResult, WorkerView},
+    ports::store::{Direction, Page, StoreResult, WorkerView},
 };
 use sea_orm::{
     Condition, ConnectionTrait, QueryResult,
@@ -18,13 +18,10 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{
-    super::{
-        SqliteStore, filter,
-        rows::{name, read_json},
-        statement::{Cells, failed, query, query_in},
-    },
-    fitting,
+use super::super::{
+    SqliteStore, filter,
+    rows::read_json,
+    statement::{Cells, failed, query, query_in},
 };
 
 const WORKER: &str = "worker.id, worker.status, worker.server_id, worker.connect_time, worker.heartbeat_time, \
@@ -113,66 +110,4 @@ fn view(scope: &Scope, row: &QueryResult) -> StoreResult<WorkerView> {
         job_types: Vec::new(),
         in_flight: Capacity::new(),
     })
-}
-
-pub(super) async fn job_types(
-    store: &SqliteStore,
-    scope: &Scope,
-    filter: &Filter,
-    direction: Direction,
-    page: Page,
-) -> StoreResult<Listed<JobTypeView>> {
-    let Page { after, limit, bytes } = page;
-    let Some(namespace) = store.known.lanes.namespace(&scope.0) else {
-        return Ok(Listed { entries: Vec::new(), cut: false });
-    };
-    let here = Expr::cust_with_values("job_type.namespace_id = ?", [namespace]);
-    let mut wanted = Condition::all().add(here).add(filter::job_types(filter)?);
-    if let Some(after) = after {
-        let beyond = format!("job_type.name {} ?", filter::beyond(direction));
-        wanted = wanted.add(Expr::cust_with_values(beyond, [after]));
-    }
-    // Schemas may be large: they are read once they are known to fit.
-    let sizes = "job_type.name, octet_length(job_type.input_schema) + octet_length(job_type.output_schema)";
-    let select = filter::select(sizes, "job_type", wanted.clone(), &["job_type.name"], direction, limit);
-    let rows = store.reads.query_all(&select).await.map_err(failed)?;
-    let sized = rows.iter().map(|row| {
-        let mut cells = Cells::of(row);
-        Ok((cells.next::<String>()?, cells.next::<i64>()?))
-    });
-    let (names, cut) = fitting(sized.collect::<StoreResult<_>>()?, bytes);
-    let columns = "name, description, input_schema, output_schema, queues, announce_time";
-    let select = filter::select(columns, "job_type", wanted, &["job_type.name"], direction, names.len());
-    let mut views = Vec::with_capacity(names.len());
-    for row in store.reads.query_all(&select).await.map_err(failed)? {
-        let mut cells = Cells::of(&row);
-        let job_type: JobType = name(cells.next()?)?;
-        let lanes = store.known.lanes.ids(|lane| lane.namespace == namespace && lane.lane.job_type == job_type);
-        let (connected_workers, schema_drift) = connected(store, &lanes).await?;
-        views.push(JobTypeView {
-            namespace: scope.0.clone(),
-            job_type,
-            description: cells.next()?,
-            input_schema: cells.next()?,
-            output_schema: cells.next()?,
-            queues: read_json(&cells.next::<String>()?)?,
-            connected_workers,
-            announce_time: Instant::from_micros(cells.next()?),
-            schema_drift,
-        });
-    }
-    Ok(Listed { entries: views, cut })
-}
-
-/// Connected workers that handle a type, and whether they disagree about its schemas.
-async fn connected(store: &SqliteStore, lanes: &[i32]) -> StoreResult<(u32, bool)> {
-    let head = "SELECT worker.id, worker_handler.schemas FROM worker_handler JOIN worker \
-         ON worker.id = worker_handler.worker_id WHERE worker.status IN (1, 3) AND worker_handler.lane_id IN";
-    let (mut workers, mut schemas) = (HashSet::new(), HashSet::new());
-    for row in query_in(&store.reads, head, lanes, "").await? {
-        let mut cells = Cells::of(&row);
-        workers.insert(cells.next::<Uuid>()?);
-        schemas.insert(cells.next::<Vec<u8>>()?);
-    }
-    Ok((u32::try_from(workers.len()).unwrap_or(u32::MAX), schemas.len() > 1))
 }
