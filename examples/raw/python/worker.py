@@ -6,14 +6,13 @@ heartbeats is the truth. So nothing is queued while there is no session; it is s
 
 import asyncio
 import random
-import secrets
 import signal
 import time
-import uuid
 
 from mainspring.worker.v1 import stream_pb2 as pb
 
 from attempt import Attempt
+from server import uuid7
 from stream import Stream, seconds
 
 PATIENCE = 30  # seconds that runs have to end in once the worker leaves
@@ -187,10 +186,3 @@ class Worker:
 
 def key(ref):
     return ref.run_id, ref.attempt
-
-
-def uuid7():
-    """By hand: the library has it from Python 3.14 on."""
-    raw = bytearray((time.time_ns() // 1_000_000).to_bytes(6, "big") + secrets.token_bytes(10))
-    raw[6], raw[8] = raw[6] & 0x0F | 0x70, raw[8] & 0x3F | 0x80
-    return str(uuid.UUID(bytes=bytes(raw)))

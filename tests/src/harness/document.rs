@@ -108,9 +108,8 @@ pub fn compare(steps: &[Step<'_>], said: &str) {
 fn fits(shown: &[&str], said: &[&str]) -> bool {
     match (shown.split_first(), said.split_first()) {
         (None, None) => true,
-        (None, Some(_)) => false,
         (Some((&ANYTHING, rest)), _) => (0..=said.len()).any(|skipped| fits(rest, &said[skipped..])),
-        (Some(_), None) => false,
+        (None, Some(_)) | (Some(_), None) => false,
         (Some((line, rest)), Some((first, more))) => line_fits(line, first) && fits(rest, more),
     }
 }

@@ -31,6 +31,8 @@ pub struct Language {
     pub name: &'static str,
     worker: &'static [&'static str],
     client: &'static [&'static str],
+    /// Whether its worker writes log lines.
+    pub logs: bool,
 }
 
 /// grpcio.
@@ -38,18 +40,27 @@ pub const PYTHON: Language = Language {
     name: "python",
     worker: &["examples/raw/python/.venv/bin/python", "examples/raw/python/greet.py"],
     client: &["examples/raw/python/.venv/bin/python", "examples/raw/python/client.py"],
+    logs: true,
+};
+/// The same, all of it in one file, and with less in it.
+pub const PYTHON_FIRST: Language = Language {
+    worker: &["examples/raw/python/.venv/bin/python", "examples/raw/python/first_worker.py"],
+    logs: false,
+    ..PYTHON
 };
 /// Connect for Node.
 pub const TYPESCRIPT: Language = Language {
     name: "typescript",
     worker: &["node", "examples/raw/typescript/dist/greet.js"],
     client: &["node", "examples/raw/typescript/dist/client.js"],
+    logs: true,
 };
 /// The C core of gRPC, in Ruby.
 pub const RUBY: Language = Language {
     name: "ruby",
     worker: &["ruby", "-I", "examples/raw/ruby", "examples/raw/ruby/greet.rb"],
     client: &["ruby", "-I", "examples/raw/ruby", "examples/raw/ruby/client.rb"],
+    logs: true,
 };
 
 /// A language whose programs are ready.
