@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use mainspring_engine::{
     domain::{attempt::Outcome, event::Detail, ids::WorkerId, worker::WorkerStatus},
-    flow::events::Watch,
+    flow::{events::Watch, stream::Room},
 };
 use mainspring_tests::{
+    conformance::world::lane,
     engine::Stage,
     harness::host::{self, PATIENCE},
 };
@@ -52,6 +53,31 @@ async fn watchers_hear_that_a_worker_is_lost_and_that_it_is_back() {
     assert_eq!(told(&mut watch, id, Connected).await, [Connected]);
     let (before, after) = (stage.engine.events().cursor(), back.renew(&[]).await);
     assert_eq!((after.len(), stage.engine.events().cursor()), (0, before), "who was not lost is not back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_answers_nothing_is_told_from_who_is_busy() {
+    let stage = Stage::judging().await;
+    let room = || stage.engine.room(&lane());
+    assert_eq!(room(), Room::default());
+    let mut worker = stage.connect(2).await;
+    worker.renew(&[]).await;
+    assert_eq!(room(), Room { answering: 1, silent: 0, free: 2 });
+    stage.submit_one().await;
+    stage.submit_one().await;
+    worker.dispatch().await;
+    worker.dispatch().await;
+    assert_eq!(room(), Room { answering: 1, silent: 0, free: 0 }, "it has both, and may still answer");
+    // It lives, and says nothing of what it was sent.
+    for _ in 0..2 {
+        stage.pass(stage.rules.reply_timeout / 2 + SECOND).await;
+        worker.renew(&[]).await;
+    }
+    assert_eq!(room(), Room { answering: 0, silent: 1, free: 0 });
+    let key = worker.accepted().await;
+    worker.renew(&[key]).await;
+    let Room { answering, silent, .. } = room();
+    assert_eq!((answering, silent), (1, 0));
 }
 
 /// How many rows each table has.

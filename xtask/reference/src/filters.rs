@@ -27,6 +27,8 @@ create_time > now-1h AND NOT job_type = demo.*
 - A **text** may end in `*`, for \"begins with\": `job = night*`. `\\*` at its end is a star.
 - A **word** is written without its prefix, in any case: `state = failed`.
 - A **time** is RFC 3339 (`2026-01-31T12:00:00Z`), or counts from now: `now`, `now-1h`, `now-1h30m`, `now+2d`.
+- `job` of `ListRuns` is a **name**, which may be given again once its job is deleted: it finds the runs of every job that has
+  or had it. `job_uid` is one job's.
 - `NOT` binds closest. **OR binds closer than AND**, as AIP-160 has it: `a AND b OR c` is `a AND (b OR c)`. Parentheses say it
   either way.
 

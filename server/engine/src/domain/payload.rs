@@ -45,8 +45,10 @@ pub struct Failure {
 /// A failure reason is at most so long.
 const MAX_REASON: usize = 128;
 
-/// The reason that is meant by a text, in UPPER_SNAKE_CASE: `SmtpBusy` and `smtp busy` are `SMTP_BUSY`. A worker may write
-/// what its language calls an error, and its result is not refused over it. What is of this form already stays.
+/// The reason that is meant by a text, in UPPER_SNAKE_CASE: `SmtpBusy` and `smtp busy` are `SMTP_BUSY`.
+///
+/// A worker may write what its language calls an error, and its result is not refused over it. What is of this form
+/// already stays.
 pub fn reason_of(text: &str) -> String {
     let is_reason = text.starts_with(|c: char| c.is_ascii_uppercase())
         && text.bytes().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'_');
