@@ -101,6 +101,8 @@ pub struct LimitsConfig {
     pub lease_ttl: Duration,
     /// How long a shutdown waits for workers to move away. Default 30 s.
     pub drain_deadline: Duration,
+    /// Connections at a time; whoever comes then waits. Default 10,000, or as many as the system allows.
+    pub max_connections: usize,
     /// Largest message. Default 4 MiB.
     pub max_message_bytes: usize,
     /// Largest inline payload. Default 1 MiB.
@@ -163,6 +165,7 @@ impl Default for LimitsConfig {
         Self {
             lease_ttl: Duration::from_secs(30),
             drain_deadline: Duration::from_secs(30),
+            max_connections: 10_000,
             max_message_bytes: 4 << 20,
             max_inline_payload_bytes: 1 << 20,
         }
@@ -262,6 +265,9 @@ pub enum ConfigError {
         /// How long their request ids would be.
         requests: Duration,
     },
+    /// Nobody could connect, or too many could.
+    #[error("limits.max_connections must be 1 to 1,000,000, not {0}")]
+    Connections(usize),
     /// Messages could not carry payloads.
     #[error(
         "limits.max_inline_payload_bytes must be at least 1 KiB, and limits.max_message_bytes at least twice as much \
@@ -312,6 +318,10 @@ impl Config {
                 return Err(ConfigError::RunsBeforeRequests { name, kept, requests });
             }
         }
+        let connections = self.limits.max_connections;
+        if !(1..=1_000_000).contains(&connections) {
+            return Err(ConfigError::Connections(connections));
+        }
         let LimitsConfig { max_message_bytes: message, max_inline_payload_bytes: payload, .. } = self.limits;
         if payload < 1 << 10 || message < payload.saturating_mul(2) || message > 64 << 20 {
             return Err(ConfigError::Sizes);
@@ -354,6 +364,7 @@ mod tests {
         assert_eq!(refused(|config| config.auth.access_ttl = hour), ConfigError::AccessTtl(hour));
         assert_eq!(refused(|config| config.limits.lease_ttl = Duration::ZERO), ConfigError::LeaseTtl(Duration::ZERO));
         assert_eq!(refused(|config| config.limits.max_message_bytes = 1 << 20), ConfigError::Sizes);
+        assert_eq!(refused(|config| config.limits.max_connections = 0), ConfigError::Connections(0));
         assert_eq!(refused(|config| config.auth.issuer.clear()), ConfigError::NoIssuer);
     }
 

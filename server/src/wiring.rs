@@ -2,6 +2,8 @@
 //!
 //! The only place, besides `config`, that names a family.
 
+mod files;
+pub(crate) mod incoming;
 mod listen;
 
 use std::{
@@ -20,8 +22,10 @@ use mainspring_engine::{
 };
 use parking_lot::Mutex;
 use secrecy::SecretString;
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
+
+use incoming::Incoming;
 
 pub use crate::{
     adapters::sql::OpenError,
@@ -41,6 +45,8 @@ use crate::{
     telemetry::{self, Page, Telemetry},
 };
 
+/// Connections of scrapers and probers at a time.
+const SCRAPERS: usize = 64;
 /// After the drain, connections have this long to close; tonic alone would wait for ever.
 const CLOSE: Duration = Duration::from_secs(5);
 
@@ -179,9 +185,11 @@ impl Running {
         telemetry: &Telemetry,
         open_reflection: bool,
     ) -> Result<(), StartError> {
+        let places = Arc::new(Semaphore::new(files::room_for(api.limits.max_connections)));
         for (listener, address) in listeners {
             let calls = telemetry.calls.clone();
-            let serving = grpc::serve(listener, &api, &self.health, calls, open_reflection, self.close.clone())
+            let incoming = Incoming::new(listener, places.clone());
+            let serving = grpc::serve(incoming, &api, &self.health, calls, open_reflection, self.close.clone())
                 .await
                 .map_err(|error| StartError::Reflection(error.to_string()))?;
             self.spawn(address, serving);
@@ -196,8 +204,10 @@ impl Running {
     /// Serves the page of metrics.
     fn scraped(&self, api: &Api, listeners: Vec<(TcpListener, SocketAddr)>, telemetry: &Arc<Telemetry>) {
         let page = Page::new(api.engine.clone(), self.health.clone(), telemetry.clone());
+        let places = Arc::new(Semaphore::new(SCRAPERS));
         for (listener, address) in listeners {
-            self.spawn(address, telemetry::serve(listener, page.clone(), self.close.clone()));
+            let incoming = Incoming::new(listener, places.clone());
+            self.spawn(address, telemetry::serve(incoming, page.clone(), self.close.clone()));
             tracing::info!(%address, "listening for scrapers");
         }
     }

@@ -12,6 +12,7 @@
 pub mod client;
 pub mod disk;
 pub mod document;
+pub mod frames;
 pub mod host;
 pub mod journal;
 pub mod judge;

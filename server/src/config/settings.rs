@@ -30,6 +30,8 @@ pub enum Takes {
     Length,
     /// A number of bytes.
     Bytes,
+    /// A number of things.
+    Count,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// `IP:PORT`, several with commas between them.
@@ -48,6 +50,7 @@ impl Takes {
         match self {
             Self::Length => "length".into(),
             Self::Bytes => "bytes".into(),
+            Self::Count => "number".into(),
             Self::OneOf(words) => words.join(" or "),
             Self::Addresses => "IP:PORT, …".into(),
             Self::Folder => "folder".into(),
@@ -137,6 +140,12 @@ pub const SETTINGS: &[Setting] = &[
         Takes::Length,
         length/shown_length limits.lease_ttl,
         "How long a worker that is not heard keeps its runs: 1s to 1h. Heartbeat and reply timeout follow from it."
+    ),
+    setting!(
+        "LIMITS__MAX_CONNECTIONS",
+        Takes::Count,
+        parsed/shown limits.max_connections,
+        "Connections at a time, no more than the system allows files: whoever comes then waits until one ends."
     ),
     setting!(
         "LIMITS__MAX_INLINE_PAYLOAD_BYTES",
@@ -292,7 +301,7 @@ mod tests {
         for setting in SETTINGS {
             let other = match setting.takes {
                 Takes::Length => "7m7s",
-                Takes::Bytes => "7777",
+                Takes::Bytes | Takes::Count => "7777",
                 Takes::OneOf(words) => words[1],
                 Takes::Addresses => "127.0.0.1:7,[::1]:8",
                 Takes::Folder | Takes::Text => "other",

@@ -12,13 +12,8 @@ use mainspring_proto::{
     },
     worker::v1::worker_service_server::WorkerServiceServer,
 };
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    server::NamedService,
-    service::Routes,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{server::NamedService, service::Routes, transport::Server};
 use tonic_health::{pb::health_server::HealthServer, server::HealthService};
 use tonic_web::GrpcWebLayer;
 
@@ -27,7 +22,7 @@ use super::{
     health::Health,
     layer::{access::AccessLayer, errors::ErrorsLayer, measure::MeasureLayer, plain::PlainLayer},
 };
-use crate::telemetry::CallMeter;
+use crate::{telemetry::CallMeter, wiring::incoming::Incoming};
 
 /// Sizes the connection's window, and with it how many small frames a stalled reader may leave unread.
 const CONNECTION_WINDOW: u32 = 8 << 20;
@@ -78,7 +73,7 @@ fn routes(api: &Api, health: &Health) -> Result<Routes, ReflectionError> {
 
 /// Serves one listener until `stop`; ends when its connections have.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    incoming: Incoming,
     api: &Api,
     health: &Health,
     calls: CallMeter,
@@ -86,7 +81,6 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) -> Result<impl Future<Output = Result<(), tonic::transport::Error>> + use<>, ReflectionError> {
     let routes = routes(api, health)?;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = Server::builder()
         .accept_http1(true)
         .http2_keepalive_interval(Some(PING_INTERVAL))
@@ -103,7 +97,7 @@ pub(crate) async fn serve(
         .layer(ErrorsLayer)
         .layer(AccessLayer::new(api.auth.clone(), open_reflection))
         .add_routes(routes);
-    Ok(async move { server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await })
+    Ok(async move { server.serve_with_incoming_shutdown(incoming.connections(), stop.cancelled_owned()).await })
 }
 
 #[cfg(test)]

@@ -17,17 +17,16 @@ use mainspring_engine::{
     flow::{Engine, LOOK},
 };
 use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
-use tokio::{net::TcpListener, sync::Mutex};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    body::Body,
-    service::Routes,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{body::Body, service::Routes, transport::Server};
 use tower::{Service, layer::layer_fn};
 
 use super::Telemetry;
-use crate::grpc::{Health, layer::plain};
+use crate::{
+    grpc::{Health, layer::plain},
+    wiring::incoming::Incoming,
+};
 
 const NOTHING: &str = "There is /metrics here, /healthz and /readyz. The API is on another port.\n";
 
@@ -95,7 +94,7 @@ impl Service<Request<Body>> for Page {
 /// Serves one listener until `stop`; ends when its connections have. By the server of the API, which speaks HTTP/1.1 as
 /// well: the page stands where the services would.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    incoming: Incoming,
     page: Page,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
@@ -103,6 +102,6 @@ pub(crate) async fn serve(
         .accept_http1(true)
         .layer(layer_fn(move |_: Routes| page.clone()))
         .add_routes(Routes::default())
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener), stop.cancelled_owned())
+        .serve_with_incoming_shutdown(incoming.connections(), stop.cancelled_owned())
         .await
 }

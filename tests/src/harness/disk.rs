@@ -1,4 +1,5 @@
 //! A disk that is full, for one process, in two ways: its files may not grow, or it has a small disk of its own.
+//! And a system that has no more files for it.
 //!
 //! The first is a limit of the kernel (`RLIMIT_FSIZE`) and works everywhere: the database sees an error as it is written. The
 //! second is a file system in memory, mounted where only the process sees it, by a namespace that needs no right of root and
@@ -11,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
 /// Begins a line of a shell that starts a process for [`fill`]: a write beyond the limit is an error for it, not its end.
 pub const HARDENED: &str = "trap '' XFSZ; exec";
@@ -77,4 +78,22 @@ impl Small {
     pub fn free(&self) -> Result<()> {
         Ok(fs::remove_file(&self.filler)?)
     }
+}
+
+/// The process has so many files open at most; those that are open stay so.
+pub fn limit_files(pid: u32, files: u64) -> Result<()> {
+    let pid = Pid::from_raw(i32::try_from(pid)?).context("a process has a number")?;
+    prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(files), maximum: most_files() })?;
+    Ok(())
+}
+
+fn most_files() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
+}
+
+/// This process may have as many files open as the system allows; returns how many that are.
+pub fn raise_files() -> Result<u64> {
+    let maximum = most_files();
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    Ok(maximum.unwrap_or(u64::MAX))
 }

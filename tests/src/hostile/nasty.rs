@@ -28,7 +28,6 @@ pub(super) const TEXTS: &[&str] = &[
     "-1",
     "9223372036854775808",
     "1e999",
-    "default",
     "DEFAULT",
     ".",
     "..",
