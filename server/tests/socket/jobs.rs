@@ -181,9 +181,9 @@ async fn triggers_submissions_and_retries_make_runs() {
     assert_eq!((first.state(), first.replayed), (RunState::Queued, false));
     assert_eq!((error.code, error.field.as_str(), error.reason.as_str()), (3, "runs[1].priority", "FIELD_INVALID"));
     let one = wire::RunSubmission { job_type: "a".into(), ..Default::default() };
-    let many = wire::BatchSubmitRunsRequest { runs: vec![one; 2_001], ..Default::default() };
+    let many = wire::BatchSubmitRunsRequest { runs: vec![one; 1_001], ..Default::default() };
     let status = client.batch_submit_runs(many).await.unwrap_err();
-    let told = "runs: has 2001 entries, and one request takes 1000: send them in 3 requests";
+    let told = "runs: must be at most 1000 in one request: split them into requests of at most 1000 each";
     assert_eq!((reason(&status).as_str(), status.message()), ("FIELD_INVALID", told));
     let list = wire::ListRunsRequest { filter: "state=QUEUED AND job_type=a".into(), ..Default::default() };
     let runs = client.list_runs(list).await.unwrap().into_inner().runs;

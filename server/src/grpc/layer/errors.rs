@@ -185,12 +185,21 @@ fn reworded(status: &Status, context: &CallContext) -> Status {
     }
 }
 
+/// The field of a batch of submissions.
+const BATCH: &str = "runs";
+
 /// What is wrong with a message before any method has seen it: it is too long, holds too much, or is not the message.
 pub(crate) fn of_the_wire(status: &Status) -> Option<Refusal> {
     let said = status.message();
     if let Some(TooMany { field, max }) = TooMany::read(said) {
         return Some(match max {
             1 => Refusal::field(field, "is there more than once"),
+            // The one list that people make longer than it may be; it can be made in pieces.
+            max if field == BATCH => {
+                let why =
+                    format!("must be at most {max} in one request: split them into requests of at most {max} each");
+                Refusal::field(field, why)
+            }
             max => Refusal::field(field, format!("must be at most {max}")),
         });
     }

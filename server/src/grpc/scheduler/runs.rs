@@ -124,7 +124,7 @@ pub(super) async fn batch(
     let (scope, ()) = api
         .read(&namespace, |check, _| {
             if !(1..=MAX_BATCH).contains(&runs.len()) {
-                check.refuse("runs", batch_size(runs.len()));
+                check.refuse("runs", format!("must be 1 to {MAX_BATCH} in one request"));
             }
             Some(())
         })
@@ -175,17 +175,6 @@ pub(super) async fn batch(
         shown.push(wire::SubmissionAnswer { answer: Some(answer) });
     }
     Ok(wire::BatchSubmitRunsResponse { answers: shown })
-}
-
-/// What to do about a batch that is empty or too large.
-fn batch_size(count: usize) -> String {
-    match count {
-        0 => "is required: at least one run".into(),
-        count => {
-            let requests = count.div_ceil(MAX_BATCH);
-            format!("has {count} entries, and one request takes {MAX_BATCH}: send them in {requests} requests")
-        }
-    }
 }
 
 /// An entry of a batch, read.
