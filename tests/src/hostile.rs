@@ -65,6 +65,7 @@ pub async fn run(options: &Options) -> Result<Tally> {
     let is_asked = |rpc: &&Rpc| options.only.as_ref().is_none_or(|only| rpc.name.contains(only.as_str()));
     for rpc in contract.rpcs.iter().filter(is_asked) {
         stage.sign_in().await?;
+        stage.restock().await?;
         let (line, findings) = attack(&contract, &mut stage, rpc, options).await?;
         println!("{:<36}{line}", rpc.name);
         tally.lines.insert(rpc.name.clone(), line);

@@ -7,7 +7,7 @@
 use mainspring_tests::hostile::{self, Options};
 
 /// Requests to each rpc.
-const REQUESTS: u64 = 300;
+const REQUESTS: u64 = 200;
 /// Passwords are hashed slowly on purpose.
 const HASHED: u64 = 60;
 

@@ -9,7 +9,7 @@ use mainspring_proto::{
         CreateApiKeyRequest, LoginRequest, RoleBinding, auth_service_client::AuthServiceClient,
         user_service_client::UserServiceClient,
     },
-    scheduler::v1::{Job, ListJobsRequest, ListRunsRequest, Queue, UpdateQueueRequest},
+    scheduler::v1::{CreateJobRequest, Job, ListJobsRequest, ListRunsRequest, Queue, UpdateQueueRequest},
 };
 use serde_json::json;
 use tonic::transport::{Channel, Endpoint};
@@ -32,8 +32,8 @@ const ROLES: [&str; 4] = ["admin", "operator", "viewer", "worker"];
 const FEW: usize = 8;
 /// Things that are used up.
 const MANY: usize = 200;
-/// Long: whoever holds something here holds it to the end.
-const LEASE: Duration = Duration::from_secs(30);
+/// Long: the worker that may be drained never says a word, and is there to the end.
+const LEASE: Duration = Duration::from_secs(1_800);
 
 /// The server under attack.
 pub(super) struct Stage {
@@ -61,10 +61,6 @@ impl Stage {
         let mut known = Known { workers: vec![worker.instance], ..Known::default() };
         known.folder = server.folder("copies")?.to_str().context("a folder has a name")?.to_owned();
         for number in 0..FEW {
-            let job = Job { job: format!("kept-{number}"), job_type: "nobody".into(), ..Job::default() };
-            let job = client.create_job(job).await?;
-            known.jobs.push(job.job);
-            known.etags.push(job.etag);
             let queue = Queue { queue: format!("q-{number}"), ..Queue::default() };
             let request = UpdateQueueRequest { queue: Some(queue), allow_missing: true, ..Default::default() };
             let queue = client.queues().update_queue(request).await?.into_inner().queue.context("a queue")?;
@@ -95,7 +91,27 @@ impl Stage {
         for _ in 0..FEW {
             stage.sign_in().await?;
         }
+        stage.restock().await?;
         Ok(stage)
+    }
+
+    /// Makes the jobs again that are not there: the attack may have deleted them.
+    pub(super) async fn restock(&mut self) -> Result<()> {
+        let mut scheduler = self.server.client()?.scheduler();
+        for number in 0..FEW {
+            let job = Job { job: format!("kept-{number}"), job_type: "nobody".into(), ..Job::default() };
+            let request = CreateJobRequest { job: Some(job), ..CreateJobRequest::default() };
+            match scheduler.create_job(request).await {
+                Ok(answer) => {
+                    let job = answer.into_inner().job.context("a job")?;
+                    self.known.jobs.push(job.job);
+                    self.known.etags.push(job.etag);
+                }
+                Err(status) if status.code() == tonic::Code::AlreadyExists => {}
+                Err(status) => bail!("no job: {status}"),
+            }
+        }
+        Ok(())
     }
 
     /// Signs `root` in, whichever its password is now: what is about the caller may have ended the session.
