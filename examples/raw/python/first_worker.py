@@ -20,7 +20,8 @@ import server
 class FirstWorker:
     def __init__(self, job_type, handler):
         self.job_type, self.handler, self.id, self.streams = job_type, handler, server.uuid7(), 0
-        self.held = self.code = self.result = None  # a Dispatch, the task that does it, what is kept until its ResultAck
+        self.held = self.code = None  # a Dispatch, and the task that does it
+        self.results = {}  # what is kept until its ResultAck; the slot is free before
         self.up = self.draining = self.leaving = self.asked = False
         self.proven_until = 0.0
 
@@ -28,7 +29,7 @@ class FirstWorker:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self.leave)
         print("id", self.id, flush=True)
-        while not self.leaving or self.held:
+        while not self.leaving or self.held or self.results:
             self.streams, self.outgoing, self.sent = self.streams + 1, asyncio.Queue(), {0: time.monotonic()}
             self.pause = random.uniform(0, 3)
             try:
@@ -36,7 +37,7 @@ class FirstWorker:
             except (grpc.aio.AioRpcError, asyncio.TimeoutError) as end:
                 print("down:", getattr(end, "details", lambda: "silence")(), flush=True)
             self.up = False
-            await asyncio.sleep(self.pause if self.held or not self.leaving else 0)
+            await asyncio.sleep(self.pause if self.held or self.results or not self.leaving else 0)
 
     async def stream(self):
         patience, beating = 10, None
@@ -65,8 +66,9 @@ class FirstWorker:
     def state(self):
         """All it holds and takes: this is the truth, everything else is a hint."""
         phase = pb.ATTEMPT_PHASE_CANCELLING if self.asked else pb.ATTEMPT_PHASE_RUNNING
-        phase = pb.ATTEMPT_PHASE_RESULT_PENDING if self.result else phase
         held = [pb.AttemptStatus(attempt=self.held.attempt, phase=phase)] if self.held else []
+        pending = pb.ATTEMPT_PHASE_RESULT_PENDING
+        held += [pb.AttemptStatus(attempt=result.attempt, phase=pending) for result in self.results.values()]
         return {"in_flight": held, "capacity": [pb.QueueCapacity(max_in_flight=0 if self.draining else 1)]}
 
     async def beat(self):
@@ -91,16 +93,17 @@ class FirstWorker:
         if kind == "welcome":
             self.up = True
             print("up", body.session_id, flush=True)
-            if self.result:
-                self.say(result=self.result)
+            for result in self.results.values():
+                self.say(result=result)
             if self.leaving:
                 self.leave()
         elif kind == "dispatch":
             self.dispatched(body)
         elif kind in ("cancel", "revoke"):
             self.stop(body.attempt, kind)
-        elif kind == "result_ack" and self.held and body.attempt == self.held.attempt:
-            self.forget()
+        elif kind == "result_ack":
+            self.results.pop(key(body.attempt), None)
+            self.done()
         elif kind == "drain" and body.mode == pb.SERVER_DRAIN_MODE_RECONNECT:
             self.pause = seconds(body.reconnect_delay)
             self.outgoing.put_nowait(None)
@@ -137,20 +140,23 @@ class FirstWorker:
         except Exception as error:
             result.failed.failure.CopyFrom(failure_pb2.Failure(message=repr(error)[:1000]))
         if self.held is dispatch:  # else it was abandoned: nobody wants to know
-            self.result = result
+            self.held, self.results[key(dispatch.attempt)] = None, result
             self.say(result=result)
 
     def stop(self, attempt, how):
         """`cancel`: stop it and report what really happened. `abandon`, `revoke`: it no longer counts, say nothing."""
         holds = self.held is not None and attempt == self.held.attempt
         if how == "cancel":
-            stopping = pb.CANCEL_DISPOSITION_CANCELLING if holds else pb.CANCEL_DISPOSITION_NOT_RUNNING
+            known = holds or key(attempt) in self.results
+            stopping = pb.CANCEL_DISPOSITION_CANCELLING if known else pb.CANCEL_DISPOSITION_NOT_RUNNING
             self.say(cancel_reply=pb.CancelReply(attempt=attempt, disposition=stopping))
         if holds:
             self.asked = how == "cancel"
             self.code.cancel()
-            if how != "cancel":
-                self.forget()
+        if how != "cancel":
+            self.held = None if holds else self.held
+            self.results.pop(key(attempt), None)
+            self.done()
 
     def at_fence(self):
         """The lease cannot be proven any more: what must not run twice at a time ends. The rest goes on."""
@@ -158,9 +164,8 @@ class FirstWorker:
         if must_not_overlap and time.monotonic() >= self.proven_until:
             self.code.cancel()
 
-    def forget(self):
-        self.held = self.code = self.result = None
-        if self.leaving:
+    def done(self):
+        if self.leaving and not self.held and not self.results:
             self.outgoing.put_nowait(None)
 
     def leave(self):
@@ -168,8 +173,11 @@ class FirstWorker:
         self.draining = self.leaving = True
         self.say(drain=pb.WorkerDrain(note="asked to leave"))
         asyncio.get_running_loop().call_later(30, lambda: self.code and self.code.cancel())
-        if not self.held:
-            self.outgoing.put_nowait(None)
+        self.done()
+
+
+def key(attempt):
+    return attempt.run_id, attempt.attempt
 
 
 def seconds(duration):
