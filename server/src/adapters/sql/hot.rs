@@ -30,7 +30,7 @@ use super::{
     insert::{INPUT, keep_inline},
     restricted::Restricted,
     rows::{maybe, read_labels, time},
-    sheet::{self, SHEET, Sheet, array_of, bytes, in_hex, int, query_rows, text},
+    sheet::{self, SHEET, Sheet, array_of, bytes, in_hex, int, numbers, query_rows, text},
     statement::exec,
     steps::all_hit,
     writer::Tx,
@@ -82,13 +82,17 @@ fn leasable() -> String {
 /// What a lease needs to know of the runs that it may touch.
 pub(super) fn lease_read_sql(fence: Fence) -> String {
     let columns = format!(
-        "{}, lane_id, {}, job_version, policy, run.attempt, failures, due_time, queue_time, nominal_time, headers, \
-         spilled, payload_type, {}",
+        "{}, lane_id, {}, job_version, {}, run.attempt, failures, due_time, queue_time, nominal_time, {}, spilled, {}, {}",
         in_hex("run.id"),
         in_hex("job_uid"),
+        in_hex("policy"),
+        in_hex("headers"),
+        in_hex("payload_type"),
         in_hex("payload")
     );
-    format!("SELECT {} FROM {SHEET} CROSS JOIN run WHERE {}{}", array_of(&columns), leasable(), fence.sql())
+    let numbers = numbers(&["lane_id", "job_version", "failures", "due_time", "queue_time", "nominal_time", "spilled"]);
+    let guard = format!("{}{numbers}{}", leasable(), fence.sql());
+    format!("SELECT {} FROM {SHEET} CROSS JOIN run WHERE {guard}", array_of(&columns))
 }
 
 /// Leases what was read.
@@ -115,7 +119,7 @@ struct Leasable {
     nominal: Option<i64>,
     headers: Option<String>,
     spilled: i32,
-    payload_type: String,
+    payload_type: Option<String>,
     payload: Option<String>,
 }
 
@@ -126,13 +130,14 @@ impl Leasable {
     /// As it is once it is leased.
     fn read(self, known: &Known) -> StoreResult<Read> {
         let lane = known.lanes.of(self.lane)?;
-        let policy = known.policies.read(self.policy)?;
+        let policy = known.policies.read(sheet::read_text(self.policy)?)?;
+        let content_type = sheet::read_text(self.payload_type)?.unwrap_or_default();
         let extra = Extra {
             due_time: Instant::from_micros(self.due),
             queue_time: maybe(self.queued),
             nominal_time: maybe(self.nominal),
-            headers: read_labels(self.headers)?,
-            payload: Payload { content_type: self.payload_type, data: sheet::read_hex(self.payload)? },
+            headers: read_labels(sheet::read_text(self.headers)?)?,
+            payload: Payload { content_type, data: sheet::read_hex(self.payload)? },
         };
         let key = AttemptKey { run: RunId::from_uuid(self.run), attempt: self.attempt + 1 };
         let attempt = dispatchable(key, &lane, None, &policy, self.failures, extra);
@@ -202,7 +207,8 @@ pub(super) fn success_read_sql(fence: Fence) -> String {
         in_hex("job_uid"),
         in_hex("worker_id")
     );
-    format!("SELECT {} FROM {SHEET} CROSS JOIN run WHERE {}{}", array_of(&columns), endable(), fence.sql())
+    let guard = format!("{}{}{}", endable(), numbers(&["lane_id", "generation"]), fence.sql());
+    format!("SELECT {} FROM {SHEET} CROSS JOIN run WHERE {guard}", array_of(&columns))
 }
 
 /// Ends runs well. One at a worker has no reason to lose: its lease took it.

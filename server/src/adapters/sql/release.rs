@@ -16,7 +16,7 @@ use sea_orm::Value;
 use super::{
     SqliteStore,
     rows::name,
-    sheet::{array_of, in_hex, query_rows},
+    sheet::{array_of, in_hex, numbers, query_rows},
     statement::{Cells, query},
 };
 
@@ -26,7 +26,8 @@ pub(super) const HEAD: &str = "SELECT id, generation FROM run WHERE ready_lane =
 
 /// The same as one row.
 pub(super) fn head_sql() -> String {
-    format!("SELECT {} FROM ({HEAD})", array_of(&format!("{}, generation", in_hex("id"))))
+    let columns = array_of(&format!("{}, generation", in_hex("id")));
+    format!("SELECT {columns} FROM ({HEAD}) WHERE TRUE{}", numbers(&["generation"]))
 }
 
 #[async_trait]

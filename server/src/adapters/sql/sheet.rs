@@ -153,6 +153,18 @@ pub(super) fn in_hex(column: &str) -> String {
     format!("nullif(hex({column}), '')")
 }
 
+/// Follows a condition: these columns, each qualified, are numbers or NULL. Anything else would spoil the whole answer.
+pub(super) fn numbers(columns: &[&str]) -> String {
+    columns.iter().map(|column| format!(" AND typeof({column}) IN ('integer', 'null')")).collect()
+}
+
+/// Reads a text column of [`in_hex`], which may hold anything in a damaged file.
+pub(super) fn read_text(text: Option<String>) -> StoreResult<Option<String>> {
+    let Some(text) = text else { return Ok(None) };
+    let text = String::from_utf8(read_hex(Some(text))?).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    Ok(Some(text))
+}
+
 /// Reads a column of [`in_hex`]; NULL is no bytes.
 pub(super) fn read_hex(text: Option<String>) -> StoreResult<Vec<u8>> {
     let bytes = text.map(hex::decode).transpose().map_err(|error| StoreError::Corrupt(error.to_string()))?;
