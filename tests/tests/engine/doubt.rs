@@ -112,10 +112,10 @@ async fn leases_that_lapsed_are_compared_until_that_has_worked() {
     stage.engine.store().expire(now, now.plus(SECOND * 3_600), 10).await.unwrap();
     assert_eq!(stage.state(run).await, RunState::Queued);
     // The heartbeat is recorded, and what it lists cannot be compared.
-    stage.sql("ALTER TABLE queue RENAME TO queue_away").await;
+    stage.sql("ALTER TABLE run RENAME TO run_away").await;
     let unanswered = worker.heartbeat(&[key]);
     stage.pass(SECOND).await;
-    stage.sql("ALTER TABLE queue_away RENAME TO queue").await;
+    stage.sql("ALTER TABLE run_away RENAME TO run").await;
     assert!(
         !worker.heard(|message| matches!(message, ToWorker::HeartbeatAck { sequence, .. } if *sequence == unanswered))
     );

@@ -6,13 +6,14 @@ use mainspring_engine::{
     domain::{
         attempt::Outcome,
         ids::WorkerId,
+        names::Scope,
         run::RunState,
         worker::{Handler, Hello},
     },
     flow::stream::messages::{FromWorker, RejectReason, Reply, ToWorker},
     ports::{
         signals::{Signal, Signals as _},
-        store::NewRun,
+        store::{NewRun, QueueChange, QueueSettings},
     },
 };
 use mainspring_tests::{
@@ -21,7 +22,7 @@ use mainspring_tests::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Every look at restricted queues, and every lease, reads this table.
+/// Every look at restricted queues, and every lease, reads this table while any queue may be restricted.
 const QUEUES_GO: &str = "ALTER TABLE queue RENAME TO queue_away";
 const QUEUES_COME: &str = "ALTER TABLE queue_away RENAME TO queue";
 /// Every lease reads this one.
@@ -43,6 +44,10 @@ async fn pass_alive(stage: &Stage, worker: &mut Worker, length: Duration) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_released_without_a_look_does_not_wait_for_another_lanes_look() {
     let stage = Stage::judging().await;
+    let limited = QueueSettings { concurrency_limit: Some(9), allow_missing: true, ..QueueSettings::default() };
+    let (now, elsewhere) = (stage.engine.now(), "elsewhere".parse().unwrap());
+    let change = stage.engine.store().update_queue(now, &Scope::default(), &elsewhere, limited).await.unwrap();
+    assert_eq!(change, QueueChange::Done);
     let mut worker = stage.connect(8).await;
     let there = lane_of("default", "default", "test.other");
     let hello = stage.world().hello(WorkerId::new(stage.engine.now()), 1, &[]);
