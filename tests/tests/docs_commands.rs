@@ -39,6 +39,11 @@ const MAPPED: &[(&str, &str, &str)] = &[
         "`cargo xtask test` runs it first",
     ),
     (
+        "cargo xtask hostile       # 10,000 random requests to every rpc; `--seed`, `--only` and `--number` send one of them again",
+        "",
+        "`tests/hostile.rs` sends fewer",
+    ),
+    (
         "cargo xtask gen           # rewrite the pages of docs/reference that come from code",
         "",
         "it would change the checkout",

@@ -11,7 +11,7 @@ use crate::{
 };
 
 const LEAD: &str = "\
-What `mainspring COMMAND --help` says, of every command. What all of them have in common is told on
+What `--help` says of every command. What all of them have in common is told on
 [a page of its own](../command-line.md), how they end by `mainspring help exit-codes`.";
 
 pub(crate) fn page(_: &Contract) -> String {
