@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt as _;
+
 use super::{
     Hub,
     demand::SessionNumber,
@@ -38,8 +40,12 @@ pub(super) fn start(hub: &Hub, broker: Arc<dyn Broker>) {
     let tasks = hub.0.core.tasks.clone();
     tasks.clone().spawn("lease", async move {
         let mut leaser = Leaser { hub: hub.clone(), broker, ready: HashMap::new(), open: HashMap::new(), turn: 0 };
+        let mut more = false;
         loop {
             tokio::select! {
+                biased;
+                () = tasks.stopping() => return,
+                () = hub.0.lanes.notified() => leaser.subscribe().await,
                 delivery = leaser.broker.next() => match delivery {
                     Ok(delivery) => leaser.take(delivery).await,
                     Err(error) => {
@@ -48,10 +54,10 @@ pub(super) fn start(hub: &Hub, broker: Arc<dyn Broker>) {
                     }
                 },
                 () = hub.0.slots.notified() => {}
-                () = hub.0.lanes.notified() => leaser.subscribe().await,
-                () = tasks.stopping() => return,
+                () = std::future::ready(()), if more => {}
             }
-            while leaser.lease().await {}
+            leaser.take_what_is_there().await;
+            more = leaser.lease().await;
         }
     });
 }
@@ -123,6 +129,15 @@ impl Leaser {
         let mut settled = Vec::new();
         (0..doubles).for_each(|_| self.dealt_with(tag, &mut settled));
         self.settle(settled).await;
+    }
+
+    /// Everything that was delivered goes into one step: a step for each delivery would make the next ones as small.
+    async fn take_what_is_there(&mut self) {
+        while self.ready.values().map(|ready| ready.queue.len()).sum::<usize>() < BATCH
+            && let Some(Ok(delivery)) = self.broker.next().now_or_never()
+        {
+            self.take(delivery).await;
+        }
     }
 
     /// Tells the broker which lanes have sessions, and the dispatcher which of them are delivered.
