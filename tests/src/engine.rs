@@ -11,7 +11,7 @@ use mainspring_engine::{
         attempt::{AttemptKey, Outcome},
         ids::{RunId, ServerId, WorkerId},
         instant::Instant,
-        names::Scope,
+        names::{Lane, Scope},
         rules::LeaseRules,
         run::RunState,
         worker::{Capacity, Held, Hello, Phase},
@@ -25,6 +25,7 @@ use mainspring_engine::{
     },
     ports::{
         clock::Clock as _,
+        meter::Meter,
         store::{Dispatchable, NewRun, Report, RetentionPolicy, RunView, Submitted},
     },
     tasks::Tasks,
@@ -33,6 +34,7 @@ use mainspring_server::adapters::{
     inproc::{InprocBroker, InprocSignals},
     sql::{OpenOptions, SqliteStore, open},
 };
+use parking_lot::Mutex;
 use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
@@ -55,8 +57,39 @@ pub struct Stage {
     pub rules: LeaseRules,
     /// What another server would tell this one.
     pub others: InprocSignals,
+    /// How many runs shared each step that leased.
+    pub leases: Arc<Leases>,
     tasks: Tasks,
     home: TempDir,
+}
+
+/// A meter that notes how large steps of the store are that lease.
+#[derive(Debug, Default)]
+pub struct Leases(Mutex<Vec<usize>>);
+
+impl Leases {
+    /// The sizes so far.
+    pub fn sizes(&self) -> Vec<usize> {
+        self.0.lock().clone()
+    }
+}
+
+impl Meter for Leases {
+    fn made(&self, _: &Lane) {}
+
+    fn fired(&self, _: Duration) {}
+
+    fn leased(&self, _: &Lane, _: Duration) {}
+
+    fn reported(&self, _: &Lane, _: Duration) {}
+
+    fn over(&self, _: &Lane, _: RunState) {}
+
+    fn step(&self, name: &'static str, items: usize) {
+        if name == "lease" {
+            self.0.lock().push(items);
+        }
+    }
 }
 
 impl Drop for Stage {
@@ -79,20 +112,21 @@ impl Stage {
         let store = open(OpenOptions { rules, ..OpenOptions::new(home.path().join("data")) }).await.unwrap();
         let tasks = Tasks::default();
         let others = InprocSignals::default();
+        let leases = Arc::new(Leases::default());
         let engine = Engine::start(Parts {
             look,
             store: store.clone(),
             broker: Arc::new(InprocBroker::default()),
             signals: Arc::new(others.another()),
             clock: Arc::new(clock.clone()),
-            meter: Arc::new(()),
+            meter: leases.clone(),
             rules,
             retention: RetentionPolicy::default(),
             server: ServerId::new(clock.now()),
             tasks: tasks.clone(),
             seed: 0,
         });
-        let stage = Self { clock, engine, store, rules, others, tasks, home };
+        let stage = Self { clock, engine, store, rules, others, leases, tasks, home };
         stage.clock.settled().await;
         stage
     }

@@ -113,6 +113,26 @@ async fn a_pointer_that_was_released_twice_is_dispatched_once() {
     assert!(!worker.heard(|message| matches!(message, ToWorker::Dispatch { .. })));
 }
 
+/// As small as its deliveries, a step would make the next deliveries small: with most slots free, few runs would go round.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_delivered_while_a_lease_was_under_way_is_leased_at_once() {
+    let stage = Stage::judging().await;
+    let mut worker = stage.connect(8).await;
+    stage.sql(WORKERS_GO).await;
+    stage.submit_one().await;
+    stage.asleep("lease").await;
+    for _ in 0..5 {
+        stage.submit_one().await;
+        stage.clock.settled().await;
+    }
+    stage.sql(WORKERS_COME).await;
+    stage.pass(SECOND).await;
+    for _ in 0..6 {
+        worker.dispatch().await;
+    }
+    assert_eq!(stage.leases.sizes(), [1, 5]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_leased_for_a_session_that_ended_goes_elsewhere_at_once() {
     let stage = Stage::judging().await;
