@@ -9,7 +9,7 @@
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicU8, Ordering},
 };
 
 use mainspring_engine::{domain::run::RunState, ports::store::StoreResult};
@@ -27,26 +27,32 @@ struct Restriction {
     stored: i64,
 }
 
-/// Whether any queue may be paused or limited: wrong in one direction only.
-#[derive(Debug)]
-pub(super) struct AnyRestricted(AtomicBool);
+/// Whether any queue may be paused or limited: wrong in one direction only. Once a queue was changed it may be, until the
+/// server starts again: what a transaction says of it may be taken back with the transaction.
+#[derive(Debug, Default)]
+pub(super) struct AnyRestricted(AtomicU8);
 
-impl Default for AnyRestricted {
-    /// Nobody has looked.
-    fn default() -> Self {
-        Self(AtomicBool::new(true))
-    }
-}
+/// Nobody has looked.
+const UNKNOWN: u8 = 0;
+/// There were none at the first look, and no queue was changed since.
+const NONE: u8 = 1;
+/// A queue was changed.
+const CHANGED: u8 = 2;
 
 impl AnyRestricted {
     /// A queue is about to change in the writer's transaction.
     pub(super) fn may_be(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.store(CHANGED, Ordering::SeqCst);
     }
 
     /// Whether it is worth asking.
     pub(super) fn may(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.load(Ordering::SeqCst) != NONE
+    }
+
+    fn none(&self) {
+        // It stays as it is where a queue was changed.
+        let _ = self.0.compare_exchange(UNKNOWN, NONE, Ordering::SeqCst, Ordering::SeqCst);
     }
 }
 
@@ -70,7 +76,9 @@ impl Restricted {
             let (paused, limit, in_flight) = (cells.next()?, cells.next()?, cells.next()?);
             queues.insert(id, Restriction { paused, limit, in_flight, stored: in_flight });
         }
-        any.0.store(!queues.is_empty(), Ordering::SeqCst);
+        if queues.is_empty() {
+            any.none();
+        }
         Ok(Self { queues })
     }
 
