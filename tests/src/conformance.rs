@@ -78,7 +78,7 @@ macro_rules! conformance {
                 what_is_only_asked_for_changes_nothing, a_namespace_has_so_many_queues_and_no_more, a_namespace_has_so_many_lanes_and_no_more, restricted_queues_are_listed,
                 lifting_a_limit_opens_the_queue, what_moved_on_is_stale_even_where_there_is_no_room,
                 levels_are_of_every_queue_that_holds_something, a_store_that_is_well_answers_and_nothing_waits;
-            timers: waking_moves_due_runs, waking_is_earliest_first, deadlines_are_found, an_execution_timeout_stops_then_ends,
+            timers: waking_moves_due_runs, waking_is_earliest_first, waking_reads_jobs_and_lets_nothing_of_a_deleted_one_start, deadlines_are_found, an_execution_timeout_stops_then_ends,
                 a_queue_timeout_ends_the_run, next_deadline_is_the_earliest;
             logs: lines_read_back_in_order, lines_sent_again_are_stored_once, overlapping_batches_keep_what_is_new,
                 a_gap_is_refused, told_drops_are_counted, the_reach_of_a_log_counts_what_was_dropped,

@@ -21,6 +21,10 @@ use parking_lot::Mutex;
 /// A sleeper looks at the wall at least so often: a machine that slept, or was set forward, is not noticed by timers.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// The runtime's timer goes by whole milliseconds, and wakes up to two of them late. An exact sleeper has this much of its
+/// sleep done by a thread.
+const EXACT: Duration = Duration::from_millis(2);
+
 /// The clock of this machine.
 #[derive(Debug)]
 pub struct HostClock {
@@ -61,7 +65,11 @@ impl Clock for HostClock {
     }
 
     fn timer(&self, name: &'static str) -> Box<dyn Timer> {
-        Box::new(HostTimer { name, last: self.last.clone() })
+        Box::new(HostTimer { name, last: self.last.clone(), exact: Duration::ZERO })
+    }
+
+    fn exact_timer(&self, name: &'static str) -> Box<dyn Timer> {
+        Box::new(HostTimer { name, last: self.last.clone(), exact: EXACT })
     }
 }
 
@@ -77,6 +85,8 @@ struct HostTimer {
     #[expect(dead_code, reason = "shown by whoever debugs a sleeper")]
     name: &'static str,
     last: Arc<Mutex<Reading>>,
+    /// This much before its time it sleeps on a thread.
+    exact: Duration,
 }
 
 #[async_trait]
@@ -87,7 +97,13 @@ impl Timer for HostTimer {
             if now >= until {
                 return;
             }
-            tokio::time::sleep(until.since(now).min(LOOK)).await;
+            let left = until.since(now).min(LOOK);
+            if left > self.exact {
+                tokio::time::sleep(left - self.exact).await;
+            } else if tokio::task::spawn_blocking(move || std::thread::sleep(left)).await.is_err() {
+                // The runtime is ending.
+                tokio::time::sleep(left).await;
+            }
         }
     }
 }
@@ -125,6 +141,9 @@ mod tests {
         let clock = HostClock::default();
         let until = clock.now().plus(Duration::from_millis(5));
         clock.timer("test").sleep_until(until).await;
+        assert!(clock.now() >= until);
+        let until = clock.now().plus(Duration::from_millis(5));
+        clock.exact_timer("test").sleep_until(until).await;
         assert!(clock.now() >= until);
         clock.timer("test").sleep_until(Instant::EPOCH).await;
     }

@@ -48,6 +48,7 @@ mod steps;
 mod submit;
 mod unused;
 mod views;
+mod wake;
 mod writer;
 
 pub use meter::WriterMeter;

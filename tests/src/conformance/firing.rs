@@ -8,7 +8,7 @@ use mainspring_engine::{
         ledger::Fate,
         run::{RunOrigin, RunState},
     },
-    ports::store::{Fired, JobChange, JobRef, NewRun, RetentionPolicy, StoreError, UpdateJob},
+    ports::store::{Fired, JobChange, JobRef, NewRun, NextDue, RetentionPolicy, StoreError, UpdateJob},
 };
 
 use super::world::{World, every, fired, lane, pointer, secs, spec};
@@ -249,7 +249,7 @@ pub async fn a_last_instant_completes_the_job(mut w: World) {
     let job = (w.job("report").await.unwrap(), job);
     assert_eq!(job.0.state, JobState::Completed);
     assert_eq!(job.0.revision, job.1.revision + 1);
-    assert_eq!(w.store.next_due().await.unwrap(), None);
+    assert_eq!(w.store.next_due(w.now).await.unwrap().first(), None);
 }
 
 pub async fn a_schedule_that_fails_harms_no_other(mut w: World) {
@@ -274,20 +274,24 @@ pub async fn a_schedule_that_fails_harms_no_other(mut w: World) {
 }
 
 pub async fn next_due_is_the_earliest(w: World) {
-    assert_eq!(w.store.next_due().await.unwrap(), None);
+    assert_eq!(w.store.next_due(w.now).await.unwrap().first(), None);
     w.create("report", spec(vec![every("main", 600)])).await;
     let by_rule = every("main", 600).next_after(w.now);
-    assert_eq!(w.store.next_due().await.unwrap(), by_rule);
+    assert_eq!(w.store.next_due(w.now).await.unwrap().first(), by_rule);
     let due = w.now.plus(secs(1));
     w.submit(vec![NewRun { due, ..w.new_run() }]).await;
-    assert_eq!(w.store.next_due().await.unwrap(), Some(due));
+    assert_eq!(w.store.next_due(w.now).await.unwrap().first(), Some(due));
     // Later ones of either kind change nothing.
     w.create("seldom", spec(vec![every("main", 3_600)])).await;
     w.submit(vec![NewRun { due: w.now.plus(secs(9)), ..w.new_run() }]).await;
-    assert_eq!(w.store.next_due().await.unwrap(), Some(due));
-    w.store.wake(due, 10).await.unwrap();
-    w.store.wake(due.plus(secs(9)), 10).await.unwrap();
-    assert_eq!(w.store.next_due().await.unwrap(), by_rule);
+    assert_eq!(w.store.next_due(w.now).await.unwrap(), NextDue { schedule: by_rule, run: Some(due) });
+    // What is due already is not what comes next.
+    let last = w.now.plus(secs(9));
+    assert_eq!(w.store.next_due(due).await.unwrap(), NextDue { schedule: by_rule, run: Some(last) });
+    assert_eq!(w.store.next_due(last).await.unwrap(), NextDue { schedule: by_rule, run: None });
+    w.store.wake(last, 10).await.unwrap();
+    assert_eq!(w.store.next_due(w.now).await.unwrap().first(), by_rule);
+    assert_eq!(w.store.next_due(by_rule.unwrap()).await.unwrap().schedule, every("main", 3_600).next_after(w.now));
 }
 
 pub async fn jobs_of_one_instant_fire_apart(mut w: World) {

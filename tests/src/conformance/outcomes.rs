@@ -198,7 +198,7 @@ pub async fn cancelling_what_waits_ends_it(w: World) {
         let again = w.apply(moved.run, Event::Cancel { reason: "no".into() }).await;
         assert!(matches!(again, Applied::Refused(Refusal::Over)));
     }
-    assert_eq!(w.store.next_due().await.unwrap(), None);
+    assert_eq!(w.store.next_due(w.now).await.unwrap().first(), None);
 }
 
 pub async fn cancelling_twice_keeps_the_first(mut w: World) {

@@ -2,7 +2,7 @@
 //!
 //! Random events go through the store, over whichever method they come in production, and through
 //! [`step`](mainspring_engine::domain::transition::step) in memory. After each one the stored run must be the one the table
-//! says. This is what holds the narrow statements (lease, success) to the table.
+//! says. This is what holds the narrow statements (lease, success, waking) to the table.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -177,6 +177,8 @@ async fn send(w: &World, owner: Owner, twin: &Twin, event: &Event) -> bool {
             let answer = w.store.report(w.now, vec![report]).await.unwrap().remove(0);
             matches!(answer, ReportAnswer::Applied(_))
         }
+        // Runs of earlier rounds may wait for their time as well.
+        Event::Due => w.store.wake(w.now, usize::MAX).await.unwrap().iter().any(|moved| moved.run == twin.id),
         event => matches!(w.apply(twin.id, event.clone()).await, Applied::Changed(_)),
     }
 }
@@ -236,6 +238,7 @@ pub async fn batches_agree_with_the_table(mut w: World) {
     for _ in 0..12 {
         let seconds = draw(&mut runner, &(1_u64..30));
         w.pass(secs(seconds));
+        wakes(&w, &mut twins).await;
         leases(&mut w, owner, &mut twins, &mut runner).await;
         reports(&mut w, owner, stranger, &mut twins, &mut runner).await;
         events(&mut w, owner, stranger, &mut twins, &mut runner).await;
@@ -243,6 +246,27 @@ pub async fn batches_agree_with_the_table(mut w: World) {
             twin.agrees(&w, "a batch").await;
         }
     }
+}
+
+/// Everything whose time has come.
+async fn wakes(w: &World, twins: &mut [Twin]) {
+    let mut wanted: Vec<_> = twins
+        .iter_mut()
+        .filter_map(|twin| {
+            let (before, change) = (twin.life.clone(), twin.step(w, &Event::Due).ok()?);
+            let Lifecycle { state, generation, attempt, worker, reason, .. } = change.next.clone();
+            let deadline = change.next.deadline(&twin.policy);
+            let told = (generation, attempt, worker, reason.unwrap_or_default(), deadline);
+            Some((before.wake_time, twin.id, (before.state, state), told))
+        })
+        .collect();
+    wanted.sort_by_key(|(wake, run, ..)| (*wake, *run));
+    let woken = w.store.wake(w.now, usize::MAX).await.unwrap().into_iter().map(|moved| {
+        let told = (moved.generation, moved.attempt, moved.worker, moved.reason, moved.deadline);
+        (moved.run, (moved.from.unwrap(), moved.to), told)
+    });
+    let wanted: Vec<_> = wanted.into_iter().map(|(_, run, states, told)| (run, states, told)).collect();
+    assert_eq!(woken.collect::<Vec<_>>(), wanted);
 }
 
 /// A batch of leases, of which some name a run twice.

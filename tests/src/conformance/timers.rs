@@ -2,6 +2,8 @@
 
 use mainspring_engine::{
     domain::{
+        attempt::Outcome,
+        payload::{Failure, RetryHint},
         policy::RunPolicy,
         run::{RunState, reason},
         transition::{Event, Tell},
@@ -10,7 +12,7 @@ use mainspring_engine::{
     ports::store::NewRun,
 };
 
-use super::world::{World, changed, secs};
+use super::world::{World, changed, failure, pointer, secs, spec};
 
 pub async fn waking_moves_due_runs(mut w: World) {
     let due = w.now.plus(secs(10));
@@ -30,6 +32,29 @@ pub async fn waking_is_earliest_first(mut w: World) {
     let first: Vec<_> = w.store.wake(w.now, 2).await.unwrap().iter().map(|moved| moved.run).collect();
     assert_eq!(first, [ids[1], ids[2]]);
     assert_eq!(w.store.wake(w.now, 2).await.unwrap()[0].run, ids[0]);
+}
+
+pub async fn waking_reads_jobs_and_lets_nothing_of_a_deleted_one_start(mut w: World) {
+    let owner = w.connect().await;
+    let (kept, deleted) = (w.create("kept", spec(vec![])).await, w.create("deleted", spec(vec![])).await);
+    let later = |job, after| NewRun { due: w.now.plus(secs(after)), ..w.run_of(job) };
+    let scheduled = w.submit(vec![later(&kept, 3), later(&kept, 1)]).await;
+    // What is at a worker when its job is deleted may fail there, and then waits for nothing any more.
+    let failing = w.submit(vec![w.run_of(&deleted)]).await.remove(0);
+    let key = w.lease(owner, pointer(&failing)).await.key;
+    let again = Outcome::Failed(Failure { hint: Some(RetryHint { retry: Some(true), delay: None }), ..failure("X") });
+    w.report(key, again).await;
+    w.store.delete_job(w.now, &w.scope, &deleted.name, None).await.unwrap();
+    w.pass(secs(3_600));
+    let woken = w.store.wake(w.now, 10).await.unwrap();
+    let told: Vec<_> = woken.iter().map(|moved| (moved.run, moved.to, moved.job.clone())).collect();
+    let wanted = [
+        (scheduled[1].run, RunState::Queued, Some(kept.name.clone())),
+        (scheduled[0].run, RunState::Queued, Some(kept.name)),
+        (failing.run, RunState::Cancelled, Some(deleted.name)),
+    ];
+    assert_eq!(told, wanted);
+    assert!(w.store.wake(w.now, 10).await.unwrap().is_empty());
 }
 
 pub async fn deadlines_are_found(mut w: World) {

@@ -36,27 +36,72 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(crate) fn start(core: &Arc<Core>) {
     let core = core.clone();
     core.tasks.clone().spawn("due", async move {
-        let mut timer = core.clock.timer("due");
+        let mut timer = core.clock.exact_timer("due");
+        let mut look = Look::WHOLE;
         while !core.tasks.is_stopping() {
-            let until = match turn(&core).await {
+            let until = match turn(&core, look).await {
                 Ok(Some(until)) => until,
-                Ok(None) => continue,
+                Ok(None) => {
+                    look = Look::WHOLE;
+                    continue;
+                }
                 Err(error) => {
                     put_off!(error, "time rules cannot be evaluated for now");
-                    core.now().plus(PAUSE)
+                    Until { look: Look::WHOLE, at: core.now().plus(PAUSE) }
                 }
             };
-            tokio::select! {
-                () = timer.sleep_until(until) => {}
-                () = core.news.due.notified() => {}
-                () = core.tasks.stopping() => {}
-            }
+            look = tokio::select! {
+                () = timer.sleep_until(until.at) => until.look,
+                () = core.news.due.notified() => Look::WHOLE,
+                () = core.tasks.stopping() => return,
+            };
         }
     });
 }
 
-/// One look: when to look again, or `None` for at once.
-async fn turn(core: &Core) -> StoreResult<Option<Instant>> {
+/// What to look at: whoever waits for an instant waits for one look less where it is known whose instant it is.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    schedules: bool,
+    runs: bool,
+}
+
+impl Look {
+    const WHOLE: Self = Self { schedules: true, runs: true };
+}
+
+/// When to look again, and at what.
+#[derive(Clone, Copy, Debug)]
+struct Until {
+    at: Instant,
+    look: Look,
+}
+
+/// One look: what comes next, or `None` for another whole look at once.
+async fn turn(core: &Core, look: Look) -> StoreResult<Option<Until>> {
+    let now = core.now();
+    let (fired, woken) =
+        tokio::join!(async { if look.schedules { fire_due(core, now).await } else { Ok(true) } }, async {
+            if look.runs { wake(core, now).await } else { Ok(true) }
+        },);
+    // Each is done to its end whatever became of the other.
+    if !(fired? && woken?) {
+        return Ok(None);
+    }
+    let whole = Until { at: core.now().plus(core.look), look: Look::WHOLE };
+    // What has been due all the while and cannot be read keeps nobody from sleeping to the next instant.
+    let next = core.store.next_due(now).await?;
+    Ok(Some(match next.first().filter(|first| *first < whole.at) {
+        Some(at) => {
+            let comes = |instant: Option<Instant>| instant.is_some_and(|instant| instant <= at);
+            Until { at, look: Look { schedules: comes(next.schedule), runs: comes(next.run) } }
+        }
+        None => whole,
+    }))
+}
+
+/// Fires schedules that are due; whether that was all.
+async fn fire_due(core: &Core, now: Instant) -> StoreResult<bool> {
     let held = *core.shard.lock();
     let lease = match held {
         Some(lease) => lease,
@@ -65,27 +110,22 @@ async fn turn(core: &Core) -> StoreResult<Option<Instant>> {
             *core.shard.lock().insert(taken)
         }
     };
-    let now = core.now();
     let due = core.store.due(now, None, BATCH).await?;
     let full = due.ready.len() + due.unreadable.len() == BATCH;
-    let left = match fire_all(core, lease, now, due).await? {
-        FiredAll::Done { left, .. } => left,
+    match fire_all(core, lease, now, due).await? {
+        FiredAll::Done { left, any: _ } => Ok(!full && !left),
         FiredAll::NotOwner => {
             *core.shard.lock() = None;
-            return Ok(None);
+            Ok(false)
         }
-    };
+    }
+}
+
+/// Brings timed runs that are due into the queue; whether that was all.
+async fn wake(core: &Core, now: Instant) -> StoreResult<bool> {
     let woken = core.store.wake(now, BATCH).await?;
     core.news.moved(now, &woken);
-    if full || left || woken.len() == BATCH {
-        return Ok(None);
-    }
-    let look = core.now().plus(core.look);
-    Ok(Some(match core.store.next_due().await? {
-        Some(next) if next > now => next.min(look),
-        // What has been due all the while cannot be read.
-        Some(_) | None => look,
-    }))
+    Ok(woken.len() < BATCH)
 }
 
 /// Evaluates what is due of one job, so that a change of the job finds nothing unsettled; whether there was anything.

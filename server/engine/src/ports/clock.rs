@@ -17,6 +17,12 @@ pub trait Clock: Send + Sync + Debug + 'static {
     /// A timer for one loop. The name is for people who debug a clock that does not advance.
     fn timer(&self, name: &'static str) -> Box<dyn Timer>;
 
+    /// A timer that is as exact as this clock can make it, which costs more: for the few loops that people see the lateness
+    /// of.
+    fn exact_timer(&self, name: &'static str) -> Box<dyn Timer> {
+        self.timer(name)
+    }
+
     /// How far [`Clock::now`] may be from the truth that other servers see. Added wherever a lease is judged.
     fn error_bound(&self) -> std::time::Duration {
         std::time::Duration::ZERO

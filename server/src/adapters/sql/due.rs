@@ -1,4 +1,5 @@
-//! The [`Due`] role: who may fire, what is due, and timed runs. Firing itself is in [`super::fire`].
+//! The [`Due`] role: who may fire, what is due, and timed runs. Firing itself is in [`super::fire`], waking in
+//! [`super::wake`].
 
 use std::sync::Arc;
 
@@ -6,15 +7,15 @@ use async_trait::async_trait;
 use mainspring_engine::{
     domain::{
         fire::Position,
-        ids::{JobUid, RunId},
+        ids::JobUid,
         instant::Instant,
         job::JobState,
         ledger::{Fate, FateReason, Range, append},
         names::ScheduleName,
-        transition::Event,
     },
     ports::store::{
-        Due, DueSchedule, DueSchedules, Fired, Firing, Moved, ShardLease, StoreError, StoreResult, UnreadableSchedule,
+        Due, DueSchedule, DueSchedules, Fired, Firing, Moved, NextDue, ShardLease, StoreError, StoreResult,
+        UnreadableSchedule,
     },
 };
 use sea_orm::QueryResult;
@@ -25,20 +26,16 @@ use super::{
     lanes::Bound,
     rows::{maybe, name, time},
     statement::{Cells, exec, query, query_one, single},
-    steps::{Steps, columns},
+    wake,
     writer::Tx,
 };
 
 /// The one shard of the embedded family.
 pub(super) const SHARD: i32 = 0;
 
-/// When the first schedule or the first timed run is due.
-pub(super) const NEXT_DUE: &str = "SELECT (SELECT min(next_time) FROM schedule WHERE next_time IS NOT NULL), \
-     (SELECT min(wake_time) FROM run WHERE wake_time IS NOT NULL)";
-
-/// Runs whose time has come.
-pub(super) const WAKING: &str =
-    "FROM run WHERE wake_time IS NOT NULL AND wake_time <= ? ORDER BY wake_time, id LIMIT ?";
+/// When the next schedule and the next timed run are due.
+pub(super) const NEXT_DUE: &str = "SELECT (SELECT min(next_time) FROM schedule WHERE next_time IS NOT NULL AND next_time > ?), \
+     (SELECT min(wake_time) FROM run WHERE wake_time IS NOT NULL AND wake_time > ?)";
 
 #[async_trait]
 impl Due for SqliteStore {
@@ -103,14 +100,15 @@ impl Due for SqliteStore {
 
     async fn wake(&self, now: Instant, limit: usize) -> StoreResult<Vec<Moved>> {
         let known = Arc::clone(&self.known);
-        self.write(move |tx| Box::pin(async move { wake(tx, &known, now, limit).await })).await
+        self.write(move |tx| Box::pin(async move { wake::wake(tx, &known, now, limit).await })).await
     }
 
-    async fn next_due(&self) -> StoreResult<Option<Instant>> {
-        let Some(row) = query_one(&self.stage_reads, NEXT_DUE, Vec::new()).await? else { return Ok(None) };
+    async fn next_due(&self, after: Instant) -> StoreResult<NextDue> {
+        let Some(row) = query_one(&self.stage_reads, NEXT_DUE, vec![time(after), time(after)]).await? else {
+            return Ok(NextDue::default());
+        };
         let mut cells = Cells::of(&row);
-        let (schedule, run) = (maybe(cells.next()?), maybe(cells.next()?));
-        Ok([schedule, run].into_iter().flatten().min())
+        Ok(NextDue { schedule: maybe(cells.next()?), run: maybe(cells.next()?) })
     }
 }
 
@@ -171,18 +169,4 @@ async fn fail_schedule(
     let values = vec![JobState::Error.code().into(), time(now), job.uuid().into()];
     exec(tx, "UPDATE job SET state = ?, revision = revision + 1, update_time = ? WHERE uid = ?", values).await?;
     Ok(())
-}
-
-async fn wake(tx: &Tx, known: &Arc<Known>, now: Instant, limit: usize) -> StoreResult<Vec<Moved>> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = query(tx, format!("SELECT {} {WAKING}", columns()), vec![time(now), limit.into()]).await?;
-    let mut steps = Steps::begin(tx, known, now).await?;
-    steps.take(tx, &rows).await?;
-    let mut moved = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let run = RunId::from_uuid(Cells::of(row).next()?);
-        moved.extend(steps.apply(run, &Event::Due).and_then(Result::ok));
-    }
-    steps.save(tx).await?;
-    Ok(moved)
 }

@@ -179,8 +179,12 @@ pub(super) async fn query_rows<C: ConnectionTrait, T: DeserializeOwned>(
     values: Vec<Value>,
 ) -> StoreResult<Vec<T>> {
     let Some(row) = query_one(connection, sql, values).await? else { return Ok(Vec::new()) };
-    let text: String = single(&row)?;
-    Ok(serde_json::from_str(&text).unwrap_or_else(|_| one_by_one(&text)))
+    Ok(rows_of(&single::<String>(&row)?))
+}
+
+/// The rows of an answer.
+pub(super) fn rows_of<T: DeserializeOwned>(text: &str) -> Vec<T> {
+    serde_json::from_str(text).unwrap_or_else(|_| one_by_one(text))
 }
 
 /// Seldom: one row of many is damaged.

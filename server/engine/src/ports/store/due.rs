@@ -93,6 +93,22 @@ pub enum Fired {
     NotOwner,
 }
 
+/// When something will be due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NextDue {
+    /// The first schedule.
+    pub schedule: Option<Instant>,
+    /// The first timed run.
+    pub run: Option<Instant>,
+}
+
+impl NextDue {
+    /// The earlier of both.
+    pub fn first(self) -> Option<Instant> {
+        [self.schedule, self.run].into_iter().flatten().min()
+    }
+}
+
 /// Time rules and timed runs.
 #[async_trait]
 pub trait Due: Send + Sync {
@@ -122,9 +138,9 @@ pub trait Due: Send + Sync {
     ) -> StoreResult<()>;
 
     /// Moves SCHEDULED and RETRY_WAIT runs whose time has come into the queue, earliest first. One that cannot be read stays
-    /// where it is, and [`Due::next_due`] goes on naming it.
+    /// where it is.
     async fn wake(&self, now: Instant, limit: usize) -> StoreResult<Vec<Moved>>;
 
-    /// The earliest instant at which [`Due::due`] or [`Due::wake`] will have something.
-    async fn next_due(&self) -> StoreResult<Option<Instant>>;
+    /// The earliest instants after this one at which [`Due::due`] and [`Due::wake`] will have something more.
+    async fn next_due(&self, after: Instant) -> StoreResult<NextDue>;
 }

@@ -11,7 +11,7 @@ use sea_orm::sea_query::SqliteQueryBuilder;
 
 use super::{
     super::{
-        due::{NEXT_DUE, WAKING, due_sql},
+        due::{NEXT_DUE, due_sql},
         expire::{OVER, held_sql},
         filter,
         fire::instants_sql,
@@ -29,6 +29,7 @@ use super::{
         submit::unfinished_sql,
         unused::{IDLE, OLD_RUN},
         views::{ledger, vitals::WAITING},
+        wake::{WAKING, wake_read_sql, wake_sql},
     },
     *,
 };
@@ -55,7 +56,7 @@ fn hot() -> Vec<String> {
         "SELECT nominal_time FROM run WHERE origin = 1 AND job_uid = ? AND state = 6 ORDER BY nominal_time DESC LIMIT 1"
             .into(),
     ];
-    statements.extend([lease_sql(), success_sql(), there_sql()]);
+    statements.extend([lease_sql(), success_sql(), there_sql(), wake_read_sql(), wake_sql()]);
     for fence in [Fence::default(), Fence { namespaces: true, queues: true }] {
         statements.extend([lease_read_sql(fence), success_read_sql(fence)]);
     }
