@@ -189,14 +189,24 @@ impl Board {
         board.out.retain(|_, (_, released)| now.since(*released) < FORGET);
         board.offer_again(now);
         let wanted = (free * 2).saturating_sub(board.out.len());
-        let due = board.looked.is_none_or(|looked| now.since(looked) >= look);
+        let age = board.looked.map(|looked| now.since(looked));
+        let due = |age: Option<Duration>, look| age.is_none_or(|age| age >= look);
         if wanted == 0 || board.blocked.is_some_and(|until| until > now) {
             return Plan::Nothing;
         }
-        if board.clear && !due {
+        if board.clear && !due(age, look * 2) {
             let taken: Vec<_> = board.offered.drain(..wanted.min(board.offered.len())).collect();
             board.release(&taken, now);
-            return if taken.is_empty() { Plan::Nothing } else { Plan::Release(taken) };
+            // What was offered does not wait for a look that has become due: the look comes next, if nothing is offered.
+            if !taken.is_empty() {
+                if due(age, look) {
+                    self.wake.notify_one();
+                }
+                return Plan::Release(taken);
+            }
+            if !due(age, look) {
+                return Plan::Nothing;
+            }
         }
         let taken = board.ahead.take(wanted, now);
         if !taken.is_empty() {
@@ -481,6 +491,19 @@ mod tests {
         board.done(&lane(), &waiting[..10]);
         board.hold_off(&lane(), waiting[10].run, Instant::EPOCH, LOOK);
         assert_eq!(released(&board, 1, Instant::EPOCH), waiting[11..13]);
+    }
+
+    #[test]
+    fn what_is_offered_waits_for_a_look_only_where_none_was_had_for_long() {
+        let (board, mut now) = (Board::default(), Instant::EPOCH);
+        assert_eq!(read(&board, 5, &[], now), 0);
+        now = now.plus(LOOK);
+        let offered = pointers(2);
+        board.offer(&lane(), offered[0]);
+        assert_eq!(released(&board, 5, now), offered[..1]);
+        assert!(matches!(board.plan(&lane(), 5, now, LOOK), Plan::Read(_)));
+        board.offer(&lane(), offered[1]);
+        assert!(matches!(board.plan(&lane(), 5, now.plus(LOOK), LOOK), Plan::Read(_)));
     }
 
     #[test]
