@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, fmt, io};
 
+use mainspring_proto::code_name;
 use serde_json::{Value as Json, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -133,7 +134,7 @@ impl Failure {
     pub(crate) fn json(&self) -> Json {
         let Facts { code, reason, message, metadata, fields, about: _, hint, request_id, exit: _ } = &*self.0;
         let mut error = json!({
-            "code": name(*code),
+            "code": code_name(*code),
             "reason": reason,
             "message": message,
             "metadata": metadata,
@@ -162,7 +163,7 @@ impl From<Status> for Failure {
         let (reason, metadata) = match details.error_info() {
             Some(info) => (info.reason.clone(), info.metadata.clone().into_iter().collect()),
             // A proxy, or a server that is not ours: the code is all there is.
-            None => (name(status.code()).to_owned(), BTreeMap::new()),
+            None => (code_name(status.code()).to_owned(), BTreeMap::new()),
         };
         let fields = details.bad_request().map_or_else(Vec::new, |bad| {
             bad.field_violations.iter().map(|field| (field.field.clone(), field.description.clone())).collect()
@@ -174,7 +175,7 @@ impl From<Status> for Failure {
             .unwrap_or_default();
         let exit = exit_of(status.code());
         let message = match status.message() {
-            "" => format!("the server answered {}", name(status.code())),
+            "" => format!("the server answered {}", code_name(status.code())),
             message => message.to_owned(),
         };
         let hint = hint::for_reason(&reason, &metadata)
@@ -209,29 +210,6 @@ fn exit_of(code: Code) -> Exit {
         | Code::Unimplemented
         | Code::Internal
         | Code::DataLoss => Exit::Failed,
-    }
-}
-
-/// The code as the gRPC documents spell it.
-fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
 

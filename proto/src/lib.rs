@@ -15,7 +15,10 @@
     reason = "generated code"
 )]
 
+mod code;
 pub mod codec;
+
+pub use code::code_name;
 
 /// Shared messages: payloads, failures, policies, the permission option.
 pub mod common {

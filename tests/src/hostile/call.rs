@@ -9,7 +9,7 @@ use futures::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION, header::CONTENT_TYPE};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
-use tonic::{Code, Status, TimeoutExpired, body::Body, transport::Channel};
+use tonic::{Status, TimeoutExpired, body::Body, transport::Channel};
 use tower::{Service as _, ServiceExt as _};
 
 use crate::harness::host;
@@ -108,27 +108,4 @@ fn messages(mut bytes: Bytes) -> Result<Vec<Bytes>> {
         messages.push(bytes.split_to(length));
     }
     Ok(messages)
-}
-
-/// Its name in the contract.
-pub(super) fn name_of(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
 }

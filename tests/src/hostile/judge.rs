@@ -1,15 +1,13 @@
 //! What an answer must be, whatever the request was: the contract's code and reason, with advice, in headers that every
 //! client reads; or a message of the type that the method promises.
 
+use mainspring_proto::code_name;
 use mainspring_server::grpc::status::Reason;
 use prost_reflect::DynamicMessage;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::{
-    call::{Answer, name_of},
-    contract::Rpc,
-};
+use super::{call::Answer, contract::Rpc};
 
 /// What clients read of headers, where nobody told them to read more: the C core of gRPC refuses over 8 KiB.
 const HEADERS: usize = 8 << 10;
@@ -36,7 +34,7 @@ pub(super) fn judge(rpc: &Rpc, answer: &Answer) -> Result<&'static str, String> 
         }
         return Ok("OK");
     }
-    refusal(status).map(|()| name_of(status.code()))
+    refusal(status).map(|()| code_name(status.code()))
 }
 
 fn refusal(status: &Status) -> Result<(), String> {

@@ -154,9 +154,10 @@ pub(super) async fn lease(
     fence: Fence,
     pointers: &[Pointer],
 ) -> StoreResult<HashMap<RunId, Dispatchable>> {
-    let mut sheet = Sheet::of(pointers, |row, pointer| {
+    let write = |row: &mut sheet::Row<'_>, pointer: &Pointer| {
         row.id(pointer.run.uuid()).int(pointer.generation);
-    });
+    };
+    let mut sheet = Sheet::of(pointers, write);
     let values = [sheet.value()].into_iter().chain(fence.values(namespace)).collect();
     let rows: Vec<Leasable> = query_rows(tx, lease_read_sql(fence), values).await?;
     let mut leased = HashMap::with_capacity(rows.len());
@@ -173,10 +174,7 @@ pub(super) async fn lease(
         return Ok(leased);
     }
     if leased.len() < pointers.len() {
-        let read = pointers.iter().filter(|pointer| leased.contains_key(&pointer.run));
-        sheet = Sheet::of(read, |row, pointer| {
-            row.id(pointer.run.uuid()).int(pointer.generation);
-        });
+        sheet = Sheet::of(pointers.iter().filter(|pointer| leased.contains_key(&pointer.run)), write);
     }
     let values = vec![worker.uuid().into(), time(now), sheet.value()];
     all_hit(exec(tx, lease_sql(), values).await?, leased.len())?;

@@ -248,6 +248,7 @@ impl Writing {
         let begin = || self.connection.begin_with_options(immediate);
         let mut tx = begin().await?;
         let mut saved = false;
+        let alone = batches.len() == 1;
         for (at, batch) in batches.iter_mut().enumerate() {
             // Behind the first one, which has nothing before it that a failure could take with it.
             if at > 0 {
@@ -261,6 +262,9 @@ impl Writing {
                 statement::exec_plain(&tx, ROLLBACK).await?;
             } else {
                 tx.rollback().await?;
+                if alone {
+                    return Ok(());
+                }
                 tx = begin().await?;
             }
         }
