@@ -118,3 +118,17 @@ async fn a_run_that_cannot_be_read_keeps_no_other_from_waking_or_being_given_bac
     assert_eq!(stage.state(sound).await, RunState::Queued);
     assert!(!stage.is_broken().await);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_due_run_that_cannot_be_read_makes_no_other_late() {
+    let stage = Stage::judging().await;
+    let now = stage.engine.now();
+    let at = |due| NewRun { due, ..stage.world().new_run() };
+    let (first, moment) = (now.plus(SECOND * 40), Duration::from_millis(20));
+    let (broken, sound) = (stage.submit(at(first)).await, stage.submit(at(first.plus(moment))).await);
+    damage(&stage, broken, "policy").await;
+    stage.pass(SECOND * 40).await;
+    assert_eq!(stage.state(sound).await, RunState::Scheduled);
+    stage.pass(moment).await;
+    assert_eq!(stage.state(sound).await, RunState::Queued);
+}
