@@ -305,3 +305,5 @@ tests!(python, super::raw::PYTHON);
 tests!(typescript, super::raw::TYPESCRIPT);
 tests!(ruby, super::raw::RUBY);
 tests!(first_python, super::raw::PYTHON_FIRST; first);
+tests!(first_typescript, super::raw::TYPESCRIPT_FIRST; first);
+tests!(first_ruby, super::raw::RUBY_FIRST; first);
