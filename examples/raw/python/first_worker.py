@@ -71,11 +71,12 @@ class FirstWorker:
 
     async def requests(self):
         handler, can = pb.HandlerSpec(job_type=self.job_type), [pb.CAPABILITY_CANCELLATION, pb.CAPABILITY_SERVER_DRAIN]
+        outgoing = self.outgoing  # not that of the stream after it
         self.sent = [time.monotonic()]  # when Hello, which counts as 0, and each heartbeat went out
         yield pb.WorkerStreamRequest(hello=pb.Hello(
             worker_instance_id=self.id, worker_name="first-python", connect_sequence=self.streams, min_protocol_version=1,
             max_protocol_version=1, capabilities=can, handlers=[handler], **self.state()))
-        while (message := await self.outgoing.get()) is not None:
+        while (message := await outgoing.get()) is not None:
             yield message
 
     def state(self):
