@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use mainspring_proto::{
-    common::v1::RetryPolicy,
+    common::v1::{LeaseLossPolicy, RetryPolicy},
     scheduler::v1::{DrainWorkerRequest, EventTopic, ListLogsRequest, RunState, RunSubmission, WorkerState, event},
     worker::v1::{
         AttemptPhase, AttemptResult, DispatchReply, Heartbeat, RejectReason, ResultAck, ResultDisposition, ServerDrain,
@@ -18,7 +18,7 @@ use mainspring_tests::harness::{
     client::{Client, work},
     host::{self, PATIENCE},
     raw::{self, Language, RawWorker, Ready},
-    script::{Script, first},
+    script::{self, Script, first},
     server::{Server, Settings},
     terminal::text,
 };
@@ -27,6 +27,9 @@ use tempfile::TempDir;
 
 /// Longer than a worker needs to be back.
 const LEASE: Duration = Duration::from_secs(10);
+
+/// Over soon, and longer than a worker needs to begin.
+const SHORT_LEASE: Duration = Duration::from_secs(3);
 
 async fn server() -> Server {
     let deadline = ("MAINSPRING_LIMITS__DRAIN_DEADLINE".to_owned(), "1500ms".to_owned());
@@ -110,6 +113,25 @@ async fn a_server_that_dies_or_goes_costs_nothing(language: Language) {
     }
 }
 
+/// With a single slot, what ends while there is nobody to tell needs a test of its own.
+async fn a_result_is_kept_while_the_server_is_dead(language: Language) {
+    let Some(ready) = language.ready().unwrap() else { return };
+    let mut server = server().await;
+    let mut worker = worker(&ready, &server).await;
+    let client = server.client().unwrap();
+    let run = greet(&client, "Ida", 0.8).await;
+    worker.greets("Ida").await.unwrap();
+    server.kill().await.unwrap();
+    host::pass_time(Duration::from_secs(1), "the run ends while there is nobody to tell").await;
+    server.restart().await.unwrap();
+    let run = client.succeeded(&run, PATIENCE).await.unwrap();
+    assert_eq!((run.attempt, run.losses, run.returns, run.failures), (1, 0, 0, 0), "{run:?}");
+    assert_eq!(worker.greeted("Ida").unwrap(), 1);
+    // And its slot is free.
+    let next = greet(&client, "Jim", 0.0).await;
+    client.succeeded(&next, PATIENCE).await.unwrap();
+}
+
 /// An operator asks it to leave: it finishes what it has, takes nothing new, and goes in order.
 async fn a_drained_worker_finishes_and_leaves(language: Language) {
     let Some(ready) = language.ready().unwrap() else { return };
@@ -148,6 +170,18 @@ fn reply(said: Said) -> Option<DispatchReply> {
     if let Said::DispatchReply(reply) = said { Some(reply) } else { None }
 }
 
+fn acknowledged(result: &AttemptResult) -> ResultAck {
+    let disposition = ResultDisposition::Duplicate.into();
+    ResultAck { attempt: result.attempt.clone(), disposition, message: String::new() }
+}
+
+/// Why the next attempt was not taken.
+async fn refusal(stream: &mut script::Stream) -> RejectReason {
+    let answer = stream.until("the answer to a dispatch", reply).await.unwrap();
+    let Some(Outcome::Rejected(rejected)) = answer.outcome else { panic!("{answer:?}") };
+    rejected.reason()
+}
+
 /// The new stream is up before the old one is closed; nothing starts by the old one meanwhile, nor too late; and a result
 /// is sent until it is answered.
 async fn it_changes_over_without_a_gap(language: Language) {
@@ -162,7 +196,7 @@ async fn it_changes_over_without_a_gap(language: Language) {
     assert!(matches!(answer.outcome, Some(Outcome::Accepted(_))), "{answer:?}");
 
     old.say(Heard::Drain(ServerDrain { mode: ServerDrainMode::Reconnect.into(), ..ServerDrain::default() }));
-    let (mut new, hello) = script.stream().await.unwrap();
+    let (new, hello) = script.stream().await.unwrap();
     assert_eq!((hello.connect_sequence, hello.in_flight[0].phase()), (2, AttemptPhase::Running));
     old.dispatch("r2", "greet", r#"{"name": "two"}"#);
     // Two, since one may have been on its way.
@@ -172,6 +206,37 @@ async fn it_changes_over_without_a_gap(language: Language) {
     }
     new.welcome(&hello, PATIENCE);
     while old.heard().await.unwrap().is_some() {}
+    the_result_is_sent_until_it_is_answered(&mut script, new).await;
+    let greeted = ["one", "two", "three"].map(|name| worker.greeted(name).unwrap());
+    assert_eq!(greeted, [1, 0, 0]);
+}
+
+/// The stream is closed in order before there is another, which is what a first worker does; the rest as above.
+async fn it_changes_over_with_a_gap(language: Language) {
+    let Some(ready) = language.ready().unwrap() else { return };
+    let (folder, mut script) = (TempDir::new().unwrap(), Script::start().await.unwrap());
+    let worker = ready.worker(folder.path(), script.address(), "key").await.unwrap();
+    let (mut old, hello) = script.stream().await.unwrap();
+    assert_eq!((hello.connect_sequence, hello.in_flight.len()), (1, 0));
+    old.welcome(&hello, PATIENCE);
+    old.dispatch("r1", "greet", r#"{"name": "one", "seconds": 1.5}"#);
+    let answer = old.until("the answer to r1", reply).await.unwrap();
+    assert!(matches!(answer.outcome, Some(Outcome::Accepted(_))), "{answer:?}");
+    let more = old.until("a heartbeat", heartbeat).await.unwrap();
+    assert_eq!(listed(&more), [("r1".to_owned(), AttemptPhase::Running)]);
+
+    old.say(Heard::Drain(ServerDrain { mode: ServerDrainMode::Reconnect.into(), ..ServerDrain::default() }));
+    while old.heard().await.unwrap().is_some() {}
+    drop(old);
+    let (new, hello) = script.stream().await.unwrap();
+    assert_eq!((hello.connect_sequence, hello.in_flight[0].phase()), (2, AttemptPhase::Running));
+    new.welcome(&hello, PATIENCE);
+    the_result_is_sent_until_it_is_answered(&mut script, new).await;
+    assert_eq!(["one", "three"].map(|name| worker.greeted(name).unwrap()), [1, 0]);
+}
+
+/// The result of r1 comes, and again on the next stream; r3 comes there too late.
+async fn the_result_is_sent_until_it_is_answered(script: &mut Script, mut new: script::Stream) {
     let told = new.until("the result", result).await.unwrap();
     assert_eq!(told.attempt, Some(first("r1")));
     assert!(matches!(told.outcome, Some(attempt_result::Outcome::Succeeded(_))), "{told:?}");
@@ -182,16 +247,34 @@ async fn it_changes_over_without_a_gap(language: Language) {
     last.welcome(&hello, Duration::from_nanos(1));
     assert_eq!(last.until("the result again", result).await.unwrap(), told);
     last.dispatch("r3", "greet", r#"{"name": "three"}"#);
-    let answer = last.until("the answer to r3", reply).await.unwrap();
-    let Some(Outcome::Rejected(rejected)) = answer.outcome else { panic!("{answer:?}") };
-    assert_eq!(rejected.reason(), RejectReason::Stale);
-    let disposition = ResultDisposition::Duplicate.into();
-    last.say(Heard::ResultAck(ResultAck { attempt: told.attempt, disposition, message: String::new() }));
+    assert_eq!(refusal(&mut last).await, RejectReason::Stale);
+    last.say(Heard::ResultAck(acknowledged(&told)));
     last.until("a heartbeat that lists nothing", |said| heartbeat(said).filter(|beat| listed(beat).is_empty()))
         .await
         .unwrap();
-    let greeted = ["one", "two", "three"].map(|name| worker.greeted(name).unwrap());
-    assert_eq!(greeted, [1, 0, 0]);
+}
+
+/// Without a lease nothing starts, what must not overlap ends, and the rest goes on.
+async fn it_knows_when_its_lease_is_over(language: Language) {
+    let Some(ready) = language.ready().unwrap() else { return };
+    let (folder, mut script) = (TempDir::new().unwrap(), Script::start().await.unwrap());
+    let worker = ready.worker(folder.path(), script.address(), "key").await.unwrap();
+    let (mut stream, hello) = script.stream().await.unwrap();
+    stream.welcome_for(&hello, SHORT_LEASE);
+    stream.dispatch("r1", "greet", &json!({"name": "one", "seconds": SHORT_LEASE.as_secs_f64()}).to_string());
+    let told = stream.until("the result of r1", result).await.unwrap();
+    assert!(matches!(told.outcome, Some(attempt_result::Outcome::Succeeded(_))), "{told:?}");
+    stream.say(Heard::ResultAck(acknowledged(&told)));
+    stream.dispatch("r2", "greet", r#"{"name": "two"}"#);
+    assert_eq!(refusal(&mut stream).await, RejectReason::Stale);
+    stream.fail();
+
+    let (mut stream, hello) = script.stream().await.unwrap();
+    stream.welcome_for(&hello, SHORT_LEASE);
+    stream.dispatch_by(LeaseLossPolicy::Stop, "r3", "greet", r#"{"name": "three", "seconds": 600}"#);
+    let told = stream.until("the result of r3", result).await.unwrap();
+    assert!(matches!(told.outcome, Some(attempt_result::Outcome::Interrupted(_))), "{told:?}");
+    assert_eq!(["one", "two", "three"].map(|name| worker.greeted(name).unwrap()), [1, 0, 1]);
 }
 
 /// Every test, of a language.
@@ -199,7 +282,15 @@ macro_rules! tests {
     ($name:ident, $language:expr) => {
         mod $name {
             tests!(@ $language; work_is_done, a_server_that_dies_or_goes_costs_nothing,
-                a_drained_worker_finishes_and_leaves, it_changes_over_without_a_gap);
+                a_drained_worker_finishes_and_leaves, it_changes_over_without_a_gap, it_knows_when_its_lease_is_over);
+        }
+    };
+    // It promises all but the new stream before the old one ends.
+    ($name:ident, $language:expr; first) => {
+        mod $name {
+            tests!(@ $language; work_is_done, a_server_that_dies_or_goes_costs_nothing,
+                a_result_is_kept_while_the_server_is_dead, a_drained_worker_finishes_and_leaves,
+                it_changes_over_with_a_gap, it_knows_when_its_lease_is_over);
         }
     };
     (@ $language:expr; $($test:ident),*) => {$(
@@ -213,9 +304,6 @@ macro_rules! tests {
 tests!(python, super::raw::PYTHON);
 tests!(typescript, super::raw::TYPESCRIPT);
 tests!(ruby, super::raw::RUBY);
-
-/// It promises all but the new stream before the old one ends.
-mod python_first {
-    tests!(@ super::raw::PYTHON_FIRST; work_is_done, a_server_that_dies_or_goes_costs_nothing,
-        a_drained_worker_finishes_and_leaves);
-}
+tests!(first_python, super::raw::PYTHON_FIRST; first);
+tests!(first_typescript, super::raw::TYPESCRIPT_FIRST; first);
+tests!(first_ruby, super::raw::RUBY_FIRST; first);

@@ -4,7 +4,6 @@
 # heartbeats is the truth. So nothing is queued while there is no session; it is said after the next Welcome.
 
 require "mainspring/worker/v1/worker_service_services_pb"
-require "securerandom"
 require_relative "attempt"
 require_relative "server"
 require_relative "stream"
@@ -187,11 +186,4 @@ class Worker
   end
 
   def key(ref) = [ref.run_id, ref.attempt]
-
-  # By hand: the library has it from Ruby 3.3 on.
-  def uuid7
-    hex = format("%012x7%s", (Time.now.to_f * 1000).to_i, SecureRandom.hex(10)[0, 19])
-    hex[16] = "89ab"[SecureRandom.random_number(4)]
-    hex.sub(/(.{8})(.{4})(.{4})(.{4})(.{12}).*/, '\1-\2-\3-\4-\5')
-  end
 end

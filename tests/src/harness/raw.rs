@@ -55,6 +55,9 @@ pub const TYPESCRIPT: Language = Language {
     client: &["node", "examples/raw/typescript/dist/client.js"],
     logs: true,
 };
+/// The same in one file.
+pub const TYPESCRIPT_FIRST: Language =
+    Language { worker: &["node", "examples/raw/typescript/dist/first_worker.js"], logs: false, ..TYPESCRIPT };
 /// The C core of gRPC, in Ruby.
 pub const RUBY: Language = Language {
     name: "ruby",
@@ -62,6 +65,10 @@ pub const RUBY: Language = Language {
     client: &["ruby", "-I", "examples/raw/ruby", "examples/raw/ruby/client.rb"],
     logs: true,
 };
+
+/// The same in one file.
+pub const RUBY_FIRST: Language =
+    Language { worker: &["ruby", "-I", "examples/raw/ruby", "examples/raw/ruby/first_worker.rb"], logs: false, ..RUBY };
 
 /// A language whose programs are ready.
 #[derive(Clone, Debug)]

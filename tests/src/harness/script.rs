@@ -4,7 +4,7 @@ use std::{pin::Pin, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use mainspring_proto::{
-    common::v1::{Payload, payload::Data},
+    common::v1::{LeaseLossPolicy, Payload, payload::Data},
     worker::v1::{
         AttemptRef, Capability, Dispatch, HeartbeatAck, Hello, Limits, ReportAttemptResultRequest,
         ReportAttemptResultResponse, Welcome, WorkerStreamRequest, WorkerStreamResponse,
@@ -34,6 +34,7 @@ pub struct Script {
 pub struct Stream {
     requests: Streaming<WorkerStreamRequest>,
     answers: Answers,
+    renews: bool,
 }
 
 struct Service(mpsc::UnboundedSender<Stream>);
@@ -47,7 +48,7 @@ impl WorkerService for Service {
         request: Request<Streaming<WorkerStreamRequest>>,
     ) -> Result<Response<Self::WorkerStreamStream>, Status> {
         let (answers, said) = mpsc::unbounded_channel();
-        let stream = Stream { requests: request.into_inner(), answers };
+        let stream = Stream { requests: request.into_inner(), answers, renews: true };
         self.0.send(stream).map_err(|_| Status::unavailable("the test is over"))?;
         Ok(Response::new(Box::pin(UnboundedReceiverStream::new(said))))
     }
@@ -92,19 +93,13 @@ impl Script {
 impl Stream {
     /// Accepts it, with quick heartbeats and long leases.
     pub fn welcome(&self, hello: &Hello, start_window: Duration) {
-        let length = |length: Duration| prost_types::Duration::try_from(length).ok();
-        self.say(Heard::Welcome(Welcome {
-            session_id: format!("session-{}", hello.connect_sequence),
-            session_epoch: hello.connect_sequence,
-            protocol_version: 1,
-            capabilities: vec![Capability::Cancellation.into(), Capability::Logs.into()],
-            limits: Some(Limits { max_inline_payload_bytes: 1 << 20, ..Limits::default() }),
-            heartbeat_interval: length(Duration::from_millis(100)),
-            lease_ttl: length(PATIENCE),
-            silence_timeout: length(PATIENCE),
-            start_window: length(start_window),
-            ..Welcome::default()
-        }));
+        self.say(Heard::Welcome(terms(hello, start_window, PATIENCE)));
+    }
+
+    /// Accepts it for one lease: no heartbeat is acknowledged.
+    pub fn welcome_for(&mut self, hello: &Hello, lease: Duration) {
+        self.renews = false;
+        self.say(Heard::Welcome(terms(hello, PATIENCE, lease)));
     }
 
     /// Says something.
@@ -115,21 +110,29 @@ impl Stream {
 
     /// Hands out the first attempt of a run, leased after Hello was read.
     pub fn dispatch(&self, run: &str, job_type: &str, input: &str) {
+        self.dispatch_by(LeaseLossPolicy::Continue, run, job_type, input);
+    }
+
+    /// The same, with what the end of its lease means for it.
+    pub fn dispatch_by(&self, policy: LeaseLossPolicy, run: &str, job_type: &str, input: &str) {
         let input = Payload { content_type: "application/json".into(), data: Some(Data::Inline(input.into())) };
         self.say(Heard::Dispatch(Dispatch {
             attempt: Some(first(run)),
             job_type: job_type.into(),
             input: Some(input),
+            lease_loss_policy: policy.into(),
             ..Dispatch::default()
         }));
     }
 
-    /// The next message, or `None` once the worker has closed its half. Heartbeats are acknowledged.
+    /// The next message, or `None` once the worker has closed its half. Heartbeats are acknowledged, where they renew.
     pub async fn heard(&mut self) -> Result<Option<Said>> {
         let Some(request) = host::within(PATIENCE, "a message of the worker", self.requests.message()).await?? else {
             return Ok(None);
         };
-        if let Some(Said::Heartbeat(heartbeat)) = &request.message {
+        if let Some(Said::Heartbeat(heartbeat)) = &request.message
+            && self.renews
+        {
             let sequence = heartbeat.sequence;
             let lease_ttl = prost_types::Duration::try_from(PATIENCE).ok();
             self.say(Heard::HeartbeatAck(HeartbeatAck { sequence, lease_ttl, directives: Vec::new() }));
@@ -153,6 +156,23 @@ impl Stream {
     /// Ends it, as a server does that is in trouble.
     pub fn fail(self) {
         let _ = self.answers.send(Err(Status::unavailable("on purpose")));
+    }
+}
+
+/// What a Welcome says, with quick heartbeats.
+fn terms(hello: &Hello, start_window: Duration, lease: Duration) -> Welcome {
+    let length = |length: Duration| prost_types::Duration::try_from(length).ok();
+    Welcome {
+        session_id: format!("session-{}", hello.connect_sequence),
+        session_epoch: hello.connect_sequence,
+        protocol_version: 1,
+        capabilities: vec![Capability::Cancellation.into(), Capability::Logs.into()],
+        limits: Some(Limits { max_inline_payload_bytes: 1 << 20, ..Limits::default() }),
+        heartbeat_interval: length(Duration::from_millis(100)),
+        lease_ttl: length(lease),
+        silence_timeout: length(PATIENCE),
+        start_window: length(start_window),
+        ..Welcome::default()
     }
 }
 

@@ -3,7 +3,6 @@
 // The rules it follows are told in ../../README.md. The one to begin with: messages are hints, and the full state in Hello
 // and heartbeats is the truth. So nothing is queued while there is no session; it is said after the next Welcome.
 
-import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { durationMs, type Duration } from "@bufbuild/protobuf/wkt";
 import { Attempt, type Handler, type Message } from "./attempt.js";
@@ -11,6 +10,7 @@ import {
   AttemptPhase, CancelDisposition, Capability, RejectReason, ServerDrainMode, WorkerState,
   type AttemptDirective, type AttemptRef, type Dispatch, type ServerDrain, type Welcome, type WorkerStreamResponse,
 } from "./gen/mainspring/worker/v1/stream_pb.js";
+import { uuid7 } from "./server.js";
 import { Stream } from "./stream.js";
 
 /** How long runs have to end in once the worker leaves. */
@@ -195,12 +195,4 @@ export class Worker {
 
 function key({ runId, attempt }: AttemptRef) {
   return `${runId}/${attempt}`;
-}
-
-function uuid7() {
-  const bytes = randomBytes(16);
-  bytes.writeUIntBE(Date.now(), 0, 6);
-  bytes[6] = (bytes[6]! & 0x0f) | 0x70;
-  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
-  return bytes.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
