@@ -179,6 +179,39 @@ async fn a_stale_etag_aborts() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_fields_is_told_before_a_stale_etag() {
+    let stage = Stage::set().await;
+    let mut seen = 0;
+    for (row, valid, _, etag) in spots(&stage, |place| place.field.name() == "etag") {
+        let stale = with(&valid, &etag, json!("stale"));
+        let mut wrong = stale.clone();
+        let mut fields = Vec::new();
+        for place in places(&rpc(row.rpc).input()).iter().filter(|place| place.is_enum()) {
+            for path in place.shown_in(&stale) {
+                wrong = with(&wrong, &path, json!(999));
+                fields.push(path);
+            }
+        }
+        if let Some(limit) = at(&stale, "queue.concurrency_limit").map(|_| "queue.concurrency_limit") {
+            wrong = with(&wrong, limit, json!(-1));
+            fields.push(limit.to_owned());
+        }
+        if fields.is_empty() {
+            continue;
+        }
+        seen += 1;
+        let why = format!("{} with a stale `{etag}` and wrong fields", row.rpc);
+        let told = stage.refusal(row, &wrong, &why).await;
+        for field in fields {
+            told.is_field("FIELD_INVALID", &field, &why);
+        }
+        stage.refusal(row, &stale, &why).await.is(Code::Aborted, "ETAG_MISMATCH", &why);
+    }
+    // Jobs and queues: what is deleted has nothing else to be wrong.
+    assert_eq!(seen, 2);
+}
+
+#[tokio::test]
 async fn a_payload_over_its_limit_is_refused() {
     let stage = Stage::set().await;
     let large = json!({"inline": "A".repeat(TOO_LARGE)});
@@ -215,6 +248,11 @@ async fn a_bad_rule_says_where_and_what_was_meant() {
         let told = refusal(json!({"cron": "0 9 * * MOM"})).await;
         told.is_field("CRON_INVALID", &format!("{path}.cron"), &why);
         told.says(&["field", "column", "suggestion"], &why);
+        for word in ["hourly", "daily", "weekly", "monthly", "yearly"] {
+            let told = refusal(json!({"cron": word})).await;
+            told.is_field("CRON_INVALID", &format!("{path}.cron"), &why);
+            assert_eq!(told.metadata["suggestion"], format!("did you mean `@{word}`?"), "{why}");
+        }
         let never = [
             json!({"cron": "0 0 30 2 *"}),
             json!({"at": "2001-01-01T00:00:00Z"}),
