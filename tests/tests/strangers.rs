@@ -4,16 +4,28 @@
 
 use std::{fs, time::Duration};
 
-use mainspring_proto::scheduler::v1::{BatchSubmitRunsRequest, EventTopic, GetServerInfoRequest, WatchEventsRequest};
+use mainspring_proto::{
+    common::v1::RetryPolicy,
+    scheduler::v1::{
+        BatchSubmitRunsRequest, EventTopic, GetServerInfoRequest, RunSubmission, TailLogsRequest, WatchEventsRequest,
+    },
+    worker::v1::{
+        AttemptRef, LogBatch, LogEntry, worker_stream_request::Message as Say, worker_stream_response::Message as Heard,
+    },
+};
 use mainspring_tests::harness::{
     client::{Client, work},
     disk,
     frames::{Bare, END_HEADERS, PREFACE, frame, headers, kind},
     host::{self, PATIENCE},
     server::{Server, Settings},
-    session::BareWorker,
+    session::{BareWorker, Session},
 };
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 const LEASE: Duration = Duration::from_secs(30);
 const STREAM: &str = "/mainspring.worker.v1.WorkerService/WorkerStream";
@@ -225,5 +237,116 @@ async fn those_who_watch_and_do_not_read_cost_nothing() {
     let after = server.process().unwrap().resident().unwrap();
     assert!(after < before + (60 << 20), "{} MiB more", (after - before) >> 20);
     is_well(&mut server).await;
+    drop(deaf);
+}
+
+/// Attempts of the run whose log nobody reads; the log of each is as long as one may be.
+const ATTEMPTS: u32 = 20;
+/// Readers that read nothing.
+const DEAF: usize = 30;
+/// What each of them may cost: a few messages of the log under way, of one megabyte each, and not the log.
+const EACH: u64 = 6 << 20;
+
+/// Writes the log of an attempt until no line of it is kept any more.
+async fn fill_log(session: &mut Session, attempt: &AttemptRef) {
+    for number in 0..24 {
+        let line = || LogEntry { message: "x".repeat(15_000), ..LogEntry::default() };
+        let (attempt, entries) = (Some(attempt.clone()), vec![line(), line(), line()]);
+        let batch = LogBatch { attempt, first_offset: 3 * number, entries, dropped_count: 0 };
+        session.say(Say::LogBatch(batch)).await.unwrap();
+        session.until("a LogAck", |heard| matches!(heard, Heard::LogAck(_)).then_some(())).await.unwrap();
+    }
+}
+
+/// A run with a log of many megabytes, and a last attempt that goes on.
+async fn loud_run(client: &Client) -> (String, Session) {
+    let soon = Some(prost_types::Duration { seconds: 0, nanos: 1_000_000 });
+    let max_attempts = Some(ATTEMPTS.cast_signed());
+    let retry = RetryPolicy { max_attempts, initial_backoff: soon, max_backoff: soon, ..RetryPolicy::default() };
+    let run = RunSubmission { retry_policy: Some(retry), ..work("t.loud", &json!(null)) };
+    let run = client.submit(run).await.unwrap();
+    let mut session = BareWorker::new(&["t.loud"], 1).connect(client).await.unwrap();
+    for number in 1..=ATTEMPTS {
+        let attempt = session.dispatch().await.unwrap().attempt.unwrap();
+        session.accept(&attempt).await.unwrap();
+        fill_log(&mut session, &attempt).await;
+        if number < ATTEMPTS {
+            session.fail(&attempt, "LOUD").await.unwrap();
+        }
+    }
+    (run, session)
+}
+
+/// Calls of `TailLogs` that ended, as the page of metrics counts them.
+async fn tails_that_ended(metrics: &str) -> usize {
+    let mut socket = TcpStream::connect(metrics).await.unwrap();
+    socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut page = String::new();
+    socket.read_to_string(&mut page).await.unwrap();
+    let calls = page.lines().filter(|line| line.starts_with("mainspring_calls_total{") && line.contains("/TailLogs\""));
+    calls.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum()
+}
+
+/// Connections of a process, and where it listens.
+fn sockets(pid: u32) -> usize {
+    let files =
+        fs::read_dir(format!("/proc/{pid}/fd")).unwrap().filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+    files.filter(|file| file.to_string_lossy().starts_with("socket:")).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_follow_a_log_and_do_not_read_it_cost_little_and_leave_nothing() {
+    // An address of loopback that no other process takes.
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let metrics = format!("127.{high}.{middle}.{low}:7430");
+    let mut server = server(&[("MAINSPRING_LISTEN__METRICS", &metrics)]).await;
+    let client = server.client().unwrap();
+    let (run, session) = loud_run(&client).await;
+    let pid = server.process().unwrap().pid().unwrap();
+    let (open, before) = (sockets(pid), server.process().unwrap().resident().unwrap());
+
+    let request = || TailLogsRequest { run_id: run.clone(), ..TailLogsRequest::default() };
+    let mut deaf = Vec::new();
+    for _ in 0..DEAF {
+        let client = server.client().unwrap();
+        deaf.push((client.scheduler().tail_logs(request()).await.unwrap(), client));
+    }
+    // One that reads gets all of it, long after the others could have been given more than they may have.
+    let mut reader = client.scheduler().tail_logs(request()).await.unwrap().into_inner();
+    let mut read = 0;
+    while read < ATTEMPTS as usize * 60 {
+        let next = host::within(PATIENCE, "more of the log", reader.message()).await.unwrap().unwrap().unwrap();
+        read += next.entries.len();
+    }
+    is_served(&server).await;
+    let after = server.process().unwrap().resident().unwrap();
+    let most = before + DEAF as u64 * EACH;
+    assert!(after < most, "{} MiB more for {DEAF} readers", after.saturating_sub(before) >> 20);
+    assert_eq!(tails_that_ended(&metrics).await, 0, "they may stay, as the contract has it");
+
+    drop((deaf, reader));
+    let gone = async { while tails_that_ended(&metrics).await <= DEAF {} };
+    host::within(PATIENCE, "every tail to be counted as ended", gone).await.unwrap();
+    let closed = async {
+        while sockets(pid) > open {
+            tokio::task::yield_now().await
+        }
+    };
+    host::within(PATIENCE, "every connection to be closed", closed).await.unwrap();
+    assert_eq!(tails_that_ended(&metrics).await, DEAF + 1);
+    drop(session);
+    is_well(&mut server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_do_not_read_hold_no_server_up_that_is_to_end() {
+    let mut server = server(&[]).await;
+    let client = server.client().unwrap();
+    let (run, session) = loud_run(&client).await;
+    let request = TailLogsRequest { run_id: run, ..TailLogsRequest::default() };
+    let deaf = client.scheduler().tail_logs(request).await.unwrap();
+    drop(session);
+    let status = server.terminate(PATIENCE).await.unwrap();
+    assert!(status.success(), "{status}");
     drop(deaf);
 }
