@@ -378,16 +378,3 @@ async fn those_who_follow_a_log_and_do_not_read_it_cost_little_and_leave_nothing
     drop(session);
     is_well(&mut server).await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn those_who_do_not_read_hold_no_server_up_that_is_to_end() {
-    let mut server = server(&[]).await;
-    let client = server.client().unwrap();
-    let (run, session) = loud_run(&client).await;
-    let request = TailLogsRequest { run_id: run, ..TailLogsRequest::default() };
-    let deaf = client.scheduler().tail_logs(request).await.unwrap();
-    drop(session);
-    let status = server.terminate(PATIENCE).await.unwrap();
-    assert!(status.success(), "{status}");
-    drop(deaf);
-}
