@@ -2,7 +2,8 @@
 //!
 //! The table of `refusals/table.rs` has one valid request per rpc; what can be wrong with it is read from the contract
 //! itself by reflection (`refusals/contract.rs`): fields that say `Required.`, bounds, enums, ids, etags, payloads, page
-//! tokens. An rpc without a row fails, and so does a row that does not show a field that could be wrong.
+//! tokens. An rpc without a row fails, and so does a row that does not show a field that could be wrong. What can be wrong
+//! with a call of any rpc is in `refusals/matrix.rs`, and in docs/reference/refusals.md for readers.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
 
@@ -27,6 +28,8 @@ mod framing;
 mod http;
 #[path = "refusals/lists.rs"]
 mod lists;
+#[path = "refusals/matrix.rs"]
+mod matrix;
 #[path = "refusals/numbers.rs"]
 mod numbers;
 #[path = "refusals/replays.rs"]

@@ -176,6 +176,18 @@ async fn any_method_can_be_called_and_streams_are_told_line_by_line() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_macro_without_its_sign_is_told_of_it() {
+    let terminal = Terminal::open().unwrap();
+    let _dev = terminal.dev(&["--no-demo"]).await.unwrap();
+    for word in ["hourly", "daily", "weekly", "monthly", "yearly"] {
+        let told = refused(&terminal, &["job", "create", "report", "--type", "report.build", "--cron", word], 2).await;
+        assert!(told.contains(&format!("did you mean `@{word}`?")), "{told}");
+        let told = refused(&terminal, &["cron", "explain", word], 2).await;
+        assert!(told.contains(&format!("did you mean `@{word}`?")), "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_needs_no_server_works_without_one() {
     let terminal = Terminal::open().unwrap();
     let explained: Value = terminal.json(&["cron", "explain", "30 2 * * *", "--tz", "Europe/Berlin"]).await.unwrap();

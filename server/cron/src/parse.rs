@@ -19,6 +19,9 @@ use reader::Reader;
 /// The longest expression accepted, in characters. The longest sensible one, every minute by number, is below 200.
 pub const MAX_EXPRESSION_LENGTH: usize = 512;
 
+/// The macros, as people write them.
+const MACROS: [&str; 7] = ["@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually"];
+
 /// A piece of the input and the column it begins at.
 #[derive(Clone, Copy)]
 struct Span<'a> {
@@ -62,6 +65,12 @@ pub(crate) fn expression(input: &str) -> Result<Expr, ParseError> {
     if first.text.starts_with('@') {
         return named(&spans);
     }
+    if let [word] = *spans
+        && let Some(meant) = nearest(&format!("@{}", word.text), MACROS)
+    {
+        let error = ParseError::new(None, word.column, format!("`{}` is not an expression", word.text));
+        return Err(error.suggest(format!("did you mean `{meant}`?")));
+    }
     if let Some((key, _)) = first.split_once('=') {
         let message = format!("`{}=` is not part of the expression", key.text);
         return Err(ParseError::new(None, first.column, message).suggest("set the schedule's time zone instead"));
@@ -96,11 +105,10 @@ fn named(spans: &[Span<'_>]) -> Result<Expr, ParseError> {
             return Err(error("`@at` is not cron").suggest("use a one-shot rule, with the instant to run at"));
         }
         other => {
-            let known = ["@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually"];
             let error = error(&format!("`{}` is not a known macro", name.text));
-            return Err(match nearest(other, known) {
+            return Err(match nearest(other, MACROS) {
                 Some(near) => error.suggest(format!("did you mean `{near}`?")),
-                None => error.suggest(format!("known are {}", known.join(", "))),
+                None => error.suggest(format!("known are {}", MACROS.join(", "))),
             });
         }
     };

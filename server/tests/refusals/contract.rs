@@ -142,6 +142,11 @@ fn comment(field: &FieldDescriptor) -> String {
 }
 
 impl Place {
+    /// A field by itself.
+    pub(crate) fn of(field: &FieldDescriptor) -> Self {
+        Self { pattern: field.name().to_owned(), field: field.clone(), comment: comment(field) }
+    }
+
     pub(crate) fn required(&self) -> bool {
         self.comment.ends_with("Required.")
     }

@@ -151,14 +151,14 @@ impl Stage {
     }
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     let text = value.as_str().unwrap_or_default();
     assert!(!text.is_empty());
     text.to_owned()
 }
 
 /// What the server answers to a call that must be good.
-async fn said(server: &Server, name: &str, request: &Value) -> Value {
+pub(crate) async fn said(server: &Server, name: &str, request: &Value) -> Value {
     let rpc = rpc(name);
     let body = encode(rpc.input(), request);
     let bytes = raw::first(server, &path(&rpc), Some(server.key()), body).await.unwrap();

@@ -19,8 +19,8 @@ pub(crate) struct Row {
     pub(crate) as_user: bool,
     /// Its stream ends by itself.
     pub(crate) ends: bool,
-    /// Places that the rpc does not look at, or whose mistakes it forgives, with everything below them.
-    pub(crate) forgives: &'static [&'static str],
+    /// Places that the rpc does not look at, or whose mistakes it forgives, with everything below them; and why.
+    pub(crate) forgives: &'static [(&'static str, &'static str)],
 }
 
 const fn row(rpc: &'static str, valid: fn(&Known) -> Value) -> Row {
@@ -28,10 +28,12 @@ const fn row(rpc: &'static str, valid: fn(&Known) -> Value) -> Row {
 }
 
 impl Row {
-    pub(crate) fn forgives(&self, pattern: &str) -> bool {
-        self.forgives.iter().any(|forgiven| {
-            pattern.strip_prefix(forgiven).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        })
+    /// Why a mistake at a place is forgiven, if it is.
+    pub(crate) fn forgives(&self, pattern: &str) -> Option<&'static str> {
+        let is_in = |place: &str| {
+            pattern.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.forgives.iter().find(|(place, _)| is_in(place)).map(|(_, why)| *why)
     }
 }
 
@@ -61,6 +63,12 @@ fn submission() -> Value {
     })
 }
 
+const EITHER: &str = "Either a job or a rule is given; the rule is what has more to be wrong.";
+const KEPT: &str =
+    "A result that cannot be kept fails its attempt: it is answered, or the worker would send it for ever.";
+const HINT: &str = "What a result says of times and logs is a hint.";
+const LATER: &str = "What follows Hello is answered on the stream.";
+
 /// Every rpc but the worker's stream, in an order in which all of them are answered.
 pub(crate) const ROWS: &[Row] = &[
     row("AuthService/Login", |_| json!({"username": "root", "password": super::stage::PASSWORD})),
@@ -78,8 +86,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("UserService/ListApiKeys", |_| json!({})),
     row("UserService/RevokeApiKey", |known| json!({"key_id": known.key})),
     Row {
-        // A new job has no etag yet.
-        forgives: &["job.etag"],
+        forgives: &[("job.etag", "A new job has no etag yet; what is sent as one is not looked at.")],
         ..row("SchedulerService/CreateJob", |_| json!({"job": definition("new", "")}))
     },
     row("SchedulerService/GetJob", |known| json!({"job": known.job})),
@@ -95,8 +102,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("SchedulerService/PauseJob", |known| json!({"job": known.job})),
     row("SchedulerService/ResumeJob", |known| json!({"job": known.job})),
     Row {
-        // Either a job or a rule: the rule is the one with more to be wrong.
-        forgives: &["job", "schedule.interval"],
+        forgives: &[("job", EITHER), ("schedule.interval", EITHER)],
         ..row("SchedulerService/PreviewSchedule", |_| json!({"schedule": {"cron": "0 3 * * *"}, "range": {"count": 1}}))
     },
     row("SchedulerService/ListInstants", |known| json!({"job": known.job})),
@@ -127,26 +133,45 @@ pub(crate) const ROWS: &[Row] = &[
     row("AdminService/GetStats", |_| json!({})),
     Row { ends: true, ..row("AdminService/BackupDatabase", |known| json!({"path": known.file})) },
     Row {
-        // A result that cannot be kept fails its attempt: it is answered, or the worker would send it for ever.
-        // And one of an attempt that nobody knows is fenced. What it says of times and logs is a hint.
         forgives: &[
-            "result.succeeded",
-            "result.failed",
-            "result.cancelled",
-            "result.interrupted",
-            "result.start_time",
-            "result.finish_time",
-            "result.next_log_offset",
+            ("result.succeeded", KEPT),
+            ("result.failed", KEPT),
+            ("result.cancelled", KEPT),
+            ("result.interrupted", KEPT),
+            ("result.start_time", HINT),
+            ("result.finish_time", HINT),
+            ("result.next_log_offset", HINT),
         ],
-        ..row(
-            "WorkerService/ReportAttemptResult",
-            |known| json!({"result": {"attempt": {"run_id": known.over, "attempt": 1}, "cancelled": {}}}),
-        )
+        ..row("WorkerService/ReportAttemptResult", |known| {
+            let attempt = json!({"run_id": known.over, "attempt": 1});
+            json!({"result": {"attempt": attempt, "succeeded": {"output": payload()}}})
+        })
     },
 ];
 
-/// The rpc that is not one request; `stream.rs` speaks for it.
+/// The rpc that is not one request; `stream.rs` speaks for what comes after Hello.
 pub(crate) const STREAM: &str = "WorkerService/WorkerStream";
+pub(crate) const STREAM_ROW: Row = Row {
+    ends: true,
+    forgives: &[
+        ("heartbeat", LATER),
+        ("capacity_update", LATER),
+        ("dispatch_reply", LATER),
+        ("progress", LATER),
+        ("log_batch", LATER),
+        ("result", LATER),
+        ("cancel_reply", LATER),
+        ("drain", LATER),
+    ],
+    ..row(STREAM, |_| {
+        json!({"hello": {
+            "worker_instance_id": super::fields::NOBODY, "worker_name": "by hand", "connect_sequence": 1,
+            "min_protocol_version": 1, "max_protocol_version": 1, "namespace": "default",
+            "handlers": [{"job_type": "echo", "input_schema": "{}", "output_schema": "{}"}],
+            "capacity": [{"queue": "default", "max_in_flight": 1}],
+        }})
+    })
+};
 
 #[test]
 fn every_rpc_of_the_contract_has_one_row() {

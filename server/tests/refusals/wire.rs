@@ -1,11 +1,11 @@
-//! What no JSON can say: text that is none, numbers that are none, nests that no parser should follow, and fields of a
-//! contract to come.
+//! What no JSON can say: numbers that are none, nests that no parser should follow, and fields of a contract to come. Text
+//! that is none is in the table of `matrix.rs`.
 
-use prost_reflect::{DynamicMessage, Kind, MapKey, ReflectMessage as _, Value as Dynamic};
+use prost_reflect::{DynamicMessage, Kind, ReflectMessage as _, Value as Dynamic};
 use tonic::Code;
 
 use super::{
-    contract::{Place, encode, encode_with, path, places, rpc, rpcs, short},
+    contract::{Place, encode, encode_with, path, rpc, rpcs, short},
     fields::spots,
     raw,
     server::Server,
@@ -13,47 +13,8 @@ use super::{
     table::ROWS,
 };
 
-/// Stands for the text that is put in its place on the wire, byte by byte.
-const MARK: &str = "@@-no-text-@@";
-/// The same length; the first byte begins nothing.
-const NO_TEXT: &[u8] = b"\xff@-no-text-@@";
 /// An unknown field with a text, which a later version might have.
 const LATER: &[u8] = &[0xba, 0x3e, 5, b'l', b'a', b't', b'e', b'r'];
-
-#[tokio::test]
-async fn text_that_is_no_text_is_malformed_wherever_it_is() {
-    let stage = Stage::set().await;
-    let text = |text: &str| Dynamic::String(text.into());
-    let is_text = |kind: &Kind| matches!(kind, Kind::String);
-    let mut seen = 0;
-    // Forgiven or not: nobody can read it.
-    for row in ROWS {
-        let valid = (row.valid)(&stage.known);
-        for place in places(&rpc(row.rpc).input()) {
-            let marks = match place.field.kind() {
-                Kind::Message(entry) if place.field.is_map() && is_text(&entry.map_entry_value_field().kind()) => {
-                    let entry = |key: &str, value: &str| [(MapKey::String(key.into()), text(value))].into();
-                    vec![Dynamic::Map(entry(MARK, "a")), Dynamic::Map(entry("a", MARK))]
-                }
-                kind if is_text(&kind) && place.field.is_list() => vec![Dynamic::List(vec![text(MARK)])],
-                kind if is_text(&kind) => vec![text(MARK)],
-                _ => continue,
-            };
-            let whole = place.pattern.trim_end_matches("[]");
-            let shown = Place { pattern: whole.to_owned(), ..place.clone() }.shown_in(&valid);
-            for (at, mark) in shown.iter().flat_map(|at| marks.iter().map(move |mark| (at, mark))) {
-                let why = format!("{} with no text in `{at}`", row.rpc);
-                let mut body = encode_with(rpc(row.rpc).input(), &valid, at, mark.clone());
-                let mark = body.windows(MARK.len()).position(|bytes| bytes == MARK.as_bytes()).expect(&why);
-                body[mark..mark + NO_TEXT.len()].copy_from_slice(NO_TEXT);
-                let told = stage.refusal_of_bytes(row, body, &why).await;
-                told.is(Code::InvalidArgument, "MESSAGE_MALFORMED", &why);
-                seen += 1;
-            }
-        }
-    }
-    assert!(seen > 150, "{seen}");
-}
 
 #[tokio::test]
 async fn a_field_that_this_server_does_not_know_is_passed_over() {
@@ -84,7 +45,7 @@ async fn a_field_of_another_kind_is_malformed() {
 }
 
 /// A value in so many lists.
-fn nested(value: &DynamicMessage, levels: usize) -> DynamicMessage {
+pub(crate) fn nested(value: &DynamicMessage, levels: usize) -> DynamicMessage {
     let Kind::Message(list) = value.descriptor().get_field_by_name("list_value").unwrap().kind() else {
         panic!("a list is a message");
     };

@@ -10,10 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::{
-    STREAM_BUFFER,
-    runs::{live, look, missing},
-};
+use super::runs::{live, look, missing};
 use crate::grpc::{
     Api, Call,
     convert::{self, Check},
@@ -23,6 +20,8 @@ use crate::grpc::{
 
 /// A message of a tail is about so large at most.
 const MAX_BYTES: usize = 1 << 20;
+/// Messages of a tail that wait for their reader. They are large, and a reader may never read.
+const WAITING: usize = 1;
 
 type Sender = mpsc::Sender<Result<wire::TailLogsResponse, Status>>;
 
@@ -71,7 +70,7 @@ pub(super) async fn tail(
         })
         .await?;
     look(api, &scope, run).await?;
-    let (sender, stream) = mpsc::channel(STREAM_BUFFER);
+    let (sender, stream) = mpsc::channel(WAITING);
     let mut tail = api.engine.tail(scope.clone(), run, after, level);
     let mut standing = api.auth.stand(call.caller()?);
     let api = api.clone();

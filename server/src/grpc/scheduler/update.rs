@@ -49,25 +49,22 @@ pub(super) async fn update(api: &Api, request: wire::UpdateJobRequest) -> Result
         })
         .await?;
     let change = Change { scope, name, new, mask };
-    let etag = change.new.etag.clone();
-    for _ in 0..TRIES {
+    let tries = if change.new.etag.is_empty() { TRIES } else { 1 };
+    for _ in 0..tries {
         let job = match api.store().job(&change.scope, &change.name).await? {
-            Some(stored) if !etag.is_empty() && stored.etag() != etag => return Err(changed(&change.name)),
             Some(stored) => replace(api, &change, stored, validate_only).await?,
             None if !allow_missing => return Err(missing(&change.name, &change.scope)),
-            None if !etag.is_empty() => return Err(changed(&change.name)),
             None => create(api, &change, validate_only).await?,
         };
-        match job {
-            Some(job) => return Ok(wire::UpdateJobResponse { job: Some(job) }),
-            None if !etag.is_empty() => return Err(changed(&change.name)),
-            None => {}
+        if let Some(job) = job {
+            return Ok(wire::UpdateJobResponse { job: Some(job) });
         }
     }
     Err(changed(&change.name))
 }
 
-/// The job afterwards; none where somebody else was faster.
+/// The job afterwards; none where somebody else was faster, as the etag or the revision says. The etag comes last: a caller
+/// who reads the job again should not hear only then that the change cannot be made.
 async fn replace(api: &Api, change: &Change, stored: Job, validate_only: bool) -> Result<Option<wire::Job>, Refusal> {
     let now = api.now();
     let mut merged = convert::job::job(stored.clone(), true);
@@ -78,6 +75,9 @@ async fn replace(api: &Api, change: &Change, stored: Job, validate_only: bool) -
     // What was taken once is in nobody's way when something else is changed.
     if spec.payload != stored.spec.payload || spec.job_type != stored.spec.job_type {
         definition_fits(api, &change.scope, &spec, place).await?;
+    }
+    if !change.new.etag.is_empty() && change.new.etag != stored.etag() {
+        return Ok(None);
     }
     if validate_only {
         let next_times = spec.schedules.iter().map(|schedule| schedule.next_after(now)).collect();
@@ -92,7 +92,8 @@ async fn replace(api: &Api, change: &Change, stored: Job, validate_only: bool) -
     })
 }
 
-/// The new job; none where somebody else was faster. All fields count, whatever the mask names.
+/// The new job; none where somebody else was faster, or the change is to one that was there. All fields count, whatever
+/// the mask names.
 async fn create(api: &Api, change: &Change, validate_only: bool) -> Result<Option<wire::Job>, Refusal> {
     let now = api.now();
     let uid = JobUid::new(now);
@@ -103,6 +104,9 @@ async fn create(api: &Api, change: &Change, validate_only: bool) -> Result<Optio
         Some(check.under("job", |check| check.job(new.clone(), context))?.1)
     })?;
     definition_fits(api, scope, &spec, Place::of("job.payload", new.payload.as_ref())).await?;
+    if !new.etag.is_empty() {
+        return Ok(None);
+    }
     if validate_only {
         let job = convert::job::job(unsaved(scope.clone(), name.clone(), spec, now), true);
         return Ok(Some(wire::Job { uid: String::new(), ..job }));
