@@ -62,7 +62,7 @@
 //!
 //! **What a handler returns is what is reported.** A handler that was [told to stop](Ctx::cancelled) and finished
 //! anyway has succeeded. One that stopped returns [`JobError::Cancelled`], most simply by `?` on [`Ctx::progress`]. One
-//! that ignores it is dropped at its next `await` when its grace is over. A panic is a failure like any other, with the
+//! that ignores it is dropped at its next `await` shortly before its grace is over. A panic is a failure like any other, with the
 //! reason `PANIC`.
 //!
 //! **A lost connection is not your concern.** Handlers go on. Results are kept until the server has acknowledged them,
@@ -73,7 +73,7 @@
 //! [`drain_within`](Worker::drain_within), then cancels them; their runs go back to the queue without using up an
 //! attempt.
 //!
-//! Three programs to begin with are in the folder `examples`: `hello`, `email` (with tests) and `operated`.
+//! Three programs to begin with are in the folder `examples`: `greet`, `email` (with tests) and `operated`.
 //!
 //! # Tests of handlers
 //!
