@@ -7,7 +7,9 @@ use crate::context::ContextError;
 /// Why a worker could not start, or had to stop.
 ///
 /// A lost connection is not among these: it is mended in the background for as long as it takes.
-#[derive(Debug, thiserror::Error)]
+///
+/// Its `Debug` is its sentence: that is what a `main` that returns it prints.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Two handlers have the same job type and queue.
@@ -78,6 +80,12 @@ pub enum Error {
     /// The thread that holds the session could not be started or broke down.
     #[error("the session thread: {0}")]
     SessionThread(String),
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// What a server said when it refused a worker.
@@ -155,5 +163,22 @@ impl fmt::Display for Undelivered {
 impl Error {
     pub(crate) fn setting(name: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Setting { name: name.into(), problem: problem.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_main_that_returns_it_prints_a_sentence() {
+        let refusal =
+            Refusal { code: tonic::Code::Unauthenticated, reason: "TOKEN_INVALID".into(), message: "no".into() };
+        let undelivered = Undelivered { count: 0, journal: None };
+        let told = format!("{:?}", Error::Refused { refusal: Box::new(refusal), undelivered });
+        assert!(
+            told.starts_with("the server refused this worker: no (TOKEN_INVALID; is MAINSPRING_API_KEY right"),
+            "{told}"
+        );
     }
 }

@@ -48,10 +48,10 @@ thread_local! {
 /// event's target as `target`.
 ///
 /// ```
-/// use tracing_subscriber::prelude::*;
+/// use tracing_subscriber::{filter::LevelFilter, prelude::*};
 ///
 /// tracing_subscriber::registry()
-///     .with(tracing_subscriber::fmt::layer())
+///     .with(tracing_subscriber::fmt::layer().with_filter(LevelFilter::INFO)) // or everything that libraries trace
 ///     .with(mainspring_worker::RunLog::new())
 ///     .init();
 /// ```
