@@ -14,12 +14,16 @@ use crate::{clock::Instant, ctx::CancelReason};
 
 /// The grace of a stop whose length nobody stated.
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+/// What does not stop is dropped a tenth of its grace before the server gives up on it, and at most this long.
+const MOST_AHEAD: Duration = Duration::from_secs(2);
 
 impl Machine {
-    /// The server asks to stop an attempt.
+    /// The server asks to stop an attempt. It gives up on it when the grace is over by its own clock, which began before the
+    /// directive was read; so what does not stop by itself is dropped a little earlier, and its end is still in time.
     pub(super) fn cancel(&mut self, key: &Key, directive: &CancelDirective, now: Instant) {
         let grace = length(directive.grace_period).unwrap_or(DEFAULT_GRACE);
-        self.stop(key, CancelReason::Requested(directive.note.clone()), grace, now);
+        let ahead = (grace / 10).min(MOST_AHEAD);
+        self.stop(key, CancelReason::Requested(directive.note.clone()), grace.saturating_sub(ahead), now);
     }
 
     /// Tells an attempt to stop, and drops it after `grace`. What has not started ends here.
