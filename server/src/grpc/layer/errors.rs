@@ -2,8 +2,9 @@
 //!
 //! tonic ends calls by itself, without details and under codes that blame the server: a body that is not the message is
 //! INTERNAL, one that is too long `OUT_OF_RANGE`, a deadline CANCELLED. Every status that carries no `ErrorInfo` is brought
-//! into the contract's form here, whether it comes in headers or in trailers. What then is still INTERNAL is a bug, and
-//! says the request id under which the log tells more.
+//! into the contract's form here, whether it comes in headers or in trailers. Of a caller that broke its half off nothing is
+//! read into what tonic says of it. What then is still INTERNAL is a bug, and says the request id under which the log tells
+//! more.
 
 use std::{
     convert::Infallible,
@@ -22,6 +23,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
+use super::peer::Peer;
 use crate::grpc::{
     request_id::CallContext,
     status::{DOMAIN, INTERNAL_MESSAGE, Reason, Refusal},
@@ -68,6 +70,7 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let context = CallContext::of(request.headers());
         request.extensions_mut().insert(context.clone());
+        let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
         let deadline = request.headers().get(TIMEOUT).and_then(|value| timeout(value.to_str().ok()?));
         // Whatever is logged while the call is answered names the call, at any level.
         let path: String = request.uri().path().chars().take(128).collect();
@@ -89,13 +92,13 @@ where
         let answered = async move {
             let Ok(response) = answer.await;
             let (mut parts, body) = response.into_parts();
-            rewrite(&mut parts.headers, &context);
+            rewrite(&mut parts.headers, &context, &peer);
             context.echo(&mut parts.headers);
             match parts.headers.get(STATUS).and_then(|code| code.to_str().ok()) {
                 Some(status) => tracing::debug!(status, "refused"),
                 None => tracing::debug!("answered"),
             }
-            Ok(Response::from_parts(parts, Body::new(Rewritten { body, context })))
+            Ok(Response::from_parts(parts, Body::new(Rewritten { body, context, peer })))
         };
         Box::pin(answered.instrument(span))
     }
@@ -105,6 +108,7 @@ where
 struct Rewritten {
     body: Body,
     context: CallContext,
+    peer: Peer,
 }
 
 impl http_body::Body for Rewritten {
@@ -117,7 +121,7 @@ impl http_body::Body for Rewritten {
             next.map(|frame| {
                 frame.map(|mut frame| {
                     if let Some(trailers) = frame.trailers_mut() {
-                        rewrite(trailers, &self.context);
+                        rewrite(trailers, &self.context, &self.peer);
                     }
                     frame
                 })
@@ -135,19 +139,26 @@ impl http_body::Body for Rewritten {
 }
 
 /// Brings a status without details into form.
-fn rewrite(headers: &mut HeaderMap, context: &CallContext) {
+fn rewrite(headers: &mut HeaderMap, context: &CallContext, peer: &Peer) {
     let fails = headers.get(STATUS).is_some_and(|code| code.as_bytes() != b"0");
     if !fails || headers.contains_key(DETAILS) {
         return;
     }
     let Some(status) = Status::from_header_map(headers) else { return };
-    let rewritten = reworded(&status, context);
+    // A bug stays one, whoever hears of it.
+    let is_bug = status.message() == INTERNAL_MESSAGE;
+    let rewritten = if peer.is_gone() && !is_bug { broken_off() } else { reworded(&status, context) };
     for name in [STATUS, "grpc-message"] {
         headers.remove(name);
     }
     if rewritten.add_header(headers).is_err() {
         tracing::error!(message = status.message(), "a status could not be written");
     }
+}
+
+/// What nobody hears any more.
+fn broken_off() -> Status {
+    Refusal::new(Reason::Cancelled, "the caller broke the call off before it had said all").into()
 }
 
 /// What the contract says in place of what tonic, or a bug, said.
@@ -232,7 +243,8 @@ fn is_malformed(said: &str) -> bool {
         "failed to decode Protobuf message",
         "Missing request message",
         "Unexpected EOF decoding stream",
-        "protocol error: ",
+        // Not "h2 protocol error: ", which is a connection that broke.
+        "protocol error: received message",
         "Error decompressing",
         "tonic-web: ",
         "invalid compression flag",
@@ -316,6 +328,14 @@ mod tests {
         ] {
             assert_eq!(reason_of(&reworded(&said, &context())), (code, reason.to_owned()), "{said:?}");
         }
+    }
+
+    #[test]
+    fn a_stream_that_broke_is_no_malformed_message() {
+        let broke = Status::internal("h2 protocol error: error reading a body from connection");
+        assert!(of_the_wire(&broke).is_none());
+        let flag = "protocol error: received message with invalid compression flag: 7 (valid flags are 0 and 1)";
+        assert!(of_the_wire(&Status::internal(flag)).is_some());
     }
 
     #[test]
