@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use mainspring_proto::worker::v1::{Hello, WorkerStreamRequest, worker_stream_request::Message as Say};
+use mainspring_proto::worker::v1::{WorkerStreamRequest, worker_stream_request::Message as Say};
 use mainspring_tests::harness::{
     frames::{Bare, END_HEADERS, frame, headers, kind},
     host::{self, PATIENCE},
@@ -19,6 +19,8 @@ use tokio::{
 
 const LOGIN: &str = "/mainspring.auth.v1.AuthService/Login";
 const STREAM: &str = "/mainspring.worker.v1.WorkerService/WorkerStream";
+/// A message of a hundred bytes, of which three come.
+const CUT: [u8; 8] = [0, 0, 0, 0, 100, 1, 2, 3];
 /// What HTTP/2 calls errors, those that a client may have for a reset: no error among them, and one that nobody knows.
 const RESETS: [u32; 10] = [0, 1, 2, 3, 5, 7, 8, 11, 13, 77];
 
@@ -85,11 +87,11 @@ async fn leave(server: &Server, call: &[u8], body: &[u8], how: Leave) {
 }
 
 /// Every way to leave; how many they are.
-async fn all_leave(server: &Server, call: &[u8], body: &[u8]) -> u64 {
+async fn all_leave(server: &Server, call: &[u8], mut body: impl FnMut() -> Vec<u8>) -> u64 {
     let ways = [Leave::Close, Leave::Die].into_iter().chain(RESETS.map(Leave::Reset));
     let mut count = 0;
     for how in ways {
-        leave(server, call, body, how).await;
+        leave(server, call, &body(), how).await;
         count += 1;
     }
     count
@@ -109,8 +111,7 @@ fn raised_no_alarm(server: &mut Server) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stranger_who_leaves_inside_a_message_was_cancelled() {
     let (mut server, metrics) = scraped().await;
-    // A hundred bytes to come, of which three do.
-    let calls = all_leave(&server, &headers(LOGIN, &[]), &[0, 0, 0, 0, 100, 1, 2, 3]).await;
+    let calls = all_leave(&server, &headers(LOGIN, &[]), || CUT.to_vec()).await;
     all_cancelled(&metrics, LOGIN, calls).await;
     raised_no_alarm(&mut server);
 }
@@ -120,12 +121,13 @@ async fn a_worker_that_dies_inside_a_message_was_cancelled() {
     let (mut server, metrics) = scraped().await;
     let bearer = format!("Bearer {}", server.key());
     let call = headers(STREAM, &[("authorization", bearer.as_str())]);
-    let cut = [0, 0, 0, 0, 100, 1, 2, 3];
     // Before its Hello was whole, and after.
-    let mut calls = all_leave(&server, &call, &cut).await;
-    let hello: Hello = BareWorker::new(&["t.hang"], 1).hello(Vec::new());
-    let hello = framed(&WorkerStreamRequest { message: Some(Say::Hello(hello)) });
-    calls += all_leave(&server, &call, &[hello, cut.to_vec()].concat()).await;
+    let mut calls = all_leave(&server, &call, || CUT.to_vec()).await;
+    let greeted = || {
+        let hello = BareWorker::new(&["t.hang"], 1).hello(Vec::new());
+        [framed(&WorkerStreamRequest { message: Some(Say::Hello(hello)) }), CUT.to_vec()].concat()
+    };
+    calls += all_leave(&server, &call, greeted).await;
     all_cancelled(&metrics, STREAM, calls).await;
     raised_no_alarm(&mut server);
 }
