@@ -108,7 +108,7 @@ impl OpenOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory or a file in it cannot be made or read.
-    #[error("cannot use {path}: give this user the right to read and write it, or choose another data directory")]
+    #[error("cannot use {path}: {}, or choose another data directory", mend(source))]
     Files {
         /// What.
         path: PathBuf,
@@ -172,6 +172,15 @@ pub enum OpenError {
         /// Why.
         source: DbErr,
     },
+}
+
+/// What to do about a directory or a file that cannot be used.
+fn mend(source: &io::Error) -> &'static str {
+    if matches!(source.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) {
+        "it is no directory, or lies in something that is none; move that away"
+    } else {
+        "give this user the right to read and write it"
+    }
 }
 
 /// Holds the directory and the database until it is dropped; the system lets go of them when the process ends, however it
