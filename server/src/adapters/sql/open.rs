@@ -37,7 +37,7 @@ use super::{
     retention::Rounds,
     room::Room,
     rows::Policies,
-    statement::{is_damage, obstacle, query, query_one, single},
+    statement::{exec, is_damage, obstacle, query, query_one, single},
     writer::Writer,
 };
 
@@ -200,6 +200,7 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
     let main = Files { path: data.join(DATABASE), synchronous };
     let writer = main.open::<Migrator>().await?;
     let (reads, stage_reads) = (main.answering(readers, patience), main.readers(STAGE_READERS));
+    forget_streams(&writer).await;
     let lanes = Lanes::load(&writer).await.map_err(|error| main.unread(error))?;
     // Lines that a power loss takes are the last ones a worker will send again or not miss.
     let lines = Files { path: data.join(LOGS), synchronous: Synchronous::Normal };
@@ -228,6 +229,15 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
         rounds: parking_lot::Mutex::new(Rounds::default()),
         _lock: lock,
     }))
+}
+
+/// No stream outlives the process that held it: until a worker says Hello again it is away, with the leases that it has.
+async fn forget_streams(writer: &DatabaseConnection) {
+    let away = "UPDATE worker SET status = 2 WHERE status IN (1, 3)";
+    if let Err(error) = exec(writer, away, Vec::new()).await {
+        // Only what people see: who holds what is told by leases.
+        tracing::warn!(%error, "workers that were connected before are shown so until they are heard or lost");
+    }
 }
 
 /// Makes the directory and takes it.
