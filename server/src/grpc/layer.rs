@@ -12,3 +12,4 @@ pub(crate) mod errors;
 pub(crate) mod measure;
 pub(crate) mod peer;
 pub(crate) mod plain;
+pub(crate) mod wire;

@@ -11,19 +11,20 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
-use mainspring_proto::codec::TooMany;
 use tonic::{Code, Status, body::Body};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::peer::Peer;
+use super::{
+    peer::Peer,
+    wire::{deadline, of_the_wire},
+};
 use crate::grpc::{
     request_id::CallContext,
     status::{DOMAIN, INTERNAL_MESSAGE, Reason, Refusal},
@@ -31,7 +32,6 @@ use crate::grpc::{
 
 const STATUS: &str = "grpc-status";
 const DETAILS: &str = "grpc-status-details-bin";
-const TIMEOUT: &str = "grpc-timeout";
 /// What a call is told whose time is over.
 const LATE: &str = "the deadline passed before the answer; what the call did is not known: repeat it with the same \
                     request_id, and more time";
@@ -71,14 +71,15 @@ where
         let context = CallContext::of(request.headers());
         request.extensions_mut().insert(context.clone());
         let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
-        let deadline = request.headers().get(TIMEOUT).and_then(|value| timeout(value.to_str().ok()?));
+        let deadline = deadline(request.headers());
         // Whatever is logged while the call is answered names the call, at any level.
         let path: String = request.uri().path().chars().take(128).collect();
         let span = tracing::error_span!("call", request_id = context.id(), path);
-        let answer = span.in_scope(|| self.inner.call(request));
         // Made before tonic makes its own for the same deadline, and so done before it.
         let answer: Pin<Box<dyn Future<Output = _> + Send>> = match deadline {
-            Some(deadline) => {
+            Err(refusal) => Box::pin(std::future::ready(Ok(Status::from(refusal).into_http()))),
+            Ok(Some(deadline)) => {
+                let answer = span.in_scope(|| self.inner.call(request));
                 #[expect(clippy::disallowed_methods, reason = "the caller's own deadline")]
                 let bounded = tokio::time::timeout(deadline, answer);
                 Box::pin(async move {
@@ -87,7 +88,7 @@ where
                         .unwrap_or_else(|_| Ok(Status::from(Refusal::new(Reason::DeadlineExceeded, LATE)).into_http()))
                 })
             }
-            None => Box::pin(answer),
+            Ok(None) => Box::pin(span.in_scope(|| self.inner.call(request))),
         };
         let answered = async move {
             let Ok(response) = answer.await;
@@ -196,84 +197,12 @@ fn reworded(status: &Status, context: &CallContext) -> Status {
     }
 }
 
-/// The field of a batch of submissions.
-const BATCH: &str = "runs";
-
-/// What is wrong with a message before any method has seen it: it is too long, holds too much, or is not the message.
-pub(crate) fn of_the_wire(status: &Status) -> Option<Refusal> {
-    let said = status.message();
-    if let Some(TooMany { field, max }) = TooMany::read(said) {
-        return Some(match max {
-            1 => Refusal::field(field, "is there more than once"),
-            // The one list that people make longer than it may be; it can be made in pieces.
-            max if field == BATCH => {
-                let why =
-                    format!("must be at most {max} in one request: split them into requests of at most {max} each");
-                Refusal::field(field, why)
-            }
-            max => Refusal::field(field, format!("must be at most {max}")),
-        });
-    }
-    match status.code() {
-        Code::Internal if is_malformed(said) => {
-            let deep = if said.contains("recursion limit") { " (it is nested too deeply)" } else { "" };
-            let message = format!("the bytes are not the message this method takes{deep}: {said}");
-            Some(Refusal::new(Reason::MessageMalformed, message))
-        }
-        Code::OutOfRange if said.contains("decoded message length too large") => {
-            Some(Refusal::too_long(number_after(said, "found "), number_after(said, "the limit is: ")?))
-        }
-        Code::ResourceExhausted if said.contains("exceeded while decompressing") => {
-            Some(Refusal::too_long(None, number_after(said, "size limit, of ")?))
-        }
-        _ => None,
-    }
-}
-
-/// The number that follows some words.
-fn number_after(text: &str, words: &str) -> Option<usize> {
-    let (_, rest) = text.split_once(words)?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok()
-}
-
-/// The words that tonic, prost and tonic-web have for bytes that are not the message.
-fn is_malformed(said: &str) -> bool {
-    const WORDS: [&str; 7] = [
-        "failed to decode Protobuf message",
-        "Missing request message",
-        "Unexpected EOF decoding stream",
-        // Not "h2 protocol error: ", which is a connection that broke.
-        "protocol error: received message",
-        "Error decompressing",
-        "tonic-web: ",
-        "invalid compression flag",
-    ];
-    WORDS.iter().any(|word| said.contains(word))
-}
-
-/// A `grpc-timeout`: at most eight digits and a unit.
-fn timeout(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|c| c.is_ascii_digit()) {
-        return None;
-    }
-    let number: u64 = digits.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(number * 3_600),
-        "M" => Duration::from_secs(number * 60),
-        "S" => Duration::from_secs(number),
-        "m" => Duration::from_millis(number),
-        "u" => Duration::from_micros(number),
-        "n" => Duration::from_nanos(number),
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
     use prost::Message as _;
+
+    use mainspring_proto::codec::TooMany;
 
     use super::*;
 
@@ -331,14 +260,6 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_broke_is_no_malformed_message() {
-        let broke = Status::internal("h2 protocol error: error reading a body from connection");
-        assert!(of_the_wire(&broke).is_none());
-        let flag = "protocol error: received message with invalid compression flag: 7 (valid flags are 0 and 1)";
-        assert!(of_the_wire(&Status::internal(flag)).is_some());
-    }
-
-    #[test]
     fn what_is_too_much_says_how_much_it_may_be() {
         let long =
             Status::out_of_range("Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes");
@@ -389,18 +310,9 @@ mod tests {
     async fn a_deadline_that_passes_says_so() {
         let mut service = ErrorsLayer
             .layer(tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>()));
-        let request = Request::builder().header(TIMEOUT, "1m").body(Body::empty()).unwrap();
+        let request = Request::builder().header("grpc-timeout", "1m").body(Body::empty()).unwrap();
         let response = service.call(request).await.unwrap();
         let status = Status::from_header_map(response.headers()).unwrap();
         assert_eq!(reason_of(&status), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()));
-    }
-
-    #[test]
-    fn timeouts_are_read_as_the_wire_writes_them() {
-        assert_eq!(timeout("1S"), Some(Duration::from_secs(1)));
-        assert_eq!(timeout("20m"), Some(Duration::from_millis(20)));
-        for bad in ["", "S", "1", "1x", "123456789S", "-1S", "1ä"] {
-            assert_eq!(timeout(bad), None, "{bad}");
-        }
     }
 }
