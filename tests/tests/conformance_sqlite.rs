@@ -3,7 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
 
 use async_trait::async_trait;
-use mainspring_engine::domain::{instant::Instant, rules::LeaseRules};
+use mainspring_engine::{
+    domain::{
+        instant::Instant,
+        rules::LeaseRules,
+        run::RunState,
+        worker::{Drain, WorkerStatus},
+    },
+    ports::store::Owner,
+};
 use mainspring_server::adapters::sql::{OpenOptions, open};
 use mainspring_tests::conformance::world::{Family, Opened, World, secs, spec};
 use sqlx::{Connection as _, SqliteConnection};
@@ -22,6 +30,37 @@ impl Family for Sqlite {
 }
 
 mainspring_tests::conformance!(Sqlite);
+
+#[tokio::test]
+async fn workers_are_away_until_they_say_hello_to_the_next_server() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let store = open(OpenOptions::new(&data)).await.unwrap();
+    let mut world = World::over(store.clone(), Instant::EPOCH.plus(secs(1_000_000_000)), Box::new(()));
+    let (one, drained, gone) = (world.connect().await, world.connect().await, world.connect().await);
+    let key = world.leased(one).await;
+    world.store.drain_worker(world.now, &world.scope, drained.worker, Drain::Quiesce).await.unwrap();
+    world.store.set_status(world.now, gone, WorkerStatus::Gone).await.unwrap();
+    let before = world.store.worker(&world.scope, one.worker).await.unwrap().unwrap();
+    world.store = open(OpenOptions::new(home.path().join("other"))).await.unwrap();
+    store.close().await;
+    drop(store);
+
+    world.store = open(OpenOptions::new(&data)).await.unwrap();
+    let view =
+        async |world: &World, owner: Owner| world.store.worker(&world.scope, owner.worker).await.unwrap().unwrap();
+    let away = view(&world, one).await;
+    assert_eq!((away.status, away.server), (WorkerStatus::Disconnected, None));
+    assert_eq!(away.lease_expire_time, before.lease_expire_time, "its lease is what it was");
+    assert_eq!(view(&world, drained).await.status, WorkerStatus::Disconnected);
+    assert_eq!(view(&world, gone).await.status, WorkerStatus::Gone);
+    let life = world.store.run(&world.scope, key.run).await.unwrap().unwrap().life;
+    assert_eq!((life.state, life.open, life.worker), (RunState::Leased, Some(1), Some(one.worker)));
+    world.reconnect(one.worker, 2, &[key]).await;
+    assert_eq!(view(&world, one).await.status, WorkerStatus::Connected);
+    world.reconnect(drained.worker, 2, &[]).await;
+    assert_eq!(view(&world, drained).await.status, WorkerStatus::Draining, "it is still asked to leave");
+}
 
 /// A version that a transaction read of itself may be rolled back, and its number be given to another definition.
 #[tokio::test]

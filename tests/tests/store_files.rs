@@ -94,6 +94,10 @@ async fn a_path_that_cannot_be_a_directory_is_told() {
     assert!(matches!(refused, OpenError::Files { .. }), "{refused:?}");
     let refused = open(OpenOptions::new(&file)).await.unwrap_err();
     assert!(refused.to_string().contains("choose another data directory"), "{refused}");
+    for nowhere in [file.clone(), file.join("data"), "/dev/null".into()] {
+        let refused = open(OpenOptions::new(&nowhere)).await.unwrap_err().to_string();
+        assert!(refused.contains("it is no directory") && !refused.contains("right to read"), "{refused}");
+    }
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use tonic_web::GrpcWebLayer;
 use super::{
     Api,
     health::Health,
-    layer::{access::AccessLayer, errors::ErrorsLayer, measure::MeasureLayer, plain::PlainLayer},
+    layer::{access::AccessLayer, errors::ErrorsLayer, measure::MeasureLayer, peer::PeerLayer, plain::PlainLayer},
 };
 use crate::{telemetry::CallMeter, wiring::incoming::Incoming};
 
@@ -92,6 +92,7 @@ pub(crate) async fn serve(
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))
         // From the outside in. No timeout and no connection age: sessions are ended by ServerDrain.
         .layer(PlainLayer::new(health.clone()))
+        .layer(PeerLayer)
         .layer(GrpcWebLayer::new())
         .layer(MeasureLayer::new(calls))
         .layer(ErrorsLayer)

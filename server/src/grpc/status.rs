@@ -99,7 +99,7 @@ reasons! {
     PayloadTooLarge "PAYLOAD_TOO_LARGE" InvalidArgument
         "A payload or a whole message is over the limit that GetServerInfo tells.";
     MessageMalformed "MESSAGE_MALFORMED" InvalidArgument
-        "The bytes are not the message that the method takes.";
+        "The bytes are not the message that the method takes, or a header of gRPC cannot be read.";
     PageTokenInvalid "PAGE_TOKEN_INVALID" InvalidArgument
         "The page token is not from the same list with the same arguments. Begin again without one.";
     FilterInvalid "FILTER_INVALID" InvalidArgument

@@ -164,6 +164,18 @@ async fn a_deadline_that_passes_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_deadline_that_cannot_be_read_is_not_waited_for_without_an_end() {
+    let server = Server::start().await;
+    let path = "/mainspring.scheduler.v1.SchedulerService/GetJob";
+    let request = GetJobRequest { job: "nobody".into(), ..GetJobRequest::default() };
+    for bad in ["abc", "5X", "-1S", "123456789S"] {
+        let refused = trailers(&over_the_web(&server, path, &format!("grpc-timeout: {bad}\r\n"), &request).await);
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "MESSAGE_MALFORMED"), "{bad}");
+        assert!(refused.message().contains("grpc-timeout"), "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_is_named_and_its_fields_are_judged() {
     let server = Server::start().await;
     let mut request = Request::new(GetRunRequest { run_id: "nonsense".into(), ..GetRunRequest::default() });

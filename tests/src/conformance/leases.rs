@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mainspring_engine::{
     domain::{
-        attempt::{AttemptState, Outcome},
+        attempt::{AttemptState, LossReason, Outcome},
         policy::{LeaseLossPolicy, RunPolicy},
         run::RunState,
         transition::Event,
@@ -127,6 +127,9 @@ pub async fn a_lost_attempt_is_charged_at_the_next_lease(mut w: World) {
     let moved = w.store.expire(w.now, w.now, 10).await.unwrap().moved;
     let life = w.store.run(&w.scope, key.run).await.unwrap().unwrap().life;
     assert_eq!((life.losses, life.open), (0, Some(1)));
+    let attempts = w.store.attempts(&w.scope, key.run, all()).await.unwrap().unwrap().entries;
+    let told = (attempts[0].state, attempts[0].cause, attempts[0].end_time);
+    assert_eq!(told, (AttemptState::Lost, Some(LossReason::Expired), None), "it may still be brought back");
     let next = w.connect().await;
     let again = w.lease(next, pointer(&moved[0])).await.key;
     let life = w.store.run(&w.scope, key.run).await.unwrap().unwrap().life;

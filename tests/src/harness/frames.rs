@@ -1,6 +1,6 @@
 //! HTTP/2 by hand: frames that no library would send, over a plain socket.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -114,6 +114,20 @@ impl Bare {
         // Zero seconds: what was not sent is dropped.
         self.socket.set_zero_linger()?;
         Ok(())
+    }
+
+    /// Reads until the other side has said these bytes.
+    pub async fn heard(&mut self, bytes: &[u8]) -> Result<()> {
+        let reads = async {
+            let mut heard = Vec::new();
+            while !heard.windows(bytes.len()).any(|window| window == bytes) {
+                if self.socket.read_buf(&mut heard).await? == 0 {
+                    bail!("the other side closed");
+                }
+            }
+            Ok(())
+        };
+        host::within(PATIENCE, "some bytes", reads).await?
     }
 
     /// Reads until the other side has closed.

@@ -37,7 +37,7 @@ use super::{
     retention::Rounds,
     room::Room,
     rows::Policies,
-    statement::{is_damage, obstacle, query, query_one, single},
+    statement::{exec, is_damage, obstacle, query, query_one, single},
     writer::Writer,
 };
 
@@ -108,7 +108,7 @@ impl OpenOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory or a file in it cannot be made or read.
-    #[error("cannot use {path}: give this user the right to read and write it, or choose another data directory")]
+    #[error("cannot use {path}: {}, or choose another data directory", mend(source))]
     Files {
         /// What.
         path: PathBuf,
@@ -174,6 +174,15 @@ pub enum OpenError {
     },
 }
 
+/// What to do about a directory or a file that cannot be used.
+fn mend(source: &io::Error) -> &'static str {
+    if matches!(source.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) {
+        "it is no directory, or lies in something that is none; move that away"
+    } else {
+        "give this user the right to read and write it"
+    }
+}
+
 /// Holds the directory and the database until it is dropped; the system lets go of them when the process ends, however it
 /// ends. The directory's file says so before there is a database; the database's own lock holds where that file was removed,
 /// and where another directory leads to the same database. It is another kind of lock than SQLite's (`flock`), but the file
@@ -191,6 +200,7 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
     let main = Files { path: data.join(DATABASE), synchronous };
     let writer = main.open::<Migrator>().await?;
     let (reads, stage_reads) = (main.answering(readers, patience), main.readers(STAGE_READERS));
+    forget_streams(&writer).await;
     let lanes = Lanes::load(&writer).await.map_err(|error| main.unread(error))?;
     // Lines that a power loss takes are the last ones a worker will send again or not miss.
     let lines = Files { path: data.join(LOGS), synchronous: Synchronous::Normal };
@@ -219,6 +229,15 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
         rounds: parking_lot::Mutex::new(Rounds::default()),
         _lock: lock,
     }))
+}
+
+/// No stream outlives the process that held it: until a worker says Hello again it is away, with the leases that it has.
+async fn forget_streams(writer: &DatabaseConnection) {
+    let away = "UPDATE worker SET status = 2 WHERE status IN (1, 3)";
+    if let Err(error) = exec(writer, away, Vec::new()).await {
+        // Only what people see: who holds what is told by leases.
+        tracing::warn!(%error, "workers that were connected before are shown so until they are heard or lost");
+    }
 }
 
 /// Makes the directory and takes it.

@@ -15,7 +15,7 @@ use super::Check;
 use crate::grpc::status::Reason;
 
 /// `json` is nested at most so deep: prost gives up at 100 messages, and an object level costs three.
-const MAX_DEPTH: usize = 30;
+pub(crate) const MAX_DEPTH: usize = 30;
 /// A payload is answered as `json` up to this size on the wire: `[0,0,…]` takes more than five times its text, and two
 /// payloads of a run must fit into the 4 MiB that clients read.
 const MAX_JSON: usize = 1 << 20;

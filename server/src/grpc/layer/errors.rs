@@ -2,26 +2,29 @@
 //!
 //! tonic ends calls by itself, without details and under codes that blame the server: a body that is not the message is
 //! INTERNAL, one that is too long `OUT_OF_RANGE`, a deadline CANCELLED. Every status that carries no `ErrorInfo` is brought
-//! into the contract's form here, whether it comes in headers or in trailers. What then is still INTERNAL is a bug, and
-//! says the request id under which the log tells more.
+//! into the contract's form here, whether it comes in headers or in trailers. Of a caller that broke its half off nothing is
+//! read into what tonic says of it. What then is still INTERNAL is a bug, and says the request id under which the log tells
+//! more.
 
 use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
-use mainspring_proto::codec::TooMany;
 use tonic::{Code, Status, body::Body};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
+use super::{
+    peer::Peer,
+    wire::{deadline, of_the_wire},
+};
 use crate::grpc::{
     request_id::CallContext,
     status::{DOMAIN, INTERNAL_MESSAGE, Reason, Refusal},
@@ -29,7 +32,6 @@ use crate::grpc::{
 
 const STATUS: &str = "grpc-status";
 const DETAILS: &str = "grpc-status-details-bin";
-const TIMEOUT: &str = "grpc-timeout";
 /// What a call is told whose time is over.
 const LATE: &str = "the deadline passed before the answer; what the call did is not known: repeat it with the same \
                     request_id, and more time";
@@ -68,14 +70,16 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let context = CallContext::of(request.headers());
         request.extensions_mut().insert(context.clone());
-        let deadline = request.headers().get(TIMEOUT).and_then(|value| timeout(value.to_str().ok()?));
+        let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
+        let deadline = deadline(request.headers());
         // Whatever is logged while the call is answered names the call, at any level.
         let path: String = request.uri().path().chars().take(128).collect();
         let span = tracing::error_span!("call", request_id = context.id(), path);
-        let answer = span.in_scope(|| self.inner.call(request));
         // Made before tonic makes its own for the same deadline, and so done before it.
         let answer: Pin<Box<dyn Future<Output = _> + Send>> = match deadline {
-            Some(deadline) => {
+            Err(refusal) => Box::pin(std::future::ready(Ok(Status::from(refusal).into_http()))),
+            Ok(Some(deadline)) => {
+                let answer = span.in_scope(|| self.inner.call(request));
                 #[expect(clippy::disallowed_methods, reason = "the caller's own deadline")]
                 let bounded = tokio::time::timeout(deadline, answer);
                 Box::pin(async move {
@@ -84,18 +88,18 @@ where
                         .unwrap_or_else(|_| Ok(Status::from(Refusal::new(Reason::DeadlineExceeded, LATE)).into_http()))
                 })
             }
-            None => Box::pin(answer),
+            Ok(None) => Box::pin(span.in_scope(|| self.inner.call(request))),
         };
         let answered = async move {
             let Ok(response) = answer.await;
             let (mut parts, body) = response.into_parts();
-            rewrite(&mut parts.headers, &context);
+            rewrite(&mut parts.headers, &context, &peer);
             context.echo(&mut parts.headers);
             match parts.headers.get(STATUS).and_then(|code| code.to_str().ok()) {
                 Some(status) => tracing::debug!(status, "refused"),
                 None => tracing::debug!("answered"),
             }
-            Ok(Response::from_parts(parts, Body::new(Rewritten { body, context })))
+            Ok(Response::from_parts(parts, Body::new(Rewritten { body, context, peer })))
         };
         Box::pin(answered.instrument(span))
     }
@@ -105,6 +109,7 @@ where
 struct Rewritten {
     body: Body,
     context: CallContext,
+    peer: Peer,
 }
 
 impl http_body::Body for Rewritten {
@@ -117,7 +122,7 @@ impl http_body::Body for Rewritten {
             next.map(|frame| {
                 frame.map(|mut frame| {
                     if let Some(trailers) = frame.trailers_mut() {
-                        rewrite(trailers, &self.context);
+                        rewrite(trailers, &self.context, &self.peer);
                     }
                     frame
                 })
@@ -135,19 +140,26 @@ impl http_body::Body for Rewritten {
 }
 
 /// Brings a status without details into form.
-fn rewrite(headers: &mut HeaderMap, context: &CallContext) {
+fn rewrite(headers: &mut HeaderMap, context: &CallContext, peer: &Peer) {
     let fails = headers.get(STATUS).is_some_and(|code| code.as_bytes() != b"0");
     if !fails || headers.contains_key(DETAILS) {
         return;
     }
     let Some(status) = Status::from_header_map(headers) else { return };
-    let rewritten = reworded(&status, context);
+    // A bug stays one, whoever hears of it.
+    let is_bug = status.message() == INTERNAL_MESSAGE;
+    let rewritten = if peer.is_gone() && !is_bug { broken_off() } else { reworded(&status, context) };
     for name in [STATUS, "grpc-message"] {
         headers.remove(name);
     }
     if rewritten.add_header(headers).is_err() {
         tracing::error!(message = status.message(), "a status could not be written");
     }
+}
+
+/// What nobody hears any more.
+fn broken_off() -> Status {
+    Refusal::new(Reason::Cancelled, "the caller broke the call off before it had said all").into()
 }
 
 /// What the contract says in place of what tonic, or a bug, said.
@@ -185,83 +197,12 @@ fn reworded(status: &Status, context: &CallContext) -> Status {
     }
 }
 
-/// The field of a batch of submissions.
-const BATCH: &str = "runs";
-
-/// What is wrong with a message before any method has seen it: it is too long, holds too much, or is not the message.
-pub(crate) fn of_the_wire(status: &Status) -> Option<Refusal> {
-    let said = status.message();
-    if let Some(TooMany { field, max }) = TooMany::read(said) {
-        return Some(match max {
-            1 => Refusal::field(field, "is there more than once"),
-            // The one list that people make longer than it may be; it can be made in pieces.
-            max if field == BATCH => {
-                let why =
-                    format!("must be at most {max} in one request: split them into requests of at most {max} each");
-                Refusal::field(field, why)
-            }
-            max => Refusal::field(field, format!("must be at most {max}")),
-        });
-    }
-    match status.code() {
-        Code::Internal if is_malformed(said) => {
-            let deep = if said.contains("recursion limit") { " (it is nested too deeply)" } else { "" };
-            let message = format!("the bytes are not the message this method takes{deep}: {said}");
-            Some(Refusal::new(Reason::MessageMalformed, message))
-        }
-        Code::OutOfRange if said.contains("decoded message length too large") => {
-            Some(Refusal::too_long(number_after(said, "found "), number_after(said, "the limit is: ")?))
-        }
-        Code::ResourceExhausted if said.contains("exceeded while decompressing") => {
-            Some(Refusal::too_long(None, number_after(said, "size limit, of ")?))
-        }
-        _ => None,
-    }
-}
-
-/// The number that follows some words.
-fn number_after(text: &str, words: &str) -> Option<usize> {
-    let (_, rest) = text.split_once(words)?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok()
-}
-
-/// The words that tonic, prost and tonic-web have for bytes that are not the message.
-fn is_malformed(said: &str) -> bool {
-    const WORDS: [&str; 7] = [
-        "failed to decode Protobuf message",
-        "Missing request message",
-        "Unexpected EOF decoding stream",
-        "protocol error: ",
-        "Error decompressing",
-        "tonic-web: ",
-        "invalid compression flag",
-    ];
-    WORDS.iter().any(|word| said.contains(word))
-}
-
-/// A `grpc-timeout`: at most eight digits and a unit.
-fn timeout(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|c| c.is_ascii_digit()) {
-        return None;
-    }
-    let number: u64 = digits.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(number * 3_600),
-        "M" => Duration::from_secs(number * 60),
-        "S" => Duration::from_secs(number),
-        "m" => Duration::from_millis(number),
-        "u" => Duration::from_micros(number),
-        "n" => Duration::from_nanos(number),
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
     use prost::Message as _;
+
+    use mainspring_proto::codec::TooMany;
 
     use super::*;
 
@@ -369,18 +310,9 @@ mod tests {
     async fn a_deadline_that_passes_says_so() {
         let mut service = ErrorsLayer
             .layer(tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>()));
-        let request = Request::builder().header(TIMEOUT, "1m").body(Body::empty()).unwrap();
+        let request = Request::builder().header("grpc-timeout", "1m").body(Body::empty()).unwrap();
         let response = service.call(request).await.unwrap();
         let status = Status::from_header_map(response.headers()).unwrap();
         assert_eq!(reason_of(&status), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()));
-    }
-
-    #[test]
-    fn timeouts_are_read_as_the_wire_writes_them() {
-        assert_eq!(timeout("1S"), Some(Duration::from_secs(1)));
-        assert_eq!(timeout("20m"), Some(Duration::from_millis(20)));
-        for bad in ["", "S", "1", "1x", "123456789S", "-1S", "1ä"] {
-            assert_eq!(timeout(bad), None, "{bad}");
-        }
     }
 }

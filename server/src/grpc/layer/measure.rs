@@ -1,7 +1,8 @@
 //! Counts calls by method and code, and how long their answers took to begin.
 //!
 //! Outside of [`errors`](super::errors), so that it sees the code that the caller sees. A call that nobody waited for the
-//! end of counts as CANCELLED, which is what its caller made it.
+//! end of counts as CANCELLED, which is what its caller made it; so does one that its caller broke off, whatever it was
+//! answered.
 
 use std::{
     convert::Infallible,
@@ -16,6 +17,7 @@ use http_body::{Frame, SizeHint};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
+use super::peer::Peer;
 use crate::telemetry::{Call, CallMeter};
 
 const STATUS: &str = "grpc-status";
@@ -60,27 +62,31 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let mut call = self.meter.begin(request.uri().path());
+        let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
         let answer = self.inner.call(request);
         Box::pin(async move {
             let Ok(response) = answer.await;
             call.answered();
             let (parts, body) = response.into_parts();
-            if let Some(code) = code(&parts.headers) {
+            if let Some(code) = code(&parts.headers, &peer) {
                 call.end(code);
             }
-            Ok(Response::from_parts(parts, Body::new(Measured { body, call })))
+            Ok(Response::from_parts(parts, Body::new(Measured { body, call, peer })))
         })
     }
 }
 
-fn code(headers: &HeaderMap) -> Option<Code> {
-    headers.get(STATUS).map(|code| Code::from_bytes(code.as_bytes()))
+/// How a call ended, once it has.
+fn code(headers: &HeaderMap, peer: &Peer) -> Option<Code> {
+    let told = headers.get(STATUS).map(|code| Code::from_bytes(code.as_bytes()))?;
+    Some(if peer.is_gone() { Code::Cancelled } else { told })
 }
 
 /// A body whose end is the end of its call.
 struct Measured {
     body: Body,
     call: Call,
+    peer: Peer,
 }
 
 impl http_body::Body for Measured {
@@ -90,7 +96,7 @@ impl http_body::Body for Measured {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &frame
-            && let Some(code) = frame.trailers_ref().and_then(code)
+            && let Some(code) = frame.trailers_ref().and_then(|trailers| code(trailers, &self.peer))
         {
             self.call.end(code);
         }

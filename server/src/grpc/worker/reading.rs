@@ -23,7 +23,7 @@ use crate::grpc::{
         from_worker::{self, Heard},
         to_worker::{invalid_ack, notice},
     },
-    layer::errors::of_the_wire,
+    layer::wire::of_the_wire,
     status::{Reason, Refusal, session_end},
 };
 

@@ -1,5 +1,7 @@
 //! The parser: one pass over the text, by descent, bounded in depth.
 
+use std::num::{IntErrorKind, ParseIntError};
+
 use super::{Field, Filter, FilterError, Instant, Kind, Op, Value};
 
 /// A filter's text is at most so long, in bytes.
@@ -141,7 +143,7 @@ impl<'a> Parser<'a> {
                 "false" => Value::Number(0),
                 _ => return Err(format!("`{text}` is neither true nor false").into()),
             },
-            Kind::Number => Value::Number(text.parse().map_err(|_| format!("`{text}` is not a whole number"))?),
+            Kind::Number => Value::Number(whole(&text)?),
             Kind::Time => Value::Time(self.time(&text)?),
             Kind::Enum(values) => {
                 let found = values.iter().find(|(value, _)| value.eq_ignore_ascii_case(&text));
@@ -274,6 +276,18 @@ impl<'a> Parser<'a> {
     }
 }
 
+fn whole(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|error: ParseIntError| {
+        if *error.kind() == IntErrorKind::PosOverflow {
+            format!("`{text}` is too large; a number is at most {}", i64::MAX)
+        } else if *error.kind() == IntErrorKind::NegOverflow {
+            format!("`{text}` is too small; a number is at least {}", i64::MIN)
+        } else {
+            format!("`{text}` is not a whole number")
+        }
+    })
+}
+
 /// What comes before the length in `now-1h`.
 const BEFORE_LENGTH: usize = 4;
 
@@ -388,6 +402,8 @@ mod tests {
             ("job<a", 4, "has no order"),
             ("state=BROKEN", 7, "it has QUEUED, FAILED, TIMED_OUT"),
             ("priority = high", 12, "not a whole number"),
+            ("priority > 99999999999999999999", 12, "is too large; a number is at most 9223372036854775807"),
+            ("priority > -99999999999999999999", 12, "is too small; a number is at least -9223372036854775808"),
             ("create_time > yesterday", 15, "not a time"),
             ("create_time > now-1", 20, "unit is missing"),
             ("create_time > now-99999999999999w", 19, "99999999999999w is longer than can be counted"),

@@ -91,9 +91,8 @@ fn last(life: &Lifecycle) -> Option<AttemptView> {
         (RunState::Succeeded, _) => AttemptState::Succeeded,
         (RunState::Leased, _) => AttemptState::Leased,
         (RunState::Running, _) => AttemptState::Running,
-        // The lease has expired, and nobody knows yet whether its worker comes back.
-        (_, Some(_)) if life.start_time.is_some() => AttemptState::Running,
-        (_, Some(_)) => AttemptState::Leased,
+        // The lease has expired. Its worker may come back with it until somebody else is given the run; it has no end so far.
+        (_, Some(_)) => AttemptState::Lost,
         (_, None) => return None,
     };
     let over = state == AttemptState::Succeeded;
@@ -106,7 +105,7 @@ fn last(life: &Lifecycle) -> Option<AttemptView> {
         start_time: life.start_time,
         end_time: life.end_time.filter(|_| over),
         failure: None,
-        cause: (!life.state.is_active() && !over).then_some(LossReason::Expired),
+        cause: (state == AttemptState::Lost).then_some(LossReason::Expired),
         log_lines: life.log_lines,
     })
 }
