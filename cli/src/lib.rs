@@ -12,6 +12,7 @@ mod commands;
 mod connection;
 mod context;
 mod demo;
+mod digits;
 mod exit;
 mod failure;
 mod follow;

@@ -88,6 +88,19 @@ impl Output {
         self.stderr_is_terminal
     }
 
+    /// Refuses to begin where what is told only once would not be printed: `field` of the answer, which holds `what`.
+    pub(crate) fn must_show(&self, field: &str, what: &str) -> Result<(), Failure> {
+        let shows = match self.format {
+            Format::Table | Format::Wide | Format::Json | Format::Jsonl | Format::Yaml => self.fields.shows(field),
+            Format::Name | Format::None => false,
+        };
+        if shows {
+            return Ok(());
+        }
+        let hint = format!("it is told by -o table, wide, json, jsonl and yaml, with --fields where `{field}` is one");
+        Err(Failure::usage(format!("{what} is told once, and this output would not show it")).hint(hint))
+    }
+
     /// How tables look.
     pub(crate) fn look(&self) -> &Look {
         &self.look

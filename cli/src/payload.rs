@@ -5,7 +5,7 @@
 //! an object are put into it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, Read as _},
     path::PathBuf,
@@ -14,10 +14,9 @@ use std::{
 use mainspring_proto::common::v1::{Payload, payload};
 use prost::Message as _;
 use prost_types::{ListValue, Struct, Value, value::Kind};
-use serde_json::{Map, Number, Value as Json};
+use serde_json::{Map, Value as Json};
 
-/// Integers beyond this lose digits on the wire (`Payload.json` carries doubles).
-const EXACT: u64 = 1 << 53;
+use crate::digits::{self, EXACT};
 
 /// The largest `Payload.json` that servers answer with; nothing larger is sent.
 const LARGEST_VALUE: usize = 1 << 20;
@@ -48,9 +47,15 @@ pub(crate) enum PayloadError {
     /// A field for a document that is no object.
     #[error("field `{0}` cannot be put into a payload that is no JSON object")]
     NoObject(String),
-    /// An integer the wire cannot carry.
+    /// A number the wire cannot carry.
     #[error("the number {0} would lose digits on the way; write it as a string")]
-    Inexact(Number),
+    Inexact(String),
+    /// A document where there is something already.
+    #[error("`-d {0}` is a whole payload, and what stands before it would be lost; a document comes first, and alone")]
+    Second(String),
+    /// A field that was typed before.
+    #[error("field `{0}` is given twice")]
+    Twice(String),
 }
 
 /// The payload that all `-d` make together; `None` where there is none.
@@ -61,29 +66,43 @@ pub(crate) fn from_arguments(arguments: &[String]) -> Result<Option<Payload>, Pa
 /// The document that all `-d` make together; `None` where there is none.
 pub(crate) fn document(arguments: &[String]) -> Result<Option<Json>, PayloadError> {
     let mut document: Option<Json> = None;
+    let mut typed = BTreeSet::new();
     for argument in arguments {
-        match argument.as_str() {
-            "-" => document = Some(parse(argument, &read_stdin(argument)?)?),
-            text if text.starts_with(['{', '[', '"']) => document = Some(parse(argument, text)?),
-            text if !text.contains('=') && !text.starts_with('@') => {
-                let scalar = serde_json::from_str(text).map_err(|_| PayloadError::Form(text.into()))?;
-                document = Some(scalar);
+        let Some(whole) = whole(argument)? else {
+            let (key, value) = field(argument)?;
+            if !typed.insert(key.clone()) {
+                return Err(PayloadError::Twice(key));
             }
-            text => match text.strip_prefix('@') {
-                Some(path) => document = Some(parse(argument, &read_file(argument, path.into())?)?),
-                None => {
-                    let (key, value) = field(text)?;
-                    match document.get_or_insert_with(|| Json::Object(Map::new())) {
-                        Json::Object(fields) => fields.insert(key, value),
-                        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
-                            return Err(PayloadError::NoObject(key));
-                        }
-                    };
+            match document.get_or_insert_with(|| Json::Object(Map::new())) {
+                Json::Object(fields) => fields.insert(key, value),
+                Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
+                    return Err(PayloadError::NoObject(key));
                 }
-            },
+            };
+            continue;
+        };
+        if document.replace(whole).is_some() {
+            return Err(PayloadError::Second(argument.clone()));
         }
     }
     Ok(document)
+}
+
+/// The document that an argument is or names; `None` where it is a field.
+fn whole(argument: &str) -> Result<Option<Json>, PayloadError> {
+    let text = match argument.strip_prefix('@') {
+        Some(path) => read_file(argument, path.into())?,
+        None if argument == "-" => read_stdin(argument)?,
+        None if argument.starts_with(['{', '[', '"']) => argument.to_owned(),
+        None if argument.contains('=') => return Ok(None),
+        None => {
+            return match parse(argument, argument) {
+                Err(PayloadError::Json { .. }) => Err(PayloadError::Form(argument.into())),
+                scalar => scalar.map(Some),
+            };
+        }
+    };
+    parse(argument, &text).map(Some)
 }
 
 /// As `json`, or as the bytes of the same document where that would be too large on the wire: `[0,0,…]` takes more than
@@ -109,7 +128,13 @@ fn field(text: &str) -> Result<(String, Json), PayloadError> {
 }
 
 fn parse(from: &str, text: &str) -> Result<Json, PayloadError> {
-    serde_json::from_str(text).map_err(|source| PayloadError::Json { from: from.into(), source })
+    let json = serde_json::from_str(text).map_err(|source| PayloadError::Json { from: from.into(), source })?;
+    exact(text).map(|()| json)
+}
+
+/// Refuses what is JSON and holds a number that would not arrive as it stands there.
+pub(crate) fn exact(json: &str) -> Result<(), PayloadError> {
+    digits::lost(json).map_or(Ok(()), |number| Err(PayloadError::Inexact(number.into())))
 }
 
 fn read_file(from: &str, path: PathBuf) -> Result<String, PayloadError> {
@@ -126,7 +151,7 @@ fn to_proto(json: Json) -> Result<Value, PayloadError> {
     let kind = match json {
         Json::Null => Kind::NullValue(0),
         Json::Bool(value) => Kind::BoolValue(value),
-        Json::Number(number) => Kind::NumberValue(double(number)?),
+        Json::Number(number) => Kind::NumberValue(number.as_f64().ok_or(PayloadError::Inexact(number.to_string()))?),
         Json::String(value) => Kind::StringValue(value),
         Json::Array(values) => {
             Kind::ListValue(ListValue { values: values.into_iter().map(to_proto).collect::<Result<_, _>>()? })
@@ -139,15 +164,6 @@ fn to_proto(json: Json) -> Result<Value, PayloadError> {
         }),
     };
     Ok(Value { kind: Some(kind) })
-}
-
-fn double(number: Number) -> Result<f64, PayloadError> {
-    let beyond =
-        number.as_u64().is_some_and(|n| n > EXACT) || number.as_i64().is_some_and(|n| n.unsigned_abs() > EXACT);
-    match number.as_f64() {
-        Some(value) if !beyond => Ok(value),
-        Some(_) | None => Err(PayloadError::Inexact(number)),
-    }
 }
 
 /// A payload as one line for a person.
@@ -238,8 +254,29 @@ mod tests {
     #[test]
     fn digits_are_never_lost_in_silence() {
         assert_eq!(made(&["n:=9007199254740992"]).unwrap(), r#"{"n":9007199254740992}"#);
-        assert!(matches!(made(&["n:=9007199254740993"]), Err(PayloadError::Inexact(_))));
-        assert!(matches!(made(&["n:=-9007199254740993"]), Err(PayloadError::Inexact(_))));
+        for line in [
+            "n:=9007199254740993",
+            "n:=-9007199254740993",
+            "n:=18446744073709551616",
+            "n:=-9223372036854775809",
+            "n:=[0.1234567890123456789012]",
+            "12345678901234567890123",
+            r#"{"id":12345678901234567890123}"#,
+        ] {
+            assert!(matches!(made(&[line]), Err(PayloadError::Inexact(_))), "{line}");
+        }
+        assert_eq!(made(&["n=12345678901234567890123"]).unwrap(), r#"{"n":"12345678901234567890123"}"#);
+    }
+
+    #[test]
+    fn nothing_that_was_typed_is_dropped_in_silence() {
+        assert!(matches!(made(&["a=1", "[1]"]), Err(PayloadError::Second(_))));
+        assert!(matches!(made(&["a=1", "5"]), Err(PayloadError::Second(_))));
+        assert!(matches!(made(&[r#"{"a":1}"#, r#"{"b":1}"#]), Err(PayloadError::Second(_))));
+        assert!(matches!(made(&["a=1", "a=2"]), Err(PayloadError::Twice(_))));
+        assert!(matches!(made(&["a=1", "a:=1"]), Err(PayloadError::Twice(_))));
+        // To change a document is what a field after it is for.
+        assert_eq!(made(&[r#"{"a":1}"#, "a=2"]).unwrap(), r#"{"a":"2"}"#);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod group;
 mod lines;
 
 use std::{
+    borrow::Cow,
     ffi::{OsStr, OsString},
     io,
     process::Stdio,
@@ -16,7 +17,9 @@ use std::{
 };
 
 use mainspring_worker::{Ctx, JobError, RawPayload};
-use serde_json::Value;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+use serde_json::{Value, value::RawValue};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::{ChildStdin, Command},
@@ -55,6 +58,26 @@ pub(crate) struct Program {
     pub(crate) groups: Groups,
 }
 
+/// What a program printed: JSON, byte for byte.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Printed(Box<RawValue>);
+
+/// It may be anything.
+impl JsonSchema for Printed {
+    fn schema_name() -> Cow<'static, str> {
+        Value::schema_name()
+    }
+
+    fn inline_schema() -> bool {
+        Value::inline_schema()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Value::json_schema(generator)
+    }
+}
+
 /// Why a program was told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
@@ -68,7 +91,7 @@ enum Stop {
 
 impl Program {
     /// Runs it once.
-    pub(crate) async fn run(&self, ctx: Ctx, input: RawPayload) -> Result<Value, JobError> {
+    pub(crate) async fn run(&self, ctx: Ctx, input: RawPayload) -> Result<Printed, JobError> {
         let (mut group, pipes) = Group::start(self.command(&ctx), &self.groups).map_err(|error| {
             let program = self.line.first().map(|program| program.to_string_lossy()).unwrap_or_default();
             JobError::retryable(format!("{program} cannot be started: {error}")).reason(ending::START_FAILED)

@@ -1,33 +1,67 @@
-//! The signals that end a server: the first asks, the second insists.
+//! The signals that end a server or a worker: the first asks, the second insists.
 
 use std::io;
 
+#[cfg(unix)]
+use tokio::signal::unix::{self, SignalKind};
+
 use crate::exit::Exit;
 
-/// SIGINT and SIGTERM, from now on.
+/// SIGINT and SIGTERM, SIGHUP and SIGQUIT, from now on.
 #[cfg(unix)]
 #[derive(Debug)]
 pub(crate) struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+    quit: unix::Signal,
+    /// `None` where whoever started the process wants it ignored, as `nohup` does.
+    hangup: Option<unix::Signal>,
+    is_asked: bool,
 }
 
 #[cfg(unix)]
 impl Signals {
     /// Takes them over from the default, which is to die.
     pub(crate) fn listen() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let hangup = SignalKind::hangup();
+        Ok(Self {
+            hangup: if is_ignored(hangup) { None } else { Some(unix::signal(hangup)?) },
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            terminate: unix::signal(SignalKind::terminate())?,
+            quit: unix::signal(SignalKind::quit())?,
+            is_asked: false,
+        })
     }
 
     /// Waits for the next one.
     pub(crate) async fn next(&mut self) {
+        let Self { interrupt, terminate, hangup, quit, is_asked } = self;
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = quit.recv() => {}
+            // A terminal that is closed says so more than once, through the shell and by itself. Nobody insists there.
+            () = heard(hangup), if !*is_asked => {}
         }
+        *is_asked = true;
     }
+}
+
+#[cfg(unix)]
+async fn heard(signal: &mut Option<unix::Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether the process was started with this signal ignored. To listen for it would undo that. Only Linux tells.
+#[cfg(unix)]
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask >> (kind.as_raw_value() - 1) & 1 == 1
 }
 
 /// Ctrl-C, from now on.

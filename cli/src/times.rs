@@ -66,6 +66,17 @@ impl Moment {
     }
 }
 
+impl Moment {
+    /// The instant it names, or the last one that a calendar reaches.
+    pub(crate) fn reached(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(instant) => instant,
+            Self::LastDay(_) => Timestamp::MAX,
+            Self::FromNow(offset) => now.saturating_add(offset).unwrap_or(Timestamp::MAX),
+        }
+    }
+}
+
 impl FromStr for Moment {
     type Err = TimeError;
 

@@ -21,6 +21,7 @@ use mainspring_tests::harness::{
     process::Process,
     terminal::{Terminal, banner, text},
 };
+use rustix::process::Signal;
 use serde_json::Value;
 use tonic::{Code, transport::Channel};
 use tonic_types::StatusExt as _;
@@ -208,6 +209,29 @@ async fn sigterm_ends_it_in_order_while_runs_are_under_way() {
     let mut dev = terminal.dev(&[]).await.unwrap();
     terminal.says(&["trigger", "demo.sleep", "-d", "seconds:=600"]).await.unwrap();
     assert_eq!(dev.terminate(PATIENCE).await.unwrap().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminal_that_is_closed_ends_it_in_order_too() {
+    let terminal = Terminal::open().unwrap();
+    for (signal, folder) in [(Signal::HUP, "hangup"), (Signal::QUIT, "quit")] {
+        // Whoever runs the tests may ignore SIGHUP, which is inherited.
+        let start = |name, line: String| {
+            terminal.shell(name, &format!("exec env --default-signal=HUP mainspring {line}")).unwrap()
+        };
+        let mut dev = start("dev", format!("{} --ephemeral --no-demo", FOR_SCRIPTS.join(" ")));
+        let told = told(&mut dev).await;
+        let data = Path::new(field(&told, "data"));
+        assert!(data.is_dir(), "{told}");
+        dev.signal(signal).unwrap();
+        assert_eq!(dev.exit(PATIENCE).await.unwrap().code(), Some(0), "{signal:?}");
+        assert!(!data.exists(), "{signal:?} left {told} behind");
+
+        let mut serve = start("serve", format!("serve --listen 127.0.0.1:0 --data {folder}"));
+        serve.line_after("password of root").await.unwrap();
+        serve.signal(signal).unwrap();
+        assert_eq!(serve.exit(PATIENCE).await.unwrap().code(), Some(0), "{signal:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

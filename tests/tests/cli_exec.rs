@@ -26,11 +26,17 @@ impl Stage {
         Self { terminal, _dev: dev }
     }
 
-    /// A program that is this script, served as the job type `t`.
-    fn serve(&self, options: &[&str], script: &str) -> Process {
+    /// Where this script lies as a program.
+    fn program(&self, script: &str) -> String {
         let path = self.terminal.home().join("program.sh");
         fs::write(&path, script).unwrap();
-        let line = [&["worker", "exec", "--type", "t"], options, &["--", "/bin/sh", path.to_str().unwrap(), "one arg"]];
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// A program that is this script, served as the job type `t`.
+    fn serve(&self, options: &[&str], script: &str) -> Process {
+        let path = self.program(script);
+        let line = [&["worker", "exec", "--type", "t"], options, &["--", "/bin/sh", &path, "one arg"]];
         let mut command = self.terminal.mainspring(&line.concat()).unwrap();
         // What a worker's own environment may hold, and its programs must not see unless somebody says so.
         command.env("SECRET", "hidden").env("PASSED", "on");
@@ -112,8 +118,8 @@ async fn a_program_gets_the_payload_and_gives_the_output() {
         echo "error: nearly" >&2
         printf 'plain words' >&2
         env | sort | cut -d= -f1 | tr '\n' ' ' >&2
-        printf '{"payload": %s, "argument": "%s", "run": "%s", "attempt": "%s", "key": "%s"}' \
-            "$payload" "$1" "$MAINSPRING_RUN_ID" "$MAINSPRING_ATTEMPT" "$MAINSPRING_IDEMPOTENCY_KEY"
+        printf '{"argument":"%s","attempt":"%s","key":"%s","payload":%s,"run":"%s"}' \
+            "$1" "$MAINSPRING_ATTEMPT" "$MAINSPRING_IDEMPOTENCY_KEY" "$payload" "$MAINSPRING_RUN_ID"
         "#,
     );
     let run = stage.run(r#"{"name": "Ada", "n": 3}"#).await;
@@ -233,11 +239,32 @@ async fn a_program_that_listens_may_tidy_up_first() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_that_takes_too_long_has_failed() {
     let stage = Stage::open().await;
-    let _worker = stage.serve(&["--timeout", "200ms", "--grace", "100ms"], STUBBORN);
+    let mut worker = stage.serve(&["--timeout", "200ms", "--grace", "100ms"], STUBBORN);
     let leash = stage.leash().await;
     let run = stage.run("{}").await;
     assert_eq!(reason(&run), ("RUN_STATE_FAILED", "PROGRAM_TIMEOUT"));
     leash.let_go().await;
+    worker.terminate(PATIENCE).await.unwrap();
+
+    // As for a job: none is no limit.
+    let _worker = stage.serve(&["--timeout", "0s"], "cat");
+    assert_eq!(reason(&stage.run("{}").await), ("RUN_STATE_SUCCEEDED", ""));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_printed_is_the_output_byte_for_byte() {
+    let stage = Stage::open().await;
+    let printed = r#"{"n":12345678901234567890123, "f":1.0, "dup":1, "dup":2}"#;
+    let mut worker = stage.serve(&[], &format!("echo '{printed}'"));
+    let run = stage.run("{}").await;
+    assert_eq!(reason(&run), ("RUN_STATE_SUCCEEDED", ""), "{run}");
+    let run_id = run["runId"].as_str().unwrap();
+    let page = stage.terminal.says(&["run", "get", run_id]).await.unwrap();
+    assert!(page.contains(printed), "{page}");
+    worker.terminate(PATIENCE).await.unwrap();
+
+    let _worker = stage.serve(&["--text"], r"printf '\377\n'");
+    assert_eq!(reason(&stage.run("{}").await), ("RUN_STATE_FAILED", "OUTPUT_NOT_TEXT"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -253,20 +280,56 @@ async fn what_a_program_leaves_behind_is_ended_with_it() {
     leash.let_go().await;
 }
 
+/// A program that ends when somebody writes to the pipe `go`.
+const PATIENT: &str = "echo ready >&2; read line < go; echo \"went on: $line\"";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_leaves_waits_for_its_programs() {
     let stage = Stage::open().await;
-    let mut worker = stage.serve(&["--text"], "echo ready >&2; read line < go; echo \"went on: $line\"");
     let go = stage.pipe("go").await;
-    let run = stage.begun().await;
-    worker.signal(Signal::TERM).unwrap();
-    let state = |list: &Value| list["workers"][0]["state"].as_str().map(str::to_owned);
-    let list: Value = stage.terminal.json(&["worker", "list"]).await.unwrap();
-    assert!(state(&list).is_some(), "it is still there: {list}");
-    tokio::task::spawn_blocking(move || fs::write(go, "now\n")).await.unwrap().unwrap();
-    assert_eq!(worker.exit(PATIENCE).await.unwrap().code(), Some(0));
-    let run = stage.get(&run).await;
-    assert_eq!((reason(&run).0, &run["output"]["json"]), ("RUN_STATE_SUCCEEDED", &json!("went on: now")), "{run}");
+    // Whoever runs the tests may ignore SIGHUP, which is inherited.
+    let program = stage.program(PATIENT);
+    let line = format!("exec env --default-signal=HUP mainspring worker exec --type t --text -- sh {program}");
+    // A terminal that is closed sends SIGHUP, and its shell another one: that insists on nothing.
+    for signal in [Signal::TERM, Signal::QUIT, Signal::HUP] {
+        let mut worker = stage.terminal.shell("exec", &line).unwrap();
+        let run = stage.begun().await;
+        worker.signal(signal).unwrap();
+        let state = |list: &Value| list["workers"][0]["state"].as_str().map(str::to_owned);
+        let list: Value = stage.terminal.json(&["worker", "list"]).await.unwrap();
+        assert!(state(&list).is_some(), "it is still there: {list}");
+        if signal == Signal::HUP {
+            worker.signal(signal).unwrap();
+            let list: Value = stage.terminal.json(&["worker", "list"]).await.unwrap();
+            assert!(state(&list).is_some(), "it is still there: {list}");
+        }
+        let go = go.clone();
+        tokio::task::spawn_blocking(move || fs::write(go, "now\n")).await.unwrap().unwrap();
+        assert_eq!(worker.exit(PATIENCE).await.unwrap().code(), Some(0), "{signal:?}");
+        let run = stage.get(&run).await;
+        assert_eq!((reason(&run).0, &run["output"]["json"]), ("RUN_STATE_SUCCEEDED", &json!("went on: now")), "{run}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_was_told_to_ignore_its_terminal_goes_on() {
+    let stage = Stage::open().await;
+    let go = stage.pipe("go").await;
+    let line = format!("trap '' HUP; exec mainspring worker exec --type t --text -- sh {}", stage.program(PATIENT));
+    let mut worker = stage.terminal.shell("exec", &line).unwrap();
+    let begun = stage.begun().await;
+    worker.signal(Signal::HUP).unwrap();
+    let write = || {
+        let go = go.clone();
+        tokio::task::spawn_blocking(move || fs::write(go, "now\n"))
+    };
+    write().await.unwrap().unwrap();
+    stage.terminal.says(&["run", "wait", &begun]).await.unwrap();
+    // It still takes runs.
+    let next = stage.begun().await;
+    write().await.unwrap().unwrap();
+    stage.terminal.says(&["run", "wait", &next]).await.unwrap();
+    assert_eq!(worker.terminate(PATIENCE).await.unwrap().code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -95,6 +95,28 @@ async fn the_same_thing_in_every_format() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_would_not_be_shown_is_not_made() {
+    let terminal = Terminal::open().unwrap();
+    let _dev = terminal.dev(&["--no-demo"]).await.unwrap();
+    let keys = async || terminal.says(&["admin", "key", "list", "-o", "name"]).await.unwrap();
+    let before = keys().await;
+    let create = ["admin", "key", "create", "ci", "--role", "viewer"];
+    let rpc = ["rpc", "CreateApiKey", "-d", "name=ci", "-d", r#"bindings:=[{"role":"viewer"}]"#];
+    for line in [&create[..], &rpc] {
+        for output in [&["-o", "name"][..], &["-o", "none"], &["-o", "json", "--fields", "apiKey"]] {
+            let told = refused(&terminal, &[line, output].concat(), 2).await;
+            assert!(told.contains("told once") && told.contains("jsonl"), "{told}");
+        }
+    }
+    let line = "mainspring admin key create ci --role viewer";
+    let output = terminal.sh(line, &[("MAINSPRING_OUTPUT", "name")]).await.unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(keys().await, before);
+    let made = terminal.says(&[&create[..], &["-o", "yaml", "--fields", "secret"]].concat()).await.unwrap();
+    assert!(made.starts_with("secret: "), "{made}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_name_is_answered_with_the_right_one() {
     let terminal = Terminal::open().unwrap();
     let _dev = terminal.dev(&[]).await.unwrap();
@@ -190,6 +212,13 @@ async fn a_macro_without_its_sign_is_told_of_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_needs_no_server_works_without_one() {
     let terminal = Terminal::open().unwrap();
+    let next = ["cron", "next", "* * * * *", "-c", "3", "-o", "jsonl", "--fields", "time", "--after"];
+    let last = terminal.says(&[&next[..], &["9999-12-30T21:58:30Z"]].concat()).await.unwrap();
+    assert!(last.starts_with("{\"time\":\"9999-12-30T21:59:00Z\"}\n"), "{last}");
+    for after in ["9999-12-31T23:58:00Z", "9999-12-30T22:00:00Z"] {
+        let told = refused(&terminal, &[&next[..], &[after]].concat(), 2).await;
+        assert!(told.contains("names no instant after 9999-12-30T22:00:00"), "{told}");
+    }
     let explained: Value = terminal.json(&["cron", "explain", "30 2 * * *", "--tz", "Europe/Berlin"]).await.unwrap();
     assert_eq!(explained["sentence"], "At 02:30 every day");
     let next: Value = terminal

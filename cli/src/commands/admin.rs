@@ -1,6 +1,6 @@
 //! `admin`: keys and copies, for whoever looks after a server.
 
-mod key;
+pub(super) mod key;
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! `cron`: what a time rule means. By the scheduler's own code, in this process; no server is asked.
 
 use clap::Subcommand;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use mainspring_cron::{Expr, Rule, Zone};
 use serde_json::{Value as Json, json};
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How far remarks about clock changes look ahead.
-const YEAR: jiff::SignedDuration = jiff::SignedDuration::from_hours(366 * 24);
+const YEAR: SignedDuration = SignedDuration::from_hours(366 * 24);
 /// So many clock changes are told.
 const CHANGES: usize = 4;
 
@@ -103,7 +103,7 @@ pub(super) fn run(command: CronCommand, session: &Session) -> Result<Exit, Failu
         }
         CronCommand::Next { rule: typed, count, after } => {
             let (_, rule, zone) = typed.read()?;
-            let after = after.map_or(Some(now), |after| times::from_proto(&after.to_proto(now))).unwrap_or(now);
+            let after = after.unwrap_or(Moment::FromNow(SignedDuration::ZERO)).reached(now);
             let fires = rule.fires(&zone, after, Timestamp::MAX).take(count as usize);
             let things: Vec<Thing> = fires
                 .map(|fire| {
@@ -124,7 +124,8 @@ pub(super) fn run(command: CronCommand, session: &Session) -> Result<Exit, Failu
                 .collect();
             if things.is_empty() {
                 let message = format!("`{}` names no instant after {after}", typed.expression);
-                return Err(Failure::new(Exit::Usage, "SCHEDULE_NEVER_FIRES", message));
+                let failure = Failure::new(Exit::Usage, "SCHEDULE_NEVER_FIRES", message);
+                return Err(failure.hint(format!("the calendar ends at {}", Timestamp::MAX)));
             }
             session.out.things("instants", &["TIME", "LOCAL", "AWAY", "NOTE"], things)?;
         }

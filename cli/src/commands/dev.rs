@@ -71,6 +71,8 @@ enum PrintAddr {
 }
 
 pub(super) async fn run(args: DevArgs, session: &Session) -> Result<Exit, Failure> {
+    // Before there is a folder that would be left behind.
+    let mut signals = Signals::listen()?;
     let ephemeral = if args.ephemeral { Some(folder_for_now()?) } else { None };
     let settings = Settings::read(Start {
         data: ephemeral.as_ref().map(|folder| folder.path().into()).or_else(|| args.data.clone()),
@@ -78,7 +80,6 @@ pub(super) async fn run(args: DevArgs, session: &Session) -> Result<Exit, Failur
         dev: true,
     })?;
     logging::start(session, settings.log(), "warn")?;
-    let mut signals = Signals::listen()?;
     if args.reset {
         server::forget(settings.data())?;
     }
@@ -105,7 +106,10 @@ pub(super) async fn run(args: DevArgs, session: &Session) -> Result<Exit, Failur
     };
     select! {
         () = stop => {}
-        () = signals.next() => signals::quit(),
+        () = signals.next() => {
+            drop(ephemeral);
+            signals::quit()
+        }
     }
     ended
 }

@@ -13,7 +13,7 @@ use tonic::{
     codegen::http::uri::PathAndQuery,
 };
 
-use super::examples;
+use super::{admin::key::SECRET, examples};
 use crate::{
     exit::Exit,
     failure::Failure,
@@ -47,6 +47,9 @@ pub(super) async fn run(args: RpcArgs, session: &Session) -> Result<Exit, Failur
     if method.is_client_streaming() {
         let message = format!("{} takes a stream of messages, and one request is all that can be typed", method.name());
         return Err(Failure::usage(message).hint("the worker SDK speaks it, and so does `mainspring worker exec`"));
+    }
+    if method.output().get_field_by_name(SECRET).is_some() {
+        session.out.must_show(SECRET, "a secret")?;
     }
     let request = payload::document(&data).map_err(Failure::usage)?.unwrap_or_else(|| json!({}));
     let server = session.server().await?;

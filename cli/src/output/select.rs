@@ -30,6 +30,11 @@ impl Fields {
         self.0.is_empty()
     }
 
+    /// Whether a field of the root is printed.
+    pub(super) fn shows(&self, field: &str) -> bool {
+        self.is_all() || self.0.iter().any(|path| path.as_slice() == [field])
+    }
+
     /// Refuses a name that the message does not have.
     pub(super) fn check(&self, message: &str) -> Result<(), Failure> {
         let Some(root) = json::descriptor(message) else { return Ok(()) };

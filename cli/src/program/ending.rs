@@ -3,13 +3,15 @@
 use std::{collections::VecDeque, os::unix::process::ExitStatusExt as _, process::ExitStatus, time::Duration};
 
 use mainspring_worker::{JobError, reason};
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
-use super::{DO_NOT_RETRY, LARGEST_OUTPUT, Stop};
+use super::{DO_NOT_RETRY, LARGEST_OUTPUT, Printed, Stop};
 use crate::times;
 
 /// The program could not be started.
 pub(super) const START_FAILED: &str = "START_FAILED";
+/// It was to print text, and printed something else.
+const NOT_TEXT: &str = "OUTPUT_NOT_TEXT";
 /// It took longer than the worker allows.
 const TIMEOUT: &str = "PROGRAM_TIMEOUT";
 
@@ -29,6 +31,7 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
     ),
     (TIMEOUT, "The program ran longer than `--timeout` of its worker allows, and was stopped."),
     (reason::OUTPUT_NOT_JSON, "The program ended well, and its stdout is not one JSON value; `--text` takes any text."),
+    (NOT_TEXT, "The program ended well, and its stdout is not UTF-8, which `--text` needs."),
     (reason::OUTPUT_TOO_LARGE, "The program wrote more than 1 MiB to stdout, and was stopped."),
 ];
 
@@ -75,7 +78,7 @@ pub(super) struct Ending {
 
 impl Ending {
     /// The output of the run, or its failure.
-    pub(super) fn told(self) -> Result<Value, JobError> {
+    pub(super) fn told(self) -> Result<Printed, JobError> {
         let Self { stop, status, timeout, text, output, tail } = self;
         match stop {
             // Which code it ends with then says nothing: a shell that was stopped may well say 0.
@@ -91,19 +94,20 @@ impl Ending {
             let message = format!("it wrote more than {LARGEST_OUTPUT} bytes to stdout");
             return Err(failed(&message, &tail, reason::OUTPUT_TOO_LARGE).do_not_retry());
         }
-        let read = if text { as_text(output) } else { as_json(&output) };
-        read.map_err(|problem| failed(&problem, &tail, reason::OUTPUT_NOT_JSON).do_not_retry())
+        let (read, reason) =
+            if text { (as_text(&output), NOT_TEXT) } else { (as_json(&output), reason::OUTPUT_NOT_JSON) };
+        read.map(Printed).map_err(|problem| failed(&problem, &tail, reason).do_not_retry())
     }
 }
 
-fn as_text(output: Vec<u8>) -> Result<Value, String> {
-    let text = String::from_utf8(output).map_err(|error| format!("stdout is not UTF-8: {error}"))?;
-    Ok(Value::String(text.strip_suffix('\n').map(str::to_owned).unwrap_or(text)))
+fn as_text(output: &[u8]) -> Result<Box<RawValue>, String> {
+    let text = str::from_utf8(output).map_err(|error| format!("stdout is not UTF-8 text: {error}"))?;
+    to_raw_value(text.strip_suffix('\n').unwrap_or(text)).map_err(|error| error.to_string())
 }
 
-fn as_json(output: &[u8]) -> Result<Value, String> {
+fn as_json(output: &[u8]) -> Result<Box<RawValue>, String> {
     if output.trim_ascii().is_empty() {
-        return Ok(Value::Null);
+        return Ok(RawValue::NULL.to_owned());
     }
     serde_json::from_slice(output)
         .map_err(|error| format!("stdout is not one JSON value ({error}); messages belong on stderr, or use --text"))
@@ -133,9 +137,8 @@ mod tests {
     use std::{os::unix::process::ExitStatusExt as _, process::ExitStatus};
 
     use mainspring_worker::{JobError, JobFailure};
-    use serde_json::{Value, json};
 
-    use super::{Ending, Stop, Tail};
+    use super::{Ending, Printed, Stop, Tail};
 
     /// An ending by this code of wait(2), with this output.
     fn ending(raw: i32, output: &str) -> Ending {
@@ -145,7 +148,7 @@ mod tests {
         Ending { stop: None, status, timeout: None, text: false, output: output.into(), tail }
     }
 
-    fn failure(ended: Result<Value, JobError>) -> JobFailure {
+    fn failure(ended: Result<Printed, JobError>) -> JobFailure {
         match ended {
             Err(JobError::Failed(failure)) => *failure,
             other => panic!("{other:?}"),
@@ -154,13 +157,25 @@ mod tests {
 
     #[test]
     fn stdout_is_the_output() {
-        assert_eq!(ending(0, " {\"a\": 1}\n").told().unwrap(), json!({"a": 1}));
-        assert_eq!(ending(0, "\n").told().unwrap(), Value::Null);
-        assert_eq!(Ending { text: true, ..ending(0, "two\nlines\n") }.told().unwrap(), json!("two\nlines"));
+        let said = |ending: Ending| ending.told().unwrap().0.get().to_owned();
+        // As it was printed: a number keeps its digits, an object its fields, their order and the space between them.
+        for output in [r#"{"n":12345678901234567890123,"f":1.0,"dup":1,"dup":2}"#, r#"{"b": 1, "a": 1e400}"#, "1.0"] {
+            assert_eq!(said(ending(0, &format!(" {output}\n"))), output);
+        }
+        assert_eq!(said(ending(0, "\n")), "null");
+        assert_eq!(said(Ending { text: true, ..ending(0, "two\nlines\n") }), r#""two\nlines""#);
         for output in ["done", "{} {}", "{\"a\":"] {
             let failure = failure(ending(0, output).told());
             assert_eq!((failure.reason(), failure.is_fatal()), ("OUTPUT_NOT_JSON", true), "{output}");
         }
+    }
+
+    #[test]
+    fn what_is_no_text_is_not_called_no_json() {
+        let binary = failure(Ending { text: true, output: vec![b'a', 0xff], ..ending(0, "") }.told());
+        assert_eq!((binary.reason(), binary.is_fatal()), ("OUTPUT_NOT_TEXT", true));
+        let binary = failure(Ending { output: vec![b'"', 0xff, b'"'], ..ending(0, "") }.told());
+        assert_eq!((binary.reason(), binary.is_fatal()), ("OUTPUT_NOT_JSON", true));
     }
 
     #[test]

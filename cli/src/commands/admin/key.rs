@@ -13,6 +13,9 @@ use crate::{
     times::{self, Length},
 };
 
+/// The field of the answers that hold what is told only once.
+pub(crate) const SECRET: &str = "secret";
+
 /// Make, list and revoke API keys
 #[derive(Debug, Subcommand)]
 #[command(before_help = examples![
@@ -77,6 +80,9 @@ impl Role {
 }
 
 pub(super) async fn run(command: KeyCommand, session: &Session) -> Result<Exit, Failure> {
+    if let KeyCommand::Create { .. } = command {
+        session.out.must_show(SECRET, "the key")?;
+    }
     let server = session.server().await?;
     let mut users = server.users();
     match command {

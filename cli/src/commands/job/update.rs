@@ -20,7 +20,7 @@ use crate::{
     },
     exit::Exit,
     failure::Failure,
-    named, output,
+    named, output, payload,
     session::Session,
 };
 
@@ -124,6 +124,7 @@ fn read(file: &PathBuf) -> Result<Job, Failure> {
         text = fs::read_to_string(file).map_err(|error| wrong(&error))?;
     }
     let json = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
+    payload::exact(&text).map_err(|error| wrong(&error))?;
     output::read(json).map_err(|error| wrong(&error))
 }
 

@@ -44,7 +44,8 @@ Exit codes:
   other  the attempt failed; the job's retry policy decides. The reason is EXIT_n, or SIGNAL_n where a signal ended it
 
 The program leads a process group. When the run is cancelled or times out, or the worker leaves before it is done, the group
-gets SIGTERM, and SIGKILL after the grace. What is left of the group when the program ends is killed. A run may be executed
+gets SIGTERM, and SIGKILL after the grace. What is left of the group when the program ends is killed. The worker leaves at
+SIGTERM, SIGINT, SIGQUIT and SIGHUP, which is what a terminal that is closed sends. A run may be executed
 more than once: MAINSPRING_IDEMPOTENCY_KEY is the same each time, MAINSPRING_ATTEMPT grows.
 
 The environment is HOME, LANG, LC_*, LOGNAME, PATH, SHELL, TMPDIR, TZ and USER, what --env names, and MAINSPRING_RUN_ID,
@@ -60,7 +61,7 @@ pub(crate) struct ExecArgs {
     /// How many at once
     #[arg(long, value_name = "N", default_value_t = 1)]
     slots: u32,
-    /// Stop an attempt after this; it has failed then [default: the run's own timeout alone]
+    /// Stop an attempt after this; it has failed then. 0s means never [default: the run's own timeout alone]
     #[arg(long, value_name = "LENGTH", allow_hyphen_values = true)]
     timeout: Option<Length>,
     /// How long a program has between SIGTERM and SIGKILL
@@ -96,7 +97,8 @@ pub(super) async fn run(args: ExecArgs, session: &Session) -> Result<Exit, Failu
         line: program,
         variables,
         text,
-        timeout: timeout.map(|Length(timeout)| timeout),
+        // As everywhere: none is no limit.
+        timeout: timeout.map(|Length(timeout)| timeout).filter(|timeout| !timeout.is_zero()),
         grace: grace.0,
         groups: groups.clone(),
     });
