@@ -129,7 +129,7 @@ const COLUMNS: [Column; 13] = [
     Column {
         fault: Fault::DeepNest,
         name: "200 levels",
-        sent: "JSON in 200 lists, or 200 groups of a field that nobody knows.",
+        sent: "200 groups of a field that nobody knows; JSON in 200 lists, which is `FIELD_INVALID`.",
         code: Code::InvalidArgument,
         reason: "MESSAGE_MALFORMED",
         says: &[],

@@ -74,12 +74,19 @@ fn is_malformed(said: &str) -> bool {
 /// What is nested deeper than it is read. prost tells the fields on the way, from the inside out, and of a list not which
 /// item.
 fn too_deep(said: &str) -> Refusal {
-    let mut fields: Vec<_> = said
+    let steps: Vec<_> = said
         .rsplit(": ")
         .filter_map(|step| step.split_once('.'))
         .take_while(|(message, _)| !["Value", "ListValue", "Struct"].contains(message))
-        .map(|(_, field)| field)
         .collect();
+    // prost has the name of a choice, not of what was chosen; that is told by the message inside.
+    let chosen = |at: usize| match steps.get(at + 1) {
+        Some(("AttemptSucceeded", _)) => Some("succeeded"),
+        Some(("AttemptFailed", _)) => Some("failed"),
+        Some(_) | None => None,
+    };
+    let named = steps.iter().enumerate().map(|(at, (_, field))| chosen(at).unwrap_or(field));
+    let mut fields: Vec<_> = named.collect();
     let is_json = said.contains(": Value.");
     if !is_json || fields.pop() != Some("data") {
         let message = "the message is nested deeper than this server reads; flatten it";
@@ -166,6 +173,9 @@ mod tests {
         let told = said(&inside, "Payload.data: RunSubmission.payload: SubmitRunRequest.run: ");
         assert_eq!((told.reason(), told.first_field()), (Reason::FieldInvalid, Some("run.payload.json")));
         assert!(told.message().contains("deeper than 30 levels; send it as `inline`"), "{told:?}");
+        let outside =
+            "Payload.data: AttemptSucceeded.output: AttemptResult.outcome: ReportAttemptResultRequest.result: ";
+        assert_eq!(said(&inside, outside).first_field(), Some("result.succeeded.output.json"));
         assert_eq!(said("", "").reason(), Reason::MessageMalformed);
     }
 }

@@ -219,7 +219,10 @@ impl Asked<'_> {
             }
             for path in place.shown_in(&self.valid) {
                 let nest = Dynamic::Message(nested(&DynamicMessage::new(value.clone()), LEVELS));
-                all.push(self.bytes(&path, encode_with(self.rpc.input(), &self.valid, &path, nest)));
+                let sent = self.bytes(&path, encode_with(self.rpc.input(), &self.valid, &path, nest));
+                // Whoever reads the bytes does not tell which item of a list it was.
+                let field = Some(place.pattern.replace("[]", ""));
+                all.push(Sent { expected: Expected::Refused { reason: "FIELD_INVALID", field }, ..sent });
             }
         }
         all
