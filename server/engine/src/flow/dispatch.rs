@@ -189,22 +189,22 @@ impl Board {
         board.out.retain(|_, (_, released)| now.since(*released) < FORGET);
         board.offer_again(now);
         let wanted = (free * 2).saturating_sub(board.out.len());
-        let age = board.looked.map(|looked| now.since(looked));
-        let due = |age: Option<Duration>, look| age.is_none_or(|age| age >= look);
+        let looked = board.looked;
+        let due_after = |length| looked.is_none_or(|looked| now.since(looked) >= length);
         if wanted == 0 || board.blocked.is_some_and(|until| until > now) {
             return Plan::Nothing;
         }
-        if board.clear && !due(age, look * 2) {
+        if board.clear && !due_after(look * 2) {
             let taken: Vec<_> = board.offered.drain(..wanted.min(board.offered.len())).collect();
             board.release(&taken, now);
             // What was offered does not wait for a look that has become due: the look comes next, if nothing is offered.
             if !taken.is_empty() {
-                if due(age, look) {
+                if due_after(look) {
                     self.wake.notify_one();
                 }
                 return Plan::Release(taken);
             }
-            if !due(age, look) {
+            if !due_after(look) {
                 return Plan::Nothing;
             }
         }
