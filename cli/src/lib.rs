@@ -12,7 +12,6 @@ mod commands;
 mod connection;
 mod context;
 mod demo;
-mod digits;
 mod exit;
 mod failure;
 mod follow;

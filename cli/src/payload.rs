@@ -11,12 +11,13 @@ use std::{
     path::PathBuf,
 };
 
-use mainspring_proto::common::v1::{Payload, payload};
+use mainspring_proto::{
+    common::v1::{Payload, payload},
+    digits::{self, EXACT},
+};
 use prost::Message as _;
 use prost_types::{ListValue, Struct, Value, value::Kind};
 use serde_json::{Map, Value as Json};
-
-use crate::digits::{self, EXACT};
 
 /// The largest `Payload.json` that servers answer with; nothing larger is sent.
 const LARGEST_VALUE: usize = 1 << 20;

@@ -17,6 +17,7 @@
 
 mod code;
 pub mod codec;
+pub mod digits;
 
 pub use code::code_name;
 

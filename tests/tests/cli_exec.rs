@@ -263,6 +263,11 @@ async fn what_was_printed_is_the_output_byte_for_byte() {
     assert!(page.contains(printed), "{page}");
     worker.terminate(PATIENCE).await.unwrap();
 
+    // As Python's `print(json.dumps(…))` writes it.
+    let mut worker = stage.serve(&[], r#"echo '{"rows": 3, "mean": 1.0}'"#);
+    assert_eq!(stage.run("{}").await["output"]["json"], json!({"mean": 1, "rows": 3}));
+    worker.terminate(PATIENCE).await.unwrap();
+
     let _worker = stage.serve(&["--text"], r"printf '\377\n'");
     assert_eq!(reason(&stage.run("{}").await), ("RUN_STATE_FAILED", "OUTPUT_NOT_TEXT"));
 }

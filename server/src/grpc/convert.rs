@@ -17,6 +17,7 @@ pub(crate) mod event;
 pub(crate) mod failure;
 pub(crate) mod from_worker;
 pub(crate) mod job;
+pub(crate) mod json;
 pub(crate) mod payload;
 pub(crate) mod policy;
 pub(crate) mod queue;

@@ -9,7 +9,7 @@ use mainspring_proto::codec::TooMany;
 use tonic::{Code, Status};
 
 use crate::grpc::{
-    convert::payload::MAX_DEPTH,
+    convert::json::MAX_DEPTH,
     status::{Reason, Refusal},
 };
 

@@ -1,13 +1,15 @@
 //! Numbers as they are typed, and what a double makes of them: `Payload.json` carries nothing else.
 //!
+//! The CLI asks before it sends, the server before it answers JSON text as a value.
+//!
 //! `serde_json` reads a number that is too long as the double nearest to it and says nothing. So the text is looked at: a number
 //! is kept where the double is written with the same digits again.
 
 /// Whole numbers beyond this share their double with a neighbour.
-pub(crate) const EXACT: u64 = 1 << 53;
+pub const EXACT: u64 = 1 << 53;
 
 /// The first number in a text of JSON that would lose digits. The text is known to be JSON.
-pub(crate) fn lost(json: &str) -> Option<&str> {
+pub fn lost(json: &str) -> Option<&str> {
     let mut rest = json;
     loop {
         rest = &rest[rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit())?..];
