@@ -16,7 +16,7 @@
 //! and with it the segments it covers; and the search ends 400 years on, where the calendar begins to repeat.
 
 use jiff::{
-    Timestamp,
+    Span, Timestamp,
     civil::{DateTime, Time},
     tz::Offset,
 };
@@ -136,7 +136,9 @@ impl<'a> Search<'a> {
     fn first_in(&mut self, segment: &Segment, at: i64, horizon: i64) -> Option<Fire> {
         let Segment { start, end, before, offset, after } = *segment;
         let from = wall(at, offset);
-        let until = wall(end.map_or(horizon + 1, |end| end.min(horizon + 1)), offset);
+        let last = end.map_or(horizon, |end| horizon.min(end - 1));
+        // Added on the wall clock, which goes further than the time line.
+        let until = wall(last, offset).saturating_add(Span::new().seconds(1));
 
         let mut shifted = None;
         let mut second_pass_until = from;
@@ -239,6 +241,8 @@ mod tests {
             ("30 2 * 3 SUNL", Some(Gap::Skip), "Europe/Berlin", NOW, None, 20_000),
             // The other end of time.
             ("0 0 29 2 *", None, "UTC", "-009999-01-02T01:59:59Z", at("-009996-02-29T00:00:00Z"), 60),
+            ("* * * * *", None, "UTC", "9999-12-30T21:59:00Z", at("9999-12-30T22:00:00Z"), 10),
+            ("* * * * *", None, "Etc/GMT-14", "9999-12-30T21:59:00Z", at("9999-12-30T22:00:00Z"), 10),
             ("* * * * *", None, "UTC", "9999-12-30T22:00:00Z", None, 10),
         ] {
             let (steps, found) = count(expr, gap, zone, after);
