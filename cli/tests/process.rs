@@ -40,6 +40,16 @@ fn usage_errors_are_2_and_on_stderr() {
 }
 
 #[test]
+fn a_run_or_many_are_named_where_none_is() {
+    let config = TempDir::new().unwrap();
+    for line in ["run cancel", "run retry --note again"] {
+        let output = mainspring(config.path(), line);
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert!(text(&output.stderr).contains("<RUN|--filter <FILTER>>"), "{line}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn a_server_that_is_away_is_6_in_words_and_in_json() {
     let config = TempDir::new().unwrap();
     let address = nobody();

@@ -144,6 +144,13 @@ async fn many_runs_are_cancelled_and_retried_at_once() {
     // Nobody is there to be asked.
     let told = refused(&terminal, &cancel, 2).await;
     assert!(told.contains("cancel 3 runs needs a yes") && told.contains("-y says it"), "{told}");
+    // Whoever says no has done nothing, and has not pressed Ctrl-C.
+    let asked = format!("mainspring run cancel --filter '{}'", of_sleep[1]);
+    let no = terminal.sh(&format!("printf 'n\\n' | script -qec \"{asked}\" /dev/null"), &[]).await.unwrap();
+    let told = text(&no.stdout);
+    assert_eq!(no.status.code(), Some(1), "{told}{}", text(&no.stderr));
+    assert!(told.contains("cancel them? [y/N]") && told.contains("nothing was changed"), "{told}");
+    assert!(told.contains("reason: NOT_CONFIRMED"), "{told}");
     let tried: Value = terminal.json(&[&cancel[..], &["--since", "1h", "--dry-run"]].concat()).await.unwrap();
     let states = |runs: &Value| {
         let states = runs["runs"].as_array().unwrap().iter().map(|run| run["state"].as_str().unwrap().to_owned());

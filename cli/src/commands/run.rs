@@ -3,7 +3,7 @@
 mod bulk;
 mod describe;
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use mainspring_proto::scheduler::v1::{
     CancelRunRequest, EventTopic, GetRunRequest, ListRunsRequest, ListRunsResponse, RetryRunRequest, Run, RunState,
     RunView, event::Detail,
@@ -79,14 +79,14 @@ pub(crate) enum RunCommand {
     #[command(before_help = examples!["mainspring run logs $RUN", "mainspring run logs $RUN -f"])]
     Logs(logs::LogArgs),
     /// Cancel a run that is not over, or all that a filter finds
-    #[command(before_help = examples![
+    #[command(group = which(), before_help = examples![
         "mainspring run cancel $RUN",
         "mainspring run cancel $RUN --note 'wrong month'",
         "mainspring run cancel --filter 'job = demo.sleep' --since 1h -y",
     ])]
     Cancel {
         /// The run
-        #[arg(value_parser = named::run, required_unless_present = "filter")]
+        #[arg(value_parser = named::run)]
         run: Option<String>,
         #[command(flatten)]
         bulk: BulkArgs,
@@ -95,14 +95,14 @@ pub(crate) enum RunCommand {
         note: Option<String>,
     },
     /// Make a new run like one that is over, or like all that a filter finds
-    #[command(before_help = examples![
+    #[command(group = which(), before_help = examples![
         "mainspring run retry $RUN --follow",
         "mainspring run retry $RUN --note 'the mail server is back' --wait=1m",
         "mainspring run retry --filter 'state = FAILED' --since 1h --dry-run",
     ])]
     Retry {
         /// The run that is over
-        #[arg(value_parser = named::run, required_unless_present = "filter")]
+        #[arg(value_parser = named::run)]
         run: Option<String>,
         #[command(flatten)]
         bulk: BulkArgs,
@@ -125,6 +125,11 @@ pub(crate) enum RunCommand {
         #[arg(long, value_name = "LENGTH", allow_hyphen_values = true)]
         timeout: Option<Length>,
     },
+}
+
+/// One run, or many. As a group, what is missing is told with both of its names.
+fn which() -> ArgGroup {
+    ArgGroup::new("which").args(["run", "filter"]).required(true)
 }
 
 pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, Failure> {
