@@ -4,7 +4,9 @@
 
 use std::{fs, process::Output};
 
+use futures::future::join_all;
 use mainspring_tests::harness::terminal::{Terminal, text};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// What a command says that must fail so.
@@ -114,6 +116,31 @@ async fn a_key_that_would_not_be_shown_is_not_made() {
     assert_eq!(keys().await, before);
     let made = terminal.says(&[&create[..], &["-o", "yaml", "--fields", "secret"]].concat()).await.unwrap();
     assert!(made.starts_with("secret: "), "{made}");
+}
+
+/// The id of a run that nobody ever made.
+const RUN: &str = "019a0000-0000-7000-8000-000000000000";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_stopped_is_not_waited_for_long() {
+    let terminal = Terminal::open().unwrap();
+    let dev = terminal.dev(&["--no-demo"]).await.unwrap();
+    dev.signal(Signal::STOP).unwrap();
+    let lines = [
+        (&["job", "list"][..], "did not answer within 10 s\nhint: ", "SERVER_UNREACHABLE"),
+        (&["run", "cancel", RUN], "did not answer within 10 s\nhint: ", "SERVER_UNREACHABLE"),
+        (&["rpc", "ListJobs"], "did not answer within 10 s\nhint: ", "SERVER_UNREACHABLE"),
+        (&["submit", "t", "--wait=300ms"], "did not answer within 0.30 s\nhint: ", "WAIT_TIMEOUT"),
+        (&["trigger", "j", "--follow", "--wait=300ms"], "did not answer within 0.30 s\nhint: ", "WAIT_TIMEOUT"),
+        (&["run", "retry", RUN, "--wait=300ms"], "did not answer within 0.30 s\nhint: ", "WAIT_TIMEOUT"),
+        (&["run", "wait", RUN, "--timeout", "300ms"], "is not over after 0.30 s\nhint: ", "WAIT_TIMEOUT"),
+    ];
+    let told = lines.map(|(line, ..)| refused(&terminal, line, 6));
+    for ((line, message, reason), told) in lines.iter().zip(join_all(told).await) {
+        assert!(told.contains(message) && told.contains(reason), "{line:?}: {told}");
+    }
+    dev.signal(Signal::CONT).unwrap();
+    terminal.says(&["job", "list"]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -133,9 +133,9 @@ fn which() -> ArgGroup {
 }
 
 pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, Failure> {
-    let server = session.server().await?;
     match command {
         RunCommand::List { filter, oldest, limit, watch } => {
+            let server = session.server().await?;
             let filter = filter.unwrap_or_default();
             let order_by = if oldest { "create_time" } else { "" };
             let list = async || listed(&server, &filter, order_by, limit).await;
@@ -153,6 +153,7 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
             session.out.list(list().await?)?;
         }
         RunCommand::Get { run, watch } => {
+            let server = session.server().await?;
             if watch.watch {
                 let subject = Subject { topic: EventTopic::Runs, filter: format!("run_id = {run}") };
                 let this = async || Ok(vec![got(&server, &run).await?]);
@@ -160,9 +161,10 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
             }
             session.out.show(&got(&server, &run).await?)?;
         }
-        RunCommand::Describe { run } => describe::describe(&run, &server, session).await?,
-        RunCommand::Logs(args) => return logs::show(args, &server, session).await,
+        RunCommand::Describe { run } => describe::describe(&run, &session.server().await?, session).await?,
+        RunCommand::Logs(args) => return logs::show(args, &session.server().await?, session).await,
         RunCommand::Cancel { run, bulk, note } => {
+            let server = session.server().await?;
             let note = note.unwrap_or_default();
             if bulk.is_asked() {
                 let doing = Doing { verb: "cancel", only: NOT_OVER };
@@ -175,6 +177,7 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
         RunCommand::Retry { run, bulk, note, request_id, follow } => {
             let note = note.unwrap_or_default();
             if bulk.is_asked() {
+                let server = session.server().await?;
                 let doing = Doing { verb: "retry", only: OVER };
                 let retry = async |run: &Run| {
                     let new = retried(&server, &run.run_id, &note, "").await?;
@@ -182,11 +185,12 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
                 };
                 return bulk::run(&bulk, &server, session, doing, retry).await;
             }
-            let run = retried(&server, &run.unwrap_or_default(), &note, &request_id.unwrap_or_default()).await?;
-            return follow::started(&server, &session.out, run, follow).await;
+            let (run, request_id) = (run.unwrap_or_default(), request_id.unwrap_or_default());
+            let retry = async |server: &Server| retried(server, &run, &note, &request_id).await;
+            return follow::made(session, follow, retry).await;
         }
         RunCommand::Wait { run, timeout } => {
-            return follow::wait(&server, &session.out, run, timeout).await;
+            return follow::wait(session, run, timeout).await;
         }
     }
     Ok(Exit::Done)
