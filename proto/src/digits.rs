@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_number_that_a_double_changes_is_found() {
-        let lose = "9007199254740993 -9007199254740993 18446744073709551615 18446744073709551616 -9223372036854775809 \
+        let lose = "9007199254740993 9007199254740994 -9007199254740993 18446744073709551615 18446744073709551616 -9223372036854775809 \
                     12345678901234567890123 0.1234567890123456789012 12345678901234567890e0 1.00000000000000000001 \
                     1e-400 -1e-99999999999999999999 100000000000000000000000000000000000000000";
         for number in lose.split_whitespace() {
@@ -100,5 +100,7 @@ mod tests {
             assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok(), "{json}");
             assert_eq!(lost(&json), None, "{json}");
         }
+        // A text that ends with an escaped backslash hides nothing that comes after it.
+        assert_eq!(lost(&format!(r#"["\\", {long}]"#)), Some(long));
     }
 }
