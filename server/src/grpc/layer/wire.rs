@@ -140,8 +140,16 @@ mod tests {
 
     #[test]
     fn timeouts_are_read_as_the_wire_writes_them() {
-        assert_eq!(timeout("1S"), Some(Duration::from_secs(1)));
-        assert_eq!(timeout("20m"), Some(Duration::from_millis(20)));
+        for (text, length) in [
+            ("2H", Duration::from_secs(7_200)),
+            ("3M", Duration::from_secs(180)),
+            ("1S", Duration::from_secs(1)),
+            ("20m", Duration::from_millis(20)),
+            ("7u", Duration::from_micros(7)),
+            ("99999999n", Duration::from_nanos(99_999_999)),
+        ] {
+            assert_eq!(timeout(text), Some(length), "{text}");
+        }
         for bad in ["", "S", "1", "1x", "123456789S", "-1S", "1ä"] {
             assert_eq!(timeout(bad), None, "{bad}");
         }
