@@ -153,7 +153,7 @@ async fn data_that_no_restart_would_mend_is_refused_with_78() {
     refused("mainspring.db is damaged, or no database: restore a backup", 78, "DATA_REFUSED").await;
     std::fs::remove_dir_all(terminal.home().join("mainspring-data")).unwrap();
     std::fs::write(terminal.home().join("mainspring-data"), "a file").unwrap();
-    refused("choose another data directory", 78, "DATA_REFUSED").await;
+    refused("mainspring-data: it is no directory", 78, "DATA_REFUSED").await;
 }
 
 /// A disk that is full may be given room at any moment; one that can only be read was made so by somebody.
