@@ -17,6 +17,7 @@ use mainspring_engine::{
 use mainspring_tests::{
     conformance::world::{every, failure, lane, spec},
     engine::Stage,
+    harness::host::{self, PATIENCE},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -47,7 +48,8 @@ async fn one_definition_that_cannot_be_read_stops_no_other_job() {
     stage.pass(SECOND * 25).await;
     let (mut failed, mut fired) = (0, 0);
     while fired < 2 {
-        match &watch.next().await.unwrap().1.detail {
+        let event = host::within(PATIENCE, "a run of the sound job", watch.next()).await.unwrap();
+        match &event.unwrap().1.detail {
             Detail::Job { job, state: Some(JobState::Error), .. } if job.as_str() == "broken" => failed += 1,
             Detail::Run { job: Some(job), state: RunState::Queued, .. } if job.as_str() == "sound" => fired += 1,
             other => panic!("{other:?}"),

@@ -12,7 +12,10 @@ use mainspring_engine::{
     flow::stream::messages::{Directive, DrainMode, ToWorker},
     ports::signals::{Signal, Signals as _},
 };
-use mainspring_tests::engine::{Stage, Worker};
+use mainspring_tests::{
+    engine::{Stage, Worker},
+    harness::host::{self, PATIENCE},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -70,10 +73,15 @@ async fn a_session_that_lost_hints_compares_all_that_its_worker_lists() {
     for _ in 0..100_000 {
         stage.others.send(Signal::Due);
     }
-    let mut directives = Vec::new();
-    while directives.is_empty() {
-        directives = worker.renew(&[key]).await;
-    }
+    let repaired = async {
+        loop {
+            let directives = worker.renew(&[key]).await;
+            if !directives.is_empty() {
+                return directives;
+            }
+        }
+    };
+    let directives = host::within(PATIENCE, "the session to compare", repaired).await.unwrap();
     assert_eq!(directives, [Directive::Abandon(key, AbandonReason::AlreadyTerminal)]);
 }
 
