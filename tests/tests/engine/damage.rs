@@ -74,8 +74,10 @@ async fn one_run_that_cannot_be_read_stops_no_lease() {
         for key in keys {
             assert_eq!(worker.reported(key, Outcome::Succeeded).await, Disposition::Applied);
         }
-        // Nor is the slot lost that was set aside for it.
+        // Nor is the slot lost that was set aside for it, nor is it tried at every look.
+        let steps = stage.leases.sizes();
         stage.pass(SECOND * 5).await;
+        assert_eq!(stage.leases.sizes(), steps, "{column}");
         for _ in 0..3 {
             stage.submit_one().await;
         }

@@ -110,6 +110,8 @@ async fn a_pointer_that_was_released_twice_is_dispatched_once() {
     dispatched.sort_unstable();
     runs.sort_unstable();
     assert_eq!(dispatched, runs);
+    // The first was under way when it came again; what came again while it waited was known.
+    assert_eq!(stage.leases.sizes(), [1, 2]);
     assert!(!worker.heard(|message| matches!(message, ToWorker::Dispatch { .. })));
 }
 
