@@ -23,6 +23,7 @@ pub(crate) fn of(path: &str) -> Option<&'static str> {
         "schedules.interval" | "schedules.interval.every" => "--every",
         "schedules.at" => "--at",
         "overlap" => "--overlap",
+        "overlap_max" => "--overlap-max",
         "catch_up" => "--catch-up",
         "retry_policy.max_attempts" => "--max-attempts",
         "retry_policy.initial_backoff" => "--backoff",

@@ -86,7 +86,7 @@ CREATE TABLE schedule (
     open_first BIGINT,
     open_last BIGINT,
     open_count BIGINT,
-    open_fate SMALLINT CHECK (open_fate BETWEEN 1 AND 8),
+    open_fate SMALLINT CHECK (open_fate BETWEEN 1 AND 11),
     open_reason TEXT,
     PRIMARY KEY (job_uid, name),
     CHECK ((open_first IS NULL) = (open_fate IS NULL))
@@ -102,7 +102,7 @@ CREATE TABLE ledger (
     last_time BIGINT NOT NULL,
     count BIGINT NOT NULL CHECK (count > 0),
     version BIGINT NOT NULL,
-    fate SMALLINT NOT NULL CHECK (fate BETWEEN 1 AND 8),
+    fate SMALLINT NOT NULL CHECK (fate BETWEEN 1 AND 11),
     reason TEXT NOT NULL,
     PRIMARY KEY (job_uid, schedule, first_time),
     CHECK (last_time >= first_time)
@@ -114,6 +114,7 @@ CREATE INDEX ledger_age ON ledger (last_time)
 -- unless they matter. Input and output over a kilobyte are in run_data (`spilled`: 1 input, 2 output), since a row is
 -- written again at every step. `plain_lease`: by its policy, a lease of it does nothing but lease (it may start again, and
 -- no time runs against it before it starts). `log_lines`: how many the attempt that succeeded wrote, if its worker said.
+-- `buffer`: how it waits for runs of its job to be over; `apart`: it is none that others wait for.
 -- `lane_id` is no foreign key: to let go of a lane, the database would read every run.
 CREATE TABLE run (
     id {id} NOT NULL PRIMARY KEY,
@@ -158,6 +159,8 @@ CREATE TABLE run (
     headers TEXT,
     policy TEXT,
     plain_lease BOOLEAN NOT NULL DEFAULT TRUE,
+    buffer SMALLINT CHECK (buffer BETWEEN 1 AND 4),
+    apart BOOLEAN NOT NULL DEFAULT FALSE,
     spilled SMALLINT NOT NULL DEFAULT 0 CHECK (spilled BETWEEN 0 AND 3),
     payload_type TEXT NOT NULL,
     payload {bytes},
@@ -169,7 +172,8 @@ CREATE TABLE run (
     CHECK (open_token IS NULL OR open_token = attempt),
     CHECK ((state IN (6, 7, 8, 9)) = (end_time IS NOT NULL)),
     CHECK (end_time IS NULL OR open_token IS NULL),
-    CHECK ((state IN (1, 5)) = (wake_time IS NOT NULL)),
+    CHECK ((state IN (1, 5)) = (wake_time IS NOT NULL OR buffer IS NOT NULL)),
+    CHECK (buffer IS NULL OR (state = 1 AND wake_time IS NULL AND job_uid IS NOT NULL)),
     CHECK ((state = 2) = (ready_lane IS NOT NULL)),
     CHECK (stop_deadline IS NULL OR state IN (3, 4)),
     CHECK ((state IN (7, 9)) = (dead_time IS NOT NULL)),
@@ -195,6 +199,9 @@ CREATE INDEX run_stop ON run (worker_id) WHERE stop_deadline IS NOT NULL
 -- Runs of a job that are not over: overlap, idle checks, deleted jobs. The second column says nothing, but by two columns
 -- the planner finds it better than the index of all runs of a job.
 CREATE INDEX run_unfinished ON run (job_uid, end_time) WHERE end_time IS NULL AND job_uid IS NOT NULL
+;
+-- Runs that wait for the slot of their job, by turn.
+CREATE INDEX run_buffered ON run (job_uid, due_time, id) WHERE buffer IS NOT NULL
 ;
 -- Runs that failed or took too long: few, and what people look for among many.
 CREATE INDEX run_dead ON run (id) WHERE dead_time IS NOT NULL

@@ -15,6 +15,8 @@ mod doubt;
 mod heartbeats;
 #[path = "engine/instants.rs"]
 mod instants;
+#[path = "engine/overlap.rs"]
+mod overlap;
 #[path = "engine/refusals.rs"]
 mod refusals;
 #[path = "engine/release.rs"]

@@ -2,6 +2,7 @@
 
 mod create;
 pub(super) mod describe;
+mod overlap;
 mod schedule;
 mod update;
 

@@ -55,7 +55,7 @@ impl Resource for Job {
             ("paused", Cell::text(pause.unwrap_or_default())),
             ("schedule", Cell::text(schedules(&self.schedules))),
             ("next", Cell::time(self.next_fire_time.as_ref())),
-            ("overlap", Cell::text(if self.overlap() == Overlap::Allow { "allow" } else { "skip" })),
+            ("overlap", Cell::text(overlap(self))),
             ("catch up", Cell::text(if self.catch_up() == CatchUp::None { "none" } else { "latest" })),
             ("payload", Cell::text(self.payload.as_ref().map(payload::shown).unwrap_or_default())),
             ("retry", Cell::text(self.retry_policy.as_ref().map(retry).unwrap_or_default())),
@@ -116,4 +116,19 @@ fn length(length: Option<&prost_types::Duration>) -> String {
             mainspring_cron::format_duration(i64::try_from(length.as_micros()).unwrap_or(i64::MAX))
         }
     }
+}
+
+/// An overlap policy as it is typed.
+fn overlap(job: &Job) -> String {
+    let name = match job.overlap() {
+        Overlap::Unspecified | Overlap::Skip => "skip",
+        Overlap::Allow => "allow",
+        Overlap::BufferOne => "buffer-one",
+        Overlap::BufferAll => "buffer-all",
+        Overlap::CancelOther => "cancel-other",
+        Overlap::TerminateOther => "terminate-other",
+    };
+    let max = if job.overlap_max > 0 { format!(", at most {}", job.overlap_max) } else { String::new() };
+    let manual = if job.overlap_ignores_manual { "; manual runs apart" } else { "" };
+    format!("{name}{max}{manual}")
 }

@@ -13,6 +13,7 @@ pub mod job;
 pub mod ledger;
 pub mod log;
 pub mod names;
+pub mod overlap;
 pub mod payload;
 pub mod policy;
 pub mod rules;

@@ -43,6 +43,7 @@ mod retention;
 mod room;
 mod rows;
 mod sheet;
+mod slots;
 mod statement;
 mod steps;
 mod submit;

@@ -18,6 +18,7 @@ pub(crate) mod failure;
 pub(crate) mod from_worker;
 pub(crate) mod job;
 pub(crate) mod json;
+pub(crate) mod overlap;
 pub(crate) mod payload;
 pub(crate) mod policy;
 pub(crate) mod queue;

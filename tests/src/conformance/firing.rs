@@ -4,8 +4,9 @@ use mainspring_engine::{
     domain::{
         attempt::Outcome,
         instant::Instant,
-        job::{JobSpec, JobState, Overlap, Pause, ScheduleSpec},
+        job::{JobSpec, JobState, Pause, ScheduleSpec},
         ledger::Fate,
+        overlap::Overlap,
         run::{RunOrigin, RunState},
     },
     ports::store::{Fired, JobChange, JobRef, NewRun, NextDue, RetentionPolicy, StoreError, UpdateJob},

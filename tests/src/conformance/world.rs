@@ -10,9 +10,10 @@ use mainspring_engine::{
         fire::{Evaluation, MAX_INSTANTS, evaluate},
         ids::{JobUid, RunId, ServerId, SessionId, WorkerId},
         instant::Instant,
-        job::{CatchUp, Job, JobSpec, Overlap, ScheduleSpec},
+        job::{CatchUp, Job, JobSpec, ScheduleSpec},
         ledger::FateReason,
         names::{JobName, Lane, Scope},
+        overlap::Overlap,
         payload::{Failure, Payload},
         policy::{Delivery, RunPolicy},
         rules::LeaseRules,
@@ -116,7 +117,8 @@ pub fn spec(schedules: Vec<ScheduleSpec>) -> JobSpec {
         queue,
         payload: Payload { content_type: "application/json".into(), data: b"{\"a\":1}".to_vec() },
         schedules,
-        overlap: Overlap::Allow,
+        overlap: Overlap::Allow { max: None },
+        overlap_ignores_manual: false,
         catch_up: CatchUp::Latest,
         policy: RunPolicy::default(),
         priority: 5,
@@ -160,7 +162,8 @@ impl World {
             note: String::new(),
             parent: None,
             headers: BTreeMap::new(),
-            only_if_idle: false,
+            overlap: None,
+            apart: false,
         }
     }
 

@@ -15,7 +15,8 @@ use mainspring_engine::{
         attempt::{AttemptKey, Outcome},
         ids::{RunId, WorkerId},
         instant::Instant,
-        job::{CatchUp, JobSpec, Overlap},
+        job::{CatchUp, JobSpec},
+        overlap::Overlap,
         rules::LeaseRules,
     },
     flow::stream::messages::{Directive, Disposition, FromWorker, Reply, ToWorker},
@@ -35,9 +36,9 @@ const STEPS: u64 = DAYS * 86_400 / STEP.as_secs();
 const SLOTS: u32 = 2;
 /// Name, period in seconds, and what else is special.
 const JOBS: [(&str, u64, Overlap, CatchUp); 3] = [
-    ("often", 420, Overlap::Allow, CatchUp::Latest),
+    ("often", 420, Overlap::Allow { max: None }, CatchUp::Latest),
     ("alone", 600, Overlap::Skip, CatchUp::Latest),
-    ("hourly", 3_600, Overlap::Allow, CatchUp::None),
+    ("hourly", 3_600, Overlap::Allow { max: None }, CatchUp::None),
 ];
 
 /// What everybody saw.

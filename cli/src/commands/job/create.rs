@@ -5,7 +5,10 @@ use mainspring_proto::scheduler::v1::{
     CreateJobRequest, Job, PreviewRange, PreviewScheduleRequest, PreviewedSchedule, Schedule,
 };
 
-use super::schedule::{self, CatchUpArg, OverlapArg, ScheduleArgs};
+use super::{
+    overlap::OverlapArgs,
+    schedule::{self, CatchUpArg, ScheduleArgs},
+};
 use crate::{
     clock,
     commands::{
@@ -42,9 +45,8 @@ pub(crate) struct CreateArgs {
     queue: Option<String>,
     #[command(flatten)]
     schedule: ScheduleArgs,
-    /// When it is due while a run of it is not over
-    #[arg(long, value_name = "POLICY")]
-    overlap: Option<OverlapArg>,
+    #[command(flatten)]
+    overlap: OverlapArgs,
     /// What happens to instants that passed while no server was there
     #[arg(long, value_name = "POLICY")]
     catch_up: Option<CatchUpArg>,
@@ -105,12 +107,11 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
         description,
         dry_run: _,
     } = args;
-    Ok(Job {
+    let mut made = Job {
         job,
         job_type,
         queue: queue.unwrap_or_default(),
         schedules: schedule::schedules(&schedule)?,
-        overlap: overlap.map(OverlapArg::wire).unwrap_or_default().into(),
         catch_up: catch_up.map(CatchUpArg::wire).unwrap_or_default().into(),
         payload: payload.payload()?,
         retry_policy: policy.retry_policy(),
@@ -119,7 +120,9 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
         labels: policy::labels(label),
         description: description.unwrap_or_default(),
         ..Job::default()
-    })
+    };
+    overlap.write(&mut made);
+    Ok(made)
 }
 
 async fn preview(server: &Server, schedule: &Schedule) -> Result<Vec<PreviewedSchedule>, Failure> {

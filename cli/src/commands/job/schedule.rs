@@ -1,7 +1,7 @@
 //! Time rules as `job create` and `job update` take them.
 
 use clap::{Args, ValueEnum};
-use mainspring_proto::scheduler::v1::{CatchUp, Interval, Overlap, Schedule, schedule::Rule};
+use mainspring_proto::scheduler::v1::{CatchUp, Interval, Schedule, schedule::Rule};
 
 use crate::{
     clock,
@@ -29,24 +29,6 @@ pub(super) struct ScheduleArgs {
 impl ScheduleArgs {
     pub(super) fn is_empty(&self) -> bool {
         self.cron.is_empty() && self.every.is_none() && self.at.is_none()
-    }
-}
-
-/// [`Overlap`] as typed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum OverlapArg {
-    /// The instant is skipped.
-    Skip,
-    /// Both run.
-    Allow,
-}
-
-impl OverlapArg {
-    pub(super) fn wire(self) -> Overlap {
-        match self {
-            Self::Skip => Overlap::Skip,
-            Self::Allow => Overlap::Allow,
-        }
     }
 }
 

@@ -12,7 +12,10 @@ use mainspring_proto::{
 };
 use prost_types::FieldMask;
 
-use super::schedule::{self, CatchUpArg, OverlapArg, ScheduleArgs};
+use super::{
+    overlap::OverlapArgs,
+    schedule::{self, CatchUpArg, ScheduleArgs},
+};
 use crate::{
     commands::{
         examples,
@@ -50,9 +53,8 @@ pub(crate) struct UpdateArgs {
     /// Take its schedules away: it runs when it is triggered
     #[arg(long, conflicts_with_all = ["cron", "every", "at"])]
     no_schedule: bool,
-    /// When it is due while a run of it is not over
-    #[arg(long, value_name = "POLICY")]
-    overlap: Option<OverlapArg>,
+    #[command(flatten)]
+    overlap: OverlapArgs,
     /// What happens to instants that passed while no server was there
     #[arg(long, value_name = "POLICY")]
     catch_up: Option<CatchUpArg>,
@@ -162,10 +164,7 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
         job.schedules = schedule::schedules(&schedule)?;
         mask.push("schedules");
     }
-    if let Some(overlap) = overlap {
-        job.overlap = overlap.wire().into();
-        mask.push("overlap");
-    }
+    mask.extend(overlap.write(&mut job));
     if let Some(catch_up) = catch_up {
         job.catch_up = catch_up.wire().into();
         mask.push("catch_up");

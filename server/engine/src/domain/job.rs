@@ -9,6 +9,7 @@ use super::{
     ids::JobUid,
     instant::Instant,
     names::{JobName, JobType, NamespaceName, QueueName, ScheduleName},
+    overlap::Overlap,
     payload::Payload,
     policy::RunPolicy,
 };
@@ -35,6 +36,9 @@ pub struct JobSpec {
     pub schedules: Vec<ScheduleSpec>,
     /// What happens when it is due while a run of it is not over.
     pub overlap: Overlap,
+    /// Runs that people made hold no slot, and take no notice of it.
+    #[serde(default)]
+    pub overlap_ignores_manual: bool,
     /// What happens to instants that nobody could fire.
     pub catch_up: CatchUp,
     /// What its runs are promised.
@@ -58,17 +62,6 @@ pub struct ScheduleSpec {
     pub start: Option<Instant>,
     /// No instant at or after this.
     pub end: Option<Instant>,
-}
-
-/// What happens when a job is due while a run of it is not over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Overlap {
-    /// The instant is skipped.
-    #[default]
-    Skip,
-    /// Both run.
-    Allow,
 }
 
 /// What happens to instants that passed while nobody could fire them.

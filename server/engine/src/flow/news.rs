@@ -13,6 +13,7 @@ use super::{
     Core,
     dispatch::Board,
     events::Ring,
+    slots::Watched,
     stream::{Hub, WeakHub, held::Told},
 };
 use crate::{
@@ -45,6 +46,8 @@ pub(crate) struct News {
     hub: OnceLock<WeakHub>,
     /// What the dispatcher knows of queued runs.
     pub(crate) board: Board,
+    /// The jobs whose runs' ends are waited for.
+    pub(crate) watched: Watched,
     /// Something becomes due earlier than the time stages may know.
     pub(crate) due: Notify,
     /// A deadline was set that is earlier than the rescuer may know.
@@ -59,6 +62,7 @@ impl News {
             meter,
             hub: OnceLock::new(),
             board: Board::default(),
+            watched: Watched::default(),
             due: Notify::new(),
             deadline: Notify::new(),
         }
@@ -79,6 +83,7 @@ impl News {
         let mut queued: Vec<&Lane> = Vec::new();
         for run in moved {
             self.count(run);
+            self.watched.moved(run);
             if run.to == RunState::Queued {
                 self.board.offer(&run.lane, Pointer { run: run.run, generation: run.generation });
                 if !queued.contains(&&run.lane) {

@@ -16,6 +16,7 @@ mod logs;
 mod outcomes;
 mod release;
 mod retention;
+mod slots;
 mod submit;
 mod views;
 mod vitals;
@@ -35,6 +36,7 @@ pub use logs::Logs;
 pub use outcomes::{Applied, Apply, Outcomes, Report, ReportAnswer};
 pub use release::{Queued, Release};
 pub use retention::{Retention, RetentionPolicy, Swept};
+pub use slots::{JobSlot, Slots};
 pub use submit::{JobRef, Made, NewRun, RequestKey, Stored, Submit, Submitted};
 pub use views::{
     Announcement, Announcer, AttemptView, Direction, InstantRange, JobOrder, JobTypeView, LedgerPart, Listed, Page,
@@ -101,6 +103,7 @@ pub trait Store:
     Catalog
     + Submit
     + Due
+    + Slots
     + Release
     + Leases
     + Outcomes
@@ -119,6 +122,7 @@ impl<T> Store for T where
     T: Catalog
         + Submit
         + Due
+        + Slots
         + Release
         + Leases
         + Outcomes
@@ -157,10 +161,17 @@ pub struct Moved {
     pub worker: Option<WorkerId>,
     /// Why.
     pub reason: String,
-    /// When it leaves SCHEDULED or RETRY_WAIT.
+    /// When it leaves SCHEDULED or RETRY_WAIT; none where it waits for the slot of its job.
     pub wake_time: Option<Instant>,
     /// When its stop, execution or waiting ends by time.
     pub deadline: Option<Instant>,
     /// What its worker must be told.
     pub tell: Option<Tell>,
+}
+
+impl Moved {
+    /// Whether it waits until other runs of its job are over.
+    pub fn is_buffered(&self) -> bool {
+        self.to == RunState::Scheduled && self.wake_time.is_none()
+    }
 }

@@ -14,6 +14,7 @@ use mainspring_engine::{
     domain::{
         ids::WorkerId,
         instant::Instant,
+        overlap::Buffer,
         policy::RunPolicy,
         run::{Lifecycle, RunState},
     },
@@ -130,7 +131,7 @@ impl Policies {
 /// The columns of [`life`], in order.
 pub(super) const LIFE: &str = "state, attempt, open_token, decided_token, worker_id, generation, cancel_requested, \
      stop_timeout, stop_deadline, failures, losses, returns, reason, create_time, queue_time, lease_time, start_time, \
-     end_time, wake_time, cancel_time, cancel_reason, log_lines";
+     end_time, wake_time, buffer, cancel_time, cancel_reason, log_lines";
 
 /// A column of a state, as its code.
 pub(super) fn run_state(cells: &mut Cells<'_>) -> StoreResult<RunState> {
@@ -159,6 +160,10 @@ pub(super) fn life(cells: &mut Cells<'_>) -> StoreResult<Lifecycle> {
         start_time: maybe(cells.next()?),
         end_time: maybe(cells.next()?),
         wake_time: maybe(cells.next()?),
+        buffer: cells.parse("how a run waits", |code: &Option<i32>| match code {
+            Some(code) => Buffer::from_code(*code).map(Some),
+            None => Some(None),
+        })?,
         cancel_time: maybe(cells.next()?),
         cancel_reason: cells.next()?,
         log_lines: read_count(cells)?,
@@ -170,7 +175,7 @@ fn count(cells: &mut Cells<'_>) -> StoreResult<u32> {
 }
 
 /// The values of [`LIFE`], in order, without `create_time`, which never changes.
-pub(super) fn life_values(life: &Lifecycle) -> [Value; 21] {
+pub(super) fn life_values(life: &Lifecycle) -> [Value; 22] {
     let Lifecycle {
         state,
         attempt,
@@ -191,6 +196,7 @@ pub(super) fn life_values(life: &Lifecycle) -> [Value; 21] {
         start_time,
         end_time,
         wake_time,
+        buffer,
         cancel_time,
         cancel_reason,
         log_lines,
@@ -214,6 +220,7 @@ pub(super) fn life_values(life: &Lifecycle) -> [Value; 21] {
         maybe_time(*start_time),
         maybe_time(*end_time),
         maybe_time(*wake_time),
+        buffer.map(Buffer::code).into(),
         maybe_time(*cancel_time),
         cancel_reason.clone().into(),
         maybe_count(*log_lines),

@@ -3,12 +3,12 @@
 use mainspring_engine::domain::{
     ids::JobUid,
     instant::Instant,
-    job::{CatchUp, Job, JobSpec, JobState, Overlap, Pause, ScheduleSpec},
+    job::{CatchUp, Job, JobSpec, JobState, Pause, ScheduleSpec},
     names::{JobName, ScheduleName},
 };
 use mainspring_proto::scheduler::v1 as wire;
 
-use super::{Check, payload, policy, policy::Policies, schedule, schedule::Reading, time};
+use super::{Check, overlap, payload, policy, policy::Policies, schedule, schedule::Reading, time};
 
 const MAX_DISPLAY_NAME: usize = 128;
 const MAX_DESCRIPTION: usize = 4_096;
@@ -32,6 +32,8 @@ pub(crate) const MUTABLE: &[&str] = &[
     "delivery",
     "lease_loss_policy",
     "priority",
+    "overlap_max",
+    "overlap_ignores_manual",
 ];
 
 /// What a definition is read against.
@@ -78,16 +80,13 @@ impl Check {
             next_fire_time: _,
             create_time: _,
             update_time: _,
+            overlap_max,
+            overlap_ignores_manual,
         } = job;
         self.same_namespace(&namespace, context.namespace);
         let name = self.required::<JobName>("job", &job);
         let job_type = self.required("job_type", &job_type);
-        let overlap = self.choice("overlap", overlap, |value| {
-            Some(match value {
-                wire::Overlap::Unspecified | wire::Overlap::Skip => Overlap::Skip,
-                wire::Overlap::Allow => Overlap::Allow,
-            })
-        });
+        let overlap = self.overlap(overlap, overlap_max);
         let catch_up = self.choice("catch_up", catch_up, |value| {
             Some(match value {
                 wire::CatchUp::Unspecified | wire::CatchUp::Latest => CatchUp::Latest,
@@ -103,6 +102,7 @@ impl Check {
             payload: self.payload("payload", payload, context.max_payload).unwrap_or_default(),
             schedules: self.schedules(schedules, context),
             overlap: overlap.unwrap_or_default(),
+            overlap_ignores_manual,
             catch_up: catch_up.unwrap_or_default(),
             policy: self.policy(Policies { retry_policy, timeouts, delivery, lease_loss_policy }),
             priority: self.priority("priority", priority),
@@ -158,6 +158,8 @@ pub(crate) fn overlay(job: &mut wire::Job, new: wire::Job, mask: &[String]) {
         payload,
         schedules,
         overlap,
+        overlap_max,
+        overlap_ignores_manual,
         catch_up,
         retry_policy,
         timeouts,
@@ -184,6 +186,7 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         payload,
         schedules,
         overlap,
+        overlap_ignores_manual,
         catch_up,
         policy,
         priority,
@@ -204,11 +207,9 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         queue: queue.into(),
         payload: with_payload.then(|| payload::to_caller(payload)).flatten(),
         schedules: schedules.into_iter().zip(next_times).map(|(spec, next)| schedule::schedule(spec, next)).collect(),
-        overlap: match overlap {
-            Overlap::Skip => wire::Overlap::Skip,
-            Overlap::Allow => wire::Overlap::Allow,
-        }
-        .into(),
+        overlap: overlap::overlap(overlap).into(),
+        overlap_max: overlap::number(overlap),
+        overlap_ignores_manual,
         catch_up: match catch_up {
             CatchUp::Latest => wire::CatchUp::Latest,
             CatchUp::None => wire::CatchUp::None,

@@ -6,7 +6,7 @@ use mainspring_engine::{
     domain::{
         ids::RunId,
         instant::Instant,
-        job::{Job, Overlap},
+        job::Job,
         names::{Lane, Scope},
         policy::RunPolicy,
         run::RunOrigin,
@@ -139,7 +139,8 @@ impl Check {
         NewRun {
             job: Some(job_ref(job)),
             fairness_key: job.spec.fairness_key.clone(),
-            only_if_idle: job.spec.overlap == Overlap::Skip && !force,
+            overlap: Some(job.spec.overlap).filter(|_| !force && !job.spec.overlap_ignores_manual),
+            apart: job.spec.overlap_ignores_manual,
             ..new.run(lane, RunOrigin::Trigger, context)
         }
     }
@@ -207,7 +208,8 @@ impl Parts {
             note,
             parent: None,
             headers: context.headers.clone(),
-            only_if_idle: false,
+            overlap: None,
+            apart: false,
         }
     }
 }

@@ -27,9 +27,16 @@ const FATES: &[(&str, i64)] = &[
     ("PAUSED", 6),
     ("SUPERSEDED", 7),
     ("ERROR", 8),
+    ("DROPPED", 11),
 ];
-const REASONS: &[(&str, i64)] =
-    &[("UNSPECIFIED", 0), ("LATER_RUN", 1), ("NO_SERVER", 2), ("SCHEDULE_MISSING", 3), ("RULE_BROKEN", 4)];
+const REASONS: &[(&str, i64)] = &[
+    ("UNSPECIFIED", 0),
+    ("LATER_RUN", 1),
+    ("NO_SERVER", 2),
+    ("SCHEDULE_MISSING", 3),
+    ("RULE_BROKEN", 4),
+    ("BUFFER_FULL", 5),
+];
 
 /// What a list of instants may be narrowed by.
 const FIELDS: &[Field] = &[

@@ -157,7 +157,7 @@ pub(super) async fn batch(
         Some(Submitted::Replayed(run)) => Ok((run, None)),
         Some(Submitted::RequestReused) => Err(request_reused()),
         Some(Submitted::Full(quota)) => Err(quota.into()),
-        Some(Submitted::NotIdle(_) | Submitted::JobGone) | None => {
+        Some(Submitted::NotIdle(_) | Submitted::BufferFull | Submitted::JobGone) | None => {
             Err(Refusal::bug("a submission without a job was answered as if it had one"))
         }
     };
@@ -317,6 +317,7 @@ pub(super) async fn make(api: &Api, scope: &Scope, new: NewRun, job: Option<&Job
         Some(Submitted::Replayed(run)) => run,
         Some(Submitted::RequestReused) => return Err(request_reused()),
         Some(Submitted::NotIdle(run)) => return Err(not_idle(run)),
+        Some(Submitted::BufferFull) => return Err(buffer_full()),
         Some(Submitted::Full(quota)) => return Err(quota.into()),
         Some(Submitted::JobGone) => {
             return Err(match job {
@@ -330,9 +331,15 @@ pub(super) async fn make(api: &Api, scope: &Scope, new: NewRun, job: Option<&Job
 }
 
 fn not_idle(run: RunId) -> Refusal {
-    let message =
-        format!("run {run} of this job is not over and its overlap policy is SKIP; wait for it, or set `force`");
+    let message = format!(
+        "run {run} of this job is not over, and its overlap policy lets no other begin; wait for it, or set `force`"
+    );
     Refusal::new(Reason::OverlapNotAllowed, message).with("run_id", run).because_of("OVERLAP", format!("run/{run}"))
+}
+
+fn buffer_full() -> Refusal {
+    let message = "as many runs of this job wait already as may wait (`overlap_max`); try again later, or set `force`";
+    Refusal::new(Reason::OverlapNotAllowed, message)
 }
 
 /// What the runs that a call makes have in common.

@@ -7,8 +7,9 @@ use mainspring_engine::{
         fire::evaluate,
         ids::{JobUid, RunId, ServerId, SessionId, WorkerId},
         instant::Instant,
-        job::{CatchUp, JobSpec, Overlap, ScheduleSpec},
+        job::{CatchUp, JobSpec, ScheduleSpec},
         names::{Lane, Scope},
+        overlap::Overlap,
         payload::Payload,
         policy::RunPolicy,
         run::{RunOrigin, RunState},
@@ -54,7 +55,8 @@ async fn submit(store: &SqliteStore, data: &[u8]) -> RunId {
         note: String::new(),
         parent: None,
         headers: Default::default(),
-        only_if_idle: false,
+        overlap: None,
+        apart: false,
     };
     match store.submit(now(), vec![run]).await.unwrap().remove(0) {
         Submitted::Stored(stored) => stored.moved.run,
@@ -116,7 +118,7 @@ async fn a_run_that_moved_after_it_was_loaded_takes_the_batch_back() {
                     let text = format!("UPDATE run SET {moved} WHERE id = ?");
                     exec(tx, text, vec![runs[0].uuid().into()]).await?;
                     for run in runs {
-                        steps.apply(run, &Event::Cancel { reason: "no".into() }).unwrap().unwrap();
+                        steps.apply(run, &Event::Cancel { reason: "no".into(), grace: None }).unwrap().unwrap();
                     }
                     steps.save(tx).await
                 })
@@ -143,7 +145,8 @@ async fn a_schedule_that_moved_after_it_was_read_takes_the_firing_back() {
         queue: lane().queue,
         payload: Payload::default(),
         schedules: vec![ScheduleSpec { name: Default::default(), rule, zone, start: None, end: None }],
-        overlap: Overlap::Allow,
+        overlap: Overlap::Allow { max: None },
+        overlap_ignores_manual: false,
         catch_up: CatchUp::Latest,
         policy: RunPolicy::default(),
         priority: 5,
@@ -224,7 +227,8 @@ async fn a_delete_comes_to_an_end_beside_runs_that_cannot_be_read() {
 async fn what_is_not_over_is_not_deleted_whoever_asks() {
     let (store, _home) = store().await;
     let (waits, over) = (submit(&store, b"").await, submit(&store, b"").await);
-    let cancel = Apply { run: over, event: Event::Cancel { reason: "no".into() }, owner: None, scope: None };
+    let cancel =
+        Apply { run: over, event: Event::Cancel { reason: "no".into(), grace: None }, owner: None, scope: None };
     store.apply(now(), vec![cancel]).await.unwrap();
     let ids = vec![waits.uuid().into(), over.uuid().into()];
     let deleted = store.write(move |tx| Box::pin(async move { exec(tx, delete_sql(2), ids).await })).await.unwrap();

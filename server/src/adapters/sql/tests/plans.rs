@@ -24,6 +24,7 @@ use super::{
         outcomes::{NEXT_DEADLINE, PAST_DEADLINE, waiting_sql},
         release::head_sql,
         retention::delete_sql,
+        slots::{WAITING as BUFFERED, holders_sql},
         statement::{Cells, places},
         steps::{columns, whole_sql},
         submit::unfinished_sql,
@@ -52,6 +53,7 @@ fn hot() -> Vec<String> {
         held_sql(),
         open_sql(),
         waiting_sql(),
+        BUFFERED.to_owned(),
         WAITING.to_owned(),
         "SELECT nominal_time FROM run WHERE origin = 1 AND job_uid = ? AND state = 6 ORDER BY nominal_time DESC LIMIT 1"
             .into(),
@@ -64,7 +66,7 @@ fn hot() -> Vec<String> {
         statements.extend([whole_sql(size), schedule_sql(size), renew_sql(size), instants_sql(size)]);
         let places = places(size);
         statements.push(format!("SELECT {} FROM run WHERE id IN ({places})", columns()));
-        statements.push(unfinished_sql(size));
+        statements.extend([unfinished_sql(size), holders_sql(size)]);
         statements.push(delete_sql(size));
         statements.push(format!("SELECT count(*), min(queue_time) FROM run WHERE ready_lane IN ({places})"));
     }
@@ -143,6 +145,8 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         ("run_open (worker_id=?)", open_sql()),
         ("run_unfinished (job_uid=? AND end_time=? AND id>?)", waiting_sql()),
         ("run_unfinished (job_uid=? AND end_time=?)", unfinished_sql(4)),
+        ("run_unfinished (job_uid=? AND end_time=?)", holders_sql(4)),
+        ("run_buffered (job_uid>?)", BUFFERED.to_owned()),
         ("run_instant (job_uid=? AND nominal_time=?)", instants_sql(1)),
         ("run_instant (job_uid=? AND nominal_time=?)", ledger::runs_sql(4)),
         ("worker_handler_lane (lane_id=?)", IDLE.to_owned()),
