@@ -44,6 +44,7 @@ CREATE TABLE job (
     pause_time BIGINT,
     pause_note TEXT,
     pause_actor TEXT,
+    pause_until BIGINT,
     job_type TEXT NOT NULL,
     queue TEXT NOT NULL,
     owner TEXT NOT NULL,
@@ -52,7 +53,8 @@ CREATE TABLE job (
     delete_time BIGINT,
     half_deleted BOOLEAN NOT NULL DEFAULT FALSE,
     CHECK (NOT half_deleted OR delete_time IS NOT NULL),
-    CHECK ((pause_time IS NULL) = (pause_note IS NULL) AND (pause_time IS NULL) = (pause_actor IS NULL))
+    CHECK ((pause_time IS NULL) = (pause_note IS NULL) AND (pause_time IS NULL) = (pause_actor IS NULL)),
+    CHECK (pause_until IS NULL OR pause_time IS NOT NULL)
 ) {by_key}
 ;
 CREATE UNIQUE INDEX job_name ON job (namespace_id, name) WHERE delete_time IS NULL
@@ -61,6 +63,8 @@ CREATE UNIQUE INDEX job_name ON job (namespace_id, name) WHERE delete_time IS NU
 CREATE INDEX job_named ON job (namespace_id, name)
 ;
 CREATE INDEX job_deleted ON job (delete_time) WHERE delete_time IS NOT NULL
+;
+CREATE INDEX job_pause_end ON job (pause_until) WHERE pause_until IS NOT NULL AND delete_time IS NULL
 ;
 CREATE INDEX job_half_deleted ON job (delete_time) WHERE half_deleted
 ;
@@ -74,7 +78,8 @@ CREATE TABLE job_version (
 ) {by_key}
 ;
 -- Where the evaluation of a schedule stands. Cursor, version and pause are the guard of a firing, so all three are in
--- this row. The open ledger range is here too: firing once more costs no further write.
+-- this row. The open ledger range is here too: firing once more costs no further write. `pause_until`: when the pause ends
+-- by itself. `resume_until`: instants up to this passed in a pause, and are caught up with by `resume_mode`.
 CREATE TABLE schedule (
     job_uid {id} NOT NULL REFERENCES job (uid) ON DELETE CASCADE,
     name TEXT NOT NULL,
@@ -82,6 +87,9 @@ CREATE TABLE schedule (
     paused BOOLEAN NOT NULL,
     cursor_time BIGINT NOT NULL,
     next_time BIGINT,
+    pause_until BIGINT,
+    resume_until BIGINT,
+    resume_mode SMALLINT CHECK (resume_mode BETWEEN 1 AND 3),
     open_version BIGINT,
     open_first BIGINT,
     open_last BIGINT,
@@ -89,7 +97,9 @@ CREATE TABLE schedule (
     open_fate SMALLINT CHECK (open_fate BETWEEN 1 AND 11),
     open_reason TEXT,
     PRIMARY KEY (job_uid, name),
-    CHECK ((open_first IS NULL) = (open_fate IS NULL))
+    CHECK ((open_first IS NULL) = (open_fate IS NULL)),
+    CHECK (pause_until IS NULL OR paused),
+    CHECK ((resume_until IS NULL) = (resume_mode IS NULL))
 ) {by_key}
 ;
 CREATE INDEX schedule_next ON schedule (next_time) WHERE next_time IS NOT NULL

@@ -37,6 +37,7 @@ mod meter;
 mod names;
 mod open;
 mod outcomes;
+mod pauses;
 mod release;
 mod restricted;
 mod retention;

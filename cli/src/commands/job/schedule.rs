@@ -39,6 +39,8 @@ pub(super) enum CatchUpArg {
     Latest,
     /// None.
     None,
+    /// Each, the newest --catch-up-max.
+    All,
 }
 
 impl CatchUpArg {
@@ -46,6 +48,7 @@ impl CatchUpArg {
         match self {
             Self::Latest => CatchUp::Latest,
             Self::None => CatchUp::None,
+            Self::All => CatchUp::All,
         }
     }
 }

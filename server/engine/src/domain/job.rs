@@ -6,6 +6,7 @@ use mainspring_cron::{Rule, Zone};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    catch_up::CatchUp,
     ids::JobUid,
     instant::Instant,
     names::{JobName, JobType, NamespaceName, QueueName, ScheduleName},
@@ -40,6 +41,7 @@ pub struct JobSpec {
     #[serde(default)]
     pub overlap_ignores_manual: bool,
     /// What happens to instants that nobody could fire.
+    #[serde(default)]
     pub catch_up: CatchUp,
     /// What its runs are promised.
     pub policy: RunPolicy,
@@ -62,17 +64,6 @@ pub struct ScheduleSpec {
     pub start: Option<Instant>,
     /// No instant at or after this.
     pub end: Option<Instant>,
-}
-
-/// What happens to instants that passed while nobody could fire them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CatchUp {
-    /// One late run for the newest; the others are coalesced into it.
-    #[default]
-    Latest,
-    /// None of them.
-    None,
 }
 
 /// Whether a job fires.
@@ -127,6 +118,8 @@ pub struct Pause {
     pub actor: String,
     /// Since when.
     pub time: Instant,
+    /// It ends by itself at this time.
+    pub until: Option<Instant>,
 }
 
 /// A job as stored.

@@ -78,12 +78,23 @@ pub enum FateReason {
     RuleBroken,
     /// So many runs wait for the slot of the job already.
     BufferFull,
+    /// It was found later than a run of it may be late.
+    TooLate,
+    /// More were missed than may be caught up with.
+    CatchUpMax,
 }
 
 impl FateReason {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 5] =
-        [Self::LaterRun, Self::NoServer, Self::ScheduleMissing, Self::RuleBroken, Self::BufferFull];
+    pub const ALL: [Self; 7] = [
+        Self::LaterRun,
+        Self::NoServer,
+        Self::ScheduleMissing,
+        Self::RuleBroken,
+        Self::BufferFull,
+        Self::TooLate,
+        Self::CatchUpMax,
+    ];
 
     /// The number that stands for it on the wire.
     pub const fn code(self) -> i32 {
@@ -93,6 +104,8 @@ impl FateReason {
             Self::ScheduleMissing => 3,
             Self::RuleBroken => 4,
             Self::BufferFull => 5,
+            Self::TooLate => 6,
+            Self::CatchUpMax => 7,
         }
     }
 
@@ -104,6 +117,8 @@ impl FateReason {
             Self::ScheduleMissing => "SCHEDULE_MISSING",
             Self::RuleBroken => "RULE_BROKEN",
             Self::BufferFull => "BUFFER_FULL",
+            Self::TooLate => "TOO_LATE",
+            Self::CatchUpMax => "CATCH_UP_MAX",
         }
     }
 
@@ -121,6 +136,8 @@ pub const fn sentence(fate: Fate, reason: Option<FateReason>) -> &'static str {
         (_, Some(FateReason::ScheduleMissing)) => "The job's definition has no such schedule.",
         (_, Some(FateReason::RuleBroken)) => "The rule could not be evaluated.",
         (_, Some(FateReason::BufferFull)) => "As many runs of the job waited already as may wait (`overlap_max`).",
+        (_, Some(FateReason::TooLate)) => "It was found later than a run of it may be late (`max_lateness`).",
+        (_, Some(FateReason::CatchUpMax)) => "More instants were missed than may be caught up with (`catch_up_max`).",
         (Fate::Fired, None) => "It became a run.",
         (Fate::United, None) => "Another schedule of the job named the same instant; they share its run.",
         (Fate::SkippedOverlap, None) => "A run of the job was not over.",

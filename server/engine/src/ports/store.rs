@@ -22,7 +22,7 @@ mod views;
 mod vitals;
 
 pub use backup::{Backup, BackupError, BackupProgress};
-pub use catalog::{Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, Quota, UpdateJob};
+pub use catalog::{Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, Quota, Resume, UpdateJob};
 pub use due::{Due, DueSchedule, DueSchedules, Fired, Firing, NextDue, ShardLease, UnreadableSchedule};
 pub use identity::{
     ApiKeyRecord, CreateKey, Identity, NewPassword, NewSession, RefreshAnswer, RefreshUse, RootUser, SessionRecord,

@@ -53,6 +53,7 @@ struct Firings {
 struct Made {
     id: RunId,
     nominal: Instant,
+    due: Instant,
     late: bool,
     buffer: Option<Buffer>,
 }
@@ -95,7 +96,7 @@ pub(super) async fn fire(
         origin: RunOrigin::Schedule,
         instant: Some((&due.schedule, run.nominal)),
         late: run.late,
-        due: run.nominal,
+        due: run.due,
         buffer: run.buffer,
         apart: false,
         priority: due.spec.priority,
@@ -121,7 +122,7 @@ pub(super) async fn fire(
 /// The instants of a firing that may become runs.
 fn runs_named(firing: &Firing) -> impl Iterator<Item = (JobUid, Instant)> {
     firing.evaluation.entries.iter().filter_map(|entry| match entry {
-        Entry::Run { nominal, late: _ } => Some((firing.due.job, *nominal)),
+        Entry::Run { nominal, .. } => Some((firing.due.job, *nominal)),
         Entry::Fate(_) => None,
     })
 }
@@ -165,12 +166,12 @@ impl Firings {
         for entry in entries {
             let range = match entry {
                 Entry::Fate(range) => range.clone(),
-                Entry::Run { nominal, late } => {
+                Entry::Run { nominal, due: at, late } => {
                     let id = ids.next().copied()?;
                     let (fate, reason, buffer) = self.fate(due, *nominal);
                     if fate == Fate::Fired {
                         self.instants.insert((due.job, *nominal));
-                        runs.push(Made { id, nominal: *nominal, late: *late, buffer });
+                        runs.push(Made { id, nominal: *nominal, due: *at, late: *late, buffer });
                     }
                     Range::one(due.position.version, *nominal, fate, reason)
                 }

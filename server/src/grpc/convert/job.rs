@@ -3,12 +3,12 @@
 use mainspring_engine::domain::{
     ids::JobUid,
     instant::Instant,
-    job::{CatchUp, Job, JobSpec, JobState, Pause, ScheduleSpec},
+    job::{Job, JobSpec, JobState, Pause, ScheduleSpec},
     names::{JobName, ScheduleName},
 };
 use mainspring_proto::scheduler::v1 as wire;
 
-use super::{Check, overlap, payload, policy, policy::Policies, schedule, schedule::Reading, time};
+use super::{Check, catch_up, overlap, payload, policy, policy::Policies, schedule, schedule::Reading, time};
 
 const MAX_DISPLAY_NAME: usize = 128;
 const MAX_DESCRIPTION: usize = 4_096;
@@ -34,6 +34,9 @@ pub(crate) const MUTABLE: &[&str] = &[
     "priority",
     "overlap_max",
     "overlap_ignores_manual",
+    "catch_up_max",
+    "catch_up_pace",
+    "max_lateness",
 ];
 
 /// What a definition is read against.
@@ -82,17 +85,14 @@ impl Check {
             update_time: _,
             overlap_max,
             overlap_ignores_manual,
+            catch_up_max,
+            catch_up_pace,
+            max_lateness,
         } = job;
         self.same_namespace(&namespace, context.namespace);
         let name = self.required::<JobName>("job", &job);
         let job_type = self.required("job_type", &job_type);
         let overlap = self.overlap(overlap, overlap_max);
-        let catch_up = self.choice("catch_up", catch_up, |value| {
-            Some(match value {
-                wire::CatchUp::Unspecified | wire::CatchUp::Latest => CatchUp::Latest,
-                wire::CatchUp::None => CatchUp::None,
-            })
-        });
         let spec = JobSpec {
             display_name: self.line("display_name", display_name, MAX_DISPLAY_NAME),
             description: self.text("description", description, MAX_DESCRIPTION),
@@ -103,7 +103,7 @@ impl Check {
             schedules: self.schedules(schedules, context),
             overlap: overlap.unwrap_or_default(),
             overlap_ignores_manual,
-            catch_up: catch_up.unwrap_or_default(),
+            catch_up: self.catch_up(catch_up::Fields { catch_up, catch_up_max, catch_up_pace, max_lateness }),
             policy: self.policy(Policies { retry_policy, timeouts, delivery, lease_loss_policy }),
             priority: self.priority("priority", priority),
             fairness_key: String::new(),
@@ -161,6 +161,9 @@ pub(crate) fn overlay(job: &mut wire::Job, new: wire::Job, mask: &[String]) {
         overlap_max,
         overlap_ignores_manual,
         catch_up,
+        catch_up_max,
+        catch_up_pace,
+        max_lateness,
         retry_policy,
         timeouts,
         delivery,
@@ -192,6 +195,7 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         priority,
         fairness_key: _,
     } = spec;
+    let told = catch_up::catch_up(catch_up);
     let next_times = next_times.into_iter().chain(std::iter::repeat(None));
     wire::Job {
         namespace: namespace.into(),
@@ -210,21 +214,21 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         overlap: overlap::overlap(overlap).into(),
         overlap_max: overlap::number(overlap),
         overlap_ignores_manual,
-        catch_up: match catch_up {
-            CatchUp::Latest => wire::CatchUp::Latest,
-            CatchUp::None => wire::CatchUp::None,
-        }
-        .into(),
+        catch_up: told.catch_up,
+        catch_up_max: told.catch_up_max,
+        catch_up_pace: told.catch_up_pace,
+        max_lateness: told.max_lateness,
         retry_policy: Some(policy::retry(policy.retry)),
         timeouts: Some(policy::timeouts(policy.timeouts)),
         delivery: policy::delivery(policy.delivery),
         lease_loss_policy: policy::lease_loss(policy.lease_loss),
         priority: priority.into(),
         state: job_state(state),
-        pause: pause.map(|Pause { note, actor, time }| wire::Pause {
+        pause: pause.map(|Pause { note, actor, time, until }| wire::Pause {
             note,
             actor,
             pause_time: Some(time::timestamp(time)),
+            until_time: until.map(time::timestamp),
         }),
         next_fire_time: next_fire_time.map(time::timestamp),
         create_time: Some(time::timestamp(create_time)),

@@ -117,6 +117,7 @@ impl Check {
             priority,
             retry_policy,
             timeouts,
+            while_paused: _,
         } = request;
         let payload = match payload {
             None => job.spec.payload.clone(),

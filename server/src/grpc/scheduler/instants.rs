@@ -36,6 +36,8 @@ const REASONS: &[(&str, i64)] = &[
     ("SCHEDULE_MISSING", 3),
     ("RULE_BROKEN", 4),
     ("BUFFER_FULL", 5),
+    ("TOO_LATE", 6),
+    ("CATCH_UP_MAX", 7),
 ];
 
 /// What a list of instants may be narrowed by.
