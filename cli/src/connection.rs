@@ -12,20 +12,23 @@ use mainspring_proto::{
         scheduler_service_client::SchedulerServiceClient,
     },
 };
+use prost_reflect::MethodDescriptor;
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::{
-    Request, Status,
+    GrpcMethod, Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
 };
 
-use crate::{address::Address, failure::Failure};
+use crate::{address::Address, failure::Failure, output::contract};
 
 /// How long a server may take to accept a connection.
 pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// A peer that vanished without a word, or no longer moves, is noticed after twice this. Nothing else bounds an answer: a
-/// wait, a watch and a copy of a large database take as long as they take, and whoever types can stop them.
+/// How long a server may take for one answer. A wait, a watch and a copy of a large database take as long as they take, and
+/// whoever types can stop them.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// A peer that vanished without a word, or no longer moves, is noticed after twice this, where nothing else bounds the call.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// A page of 1,000 long log lines is larger than tonic's 4 MiB.
 const LARGEST_ANSWER: usize = 64 << 20;
@@ -121,7 +124,18 @@ impl Server {
     }
 }
 
-/// Puts `authorization: Bearer …` on a call.
+/// Whether a method answers once and at once: `WaitRun` holds its answer back for as long as it is asked to.
+pub(crate) fn answers_at_once(method: &MethodDescriptor) -> bool {
+    !method.is_server_streaming() && !method.is_client_streaming() && method.name() != "WaitRun"
+}
+
+/// Whether the method of a stub does.
+fn is_bounded(method: &GrpcMethod<'static>) -> bool {
+    let service = contract().get_service_by_name(method.service());
+    service.is_some_and(|service| service.methods().any(|its| its.name() == method.method() && answers_at_once(&its)))
+}
+
+/// Puts `authorization: Bearer …` on a call, and a deadline on one that is answered at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Credential(Arc<RwLock<Option<MetadataValue<Ascii>>>>);
 
@@ -145,6 +159,9 @@ fn header(key: Option<&SecretString>) -> Result<Option<MetadataValue<Ascii>>, Fa
 
 impl Interceptor for Credential {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if request.extensions().get().is_some_and(is_bounded) {
+            request.set_timeout(ANSWER_WITHIN);
+        }
         if let Some(value) = &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
             request.metadata_mut().insert("authorization", value.clone());
         }
@@ -154,9 +171,28 @@ impl Interceptor for Credential {
 
 #[cfg(test)]
 mod tests {
-    use tonic::{Request, service::Interceptor as _};
+    use tonic::{GrpcMethod, Request, service::Interceptor as _};
 
     use super::{Credential, header};
+
+    #[test]
+    fn what_is_answered_at_once_has_a_deadline_and_nothing_else() {
+        for (service, method, bounded) in [
+            ("mainspring.scheduler.v1.SchedulerService", "ListJobs", true),
+            ("mainspring.scheduler.v1.SchedulerService", "WaitRun", false),
+            ("mainspring.scheduler.v1.SchedulerService", "WatchEvents", false),
+            ("mainspring.scheduler.v1.SchedulerService", "TailLogs", false),
+            ("mainspring.scheduler.v1.AdminService", "GetServerInfo", true),
+            ("mainspring.scheduler.v1.AdminService", "BackupDatabase", false),
+            ("mainspring.auth.v1.AuthService", "RefreshToken", true),
+            ("mainspring.worker.v1.WorkerService", "WorkerStream", false),
+        ] {
+            let mut request = Request::new(());
+            request.extensions_mut().insert(GrpcMethod::new(service, method));
+            let request = Credential::new(None).unwrap().call(request).unwrap();
+            assert_eq!(request.metadata().get("grpc-timeout").is_some(), bounded, "{method}");
+        }
+    }
 
     #[test]
     fn a_token_that_is_replaced_is_replaced_for_every_clone() {

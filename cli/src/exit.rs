@@ -9,7 +9,7 @@ use mainspring_proto::scheduler::v1::RunState;
 pub enum Exit {
     /// It did what was asked.
     Done,
-    /// It did not, or the run that was waited for ended FAILED or `TIMED_OUT`.
+    /// It did not, be it that somebody was asked and said no; or the run that was waited for ended FAILED or `TIMED_OUT`.
     Failed,
     /// What was typed makes no sense, to clap, to us or to the server.
     Usage,
@@ -65,7 +65,9 @@ impl Exit {
     pub(crate) fn meaning(self) -> &'static str {
         match self {
             Self::Done => "it did what was asked; a run that was waited for SUCCEEDED",
-            Self::Failed => "it did not; a run that was waited for ended FAILED or TIMED_OUT",
+            Self::Failed => {
+                "it did not, also where the answer was no; a run that was waited for ended FAILED or TIMED_OUT"
+            }
             Self::Usage => "what was typed makes no sense, to the command or to the server",
             Self::NotFound => "what was named is not there",
             Self::NotAllowed => "not signed in, or not allowed",

@@ -8,10 +8,10 @@ use std::{collections::BTreeMap, fmt, io};
 
 use mainspring_proto::code_name;
 use serde_json::{Value as Json, json};
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
 
-use crate::{address::Address, argument, exit::Exit, hint, output::visible};
+use crate::{address::Address, argument, connection::ANSWER_WITHIN, exit::Exit, hint, output::visible, times};
 
 /// Why a command did not do what was asked.
 #[derive(Clone, Debug)]
@@ -81,8 +81,19 @@ impl Failure {
 
     /// Nobody listens there.
     pub(crate) fn unreachable(address: &Address, error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::new(Exit::Unreachable, "SERVER_UNREACHABLE", format!("no answer from {address}: {}", innermost(error)))
-            .hint("is the server running? `mainspring dev` starts one; --address and --context choose another")
+        Self::new(
+            Exit::Unreachable,
+            "SERVER_UNREACHABLE",
+            format!("no answer from {address}: {}", told(innermost(error))),
+        )
+        .hint("is the server running? `mainspring dev` starts one; --address and --context choose another")
+    }
+
+    /// Somebody listens there, and does not answer.
+    fn silent() -> Self {
+        let message = format!("the server did not answer within {}", times::took(ANSWER_WITHIN));
+        Self::new(Exit::Unreachable, "SERVER_UNREACHABLE", message)
+            .hint("is it stopped, or busy? what was to be changed may have been changed all the same: look before it is repeated")
     }
 
     /// Whether the same call may succeed in a moment, without anybody doing anything.
@@ -157,7 +168,11 @@ impl From<Status> for Failure {
         if let Some(source) = std::error::Error::source(&status)
             && details.error_info().is_none()
         {
-            let message = format!("the connection to the server broke: {}", innermost(source));
+            let cause = innermost(source);
+            if cause.is::<TimeoutExpired>() {
+                return Self::silent();
+            }
+            let message = format!("the connection to the server broke: {}", told(cause));
             return Self::new(Exit::Unreachable, "SERVER_UNREACHABLE", message);
         }
         let (reason, metadata) = match details.error_info() {
@@ -213,12 +228,16 @@ fn exit_of(code: Code) -> Exit {
     }
 }
 
-/// "Connection refused", not "transport error", and not the number that the system has for it.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut error = error;
+/// "Connection refused", not "transport error".
+fn innermost<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
     while let Some(source) = error.source() {
         error = source;
     }
+    error
+}
+
+/// Its words, without the number that the system has for it.
+fn told(error: &dyn std::error::Error) -> String {
     let told = error.to_string();
     told.split_once(" (os error ").map_or(told.as_str(), |(told, _)| told).to_owned()
 }

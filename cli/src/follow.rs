@@ -9,7 +9,7 @@ mod screen;
 mod story;
 mod watch;
 
-use std::time::Duration;
+use std::{cell::OnceCell, time::Duration};
 
 use clap::Args;
 use futures::future::{Fuse, FutureExt as _};
@@ -28,7 +28,9 @@ pub(crate) use self::{
     screen::{LogLine, interrupted},
     story::outcome,
 };
-use crate::{clock, connection::Server, exit::Exit, failure::Failure, output::Output, resource, times::Length};
+use crate::{
+    clock, connection::Server, exit::Exit, failure::Failure, output::Output, resource, session::Session, times::Length,
+};
 
 /// The logs of a run that is over are stored a moment after its end; longer than this is not worth waiting.
 const LOGS_WITHIN: Duration = Duration::from_secs(10);
@@ -46,19 +48,33 @@ pub(crate) struct FollowArgs {
     /// Stay until it is over: state changes, logs and progress
     #[arg(short, long)]
     follow: bool,
-    /// Stay silently until it is over, or for so long (then exit code 6)
+    /// Stay silently until it is over, or for so long, the call itself included (then exit code 6)
     #[arg(long, value_name = "LENGTH", num_args = 0..=1, require_equals = true)]
     wait: Option<Option<Length>>,
 }
 
-/// A run was made: say so, or stay with it, as the arguments ask.
-pub(crate) async fn started(server: &Server, out: &Output, run: Run, args: FollowArgs) -> Result<Exit, Failure> {
-    let limit = args.wait.flatten();
+/// Makes a run, then says so or stays with it, as the arguments ask. The limit of `--wait` holds for all of it.
+pub(crate) async fn made(
+    session: &Session,
+    args: FollowArgs,
+    make: impl AsyncFnOnce(&Server) -> Result<Run, Failure>,
+) -> Result<Exit, Failure> {
+    let run_id = OnceCell::new();
+    let all = async {
+        let server = session.server().await?;
+        let run = make(&server).await?;
+        run_id.get_or_init(|| run.run_id.clone());
+        stay(&server, &session.out, run, args).await
+    };
+    within(args.wait.flatten(), &run_id, all).await
+}
+
+async fn stay(server: &Server, out: &Output, run: Run, args: FollowArgs) -> Result<Exit, Failure> {
     if args.follow {
-        return follow(server, out, run, limit).await;
+        return follow(server, out, run).await;
     }
     if args.wait.is_some() {
-        return wait(server, out, run.run_id, limit).await;
+        return ended(server, out, run.run_id).await;
     }
     out.did(&format!("run/{} {}", run.run_id, resource::state_word(run.state())), &run)?;
     Ok(Exit::Done)
@@ -77,13 +93,14 @@ pub(crate) fn is_over(state: RunState) -> bool {
     }
 }
 
-/// Waits until a run is over, then tells how it ended.
-pub(crate) async fn wait(
-    server: &Server,
-    out: &Output,
-    run_id: String,
-    limit: Option<Length>,
-) -> Result<Exit, Failure> {
+/// Waits until a run that is there is over, then tells how it ended. The limit holds for all of it.
+pub(crate) async fn wait(session: &Session, run_id: String, limit: Option<Length>) -> Result<Exit, Failure> {
+    let known = OnceCell::from(run_id.clone());
+    let all = async { ended(&session.server().await?, &session.out, run_id).await };
+    within(limit, &known, all).await
+}
+
+async fn ended(server: &Server, out: &Output, run_id: String) -> Result<Exit, Failure> {
     let ending = async {
         loop {
             let request = WaitRunRequest {
@@ -99,7 +116,7 @@ pub(crate) async fn wait(
         }
     };
     let run = select! {
-        run = within(limit, &run_id, ending) => run?,
+        run = ending => run?,
         _ = signal::ctrl_c() => return Ok(interrupted(out, &run_id)),
     };
     out.did(&story::ending(&run), &run)?;
@@ -107,11 +124,10 @@ pub(crate) async fn wait(
 }
 
 /// Stays with a run, telling what happens to it.
-async fn follow(server: &Server, out: &Output, run: Run, limit: Option<Length>) -> Result<Exit, Failure> {
+async fn follow(server: &Server, out: &Output, run: Run) -> Result<Exit, Failure> {
     let run_id = run.run_id.clone();
-    let told = within(limit, &run_id, tell(server, out, run));
     let run = select! {
-        run = told => run?,
+        run = tell(server, out, run) => run?,
         _ = signal::ctrl_c() => return Ok(interrupted(out, &run_id)),
     };
     if out.is_for_programs() {
@@ -243,19 +259,22 @@ pub(crate) async fn logs(server: &Server, out: &Output, run_id: &str, min_level:
     Ok(Exit::of_run(run.state()))
 }
 
-/// Gives up after the limit; the run goes on.
+/// Gives up after the limit; the run goes on, once there is one.
 async fn within<T>(
     limit: Option<Length>,
-    run_id: &str,
+    run_id: &OnceCell<String>,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     let Some(Length(limit)) = limit else { return work.await };
-    clock::within(limit, work).await.unwrap_or_else(|| {
-        Err(Failure::new(
-            Exit::Unreachable,
-            "WAIT_TIMEOUT",
-            format!("run/{run_id} is not over after {}", crate::times::took(limit)),
-        )
-        .hint(format!("it goes on; `mainspring run wait {run_id}` waits again")))
+    if let Some(done) = clock::within(limit, work).await {
+        return done;
+    }
+    let took = crate::times::took(limit);
+    let failed = |message: String| Failure::new(Exit::Unreachable, "WAIT_TIMEOUT", message);
+    Err(match run_id.get() {
+        Some(run_id) => failed(format!("run/{run_id} is not over after {took}"))
+            .hint(format!("it goes on; `mainspring run wait {run_id}` waits again")),
+        None => failed(format!("the server did not answer within {took}"))
+            .hint("the run may have been made all the same: `mainspring run list` shows the newest"),
     })
 }

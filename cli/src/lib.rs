@@ -1,6 +1,6 @@
 //! The command line of Mainspring.
 //!
-//! `Cli` is what was typed, [`Environment`] what the process was given; [`run`] makes a [`Session`](session) of both and
+//! [`read`] makes a [`Cli`] of what was typed, [`Environment`] is what the process was given; [`run`] makes a [`Session`](session) of both and
 //! hands it to the command. One file a noun in `commands/`; what a person sees of a resource is in `resource/`, how it
 //! is printed in `output/`, what went wrong in `failure.rs`. Everything but `dev` and `serve` is a client of the
 //! contract like any other.
@@ -33,6 +33,7 @@ mod signals;
 mod suggest;
 mod tasks;
 mod times;
+mod typed;
 mod variables;
 mod watch;
 
@@ -40,10 +41,16 @@ pub use crate::{
     commands::Cli,
     exit::Exit,
     settings::Environment,
+    typed::read,
     variables::{Reader, VARIABLES, Variable},
 };
 
-use crate::{failure::Failure, output::Output, session::Session, settings::GlobalArgs};
+use crate::{
+    failure::Failure,
+    output::Output,
+    session::Session,
+    settings::{Format, GlobalArgs},
+};
 
 /// Reasons of failures that are given by one kind of worker.
 #[derive(Clone, Copy, Debug)]
@@ -96,18 +103,12 @@ pub async fn run(cli: Cli, environment: Environment) -> Exit {
         Ok(exit) => exit,
         Err(failure) => {
             let failure = suggest::improved(failure, &session).await;
-            if failure.exit() != Exit::Done {
-                session.out.failure(&failure);
-            }
-            failure.exit()
+            session.out.ended(&failure)
         }
     }
 }
 
 /// The format of the output itself makes no sense, so it is told in words.
 fn refused(failure: &Failure) -> Exit {
-    if let Ok(out) = Output::new(&GlobalArgs::default(), &Environment::default()) {
-        out.failure(failure);
-    }
-    failure.exit()
+    Output::of(Format::default(), &GlobalArgs::default(), &Environment::default()).ended(failure)
 }

@@ -30,6 +30,7 @@ pub(crate) use self::{
 };
 use crate::{
     clock,
+    exit::Exit,
     failure::Failure,
     resource::{Listing, Message, Resource},
     settings::{Environment, Format, GlobalArgs},
@@ -58,11 +59,15 @@ pub(crate) struct Look {
 impl Output {
     /// The output that the arguments and the environment ask for.
     pub(crate) fn new(args: &GlobalArgs, environment: &Environment) -> Result<Self, Failure> {
+        Ok(Self::of(environment.format(args)?, args, environment))
+    }
+
+    /// The same in a format that is known.
+    pub(crate) fn of(format: Format, args: &GlobalArgs, environment: &Environment) -> Self {
         let terminal = io::stdout().is_terminal();
         let look = Look { terminal, color: environment.color(args.color, terminal), now: clock::now() };
         let fields = args.fields.clone().unwrap_or_default();
-        let format = environment.format(args)?;
-        Ok(Self { format, fields, look, stderr_is_terminal: io::stderr().is_terminal() })
+        Self { format, fields, look, stderr_is_terminal: io::stderr().is_terminal() }
     }
 
     /// Whether data is for programs: then stderr holds errors and nothing else, and stdout no story.
@@ -238,6 +243,22 @@ impl Output {
     pub(crate) fn remark(&self, text: impl AsRef<str>) {
         if !self.is_for_programs() {
             self.note(text);
+        }
+    }
+
+    /// Tells why a command ends so, unless nothing is wrong with it.
+    pub(crate) fn ended(&self, failure: &Failure) -> Exit {
+        if failure.exit() != Exit::Done {
+            self.failure(failure);
+        }
+        failure.exit()
+    }
+
+    /// Whether a failure is an object.
+    pub(crate) fn tells_objects(&self) -> bool {
+        match self.format {
+            Format::Json | Format::Jsonl | Format::Yaml => true,
+            Format::Table | Format::Wide | Format::Name | Format::None => false,
         }
     }
 

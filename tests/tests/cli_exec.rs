@@ -338,6 +338,16 @@ async fn a_worker_that_was_told_to_ignore_its_terminal_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_worker_cannot_wait_for_is_told_by_its_name_in_the_api() {
+    let stage = Stage::open().await;
+    let mut worker = stage.serve(&["--drain", "100ms", "--grace", "100ms"], "echo ready >&2; sleep 600 & wait");
+    let run = stage.begun().await;
+    worker.terminate(PATIENCE).await.unwrap();
+    let page = stage.terminal.says(&["run", "describe", &run]).await.unwrap();
+    assert!(page.contains("\tinterrupted\t") && page.contains("\tWORKER_SHUTDOWN\t"), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_signal_kills_the_programs_too() {
     let stage = Stage::open().await;
     let mut worker = stage.serve(&[], STUBBORN);

@@ -4,7 +4,9 @@
 
 use std::{fs, process::Output};
 
+use futures::future::join_all;
 use mainspring_tests::harness::terminal::{Terminal, text};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// What a command says that must fail so.
@@ -116,6 +118,31 @@ async fn a_key_that_would_not_be_shown_is_not_made() {
     assert!(made.starts_with("secret: "), "{made}");
 }
 
+/// The id of a run that nobody ever made.
+const RUN: &str = "019a0000-0000-7000-8000-000000000000";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_stopped_is_not_waited_for_long() {
+    let terminal = Terminal::open().unwrap();
+    let dev = terminal.dev(&["--no-demo"]).await.unwrap();
+    dev.signal(Signal::STOP).unwrap();
+    let lines = [
+        (&["job", "list"][..], "did not answer within 10 s\nhint: ", "SERVER_UNREACHABLE"),
+        (&["run", "cancel", RUN], "did not answer within 10 s\nhint: ", "SERVER_UNREACHABLE"),
+        (&["rpc", "ListJobs"], "did not answer within 10 s\nhint: ", "SERVER_UNREACHABLE"),
+        (&["submit", "t", "--wait=300ms"], "did not answer within 0.30 s\nhint: ", "WAIT_TIMEOUT"),
+        (&["trigger", "j", "--follow", "--wait=300ms"], "did not answer within 0.30 s\nhint: ", "WAIT_TIMEOUT"),
+        (&["run", "retry", RUN, "--wait=300ms"], "did not answer within 0.30 s\nhint: ", "WAIT_TIMEOUT"),
+        (&["run", "wait", RUN, "--timeout", "300ms"], "is not over after 0.30 s\nhint: ", "WAIT_TIMEOUT"),
+    ];
+    let told = lines.map(|(line, ..)| refused(&terminal, line, 6));
+    for ((line, message, reason), told) in lines.iter().zip(join_all(told).await) {
+        assert!(told.contains(message) && told.contains(reason), "{line:?}: {told}");
+    }
+    dev.signal(Signal::CONT).unwrap();
+    terminal.says(&["job", "list"]).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_name_is_answered_with_the_right_one() {
     let terminal = Terminal::open().unwrap();
@@ -144,6 +171,13 @@ async fn many_runs_are_cancelled_and_retried_at_once() {
     // Nobody is there to be asked.
     let told = refused(&terminal, &cancel, 2).await;
     assert!(told.contains("cancel 3 runs needs a yes") && told.contains("-y says it"), "{told}");
+    // Whoever says no has done nothing, and has not pressed Ctrl-C.
+    let asked = format!("mainspring run cancel --filter '{}'", of_sleep[1]);
+    let no = terminal.sh(&format!("printf 'n\\n' | script -qec \"{asked}\" /dev/null"), &[]).await.unwrap();
+    let told = text(&no.stdout);
+    assert_eq!(no.status.code(), Some(1), "{told}{}", text(&no.stderr));
+    assert!(told.contains("cancel them? [y/N]") && told.contains("nothing was changed"), "{told}");
+    assert!(told.contains("reason: NOT_CONFIRMED"), "{told}");
     let tried: Value = terminal.json(&[&cancel[..], &["--since", "1h", "--dry-run"]].concat()).await.unwrap();
     let states = |runs: &Value| {
         let states = runs["runs"].as_array().unwrap().iter().map(|run| run["state"].as_str().unwrap().to_owned());

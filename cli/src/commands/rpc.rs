@@ -15,6 +15,7 @@ use tonic::{
 
 use super::{admin::key::SECRET, examples};
 use crate::{
+    connection::{ANSWER_WITHIN, answers_at_once},
     exit::Exit,
     failure::Failure,
     output::{self, contract},
@@ -59,7 +60,11 @@ pub(super) async fn run(args: RpcArgs, session: &Session) -> Result<Exit, Failur
     let path: PathAndQuery = path.parse().map_err(|error| Failure::usage(format!("{path}: {error}")))?;
     let mut grpc = Grpc::new(server.wire()).max_decoding_message_size(server.largest_answer());
     grpc.ready().await.map_err(|error| Failure::new(Exit::Unreachable, "SERVER_UNREACHABLE", error))?;
-    let mut answers = grpc.server_streaming(Request::new(request), path, Dynamic(method.output())).await?.into_inner();
+    let mut request = Request::new(request);
+    if answers_at_once(&method) {
+        request.set_timeout(ANSWER_WITHIN);
+    }
+    let mut answers = grpc.server_streaming(request, path, Dynamic(method.output())).await?.into_inner();
     while let Some(answer) = answers.message().await? {
         session.out.dynamic(answer)?;
     }

@@ -3,7 +3,7 @@
 mod bulk;
 mod describe;
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use mainspring_proto::scheduler::v1::{
     CancelRunRequest, EventTopic, GetRunRequest, ListRunsRequest, ListRunsResponse, RetryRunRequest, Run, RunState,
     RunView, event::Detail,
@@ -79,14 +79,14 @@ pub(crate) enum RunCommand {
     #[command(before_help = examples!["mainspring run logs $RUN", "mainspring run logs $RUN -f"])]
     Logs(logs::LogArgs),
     /// Cancel a run that is not over, or all that a filter finds
-    #[command(before_help = examples![
+    #[command(group = which(), before_help = examples![
         "mainspring run cancel $RUN",
         "mainspring run cancel $RUN --note 'wrong month'",
         "mainspring run cancel --filter 'job = demo.sleep' --since 1h -y",
     ])]
     Cancel {
         /// The run
-        #[arg(value_parser = named::run, required_unless_present = "filter")]
+        #[arg(value_parser = named::run)]
         run: Option<String>,
         #[command(flatten)]
         bulk: BulkArgs,
@@ -95,14 +95,14 @@ pub(crate) enum RunCommand {
         note: Option<String>,
     },
     /// Make a new run like one that is over, or like all that a filter finds
-    #[command(before_help = examples![
+    #[command(group = which(), before_help = examples![
         "mainspring run retry $RUN --follow",
         "mainspring run retry $RUN --note 'the mail server is back' --wait=1m",
         "mainspring run retry --filter 'state = FAILED' --since 1h --dry-run",
     ])]
     Retry {
         /// The run that is over
-        #[arg(value_parser = named::run, required_unless_present = "filter")]
+        #[arg(value_parser = named::run)]
         run: Option<String>,
         #[command(flatten)]
         bulk: BulkArgs,
@@ -127,10 +127,15 @@ pub(crate) enum RunCommand {
     },
 }
 
+/// One run, or many. As a group, what is missing is told with both of its names.
+fn which() -> ArgGroup {
+    ArgGroup::new("which").args(["run", "filter"]).required(true)
+}
+
 pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, Failure> {
-    let server = session.server().await?;
     match command {
         RunCommand::List { filter, oldest, limit, watch } => {
+            let server = session.server().await?;
             let filter = filter.unwrap_or_default();
             let order_by = if oldest { "create_time" } else { "" };
             let list = async || listed(&server, &filter, order_by, limit).await;
@@ -148,6 +153,7 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
             session.out.list(list().await?)?;
         }
         RunCommand::Get { run, watch } => {
+            let server = session.server().await?;
             if watch.watch {
                 let subject = Subject { topic: EventTopic::Runs, filter: format!("run_id = {run}") };
                 let this = async || Ok(vec![got(&server, &run).await?]);
@@ -155,9 +161,10 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
             }
             session.out.show(&got(&server, &run).await?)?;
         }
-        RunCommand::Describe { run } => describe::describe(&run, &server, session).await?,
-        RunCommand::Logs(args) => return logs::show(args, &server, session).await,
+        RunCommand::Describe { run } => describe::describe(&run, &session.server().await?, session).await?,
+        RunCommand::Logs(args) => return logs::show(args, &session.server().await?, session).await,
         RunCommand::Cancel { run, bulk, note } => {
+            let server = session.server().await?;
             let note = note.unwrap_or_default();
             if bulk.is_asked() {
                 let doing = Doing { verb: "cancel", only: NOT_OVER };
@@ -170,6 +177,7 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
         RunCommand::Retry { run, bulk, note, request_id, follow } => {
             let note = note.unwrap_or_default();
             if bulk.is_asked() {
+                let server = session.server().await?;
                 let doing = Doing { verb: "retry", only: OVER };
                 let retry = async |run: &Run| {
                     let new = retried(&server, &run.run_id, &note, "").await?;
@@ -177,11 +185,12 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
                 };
                 return bulk::run(&bulk, &server, session, doing, retry).await;
             }
-            let run = retried(&server, &run.unwrap_or_default(), &note, &request_id.unwrap_or_default()).await?;
-            return follow::started(&server, &session.out, run, follow).await;
+            let (run, request_id) = (run.unwrap_or_default(), request_id.unwrap_or_default());
+            let retry = async |server: &Server| retried(server, &run, &note, &request_id).await;
+            return follow::made(session, follow, retry).await;
         }
         RunCommand::Wait { run, timeout } => {
-            return follow::wait(&server, &session.out, run, timeout).await;
+            return follow::wait(session, run, timeout).await;
         }
     }
     Ok(Exit::Done)

@@ -9,6 +9,7 @@ use super::{
     trigger::WhenArgs,
 };
 use crate::{
+    connection::Server,
     exit::Exit,
     failure::Failure,
     follow::{self, FollowArgs},
@@ -46,7 +47,6 @@ pub(crate) struct SubmitArgs {
 pub(super) async fn run(args: SubmitArgs, session: &Session) -> Result<Exit, Failure> {
     let SubmitArgs { job_type, queue, payload, when, policy, label, follow } = args;
     let payload = payload.payload()?;
-    let server = session.server().await?;
     let submission = RunSubmission {
         job_type,
         queue: queue.unwrap_or_default(),
@@ -60,7 +60,9 @@ pub(super) async fn run(args: SubmitArgs, session: &Session) -> Result<Exit, Fai
         note: when.note.unwrap_or_default(),
         ..RunSubmission::default()
     };
-    let request = SubmitRunRequest { namespace: server.namespace(), run: Some(submission) };
-    let answer = server.scheduler().submit_run(request).await?.into_inner();
-    follow::started(&server, &session.out, answer.run.unwrap_or_default(), follow).await
+    let submit = async |server: &Server| {
+        let request = SubmitRunRequest { namespace: server.namespace(), run: Some(submission) };
+        Ok(server.scheduler().submit_run(request).await?.into_inner().run.unwrap_or_default())
+    };
+    follow::made(session, follow, submit).await
 }

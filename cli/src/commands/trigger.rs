@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     clock,
+    connection::Server,
     exit::Exit,
     failure::Failure,
     follow::{self, FollowArgs},
@@ -72,19 +73,20 @@ impl WhenArgs {
 pub(super) async fn run(args: TriggerArgs, session: &Session) -> Result<Exit, Failure> {
     let TriggerArgs { job, payload, when, force, policy, follow } = args;
     let payload = payload.payload()?;
-    let server = session.server().await?;
-    let request = TriggerJobRequest {
-        namespace: server.namespace(),
-        job,
-        payload,
-        due_time: when.due_time(),
-        note: when.note.unwrap_or_default(),
-        force,
-        request_id: when.request_id.unwrap_or_default(),
-        priority: policy.priority,
-        retry_policy: policy.retry_policy(),
-        timeouts: policy.timeouts(),
+    let trigger = async |server: &Server| {
+        let request = TriggerJobRequest {
+            namespace: server.namespace(),
+            job,
+            payload,
+            due_time: when.due_time(),
+            note: when.note.unwrap_or_default(),
+            force,
+            request_id: when.request_id.unwrap_or_default(),
+            priority: policy.priority,
+            retry_policy: policy.retry_policy(),
+            timeouts: policy.timeouts(),
+        };
+        Ok(server.scheduler().trigger_job(request).await?.into_inner().run.unwrap_or_default())
     };
-    let answer = server.scheduler().trigger_job(request).await?.into_inner();
-    follow::started(&server, &session.out, answer.run.unwrap_or_default(), follow).await
+    follow::made(session, follow, trigger).await
 }

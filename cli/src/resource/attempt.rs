@@ -25,7 +25,7 @@ impl Resource for Attempt {
         let (reason, message) = match (&self.failure, self.loss_reason()) {
             (Some(failure), _) => (failure.reason.clone(), first_line(&failure.message)),
             (None, LossReason::Unspecified) => (String::new(), String::new()),
-            (None, loss) => (word(loss.as_str_name(), "LOSS_REASON_"), String::new()),
+            (None, loss) => (loss_name(loss).to_owned(), String::new()),
         };
         vec![
             Cell::of(self.attempt),
@@ -39,6 +39,26 @@ impl Resource for Attempt {
     }
 }
 
+/// As every other reason, it is written like a name of the API.
+fn loss_name(loss: LossReason) -> &'static str {
+    let name = loss.as_str_name();
+    name.strip_prefix("LOSS_REASON_").unwrap_or(name)
+}
+
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use mainspring_proto::scheduler::v1::{Attempt, AttemptState, LossReason};
+
+    use crate::{output::Cell, resource::Resource as _};
+
+    #[test]
+    fn a_loss_has_its_name_in_the_api() {
+        let (state, loss_reason) = (AttemptState::Interrupted.into(), LossReason::WorkerShutdown.into());
+        let row = Attempt { state, loss_reason, ..Attempt::default() }.row();
+        assert_eq!(row[5], Cell::text("WORKER_SHUTDOWN"));
+    }
 }

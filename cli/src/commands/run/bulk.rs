@@ -145,7 +145,7 @@ fn ask(verb: &str, filter: &str, found: &[Run]) -> Result<(), Failure> {
     if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
         return Ok(());
     }
-    Err(Failure::new(Exit::Interrupted, "INTERRUPTED", "nothing was changed"))
+    Err(Failure::new(Exit::Failed, "NOT_CONFIRMED", "nothing was changed"))
 }
 
 fn counted(runs: usize) -> String {
