@@ -56,7 +56,7 @@ impl Resource for Job {
             ("schedule", Cell::text(schedules(&self.schedules))),
             ("next", Cell::time(self.next_fire_time.as_ref())),
             ("overlap", Cell::text(overlap(self))),
-            ("catch up", Cell::text(if self.catch_up() == CatchUp::None { "none" } else { "latest" })),
+            ("catch up", Cell::text(catch_up(self))),
             ("payload", Cell::text(self.payload.as_ref().map(payload::shown).unwrap_or_default())),
             ("retry", Cell::text(self.retry_policy.as_ref().map(retry).unwrap_or_default())),
             ("timeout", Cell::text(self.timeouts.as_ref().map(execution).unwrap_or_default())),
@@ -116,6 +116,21 @@ fn length(length: Option<&prost_types::Duration>) -> String {
             mainspring_cron::format_duration(i64::try_from(length.as_micros()).unwrap_or(i64::MAX))
         }
     }
+}
+
+/// What becomes of missed instants, as it is typed.
+fn catch_up(job: &Job) -> String {
+    let mut text = match job.catch_up() {
+        CatchUp::Unspecified | CatchUp::Latest => "latest".to_owned(),
+        CatchUp::None => "none".to_owned(),
+        CatchUp::All => format!("all, at most {}", job.catch_up_max),
+    };
+    for (word, length) in [("every", &job.catch_up_pace), ("within", &job.max_lateness)] {
+        if length.is_some() {
+            text.push_str(&format!(", {word} {}", self::length(length.as_ref())));
+        }
+    }
+    text
 }
 
 /// An overlap policy as it is typed.

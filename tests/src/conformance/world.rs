@@ -7,10 +7,11 @@ use mainspring_cron::{Anchor, Interval, Rule, Zone};
 use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
+        catch_up::CatchUp,
         fire::{Evaluation, MAX_INSTANTS, evaluate},
         ids::{JobUid, RunId, ServerId, SessionId, WorkerId},
         instant::Instant,
-        job::{CatchUp, Job, JobSpec, ScheduleSpec},
+        job::{Job, JobSpec, ScheduleSpec},
         ledger::FateReason,
         names::{JobName, Lane, Scope},
         overlap::Overlap,
@@ -119,7 +120,7 @@ pub fn spec(schedules: Vec<ScheduleSpec>) -> JobSpec {
         schedules,
         overlap: Overlap::Allow { max: None },
         overlap_ignores_manual: false,
-        catch_up: CatchUp::Latest,
+        catch_up: CatchUp::default(),
         policy: RunPolicy::default(),
         priority: 5,
         fairness_key: String::new(),

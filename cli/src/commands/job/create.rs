@@ -6,8 +6,9 @@ use mainspring_proto::scheduler::v1::{
 };
 
 use super::{
+    catch_up::CatchUpArgs,
     overlap::OverlapArgs,
-    schedule::{self, CatchUpArg, ScheduleArgs},
+    schedule::{self, ScheduleArgs},
 };
 use crate::{
     clock,
@@ -47,9 +48,8 @@ pub(crate) struct CreateArgs {
     schedule: ScheduleArgs,
     #[command(flatten)]
     overlap: OverlapArgs,
-    /// What happens to instants that passed while no server was there
-    #[arg(long, value_name = "POLICY")]
-    catch_up: Option<CatchUpArg>,
+    #[command(flatten)]
+    catch_up: CatchUpArgs,
     #[command(flatten)]
     payload: PayloadArgs,
     #[command(flatten)]
@@ -112,7 +112,6 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
         job_type,
         queue: queue.unwrap_or_default(),
         schedules: schedule::schedules(&schedule)?,
-        catch_up: catch_up.map(CatchUpArg::wire).unwrap_or_default().into(),
         payload: payload.payload()?,
         retry_policy: policy.retry_policy(),
         timeouts: policy.timeouts(),
@@ -122,6 +121,7 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
         ..Job::default()
     };
     overlap.write(&mut made);
+    catch_up.write(&mut made);
     Ok(made)
 }
 

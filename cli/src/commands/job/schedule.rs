@@ -1,7 +1,7 @@
 //! Time rules as `job create` and `job update` take them.
 
-use clap::{Args, ValueEnum};
-use mainspring_proto::scheduler::v1::{CatchUp, Interval, Schedule, schedule::Rule};
+use clap::Args;
+use mainspring_proto::scheduler::v1::{Interval, Schedule, schedule::Rule};
 
 use crate::{
     clock,
@@ -29,27 +29,6 @@ pub(super) struct ScheduleArgs {
 impl ScheduleArgs {
     pub(super) fn is_empty(&self) -> bool {
         self.cron.is_empty() && self.every.is_none() && self.at.is_none()
-    }
-}
-
-/// [`CatchUp`] as typed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum CatchUpArg {
-    /// One late run for the newest.
-    Latest,
-    /// None.
-    None,
-    /// Each, the newest --catch-up-max.
-    All,
-}
-
-impl CatchUpArg {
-    pub(super) fn wire(self) -> CatchUp {
-        match self {
-            Self::Latest => CatchUp::Latest,
-            Self::None => CatchUp::None,
-            Self::All => CatchUp::All,
-        }
     }
 }
 

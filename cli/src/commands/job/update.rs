@@ -13,8 +13,9 @@ use mainspring_proto::{
 use prost_types::FieldMask;
 
 use super::{
+    catch_up::CatchUpArgs,
     overlap::OverlapArgs,
-    schedule::{self, CatchUpArg, ScheduleArgs},
+    schedule::{self, ScheduleArgs},
 };
 use crate::{
     commands::{
@@ -55,9 +56,8 @@ pub(crate) struct UpdateArgs {
     no_schedule: bool,
     #[command(flatten)]
     overlap: OverlapArgs,
-    /// What happens to instants that passed while no server was there
-    #[arg(long, value_name = "POLICY")]
-    catch_up: Option<CatchUpArg>,
+    #[command(flatten)]
+    catch_up: CatchUpArgs,
     #[command(flatten)]
     payload: PayloadArgs,
     #[command(flatten)]
@@ -165,10 +165,7 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
         mask.push("schedules");
     }
     mask.extend(overlap.write(&mut job));
-    if let Some(catch_up) = catch_up {
-        job.catch_up = catch_up.wire().into();
-        mask.push("catch_up");
-    }
+    mask.extend(catch_up.write(&mut job));
     if let Some(payload) = payload.payload()? {
         job.payload = Some(payload);
         mask.push("payload");

@@ -258,7 +258,10 @@ mod tests {
             let found = evaluate(&every_second(), &resumed(mode), CatchUp::default(), at(-100), at(6));
             assert_eq!(fates(&found), expected, "{mode:?}");
             let late = found.entries.iter().filter(|entry| matches!(entry, Entry::Run { late: true, .. })).count();
-            assert_eq!(late, expected.iter().filter(|(fate, _)| *fate == Fate::Fired).map(|(_, n)| *n as usize).sum::<usize>() - 1);
+            assert_eq!(
+                late,
+                expected.iter().filter(|(fate, _)| *fate == Fate::Fired).map(|(_, n)| *n as usize).sum::<usize>() - 1
+            );
         }
         // Once it is behind the cursor it has no say.
         let later = Position { cursor: at(5), ..resumed(Mode::None) };
@@ -269,7 +272,8 @@ mod tests {
     fn the_newest_so_many_are_caught_up_with_at_their_pace() {
         let all = CatchUp { mode: Mode::All, max: 3, pace: Duration::from_secs(10), max_lateness: None };
         let found = evaluate(&every_second(), &position(at(0)), all, at(60), at(60));
-        let dropped = Range { count: 57, last: at(57), ..Range::one(1, at(1), Fate::Dropped, Some(FateReason::CatchUpMax)) };
+        let dropped =
+            Range { count: 57, last: at(57), ..Range::one(1, at(1), Fate::Dropped, Some(FateReason::CatchUpMax)) };
         let late = |nominal, due| Entry::Run { nominal: at(nominal), due: at(due), late: true };
         assert_eq!(found.entries, [Entry::Fate(dropped), late(58, 60), late(59, 70), late(60, 80)]);
     }

@@ -12,7 +12,8 @@ use mainspring_engine::{
         names::{JobName, Lane, NamespaceName, QueueName, Scope},
     },
     ports::store::{
-        Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, Quota, Resume, StoreError, StoreResult, UpdateJob,
+        Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, Quota, Resume, StoreError, StoreResult,
+        UpdateJob,
     },
 };
 use sea_orm::{ConnectionTrait, Value};

@@ -63,8 +63,7 @@ pub(super) async fn set(tx: &Tx, now: Instant, job: &Job, pause: Option<Pause>) 
         None => (None, None, None, None),
     };
     let uid = job.uid.uuid();
-    let values =
-        vec![maybe_time(since), note.into(), actor.into(), maybe_time(until), time(now), uid.into()];
+    let values = vec![maybe_time(since), note.into(), actor.into(), maybe_time(until), time(now), uid.into()];
     let sql = "UPDATE job SET revision = revision + 1, pause_time = ?, pause_note = ?, pause_actor = ?, pause_until = ?, \
          update_time = ? WHERE uid = ?";
     exec(tx, sql, values).await?;
@@ -78,7 +77,8 @@ pub(super) async fn set(tx: &Tx, now: Instant, job: &Job, pause: Option<Pause>) 
 pub(super) async fn catch_up(tx: &Tx, now: Instant, job: &Job, rows: Vec<ScheduleRow>, mode: Mode) -> StoreResult<()> {
     let mut changed = Vec::new();
     for row in rows {
-        let Some(open) = row.open.as_ref().filter(|open| open.fate == Fate::Paused && open.version == row.version) else {
+        let Some(open) = row.open.as_ref().filter(|open| open.fate == Fate::Paused && open.version == row.version)
+        else {
             continue;
         };
         let spec = job.spec.schedules.iter().find(|schedule| schedule.name == row.name);

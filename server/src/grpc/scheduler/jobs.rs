@@ -2,13 +2,14 @@
 
 use mainspring_engine::{
     domain::{
+        catch_up::Mode,
         filter::{Field, Kind},
         ids::JobUid,
         instant::Instant,
         job::{Job, JobSpec, JobState, Pause},
         names::{JobName, Scope},
     },
-    ports::store::{CreateJob, Direction, JobChange, JobOrder, NewJob},
+    ports::store::{CreateJob, Direction, JobChange, JobOrder, NewJob, Resume},
 };
 use mainspring_proto::scheduler::v1 as wire;
 use uuid::Uuid;

@@ -7,6 +7,7 @@ use mainspring_engine::{
         attempt::AttemptKey,
         filter::{Field, Kind},
         ids::RunId,
+        job::Pause,
         names::{JobName, Lane, Scope},
         run::RunState,
     },
@@ -79,6 +80,9 @@ pub(super) async fn trigger(
         return Ok(wire::TriggerJobResponse { run: Some(again(api, &request.namespace, made).await?) });
     }
     let (scope, job) = find(api, &request.namespace, &request.job).await?;
+    if let Some(pause) = job.pause.as_ref().filter(|_| !request.while_paused) {
+        return Err(paused(&job.name, pause));
+    }
     let context = context(api, call, scope.clone());
     let place = Place::of("payload", request.payload.as_ref());
     let own = format!("; it is the payload of job `{}`: update the job, or send one with the call", job.name);
@@ -335,6 +339,13 @@ fn not_idle(run: RunId) -> Refusal {
         "run {run} of this job is not over, and its overlap policy lets no other begin; wait for it, or set `force`"
     );
     Refusal::new(Reason::OverlapNotAllowed, message).with("run_id", run).because_of("OVERLAP", format!("run/{run}"))
+}
+
+fn paused(job: &JobName, pause: &Pause) -> Refusal {
+    let Pause { note, actor, time: _, until: _ } = pause;
+    let why = if note.is_empty() { String::new() } else { format!(" ({note})") };
+    let message = format!("job `{job}` was paused by {actor}{why}; resume it, or set `while_paused`");
+    Refusal::new(Reason::JobPaused, message).because_of("JOB_STATE", format!("job/{job}"))
 }
 
 fn buffer_full() -> Refusal {

@@ -4,10 +4,11 @@
 use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
+        catch_up::CatchUp,
         fire::evaluate,
         ids::{JobUid, RunId, ServerId, SessionId, WorkerId},
         instant::Instant,
-        job::{CatchUp, JobSpec, ScheduleSpec},
+        job::{JobSpec, ScheduleSpec},
         names::{Lane, Scope},
         overlap::Overlap,
         payload::Payload,
@@ -147,7 +148,7 @@ async fn a_schedule_that_moved_after_it_was_read_takes_the_firing_back() {
         schedules: vec![ScheduleSpec { name: Default::default(), rule, zone, start: None, end: None }],
         overlap: Overlap::Allow { max: None },
         overlap_ignores_manual: false,
-        catch_up: CatchUp::Latest,
+        catch_up: CatchUp::default(),
         policy: RunPolicy::default(),
         priority: 5,
         fairness_key: String::new(),
@@ -158,7 +159,7 @@ async fn a_schedule_that_moved_after_it_was_read_takes_the_firing_back() {
     let shard = store.take_shard(now()).await.unwrap();
     let later = now().plus(std::time::Duration::from_secs(1));
     let due = store.due(later, None, 1).await.unwrap().ready.remove(0);
-    let evaluation = evaluate(&due.spec.schedules[0], &due.position, CatchUp::Latest, shard.since, later, 10);
+    let evaluation = evaluate(&due.spec.schedules[0], &due.position, CatchUp::default(), shard.since, later, 10);
     let firing = Firing { due, evaluation, run_ids: vec![RunId::new(later)] };
     sql(
         &store,
