@@ -181,13 +181,14 @@ async fn pages(client: &Client, count: u64) -> Result<Vec<u64>> {
     Ok(calls)
 }
 
-/// Opens the streams first, says `up`, and then has each of them say that it lives, `count` times.
+/// Opens the streams first, each in a connection as workers do, says `up`, and then has each of them say that it lives,
+/// `count` times.
 async fn heartbeats(client: &Client, count: u64, streams: usize) -> Result<Vec<u64>> {
     // A herd that greets at once measures the greeting.
     let doors = &Semaphore::new(32);
     let open = |_| async move {
         let _door = doors.acquire().await?;
-        BareWorker::new(&[NOOP], 1).connect(client).await
+        BareWorker::new(&[NOOP], 1).connect(&client.another()).await
     };
     let mut sessions: Vec<_> =
         stream::iter(0..streams).map(open).buffer_unordered(streams.max(1)).try_collect().await?;
