@@ -84,6 +84,7 @@ pub(super) async fn run(args: TriggerArgs, session: &Session) -> Result<Exit, Fa
         priority: policy.priority,
         retry_policy: policy.retry_policy(),
         timeouts: policy.timeouts(),
+        fairness_key: policy.fairness_key,
     };
     let answer = server.scheduler().trigger_job(request).await?.into_inner();
     follow::started(&server, &session.out, answer.run.unwrap_or_default(), follow).await

@@ -7,7 +7,7 @@ use super::world::{World, lane, lane_of, pointer, secs};
 pub async fn the_best_come_first(mut w: World) {
     let mut wanted = Vec::new();
     let mut add = |w: &World, priority: u8, key: &str| {
-        let run = NewRun { id: RunId::new(w.now), priority, fairness_key: key.into(), ..w.new_run() };
+        let run = NewRun { id: RunId::new(w.now), priority, fairness_key: key.parse().unwrap(), ..w.new_run() };
         wanted.push((9 - priority, key.to_owned(), w.now, run.id));
         run
     };

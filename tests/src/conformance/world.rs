@@ -12,7 +12,7 @@ use mainspring_engine::{
         instant::Instant,
         job::{CatchUp, Job, JobSpec, Overlap, ScheduleSpec},
         ledger::FateReason,
-        names::{JobName, Lane, Scope},
+        names::{FairnessKey, JobName, Lane, Scope},
         payload::{Failure, Payload},
         policy::{Delivery, RunPolicy},
         rules::LeaseRules,
@@ -120,7 +120,7 @@ pub fn spec(schedules: Vec<ScheduleSpec>) -> JobSpec {
         catch_up: CatchUp::Latest,
         policy: RunPolicy::default(),
         priority: 5,
-        fairness_key: String::new(),
+        fairness_key: FairnessKey::default(),
     }
 }
 
@@ -152,7 +152,7 @@ impl World {
             origin: RunOrigin::Submit,
             due: self.now,
             priority: 5,
-            fairness_key: String::new(),
+            fairness_key: FairnessKey::default(),
             labels: BTreeMap::new(),
             payload: Payload { content_type: "application/json".into(), data: b"{}".to_vec() },
             policy: RunPolicy::default(),

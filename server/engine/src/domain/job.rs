@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ids::JobUid,
     instant::Instant,
-    names::{JobName, JobType, NamespaceName, QueueName, ScheduleName},
+    names::{FairnessKey, JobName, JobType, NamespaceName, QueueName, ScheduleName},
     payload::Payload,
     policy::RunPolicy,
 };
@@ -42,7 +42,8 @@ pub struct JobSpec {
     /// 0 to 9, higher first.
     pub priority: u8,
     /// Runs of one priority take turns by this key.
-    pub fairness_key: String,
+    #[serde(default)]
+    pub fairness_key: FairnessKey,
 }
 
 /// One time rule of a job.
