@@ -55,7 +55,8 @@ macro_rules! conformance {
                 overlap_skips_while_a_run_is_not_over, overlap_counts_the_same_firing, paused_instants_get_their_fate,
                 ledger_ranges_join_and_close, a_last_instant_completes_the_job, a_schedule_that_fails_harms_no_other,
                 next_due_is_the_earliest, jobs_of_one_instant_fire_apart, a_deleted_job_fires_no_more, the_longest_due_fire_first, an_error_stays_when_the_last_instant_has_fired, a_firing_with_too_few_ids_is_refused_whole;
-            release: the_best_come_first, lanes_do_not_mix, leased_runs_are_not_offered, the_limit_holds;
+            release: the_best_come_first, runs_of_one_instant_come_by_id, a_round_goes_on_where_it_was, what_is_known_is_passed_over,
+                pieces_make_up_the_whole, lanes_do_not_mix, leased_runs_are_not_offered, the_limit_holds;
             leases: a_lease_carries_the_run, a_second_lease_is_stale, a_lease_under_an_old_generation_is_stale,
                 v11_a_lease_under_an_old_epoch_changes_nothing, v12_a_repeated_lease_answers_leased,
                 v12_a_repeat_after_a_requeue_is_stale, at_most_once_is_running_at_once, the_attempt_grows_by_one,

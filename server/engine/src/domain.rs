@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod log;
 pub mod names;
 pub mod payload;
+pub mod place;
 pub mod policy;
 pub mod rules;
 pub mod run;

@@ -24,8 +24,8 @@ use mainspring_engine::{
         broker::Pointer,
         store::{
             Applied, Apply, CreateJob, Dispatchable, DueSchedule, Fired, Firing, HelloAnswer, InstantRange, JobRef,
-            LeaseAnswer, LeaseBatch, LeaseResult, LedgerPart, Moved, NewJob, NewRun, Owner, Page, Renewal, Report,
-            ReportAnswer, ShardLease, SharedStore, Submitted, Verdict,
+            LeaseAnswer, LeaseBatch, LeaseResult, LedgerPart, Look, Moved, NewJob, NewRun, Owner, Page, Renewal,
+            Report, ReportAnswer, ShardLease, SharedStore, Submitted, Verdict,
         },
     },
 };
@@ -302,7 +302,9 @@ impl World {
 
     /// What waits in a lane, best first.
     pub async fn queued(&self, lane: &Lane) -> Vec<Pointer> {
-        self.store.queued(&[(lane.clone(), 1_000)]).await.unwrap().remove(0)
+        let look = Look { lane: lane.clone(), limit: 1_000, turns: Vec::new(), known: Vec::new() };
+        let head = self.store.queued(&[look]).await.unwrap().remove(0);
+        head.runs.into_iter().map(|waiting| waiting.pointer).collect()
     }
 
     /// How a run stands.

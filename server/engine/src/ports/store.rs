@@ -33,7 +33,7 @@ pub use leases::{
 };
 pub use logs::Logs;
 pub use outcomes::{Applied, Apply, Outcomes, Report, ReportAnswer};
-pub use release::{Queued, Release};
+pub use release::{Head, Look, Queued, Release, Turn, Waiting};
 pub use retention::{Retention, RetentionPolicy, Swept};
 pub use submit::{JobRef, Made, NewRun, RequestKey, Stored, Submit, Submitted};
 pub use views::{
@@ -46,6 +46,7 @@ use crate::domain::{
     ids::{RunId, WorkerId},
     instant::Instant,
     names::{JobName, Lane},
+    place::Place,
     run::RunState,
     transition::Tell,
 };
@@ -163,4 +164,6 @@ pub struct Moved {
     pub deadline: Option<Instant>,
     /// What its worker must be told.
     pub tell: Option<Tell>,
+    /// Where it waits, while QUEUED.
+    pub place: Option<Place>,
 }

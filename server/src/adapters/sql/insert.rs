@@ -8,6 +8,7 @@ use mainspring_engine::{
         instant::Instant,
         names::{FairnessKey, JobName, ScheduleName},
         payload::Payload,
+        place::Place,
         policy::RunPolicy,
         run::{Lifecycle, RunOrigin, RunState},
     },
@@ -230,5 +231,10 @@ fn stands(row: &Row<'_>, life: &Lifecycle) -> Moved {
         wake_time: life.wake_time,
         deadline: life.deadline(row.policy),
         tell: None,
+        place: (life.state == RunState::Queued).then(|| Place {
+            priority: row.priority,
+            key: row.fairness_key.clone(),
+            due: row.due,
+        }),
     }
 }

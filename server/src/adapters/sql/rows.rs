@@ -14,6 +14,7 @@ use mainspring_engine::{
     domain::{
         ids::WorkerId,
         instant::Instant,
+        place::Place,
         policy::RunPolicy,
         run::{Lifecycle, RunState},
     },
@@ -163,6 +164,12 @@ pub(super) fn life(cells: &mut Cells<'_>) -> StoreResult<Lifecycle> {
         cancel_reason: cells.next()?,
         log_lines: read_count(cells)?,
     })
+}
+
+/// Reads a priority, a fairness key and when a run was due.
+pub(super) fn place(cells: &mut Cells<'_>) -> StoreResult<Place> {
+    let priority = cells.parse("a priority", |number: &i32| u8::try_from(*number).ok())?;
+    Ok(Place { priority, key: name(cells.next()?)?, due: Instant::from_micros(cells.next()?) })
 }
 
 fn count(cells: &mut Cells<'_>) -> StoreResult<u32> {
