@@ -33,6 +33,7 @@ pub(crate) fn of(path: &str) -> Option<&'static str> {
         "retry_policy.initial_backoff" => "--backoff",
         "timeouts.execution" => "--timeout",
         "priority" => "--priority",
+        "fairness_key" => "--fairness-key",
         "labels" => "--label",
         "description" => "--description",
         "due_time" => "--at or --delay",

@@ -61,7 +61,8 @@ macro_rules! conformance {
                 so_many_run_at_once, a_run_that_waits_for_a_retry_holds_the_slot, a_trigger_meets_the_policy_too,
                 what_is_apart_holds_no_slot, a_run_that_waits_can_be_cancelled, nobody_is_let_go_twice,
                 slots_come_by_job_and_whole;
-            release: the_best_come_first, lanes_do_not_mix, leased_runs_are_not_offered, the_limit_holds;
+            release: the_best_come_first, runs_of_one_instant_come_by_id, a_round_goes_on_where_it_was, what_is_known_is_passed_over,
+                pieces_make_up_the_whole, lanes_do_not_mix, leased_runs_are_not_offered, the_limit_holds;
             leases: a_lease_carries_the_run, a_second_lease_is_stale, a_lease_under_an_old_generation_is_stale,
                 v11_a_lease_under_an_old_epoch_changes_nothing, v12_a_repeated_lease_answers_leased,
                 v12_a_repeat_after_a_requeue_is_stale, at_most_once_is_running_at_once, the_attempt_grows_by_one,

@@ -11,6 +11,8 @@ mod days;
 mod deletes;
 #[path = "engine/doubt.rs"]
 mod doubt;
+#[path = "engine/fairness.rs"]
+mod fairness;
 #[path = "engine/heartbeats.rs"]
 mod heartbeats;
 #[path = "engine/instants.rs"]

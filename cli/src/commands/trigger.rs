@@ -88,6 +88,7 @@ pub(super) async fn run(args: TriggerArgs, session: &Session) -> Result<Exit, Fa
             priority: policy.priority,
             retry_policy: policy.retry_policy(),
             timeouts: policy.timeouts(),
+            fairness_key: policy.fairness_key,
             while_paused,
         };
         Ok(server.scheduler().trigger_job(request).await?.into_inner().run.unwrap_or_default())

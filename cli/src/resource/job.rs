@@ -61,6 +61,7 @@ impl Resource for Job {
             ("retry", Cell::text(self.retry_policy.as_ref().map(retry).unwrap_or_default())),
             ("timeout", Cell::text(self.timeouts.as_ref().map(execution).unwrap_or_default())),
             ("priority", Cell::of(self.priority)),
+            ("fairness key", Cell::text(&self.fairness_key)),
             ("labels", Cell::text(pairs(&self.labels))),
             ("version", Cell::of(self.version)),
             ("created", Cell::time(self.create_time.as_ref())),

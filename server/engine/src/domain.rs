@@ -16,6 +16,7 @@ pub mod log;
 pub mod names;
 pub mod overlap;
 pub mod payload;
+pub mod place;
 pub mod policy;
 pub mod rules;
 pub mod run;

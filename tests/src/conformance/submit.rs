@@ -31,7 +31,7 @@ pub async fn a_run_reads_back(w: World) {
     let parent = RunId::new(w.now);
     let run = NewRun {
         priority: 9,
-        fairness_key: "tenant".into(),
+        fairness_key: "tenant".parse().unwrap(),
         labels: BTreeMap::from([("a".into(), "b".into())]),
         payload: Payload { content_type: "text/plain".into(), data: b"hi".to_vec() },
         policy: at_most_once(),
@@ -66,7 +66,7 @@ pub async fn an_answer_is_what_a_look_shows(mut w: World) {
         NewRun { payload: Payload { content_type: String::new(), data: vec![7; 300_000] }, ..w.new_run() },
         NewRun {
             priority: 9,
-            fairness_key: "tenant".into(),
+            fairness_key: "tenant".parse().unwrap(),
             labels: BTreeMap::from([("a".into(), "b".into())]),
             policy: at_most_once(),
             request: request("TriggerJob", 1),

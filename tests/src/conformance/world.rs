@@ -13,7 +13,7 @@ use mainspring_engine::{
         instant::Instant,
         job::{Job, JobSpec, ScheduleSpec},
         ledger::FateReason,
-        names::{JobName, Lane, Scope},
+        names::{FairnessKey, JobName, Lane, Scope},
         overlap::Overlap,
         payload::{Failure, Payload},
         policy::{Delivery, RunPolicy},
@@ -26,8 +26,8 @@ use mainspring_engine::{
         broker::Pointer,
         store::{
             Applied, Apply, CreateJob, Dispatchable, DueSchedule, Fired, Firing, HelloAnswer, InstantRange, JobRef,
-            LeaseAnswer, LeaseBatch, LeaseResult, LedgerPart, Moved, NewJob, NewRun, Owner, Page, Renewal, Report,
-            ReportAnswer, ShardLease, SharedStore, Submitted, Verdict,
+            LeaseAnswer, LeaseBatch, LeaseResult, LedgerPart, Look, Moved, NewJob, NewRun, Owner, Page, Renewal,
+            Report, ReportAnswer, ShardLease, SharedStore, Submitted, Verdict,
         },
     },
 };
@@ -123,7 +123,7 @@ pub fn spec(schedules: Vec<ScheduleSpec>) -> JobSpec {
         catch_up: CatchUp::default(),
         policy: RunPolicy::default(),
         priority: 5,
-        fairness_key: String::new(),
+        fairness_key: FairnessKey::default(),
     }
 }
 
@@ -155,7 +155,7 @@ impl World {
             origin: RunOrigin::Submit,
             due: self.now,
             priority: 5,
-            fairness_key: String::new(),
+            fairness_key: FairnessKey::default(),
             labels: BTreeMap::new(),
             payload: Payload { content_type: "application/json".into(), data: b"{}".to_vec() },
             policy: RunPolicy::default(),
@@ -306,7 +306,9 @@ impl World {
 
     /// What waits in a lane, best first.
     pub async fn queued(&self, lane: &Lane) -> Vec<Pointer> {
-        self.store.queued(&[(lane.clone(), 1_000)]).await.unwrap().remove(0)
+        let look = Look { lane: lane.clone(), limit: 1_000, turns: Vec::new(), known: Vec::new() };
+        let head = self.store.queued(&[look]).await.unwrap().remove(0);
+        head.runs.into_iter().map(|waiting| waiting.pointer).collect()
     }
 
     /// How a run stands.

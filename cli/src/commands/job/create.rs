@@ -116,6 +116,7 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
         retry_policy: policy.retry_policy(),
         timeouts: policy.timeouts(),
         priority: policy.priority.unwrap_or_default(),
+        fairness_key: policy.fairness_key.unwrap_or_default(),
         labels: policy::labels(label),
         description: description.unwrap_or_default(),
         ..Job::default()
@@ -191,6 +192,8 @@ mod tests {
             "1h",
             "--priority",
             "7",
+            "--fairness-key",
+            "tenant-1",
             "--label",
             "team=ops",
         ]);
@@ -200,7 +203,7 @@ mod tests {
         assert_eq!((made.overlap(), made.catch_up(), made.priority), (Overlap::Allow, CatchUp::None, 7));
         assert_eq!(made.retry_policy.as_ref().and_then(|policy| policy.max_attempts), Some(4));
         assert_eq!(made.timeouts.unwrap().execution.unwrap().seconds, 3600);
-        assert_eq!(made.labels["team"], "ops");
+        assert_eq!((made.fairness_key.as_str(), made.labels["team"].as_str()), ("tenant-1", "ops"));
         assert!(made.payload.is_some());
     }
 

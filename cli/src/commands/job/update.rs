@@ -184,6 +184,10 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
         job.priority = priority;
         mask.push("priority");
     }
+    if let Some(key) = policy.fairness_key {
+        job.fairness_key = key;
+        mask.push("fairness_key");
+    }
     if !label.is_empty() || !remove_label.is_empty() {
         job.labels.extend(label);
         job.labels.retain(|key, _| !remove_label.contains(key));

@@ -9,7 +9,7 @@ use super::{
     catch_up::CatchUp,
     ids::JobUid,
     instant::Instant,
-    names::{JobName, JobType, NamespaceName, QueueName, ScheduleName},
+    names::{FairnessKey, JobName, JobType, NamespaceName, QueueName, ScheduleName},
     overlap::Overlap,
     payload::Payload,
     policy::RunPolicy,
@@ -48,7 +48,8 @@ pub struct JobSpec {
     /// 0 to 9, higher first.
     pub priority: u8,
     /// Runs of one priority take turns by this key.
-    pub fairness_key: String,
+    #[serde(default)]
+    pub fairness_key: FairnessKey,
 }
 
 /// One time rule of a job.

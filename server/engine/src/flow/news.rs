@@ -24,7 +24,6 @@ use crate::{
         instant::Instant,
         job::{Job, JobState},
         names::{JobName, Lane, NamespaceName, QueueName, Scope},
-        run::RunState,
         transition::Tell,
         worker::{Drain, WorkerStatus},
     },
@@ -32,7 +31,7 @@ use crate::{
         broker::Pointer,
         meter::Meter,
         signals::{Signal, Signals},
-        store::Moved,
+        store::{Moved, Waiting},
     },
 };
 
@@ -87,8 +86,9 @@ impl News {
         for run in moved {
             self.count(run);
             self.watched.moved(run);
-            if run.to == RunState::Queued {
-                self.board.offer(&run.lane, Pointer { run: run.run, generation: run.generation });
+            if let Some(place) = &run.place {
+                let pointer = Pointer { run: run.run, generation: run.generation };
+                self.board.offer(&run.lane, Waiting { pointer, place: place.clone() });
                 if !queued.contains(&&run.lane) {
                     queued.push(&run.lane);
                 }

@@ -34,7 +34,7 @@ pub use leases::{
 };
 pub use logs::Logs;
 pub use outcomes::{Applied, Apply, Outcomes, Report, ReportAnswer};
-pub use release::{Queued, Release};
+pub use release::{Head, Look, Queued, Release, Turn, Waiting};
 pub use retention::{Retention, RetentionPolicy, Swept};
 pub use slots::{JobSlot, Slots};
 pub use submit::{JobRef, Made, NewRun, RequestKey, Stored, Submit, Submitted};
@@ -48,6 +48,7 @@ use crate::domain::{
     ids::{RunId, WorkerId},
     instant::Instant,
     names::{JobName, Lane},
+    place::Place,
     run::RunState,
     transition::Tell,
 };
@@ -167,6 +168,8 @@ pub struct Moved {
     pub deadline: Option<Instant>,
     /// What its worker must be told.
     pub tell: Option<Tell>,
+    /// Where it waits, while QUEUED.
+    pub place: Option<Place>,
 }
 
 impl Moved {

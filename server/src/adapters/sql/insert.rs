@@ -6,9 +6,10 @@ use mainspring_engine::{
     domain::{
         ids::{JobUid, RunId},
         instant::Instant,
-        names::{JobName, ScheduleName},
+        names::{FairnessKey, JobName, ScheduleName},
         overlap::Buffer,
         payload::Payload,
+        place::Place,
         policy::RunPolicy,
         run::{Lifecycle, RunOrigin, RunState},
     },
@@ -63,7 +64,7 @@ pub(super) struct Row<'a> {
     /// 0 to 9.
     pub(super) priority: u8,
     /// Its fairness key.
-    pub(super) fairness_key: &'a str,
+    pub(super) fairness_key: &'a FairnessKey,
     /// Labels.
     pub(super) labels: &'a BTreeMap<String, String>,
     /// For the worker.
@@ -199,7 +200,7 @@ impl<'a> New<'a> {
             .int(life.wake_time.map(Instant::as_micros))
             .int((life.state == RunState::Queued).then_some(i64::from(lane.id)))
             .int(i64::from(*priority))
-            .text(*fairness_key)
+            .text(fairness_key.as_str())
             .int(due.as_micros())
             .int(i64::from(origin.code()))
             .text(payload.content_type.as_str())
@@ -239,5 +240,10 @@ fn stands(row: &Row<'_>, life: &Lifecycle) -> Moved {
         wake_time: life.wake_time,
         deadline: life.deadline(row.policy),
         tell: None,
+        place: (life.state == RunState::Queued).then(|| Place {
+            priority: row.priority,
+            key: row.fairness_key.clone(),
+            due: row.due,
+        }),
     }
 }

@@ -15,6 +15,7 @@ use mainspring_engine::{
         ids::WorkerId,
         instant::Instant,
         overlap::Buffer,
+        place::Place,
         policy::RunPolicy,
         run::{Lifecycle, RunState},
     },
@@ -168,6 +169,12 @@ pub(super) fn life(cells: &mut Cells<'_>) -> StoreResult<Lifecycle> {
         cancel_reason: cells.next()?,
         log_lines: read_count(cells)?,
     })
+}
+
+/// Reads a priority, a fairness key and when a run was due.
+pub(super) fn place(cells: &mut Cells<'_>) -> StoreResult<Place> {
+    let priority = cells.parse("a priority", |number: &i32| u8::try_from(*number).ok())?;
+    Ok(Place { priority, key: name(cells.next()?)?, due: Instant::from_micros(cells.next()?) })
 }
 
 fn count(cells: &mut Cells<'_>) -> StoreResult<u32> {

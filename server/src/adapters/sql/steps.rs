@@ -19,6 +19,7 @@ use mainspring_engine::{
         instant::Instant,
         names::JobName,
         payload::Payload,
+        place::Place,
         policy::RunPolicy,
         run::{Lifecycle, RunState},
         transition::{Context, Event, Refusal, step},
@@ -34,7 +35,7 @@ use super::{
     insert::{OUTPUT, keep_inline, spill},
     lanes::KnownLane,
     restricted::Restricted,
-    rows::{LIFE, json, life, life_values, maybe_count, maybe_time, time},
+    rows::{LIFE, json, life, life_values, maybe_count, maybe_time, place, time},
     statement::{Cells, chunks, exec, insert, query, query_in, tuples},
     writer::Tx,
 };
@@ -50,6 +51,8 @@ pub(super) struct Loaded {
     pub(super) job: Option<(JobUid, i64)>,
     /// What it was promised.
     pub(super) policy: Arc<RunPolicy>,
+    /// Where it waits, whenever it does.
+    place: Place,
     /// As it is now.
     pub(super) life: Lifecycle,
     guard: Guard,
@@ -90,7 +93,7 @@ pub(super) struct Steps {
 
 /// The columns of [`Loaded::read`], in order.
 pub(super) fn columns() -> String {
-    format!("id, lane_id, job_uid, job_version, policy, {LIFE}")
+    format!("id, lane_id, job_uid, job_version, policy, priority, fairness_key, due_time, {LIFE}")
 }
 
 impl Loaded {
@@ -119,9 +122,10 @@ impl Loaded {
         let job = cells.next::<Option<Uuid>>()?.map(JobUid::from_uuid);
         let job = job.zip(cells.next::<Option<i64>>()?);
         let policy = known.policies.read(cells.next()?)?;
+        let place = place(cells)?;
         let life = life(cells)?;
         let guard = Guard { state: life.state, attempt: life.attempt, generation: life.generation };
-        Ok(Self { id, lane, job, policy, life, guard, changed: false })
+        Ok(Self { id, lane, job, policy, place, life, guard, changed: false })
     }
 
     /// Its last attempt.
@@ -268,6 +272,7 @@ impl Steps {
             wake_time: after.wake_time,
             deadline: after.deadline(&loaded.policy),
             tell: change.tell,
+            place: (after.state == RunState::Queued).then(|| loaded.place.clone()),
         }))
     }
 

@@ -32,6 +32,7 @@ pub(crate) const MUTABLE: &[&str] = &[
     "delivery",
     "lease_loss_policy",
     "priority",
+    "fairness_key",
     "overlap_max",
     "overlap_ignores_manual",
     "catch_up_max",
@@ -83,6 +84,7 @@ impl Check {
             next_fire_time: _,
             create_time: _,
             update_time: _,
+            fairness_key,
             overlap_max,
             overlap_ignores_manual,
             catch_up_max,
@@ -106,7 +108,7 @@ impl Check {
             catch_up: self.catch_up(catch_up::Fields { catch_up, catch_up_max, catch_up_pace, max_lateness }),
             policy: self.policy(Policies { retry_policy, timeouts, delivery, lease_loss_policy }),
             priority: self.priority("priority", priority),
-            fairness_key: String::new(),
+            fairness_key: self.or_default("fairness_key", &fairness_key),
             job_type: job_type?,
         };
         Some((name?, spec))
@@ -169,6 +171,7 @@ pub(crate) fn overlay(job: &mut wire::Job, new: wire::Job, mask: &[String]) {
         delivery,
         lease_loss_policy,
         priority,
+        fairness_key,
     );
     policy::follow_delivery(job, delivery, named);
 }
@@ -193,7 +196,7 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         catch_up,
         policy,
         priority,
-        fairness_key: _,
+        fairness_key,
     } = spec;
     let told = catch_up::catch_up(catch_up);
     let next_times = next_times.into_iter().chain(std::iter::repeat(None));
@@ -233,6 +236,7 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         next_fire_time: next_fire_time.map(time::timestamp),
         create_time: Some(time::timestamp(create_time)),
         update_time: Some(time::timestamp(update_time)),
+        fairness_key: fairness_key.into(),
     }
 }
 
@@ -269,6 +273,7 @@ mod tests {
             schedules: vec![schedule(""), schedule("second")],
             overlap: wire::Overlap::Allow.into(),
             priority: 7,
+            fairness_key: "tenant 1".into(),
             ..wire::Job::default()
         }
     }
@@ -311,6 +316,7 @@ mod tests {
             display_name: "x".repeat(129),
             overlap: 9,
             priority: 10,
+            fairness_key: "a\tb".into(),
             namespace: "other".into(),
             schedules: vec![sent().schedules.remove(0), sent().schedules.remove(0)],
             ..sent()
@@ -322,7 +328,16 @@ mod tests {
         fields.sort();
         assert_eq!(
             fields,
-            ["display_name", "job", "job_type", "namespace", "overlap", "priority", "schedules[1].name"]
+            [
+                "display_name",
+                "fairness_key",
+                "job",
+                "job_type",
+                "namespace",
+                "overlap",
+                "priority",
+                "schedules[1].name"
+            ]
         );
     }
 

@@ -31,7 +31,7 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         life,
         labels,
         priority,
-        fairness_key: _,
+        fairness_key,
         nominal_time,
         due_time,
         late,
@@ -109,6 +109,7 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         delivery: 0,
         late,
         note,
+        fairness_key: fairness_key.into(),
     };
     if let Some(detail) = detail {
         let RunDetail { payload, output, failure, policy } = *detail;

@@ -64,6 +64,7 @@ const FIELDS: &[Field] = &[
     Field { name: "origin", kind: Kind::Enum(ORIGINS) },
     Field { name: "reason", kind: Kind::Text },
     Field { name: "priority", kind: Kind::Number },
+    Field { name: "fairness_key", kind: Kind::Text },
     Field { name: "at_worker", kind: Kind::Id },
     Field { name: "create_time", kind: Kind::Time },
     Field { name: "nominal_time", kind: Kind::Time },

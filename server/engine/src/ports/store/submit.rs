@@ -9,7 +9,7 @@ use super::{Moved, Quota, RunDetail, RunView, StoreResult};
 use crate::domain::{
     ids::{JobUid, RunId},
     instant::Instant,
-    names::{JobName, Lane, Scope},
+    names::{FairnessKey, JobName, Lane, Scope},
     overlap::{Buffer, Overlap},
     payload::Payload,
     policy::RunPolicy,
@@ -54,7 +54,7 @@ pub struct NewRun {
     /// 0 to 9, higher first.
     pub priority: u8,
     /// Runs of one priority take turns by this key.
-    pub fairness_key: String,
+    pub fairness_key: FairnessKey,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Input.

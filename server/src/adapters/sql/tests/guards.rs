@@ -9,7 +9,7 @@ use mainspring_engine::{
         ids::{JobUid, RunId, ServerId, SessionId, WorkerId},
         instant::Instant,
         job::{JobSpec, ScheduleSpec},
-        names::{Lane, Scope},
+        names::{FairnessKey, Lane, Scope},
         overlap::Overlap,
         payload::Payload,
         policy::RunPolicy,
@@ -48,7 +48,7 @@ async fn submit(store: &SqliteStore, data: &[u8]) -> RunId {
         origin: RunOrigin::Submit,
         due: now(),
         priority: 5,
-        fairness_key: String::new(),
+        fairness_key: FairnessKey::default(),
         labels: Default::default(),
         payload: Payload { content_type: "text/plain".into(), data: data.to_vec() },
         policy: RunPolicy::default(),
@@ -151,7 +151,7 @@ async fn a_schedule_that_moved_after_it_was_read_takes_the_firing_back() {
         catch_up: CatchUp::default(),
         policy: RunPolicy::default(),
         priority: 5,
-        fairness_key: String::new(),
+        fairness_key: FairnessKey::default(),
     };
     let (uid, name) = (JobUid::new(now()), "report".parse().unwrap());
     let job = NewJob { scope: Scope::default(), uid, name, spec, request: None };

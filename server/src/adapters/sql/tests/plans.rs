@@ -23,7 +23,7 @@ use super::{
         logs::{HOLDING, batches_sql},
         outcomes::{NEXT_DEADLINE, PAST_DEADLINE, waiting_sql},
         pauses::{NEXT_PAUSE_END, PAUSES_OVER},
-        release::head_sql,
+        release::level_sql,
         retention::delete_sql,
         slots::{WAITING as BUFFERED, holders_sql},
         statement::{Cells, places},
@@ -43,7 +43,7 @@ const LARGE: [&str; 9] =
 /// Every statement of the way of a run, at every size of a piece.
 fn hot() -> Vec<String> {
     let mut statements = vec![
-        head_sql(),
+        level_sql(),
         format!("SELECT {} {WAKING}", columns()),
         PAST_DEADLINE.to_owned(),
         due_sql(false),
@@ -153,12 +153,35 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         ("run_instant (job_uid=? AND nominal_time=?)", instants_sql(1)),
         ("run_instant (job_uid=? AND nominal_time=?)", ledger::runs_sql(4)),
         ("worker_handler_lane (lane_id=?)", IDLE.to_owned()),
-        ("run_ready (ready_lane=?)", head_sql()),
     ];
     for (index, sql) in served {
         let lines = plan(connection, &sql).await;
         let found = lines.iter().any(|line| line.contains(&format!(" INDEX {index}")));
         assert!(found, "{when}: {index} in {lines:?} of {sql}");
+    }
+}
+
+/// The ring of keys is walked by a seek for each key, and no key is read further than it must.
+#[tokio::test]
+async fn what_waits_is_found_key_by_key() {
+    let (store, _home) = store().await;
+    store.write(|tx| Box::pin(async move { fill(tx).await })).await.unwrap();
+    store.write(|tx| Box::pin(async move { exec(tx, "ANALYZE", Vec::new()).await })).await.unwrap();
+    for connection in [&store.reads, &open_again(&store).await] {
+        let mut lines = plan(connection, &level_sql()).await;
+        assert!(!lines.iter().any(|line| line.contains("TEMP B-TREE")), "{lines:?}");
+        lines.retain(|line| line.contains(" run "));
+        let seeks = [
+            "ready_lane=? AND priority<?",
+            "ready_lane=? AND priority=? AND fairness_key>?",
+            "ready_lane=? AND priority=? AND fairness_key=?",
+            "ready_lane=? AND priority=?",
+        ];
+        let seeks = seeks.map(|key| format!("SEARCH run USING COVERING INDEX run_ready ({key})"));
+        for line in &lines {
+            assert!(seeks.contains(line), "{lines:?}");
+        }
+        assert!(seeks.iter().all(|seek| lines.contains(seek)), "{lines:?}");
     }
 }
 

@@ -168,6 +168,8 @@ impl Task {
                     self.live.send(ToWorker::ResultAck(key, disposition));
                     self.live.held().acked(key);
                 }
+                // What a worker may be given is bounded by what of it waits to be stored, too.
+                self.slots_changed();
             }
             Answer::Superseded => self.live.end(SessionEnd::Superseded),
             Answer::Renewed(renewed) => {
