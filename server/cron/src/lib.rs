@@ -18,6 +18,7 @@
 //! and `rule` is the face that the server talks to.
 #![warn(missing_docs)]
 
+mod calendar_interval;
 mod dst;
 mod duration;
 mod error;
@@ -30,11 +31,13 @@ mod item;
 mod lint;
 mod nearest;
 mod parse;
+mod placed;
 mod plan;
 mod rule;
 mod search;
 mod zone;
 
+pub use calendar_interval::{CalendarInterval, Unit, parse_date, parse_time};
 pub use dst::{DstEffect, DstNote, Gap, Overlap};
 pub use duration::{format_duration, parse_duration};
 pub use error::{ParseError, RuleError, ZoneError};
