@@ -64,3 +64,9 @@ impl Placed {
         self.at.into_iter().flatten().map(move |at| Fire { at, note })
     }
 }
+
+/// The instant of an appointment.
+pub(crate) fn appointment(zone: &Zone, wall: DateTime) -> Option<Timestamp> {
+    let [at, _] = Placed::new(zone, wall, Gap::NextValid, Overlap::First).at;
+    at
+}
