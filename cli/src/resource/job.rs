@@ -2,7 +2,7 @@
 
 use mainspring_proto::{
     common::v1::{RetryPolicy, Timeouts},
-    scheduler::v1::{CatchUp, Job, JobState, Overlap, Schedule, schedule::Rule},
+    scheduler::v1::{CalendarInterval, CatchUp, Job, JobState, Overlap, Schedule, schedule::Rule},
 };
 
 use super::{Resource, pairs, word};
@@ -90,6 +90,13 @@ pub(crate) fn schedule_words(schedule: &Schedule) -> String {
         Some(Rule::Cron(expression)) if matches!(schedule.time_zone.as_str(), "" | "UTC") => expression.clone(),
         Some(Rule::Cron(expression)) => format!("{expression} {}", schedule.time_zone),
         Some(Rule::Interval(interval)) => format!("every {}", length(interval.every.as_ref())),
+        Some(Rule::CalendarInterval(interval)) => {
+            let CalendarInterval { every, unit: _, first_date, time_of_day } = interval;
+            let unit = word(interval.unit().as_str_name(), "CALENDAR_UNIT_");
+            let units = if *every > 1 { format!("{every} {unit}s") } else { unit };
+            let zone = if schedule.time_zone == "UTC" { "" } else { schedule.time_zone.as_str() };
+            format!("every {units} from {first_date} at {time_of_day} {zone}").trim_end().to_owned()
+        }
         Some(Rule::At(instant)) => {
             format!("at {}", times::from_proto(instant).map(|instant| instant.to_string()).unwrap_or_default())
         }

@@ -32,6 +32,7 @@ const PREVIEWED: i32 = 3;
 #[command(before_help = examples![
     "mainspring job create greet --type demo.hello --cron '0 9 * * 1-5' --tz Europe/Berlin --dry-run",
     "mainspring job create often --type demo.hello --every 30s --max-attempts 5 --backoff 2s",
+    "mainspring job create quarter --type demo.hello --every '3 months from 2026-01-31 at 09:00' --tz Europe/Berlin",
     "mainspring job create by-hand --type demo.sleep -d seconds:=1 --overlap allow",
 ])]
 pub(crate) struct CreateArgs {
@@ -156,7 +157,9 @@ fn told(preview: &PreviewedSchedule, schedule: &Schedule) -> String {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use mainspring_proto::scheduler::v1::{CatchUp, Job, Overlap, schedule::Rule};
+    use mainspring_proto::scheduler::v1::{
+        CalendarUnit, CatchUp, DayMatch, DstGap, DstOverlap, Job, Overlap, schedule::Rule,
+    };
 
     use super::{CreateArgs, definition};
 
@@ -234,7 +237,57 @@ mod tests {
 
     #[test]
     fn a_zone_without_a_cron_expression_is_a_mistake() {
-        let words = ["create", "n", "--type", "t", "--every", "1h", "--tz", "UTC"];
-        assert!(Line::try_parse_from(words).is_err());
+        let refused = |line: &[&str]| {
+            let words = ["create", "n", "--type", "t"].iter().chain(line);
+            definition(Line::try_parse_from(words).unwrap().args).unwrap_err().text()
+        };
+        assert!(refused(&["--every", "1h", "--tz", "UTC"]).contains("--tz is about times of a wall clock"));
+        assert!(refused(&["--cron", "@every 1h", "--dst-gap", "skip"]).contains("--dst-gap is about"));
+        let calendar = ["--every", "1 day from 2026-01-31", "--phase", "5m"];
+        assert!(refused(&calendar).contains("not of the calendar"));
+    }
+
+    #[test]
+    fn a_rhythm_is_of_elapsed_time_or_of_the_calendar() {
+        let rule = |line: &[&str]| job(line).schedules.remove(0).rule.unwrap();
+        let Rule::CalendarInterval(interval) = rule(&["--every", "3 months from 2026-01-31 at 09:00", "--tz", "UTC"])
+        else {
+            panic!("no calendar interval")
+        };
+        assert_eq!((interval.every, interval.unit()), (3, CalendarUnit::Month));
+        assert_eq!((interval.first_date.as_str(), interval.time_of_day.as_str()), ("2026-01-31", "09:00"));
+        let Rule::Interval(interval) = rule(&["--every", "1h", "--phase", "5m"]) else { panic!("no interval") };
+        assert_eq!((interval.phase.unwrap().seconds, interval.hashed_phase), (300, false));
+        let Rule::Interval(interval) = rule(&["--every", "1h", "--phase", "H"]) else { panic!("no interval") };
+        assert_eq!((interval.phase, interval.hashed_phase), (None, true));
+        let first = ["--every", "1h", "--first", "2026-01-31T09:00:00Z"];
+        let Rule::Interval(interval) = rule(&first) else { panic!("no interval") };
+        assert_eq!(interval.first_time.unwrap().seconds, 1_769_850_000);
+        for wrong in [&["--every", "3 moths from 2026-01-31"][..], &["--phase", "5m"], &["--day-match", "and"]] {
+            let words = ["create", "n", "--type", "t"].iter().chain(wrong);
+            assert!(Line::try_parse_from(words).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn clock_changes_and_days_are_refined_where_a_rule_has_them() {
+        let made = job(&[
+            "--cron",
+            "30 2 13 * FRI",
+            "--every",
+            "1h",
+            "--dst-gap",
+            "shift",
+            "--dst-overlap",
+            "both",
+            "--day-match",
+            "and",
+        ]);
+        let refined = |at: usize| {
+            let schedule = &made.schedules[at];
+            (schedule.gap(), schedule.overlap(), schedule.day_match())
+        };
+        assert_eq!(refined(0), (DstGap::Shift, DstOverlap::Both, DayMatch::And));
+        assert_eq!(refined(1), (DstGap::Unspecified, DstOverlap::Unspecified, DayMatch::Unspecified));
     }
 }

@@ -1,5 +1,6 @@
 //! What rules mean and what became of their instants: previews and the ledger.
 
+use mainspring_cron::Zone;
 use mainspring_engine::domain::{
     filter::{Field, Kind},
     instant::Instant,
@@ -85,7 +86,10 @@ pub(super) async fn preview(
         Some(rule) => vec![rule],
         None => find(api, &namespace, &job).await?.1.spec.schedules,
     };
-    Ok(wire::PreviewScheduleResponse { schedules: rules.iter().map(|rule| shown(rule, after, until, count)).collect() })
+    Ok(wire::PreviewScheduleResponse {
+        schedules: rules.iter().map(|rule| shown(rule, after, until, count)).collect(),
+        zone_data_version: Zone::data_version().into(),
+    })
 }
 
 pub(super) async fn list(
