@@ -250,7 +250,7 @@ async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreR
         What::Define(spec, _) => **spec == job.spec,
         What::Resume(Resume::Asked(_)) => job.pause.is_none(),
         What::Resume(Resume::TimeOver) => {
-            !job.pause.as_ref().is_some_and(|pause| pause.until.is_some_and(|until| until <= now))
+            job.pause.as_ref().is_none_or(|pause| pause.until.is_none_or(|until| until > now))
         }
         What::Pause(_) | What::Delete => false,
     };

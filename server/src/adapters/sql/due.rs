@@ -93,7 +93,7 @@ impl Due for SqliteStore {
         position: &Position,
         why: FateReason,
     ) -> StoreResult<()> {
-        let (schedule, position) = (schedule.clone(), position.clone());
+        let (schedule, position) = (schedule.clone(), *position);
         self.write(move |tx| Box::pin(async move { fail_schedule(tx, now, job, &schedule, &position, why).await }))
             .await
     }

@@ -85,8 +85,11 @@ struct Level {
     most: usize,
     /// So many runs of each.
     deep: usize,
-    keys: Vec<(Option<String>, Vec<(Uuid, i64, i64)>)>,
+    keys: Vec<Line>,
 }
+
+/// What waits of one key: id, generation and due time, in order.
+type Line = (Option<String>, Vec<(Uuid, i64, i64)>);
 
 impl Level {
     /// Whether something may wait that is not here.
