@@ -68,6 +68,9 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
+/// The turns of other keys, and which of them have waited all the while.
+type Since = (HashMap<u8, usize>, BTreeSet<u8>);
+
 proptest! {
     /// Whatever comes and however it is taken: nothing goes before a higher priority, and between two turns of a key every
     /// other one that waits all the while has exactly one, and none has two.
@@ -76,7 +79,7 @@ proptest! {
         let mut ring = Ring::default();
         let mut waits: HashMap<RunId, (u8, u8)> = HashMap::new();
         // For each key that had a turn and waits for its next: the turns of others since, and who has waited as long.
-        let mut since: HashMap<(u8, u8), (HashMap<u8, usize>, BTreeSet<u8>)> = HashMap::new();
+        let mut since: HashMap<(u8, u8), Since> = HashMap::new();
         for act in acts {
             match act {
                 Act::Arrive { priority, key, many } => {
