@@ -15,7 +15,7 @@ use crate::harness::host::{self, PATIENCE};
 /// Of the small backlog, so many hundredths are timed, and as many runs of the large one.
 const TIMED: u64 = 90;
 /// Urgent runs, and how many come in a second.
-const URGENT: (u64, u64) = (20, 10);
+const URGENT: (u64, u64) = (10, 4);
 
 /// How far apart the keys of the highest priority are: between the one that had most runs leased and the one that had
 /// fewest, in one view of the database.

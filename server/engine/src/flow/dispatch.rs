@@ -78,6 +78,8 @@ async fn turn(core: &Core, broker: &dyn Broker, hub: &Hub) -> StoreResult<()> {
         reads.retain_mut(|(look, reading)| narrow(board, &restricted, look, reading, now.plus(core.look)));
         let (looks, readings): (Vec<Look>, Vec<Reading>) = reads.into_iter().unzip();
         let heads = core.store.queued(&looks).await?;
+        // A look takes its time, and what it found is as old as its end.
+        let now = core.now();
         for ((Look { lane, .. }, reading), head) in looks.into_iter().zip(&readings).zip(heads) {
             let pointers = board.take(&lane, reading, head, now);
             batches.push((lane, pointers));

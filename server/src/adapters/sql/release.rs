@@ -33,13 +33,16 @@ use super::{
 ///
 /// `later` and `earlier` are the two arcs of the ring of keys, behind the last turn and up to it; where there was none,
 /// all keys are in the second. Each run that is known may have a key of its own, so as many keys more are looked at.
+///
+/// What is known is told by a `CASE`: `NOT IN` must tell NULL from false, and for that compares a pair that it does not
+/// find with all that are known.
 pub(super) fn level_sql() -> String {
     let of_level = "FROM run WHERE ready_lane = ?1 AND priority = level.priority";
     let next = |after: &str| format!("(SELECT min(fairness_key) {of_level} AND fairness_key > {after})");
     let runs = format!(
         "SELECT id, generation, due_time {of_level} AND fairness_key = ring.key \
          AND length(CAST(id AS BLOB)) = 16{} \
-         AND (id, generation) NOT IN (SELECT {}, {} FROM jsonb_each(?5) AS sheet) \
+         AND CASE WHEN (id, generation) IN (SELECT {}, {} FROM jsonb_each(?5) AS sheet) THEN FALSE ELSE TRUE END \
          ORDER BY due_time, id LIMIT (SELECT deep FROM depth)",
         numbers(&["generation", "due_time"]),
         bytes(0),
@@ -85,11 +88,11 @@ struct Level {
     most: usize,
     /// So many runs of each.
     deep: usize,
-    keys: Vec<Line>,
+    keys: Vec<(Option<String>, Line)>,
 }
 
-/// What waits of one key: id, generation and due time, in order.
-type Line = (Option<String>, Vec<(Uuid, i64, i64)>);
+/// Runs of one key, with their stay and when they were due.
+type Line = Vec<(Uuid, i64, i64)>;
 
 impl Level {
     /// Whether something may wait that is not here.

@@ -28,8 +28,8 @@ use crate::{
 const FORGET: Duration = Duration::from_secs(30);
 /// Runs of one lane that are remembered before the store is read instead.
 const REMEMBER: usize = 4_096;
-/// What was read beyond what was wanted is believed for so long.
-pub(super) const BELIEVE: Duration = Duration::from_millis(20);
+/// What was read beyond what was wanted is believed for so long: another server's runs may be better, this one's overtake.
+pub(super) const BELIEVE: Duration = Duration::from_millis(100);
 /// Runs of one lane that are read beyond what is wanted, at least and at most: how many follows how fast they are wanted.
 const AHEAD: (usize, usize) = (16, 1_024);
 

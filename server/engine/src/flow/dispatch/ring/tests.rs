@@ -68,7 +68,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// The turns that others had since the last one of a key, and who has waited as long.
+/// The turns of other keys, and which of them have waited all the while.
 type Since = (HashMap<u8, usize>, BTreeSet<u8>);
 
 proptest! {
