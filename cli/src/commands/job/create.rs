@@ -32,7 +32,7 @@ const PREVIEWED: i32 = 3;
 #[command(before_help = examples![
     "mainspring job create greet --type demo.hello --cron '0 9 * * 1-5' --tz Europe/Berlin --dry-run",
     "mainspring job create often --type demo.hello --every 30s --max-attempts 5 --backoff 2s",
-    "mainspring job create quarter --type demo.hello --every '3 months from 2026-01-31 at 09:00' --tz Europe/Berlin",
+    "mainspring job create quarter --type demo.hello --every '3 months from 2026-01-31 at 09:00'",
 ])]
 pub(crate) struct CreateArgs {
     /// Its name: lower case letters, digits, `.`, `_`, `-`; it is never changed
