@@ -53,8 +53,9 @@ impl Demo {
 
 /// The definitions, each named like its type.
 fn jobs() -> Result<Vec<Job>, Failure> {
-    let every =
-        |seconds| Rule::Interval(Interval { every: Some(prost_types::Duration { seconds, nanos: 0 }), phase: None });
+    let every = |seconds| {
+        Rule::Interval(Interval { every: Some(prost_types::Duration { seconds, nanos: 0 }), ..Interval::default() })
+    };
     Ok(vec![
         job("demo.hello", "Greets somebody, in three steps", Rule::Cron("* * * * *".into()), &["name=world"])?,
         job("demo.progress", "Counts its steps", Rule::Cron("*/5 * * * *".into()), &["steps:=20"])?,

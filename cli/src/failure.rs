@@ -68,6 +68,13 @@ impl Failure {
         self
     }
 
+    /// The same failure, with what a program can read of it; what is not known is left out.
+    pub(crate) fn details<const N: usize>(mut self, details: [(&str, Option<String>); N]) -> Self {
+        let known = details.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        self.0.metadata.extend(known);
+        self
+    }
+
     /// The same failure, with the thing it is about.
     pub(crate) fn about(mut self, kind: &str, name: &str) -> Self {
         self.0.about = Some((kind.into(), name.into()));

@@ -35,6 +35,7 @@ pub(crate) fn for_reason(reason: &str, metadata: &BTreeMap<String, String>) -> O
         "JOB_ALREADY_EXISTS" => {
             "`mainspring job get NAME` shows it, `mainspring job update NAME` changes it, `mainspring job delete NAME` makes room for another"
         }
+        "JOB_PAUSED" => "resume it, or pass --while-paused",
         "OVERLAP_NOT_ALLOWED" => "wait for the run that is not over, or pass --force",
         "REQUEST_ID_REUSED" => "this --request-id was used for another request within 24 h; choose a new one",
         "RUN_NOT_RETRYABLE" => {

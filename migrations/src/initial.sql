@@ -44,6 +44,7 @@ CREATE TABLE job (
     pause_time BIGINT,
     pause_note TEXT,
     pause_actor TEXT,
+    pause_until BIGINT,
     job_type TEXT NOT NULL,
     queue TEXT NOT NULL,
     owner TEXT NOT NULL,
@@ -52,7 +53,8 @@ CREATE TABLE job (
     delete_time BIGINT,
     half_deleted BOOLEAN NOT NULL DEFAULT FALSE,
     CHECK (NOT half_deleted OR delete_time IS NOT NULL),
-    CHECK ((pause_time IS NULL) = (pause_note IS NULL) AND (pause_time IS NULL) = (pause_actor IS NULL))
+    CHECK ((pause_time IS NULL) = (pause_note IS NULL) AND (pause_time IS NULL) = (pause_actor IS NULL)),
+    CHECK (pause_until IS NULL OR pause_time IS NOT NULL)
 ) {by_key}
 ;
 CREATE UNIQUE INDEX job_name ON job (namespace_id, name) WHERE delete_time IS NULL
@@ -61,6 +63,8 @@ CREATE UNIQUE INDEX job_name ON job (namespace_id, name) WHERE delete_time IS NU
 CREATE INDEX job_named ON job (namespace_id, name)
 ;
 CREATE INDEX job_deleted ON job (delete_time) WHERE delete_time IS NOT NULL
+;
+CREATE INDEX job_pause_end ON job (pause_until) WHERE pause_until IS NOT NULL AND delete_time IS NULL
 ;
 CREATE INDEX job_half_deleted ON job (delete_time) WHERE half_deleted
 ;
@@ -74,7 +78,8 @@ CREATE TABLE job_version (
 ) {by_key}
 ;
 -- Where the evaluation of a schedule stands. Cursor, version and pause are the guard of a firing, so all three are in
--- this row. The open ledger range is here too: firing once more costs no further write.
+-- this row. The open ledger range is here too: firing once more costs no further write. `pause_until`: when the pause ends
+-- by itself. `resume_until`: instants up to this passed in a pause, and are caught up with by `resume_mode`.
 CREATE TABLE schedule (
     job_uid {id} NOT NULL REFERENCES job (uid) ON DELETE CASCADE,
     name TEXT NOT NULL,
@@ -82,14 +87,19 @@ CREATE TABLE schedule (
     paused BOOLEAN NOT NULL,
     cursor_time BIGINT NOT NULL,
     next_time BIGINT,
+    pause_until BIGINT,
+    resume_until BIGINT,
+    resume_mode SMALLINT CHECK (resume_mode BETWEEN 1 AND 3),
     open_version BIGINT,
     open_first BIGINT,
     open_last BIGINT,
     open_count BIGINT,
-    open_fate SMALLINT CHECK (open_fate BETWEEN 1 AND 8),
+    open_fate SMALLINT CHECK (open_fate BETWEEN 1 AND 11),
     open_reason TEXT,
     PRIMARY KEY (job_uid, name),
-    CHECK ((open_first IS NULL) = (open_fate IS NULL))
+    CHECK ((open_first IS NULL) = (open_fate IS NULL)),
+    CHECK (pause_until IS NULL OR paused),
+    CHECK ((resume_until IS NULL) = (resume_mode IS NULL))
 ) {by_key}
 ;
 CREATE INDEX schedule_next ON schedule (next_time) WHERE next_time IS NOT NULL
@@ -102,7 +112,7 @@ CREATE TABLE ledger (
     last_time BIGINT NOT NULL,
     count BIGINT NOT NULL CHECK (count > 0),
     version BIGINT NOT NULL,
-    fate SMALLINT NOT NULL CHECK (fate BETWEEN 1 AND 8),
+    fate SMALLINT NOT NULL CHECK (fate BETWEEN 1 AND 11),
     reason TEXT NOT NULL,
     PRIMARY KEY (job_uid, schedule, first_time),
     CHECK (last_time >= first_time)
@@ -114,6 +124,7 @@ CREATE INDEX ledger_age ON ledger (last_time)
 -- unless they matter. Input and output over a kilobyte are in run_data (`spilled`: 1 input, 2 output), since a row is
 -- written again at every step. `plain_lease`: by its policy, a lease of it does nothing but lease (it may start again, and
 -- no time runs against it before it starts). `log_lines`: how many the attempt that succeeded wrote, if its worker said.
+-- `buffer`: how it waits for runs of its job to be over; `apart`: it is none that others wait for.
 -- `lane_id` is no foreign key: to let go of a lane, the database would read every run.
 CREATE TABLE run (
     id {id} NOT NULL PRIMARY KEY,
@@ -158,6 +169,8 @@ CREATE TABLE run (
     headers TEXT,
     policy TEXT,
     plain_lease BOOLEAN NOT NULL DEFAULT TRUE,
+    buffer SMALLINT CHECK (buffer BETWEEN 1 AND 4),
+    apart BOOLEAN NOT NULL DEFAULT FALSE,
     spilled SMALLINT NOT NULL DEFAULT 0 CHECK (spilled BETWEEN 0 AND 3),
     payload_type TEXT NOT NULL,
     payload {bytes},
@@ -169,7 +182,8 @@ CREATE TABLE run (
     CHECK (open_token IS NULL OR open_token = attempt),
     CHECK ((state IN (6, 7, 8, 9)) = (end_time IS NOT NULL)),
     CHECK (end_time IS NULL OR open_token IS NULL),
-    CHECK ((state IN (1, 5)) = (wake_time IS NOT NULL)),
+    CHECK ((state IN (1, 5)) = (wake_time IS NOT NULL OR buffer IS NOT NULL)),
+    CHECK (buffer IS NULL OR (state = 1 AND wake_time IS NULL AND job_uid IS NOT NULL)),
     CHECK ((state = 2) = (ready_lane IS NOT NULL)),
     CHECK (stop_deadline IS NULL OR state IN (3, 4)),
     CHECK ((state IN (7, 9)) = (dead_time IS NOT NULL)),
@@ -195,6 +209,9 @@ CREATE INDEX run_stop ON run (worker_id) WHERE stop_deadline IS NOT NULL
 -- Runs of a job that are not over: overlap, idle checks, deleted jobs. The second column says nothing, but by two columns
 -- the planner finds it better than the index of all runs of a job.
 CREATE INDEX run_unfinished ON run (job_uid, end_time) WHERE end_time IS NULL AND job_uid IS NOT NULL
+;
+-- Runs that wait for the slot of their job, by turn.
+CREATE INDEX run_buffered ON run (job_uid, due_time, id) WHERE buffer IS NOT NULL
 ;
 -- Runs that failed or took too long: few, and what people look for among many.
 CREATE INDEX run_dead ON run (id) WHERE dead_time IS NOT NULL

@@ -13,6 +13,7 @@
 pub mod load;
 pub mod worker;
 
+mod backlog;
 mod figures;
 mod machine;
 mod scenario;

@@ -20,6 +20,7 @@ pub mod leases;
 pub mod lists;
 pub mod logs;
 pub mod outcomes;
+pub mod overlap;
 pub mod property;
 pub mod queues;
 pub mod release;
@@ -52,10 +53,16 @@ macro_rules! conformance {
             firing: f01_an_old_owner_commits_nothing, f01_a_cursor_never_goes_back, f02_retention_keeps_a_named_instant,
                 f03_a_second_schedule_is_united, f04_an_edit_stops_the_old_rule, f04_a_pause_stops_a_firing,
                 f05_a_refused_owner_fires_again_under_its_new_epoch, a_firing_makes_a_queued_run, firing_twice_fires_once,
-                overlap_skips_while_a_run_is_not_over, overlap_counts_the_same_firing, paused_instants_get_their_fate,
+                overlap_skips_while_a_run_is_not_over, overlap_counts_the_same_firing, paused_instants_get_their_fate, a_pause_ends_by_itself_on_time, a_pause_is_caught_up_with,
+                what_an_edit_came_after_is_not_caught_up_with, late_runs_are_due_at_their_pace,
                 ledger_ranges_join_and_close, a_last_instant_completes_the_job, a_schedule_that_fails_harms_no_other,
                 next_due_is_the_earliest, jobs_of_one_instant_fire_apart, a_deleted_job_fires_no_more, the_longest_due_fire_first, an_error_stays_when_the_last_instant_has_fired, a_firing_with_too_few_ids_is_refused_whole;
-            release: the_best_come_first, lanes_do_not_mix, leased_runs_are_not_offered, the_limit_holds;
+            overlap: the_newest_waits, all_wait_for_their_turn_up_to_the_most, others_are_cancelled_for_the_new_one,
+                so_many_run_at_once, a_run_that_waits_for_a_retry_holds_the_slot, a_trigger_meets_the_policy_too,
+                what_is_apart_holds_no_slot, a_run_that_waits_can_be_cancelled, nobody_is_let_go_twice,
+                slots_come_by_job_and_whole;
+            release: the_best_come_first, runs_of_one_instant_come_by_id, a_round_goes_on_where_it_was, what_is_known_is_passed_over,
+                pieces_make_up_the_whole, lanes_do_not_mix, leased_runs_are_not_offered, the_limit_holds;
             leases: a_lease_carries_the_run, a_second_lease_is_stale, a_lease_under_an_old_generation_is_stale,
                 v11_a_lease_under_an_old_epoch_changes_nothing, v12_a_repeated_lease_answers_leased,
                 v12_a_repeat_after_a_requeue_is_stale, at_most_once_is_running_at_once, the_attempt_grows_by_one,
@@ -146,5 +153,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(backup catalog edits expiry firing hello identity leases lists logs outcomes property queues release retention submit timers views)
+    sources!(backup catalog edits expiry firing hello identity leases lists logs outcomes overlap property queues release retention submit timers views)
 }

@@ -11,10 +11,14 @@ mod days;
 mod deletes;
 #[path = "engine/doubt.rs"]
 mod doubt;
+#[path = "engine/fairness.rs"]
+mod fairness;
 #[path = "engine/heartbeats.rs"]
 mod heartbeats;
 #[path = "engine/instants.rs"]
 mod instants;
+#[path = "engine/overlap.rs"]
+mod overlap;
 #[path = "engine/refusals.rs"]
 mod refusals;
 #[path = "engine/release.rs"]

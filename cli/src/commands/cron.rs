@@ -2,8 +2,8 @@
 
 use clap::Subcommand;
 use jiff::{SignedDuration, Timestamp};
-use mainspring_cron::{Expr, Rule, Zone};
-use serde_json::{Value as Json, json};
+use mainspring_cron::{Expr, Fire, ParseError, Rule, Zone};
+use serde_json::json;
 
 use super::examples;
 use crate::{
@@ -24,7 +24,7 @@ const CHANGES: usize = 4;
 #[derive(Debug, Subcommand)]
 #[command(before_help = examples![
     "mainspring cron explain '0 2 * * 1-5' --tz Europe/Berlin",
-    "mainspring cron next '*/15 9-17 * * *' -c 3",
+    "mainspring cron next '*/15 9-17 * * *' -n 3",
 ])]
 pub(crate) enum CronCommand {
     /// Say an expression in English, and what is odd about it
@@ -39,18 +39,23 @@ pub(crate) enum CronCommand {
     /// List the next instants an expression names
     #[command(before_help = examples![
         "mainspring cron next '0 2 * * 1-5' --tz Europe/Berlin",
-        "mainspring cron next '0 0 29 2 *' -c 3",
-        "mainspring cron next '@hourly' --after 2026-03-29T00:00:00Z -o jsonl",
+        "mainspring cron next '0 0 29 2 *' -n 3",
+        "mainspring cron next '@hourly' --after 2026-03-29T00:00:00Z -o json",
     ])]
     Next {
         #[command(flatten)]
         rule: RuleArgs,
         /// How many
-        #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        #[arg(short = 'n', long, visible_short_alias = 'c', value_name = "N", default_value_t = 10)]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
         count: u32,
         /// Instants after this: RFC 3339, or now+1d [default: now]
         #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
         after: Option<Moment>,
+        /// Takes the place of the global option, whose `-n` is the count here: no server is asked, so no namespace is
+        /// worked in.
+        #[arg(long, hide = true, value_name = "NAME")]
+        namespace: Option<String>,
     },
 }
 
@@ -67,14 +72,24 @@ pub(crate) struct RuleArgs {
 
 impl RuleArgs {
     fn read(&self) -> Result<(Expr, Rule, Zone), Failure> {
-        let expr = Expr::parse(&self.expression).map_err(|error| {
-            let failure = Failure::new(Exit::Usage, "CRON_INVALID", format!("EXPR: {error}"));
-            // The place, below what was typed, says more than its number.
-            let pointer = " ".repeat(error.column.saturating_sub(1));
-            failure.hint(format!("{}\n      {pointer}^", visible::one_line(&self.expression)))
+        let expr = Expr::parse(&self.expression).map_err(|error| self.refused(&error))?;
+        let zone = Zone::parse(&self.tz).map_err(|error| {
+            Failure::usage(format!("--tz: {error}")).details([("suggestion", error.suggestion.clone())])
         })?;
-        let zone = Zone::parse(&self.tz).map_err(|error| Failure::usage(format!("--tz: {error}")))?;
         Ok((expr.clone(), Rule::cron(expr), zone))
+    }
+
+    /// With the same reason and metadata as the server's answer.
+    fn refused(&self, error: &ParseError) -> Failure {
+        let ParseError { field, column, message: _, suggestion } = error;
+        let failure = Failure::new(Exit::Usage, "CRON_INVALID", format!("EXPR: {error}")).details([
+            ("field", field.map(|field| field.to_string())),
+            ("column", Some(column.to_string())),
+            ("suggestion", suggestion.clone()),
+        ]);
+        // The place, below what was typed, says more than its number.
+        let pointer = " ".repeat(column.saturating_sub(1));
+        failure.hint(format!("{}\n      {pointer}^", visible::one_line(&self.expression)))
     }
 }
 
@@ -101,36 +116,39 @@ pub(super) fn run(command: CronCommand, session: &Session) -> Result<Exit, Failu
             });
             session.out.value(&text, &json)?;
         }
-        CronCommand::Next { rule: typed, count, after } => {
-            let (_, rule, zone) = typed.read()?;
+        CronCommand::Next { rule: typed, count, after, namespace: _ } => {
+            let (expr, rule, zone) = typed.read()?;
             let after = after.unwrap_or(Moment::FromNow(SignedDuration::ZERO)).reached(now);
-            let fires = rule.fires(&zone, after, Timestamp::MAX).take(count as usize);
-            let things: Vec<Thing> = fires
-                .map(|fire| {
-                    let note = fire.note.map(|note| note.to_string()).unwrap_or_default();
-                    let away = times::relative(fire.at, now);
-                    let wall = local(fire.at, &zone);
-                    Thing {
-                        name: String::new(),
-                        cells: vec![
-                            Cell::text(fire.at.to_string()),
-                            Cell::text(&wall),
-                            Cell::text(away),
-                            Cell::text(&note),
-                        ],
-                        json: json!({"time": fire.at.to_string(), "localTime": wall, "note": note}) as Json,
-                    }
-                })
-                .collect();
-            if things.is_empty() {
+            let fires: Vec<Fire> = rule.fires(&zone, after, Timestamp::MAX).take(count as usize).collect();
+            if fires.is_empty() {
                 let message = format!("`{}` names no instant after {after}", typed.expression);
                 let failure = Failure::new(Exit::Usage, "SCHEDULE_NEVER_FIRES", message);
                 return Err(failure.hint(format!("the calendar ends at {}", Timestamp::MAX)));
             }
-            session.out.things("instants", &["TIME", "LOCAL", "AWAY", "NOTE"], things)?;
+            let facts = [
+                ("next", fires.iter().map(|fire| fire.at.to_string()).collect()),
+                ("expression", json!(typed.expression)),
+                ("canonical", json!(expr.to_string())),
+                ("timeZone", json!(zone.name())),
+                ("zoneDataVersion", json!(Zone::data_version())),
+            ];
+            let things = fires.iter().map(|fire| shown(fire, &zone, now)).collect();
+            session.out.things_with(&facts, "instants", &["TIME", "LOCAL", "AWAY", "NOTE"], things)?;
         }
     }
     Ok(Exit::Done)
+}
+
+/// One instant, for people and for programs.
+fn shown(fire: &Fire, zone: &Zone, now: Timestamp) -> Thing {
+    let note = fire.note.map(|note| note.to_string()).unwrap_or_default();
+    let (time, wall) = (fire.at.to_string(), local(fire.at, zone));
+    let away = times::relative(fire.at, now);
+    Thing {
+        name: String::new(),
+        cells: vec![Cell::text(&time), Cell::text(&wall), Cell::text(away), Cell::text(&note)],
+        json: json!({"time": time, "localTime": wall, "note": note}),
+    }
 }
 
 /// As a wall clock there shows it, with its offset.

@@ -1,7 +1,9 @@
 //! `job`: named definitions of what runs when.
 
+mod catch_up;
 mod create;
 pub(super) mod describe;
+mod overlap;
 mod schedule;
 mod update;
 
@@ -84,10 +86,11 @@ pub(crate) enum JobCommand {
         after: Option<Moment>,
     },
     Update(Box<update::UpdateArgs>),
-    /// Stop a job from firing; runs in flight go on
+    /// Stop a job from firing, for good or until a time; runs in flight go on
     #[command(before_help = examples![
         "mainspring job pause demo.hello",
         "mainspring job pause demo.hello --note 'until the mail server is back'",
+        "mainspring job pause demo.hello --until now+2h",
     ])]
     Pause {
         /// The job
@@ -96,13 +99,22 @@ pub(crate) enum JobCommand {
         /// Why
         #[arg(long, value_name = "TEXT")]
         note: Option<String>,
+        /// It resumes by itself then: RFC 3339, or now+2h
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+        until: Option<Moment>,
     },
-    /// Let a paused job fire again, from now on
-    #[command(before_help = examples!["mainspring job resume demo.hello", "mainspring job resume demo.hello -o json"])]
+    /// Let a paused job fire again, from now on or with what it missed
+    #[command(before_help = examples![
+        "mainspring job resume demo.hello",
+        "mainspring job resume demo.hello --catch-up latest -o json",
+    ])]
     Resume {
         /// The job
         #[arg(value_parser = named::job)]
         job: String,
+        /// What becomes of instants that passed in the pause [default: none]
+        #[arg(long, value_name = "POLICY")]
+        catch_up: Option<catch_up::ModeArg>,
     },
     /// Delete a job; its runs at workers finish, those that wait are cancelled
     #[command(before_help = examples!["mainspring job delete demo.sleep", "mainspring job delete demo.flaky -o json"])]
@@ -165,13 +177,15 @@ pub(super) async fn run(command: JobCommand, session: &Session) -> Result<Exit, 
         }
         JobCommand::Describe { job } => describe::describe(job, &server, session).await?,
         JobCommand::Next { job, count, after } => describe::next(&job, count, after, &server, session).await?,
-        JobCommand::Pause { job, note } => {
-            let request = PauseJobRequest { namespace, job, note: note.unwrap_or_default() };
+        JobCommand::Pause { job, note, until } => {
+            let until_time = until.map(|until| until.to_proto(clock::now()));
+            let request = PauseJobRequest { namespace, job, note: note.unwrap_or_default(), until_time };
             let job = scheduler.pause_job(request).await?.into_inner().job.unwrap_or_default();
             session.out.did(&format!("job/{} paused", job.job), &job)?;
         }
-        JobCommand::Resume { job } => {
-            let request = ResumeJobRequest { namespace, job };
+        JobCommand::Resume { job, catch_up } => {
+            let catch_up = catch_up.map(catch_up::ModeArg::wire).unwrap_or_default().into();
+            let request = ResumeJobRequest { namespace, job, catch_up };
             let job = scheduler.resume_job(request).await?.into_inner().job.unwrap_or_default();
             session.out.did(&format!("job/{} resumed", job.job), &job)?;
         }

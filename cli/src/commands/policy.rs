@@ -39,6 +39,9 @@ pub(crate) struct PolicyArgs {
     /// 0 to 9, higher first
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(0..=9))]
     pub(super) priority: Option<i32>,
+    /// Within a priority, keys take turns: the many runs of one do not hold up the few of another
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(super) fairness_key: Option<String>,
 }
 
 impl PolicyArgs {
@@ -74,7 +77,8 @@ mod tests {
 
     #[test]
     fn a_policy_is_sent_only_where_something_was_said() {
-        let mut args = PolicyArgs { max_attempts: None, backoff: None, timeout: None, priority: None };
+        let mut args =
+            PolicyArgs { max_attempts: None, backoff: None, timeout: None, priority: None, fairness_key: None };
         assert!(args.retry_policy().is_none() && args.timeouts().is_none());
         args.backoff = Some("250ms".parse().unwrap());
         args.timeout = Some("0s".parse().unwrap());

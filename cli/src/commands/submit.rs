@@ -56,6 +56,7 @@ pub(super) async fn run(args: SubmitArgs, session: &Session) -> Result<Exit, Fai
         due_time: when.due_time(),
         retry_policy: policy.retry_policy(),
         timeouts: policy.timeouts(),
+        fairness_key: policy.fairness_key.unwrap_or_default(),
         request_id: when.request_id.unwrap_or_default(),
         note: when.note.unwrap_or_default(),
         ..RunSubmission::default()

@@ -36,6 +36,9 @@ pub(crate) struct TriggerArgs {
     /// Run it even where its overlap policy forbids it
     #[arg(long)]
     force: bool,
+    /// Run it although it is paused
+    #[arg(long)]
+    while_paused: bool,
     #[command(flatten)]
     policy: PolicyArgs,
     #[command(flatten)]
@@ -71,7 +74,7 @@ impl WhenArgs {
 }
 
 pub(super) async fn run(args: TriggerArgs, session: &Session) -> Result<Exit, Failure> {
-    let TriggerArgs { job, payload, when, force, policy, follow } = args;
+    let TriggerArgs { job, payload, when, force, while_paused, policy, follow } = args;
     let payload = payload.payload()?;
     let trigger = async |server: &Server| {
         let request = TriggerJobRequest {
@@ -85,6 +88,8 @@ pub(super) async fn run(args: TriggerArgs, session: &Session) -> Result<Exit, Fa
             priority: policy.priority,
             retry_policy: policy.retry_policy(),
             timeouts: policy.timeouts(),
+            fairness_key: policy.fairness_key,
+            while_paused,
         };
         Ok(server.scheduler().trigger_job(request).await?.into_inner().run.unwrap_or_default())
     };

@@ -17,9 +17,21 @@ pub(crate) struct Thing {
 impl Output {
     /// All of them, under one key.
     pub(crate) fn things(&self, key: &str, columns: &[&str], things: Vec<Thing>) -> Result<(), Failure> {
+        self.things_with(&[], key, columns, things)
+    }
+
+    /// All of them, under one key of one object; before it, what is true of them together.
+    pub(crate) fn things_with(
+        &self,
+        facts: &[(&str, Json)],
+        key: &str,
+        columns: &[&str],
+        things: Vec<Thing>,
+    ) -> Result<(), Failure> {
         let object = |things: Vec<Thing>| {
             let all = things.into_iter().map(|thing| self.fields.of(&thing.json)).collect();
-            Json::Object(Map::from_iter([(key.to_owned(), Json::Array(all))]))
+            let facts = facts.iter().map(|(key, fact)| ((*key).to_owned(), fact.clone()));
+            Json::Object(Map::from_iter(facts.chain([(key.to_owned(), Json::Array(all))])))
         };
         match self.format {
             Format::Table | Format::Wide if self.fields.is_all() => {

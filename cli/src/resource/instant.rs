@@ -12,7 +12,12 @@ impl Resource for Instant {
         let tone = match self.fate() {
             Fate::Fired | Fate::United => Tone::Good,
             Fate::Missed | Fate::Error => Tone::Bad,
-            Fate::Unspecified | Fate::SkippedOverlap | Fate::Coalesced | Fate::Paused | Fate::Superseded => Tone::Quiet,
+            Fate::Unspecified
+            | Fate::SkippedOverlap
+            | Fate::Coalesced
+            | Fate::Paused
+            | Fate::Superseded
+            | Fate::Dropped => Tone::Quiet,
         };
         let run_state = match self.run_state() {
             RunState::Unspecified => Cell::text(""),

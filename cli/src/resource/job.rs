@@ -2,7 +2,7 @@
 
 use mainspring_proto::{
     common::v1::{RetryPolicy, Timeouts},
-    scheduler::v1::{CatchUp, Job, JobState, Overlap, Schedule, schedule::Rule},
+    scheduler::v1::{CalendarInterval, CatchUp, Job, JobState, Overlap, Schedule, schedule::Rule},
 };
 
 use super::{Resource, pairs, word};
@@ -55,12 +55,13 @@ impl Resource for Job {
             ("paused", Cell::text(pause.unwrap_or_default())),
             ("schedule", Cell::text(schedules(&self.schedules))),
             ("next", Cell::time(self.next_fire_time.as_ref())),
-            ("overlap", Cell::text(if self.overlap() == Overlap::Allow { "allow" } else { "skip" })),
-            ("catch up", Cell::text(if self.catch_up() == CatchUp::None { "none" } else { "latest" })),
+            ("overlap", Cell::text(overlap(self))),
+            ("catch up", Cell::text(catch_up(self))),
             ("payload", Cell::text(self.payload.as_ref().map(payload::shown).unwrap_or_default())),
             ("retry", Cell::text(self.retry_policy.as_ref().map(retry).unwrap_or_default())),
             ("timeout", Cell::text(self.timeouts.as_ref().map(execution).unwrap_or_default())),
             ("priority", Cell::of(self.priority)),
+            ("fairness key", Cell::text(&self.fairness_key)),
             ("labels", Cell::text(pairs(&self.labels))),
             ("version", Cell::of(self.version)),
             ("created", Cell::time(self.create_time.as_ref())),
@@ -89,6 +90,13 @@ pub(crate) fn schedule_words(schedule: &Schedule) -> String {
         Some(Rule::Cron(expression)) if matches!(schedule.time_zone.as_str(), "" | "UTC") => expression.clone(),
         Some(Rule::Cron(expression)) => format!("{expression} {}", schedule.time_zone),
         Some(Rule::Interval(interval)) => format!("every {}", length(interval.every.as_ref())),
+        Some(Rule::CalendarInterval(interval)) => {
+            let CalendarInterval { every, unit: _, first_date, time_of_day } = interval;
+            let unit = word(interval.unit().as_str_name(), "CALENDAR_UNIT_");
+            let units = if *every > 1 { format!("{every} {unit}s") } else { unit };
+            let zone = if schedule.time_zone == "UTC" { "" } else { schedule.time_zone.as_str() };
+            format!("every {units} from {first_date} at {time_of_day} {zone}").trim_end().to_owned()
+        }
         Some(Rule::At(instant)) => {
             format!("at {}", times::from_proto(instant).map(|instant| instant.to_string()).unwrap_or_default())
         }
@@ -116,4 +124,34 @@ fn length(length: Option<&prost_types::Duration>) -> String {
             mainspring_cron::format_duration(i64::try_from(length.as_micros()).unwrap_or(i64::MAX))
         }
     }
+}
+
+/// What becomes of missed instants, as it is typed.
+fn catch_up(job: &Job) -> String {
+    let mut text = match job.catch_up() {
+        CatchUp::Unspecified | CatchUp::Latest => "latest".to_owned(),
+        CatchUp::None => "none".to_owned(),
+        CatchUp::All => format!("all, at most {}", job.catch_up_max),
+    };
+    for (word, length) in [("every", &job.catch_up_pace), ("within", &job.max_lateness)] {
+        if length.is_some() {
+            text.push_str(&format!(", {word} {}", self::length(length.as_ref())));
+        }
+    }
+    text
+}
+
+/// An overlap policy as it is typed.
+fn overlap(job: &Job) -> String {
+    let name = match job.overlap() {
+        Overlap::Unspecified | Overlap::Skip => "skip",
+        Overlap::Allow => "allow",
+        Overlap::BufferOne => "buffer-one",
+        Overlap::BufferAll => "buffer-all",
+        Overlap::CancelOther => "cancel-other",
+        Overlap::TerminateOther => "terminate-other",
+    };
+    let max = if job.overlap_max > 0 { format!(", at most {}", job.overlap_max) } else { String::new() };
+    let manual = if job.overlap_ignores_manual { "; manual runs apart" } else { "" };
+    format!("{name}{max}{manual}")
 }

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use jiff::civil::Date;
+
 use crate::field::Field;
 
 /// Why a text is not a cron expression (or not a duration).
@@ -70,6 +72,15 @@ pub enum RuleError {
     /// More than one of `phase_us`, hashed phase and `start_at` was given.
     #[error("an interval has one anchor: give either `phase_us`, or `phase: \"H\"`, or `start_at`")]
     AnchorConflict,
+    /// A calendar interval of no units.
+    #[error("a calendar interval has a step of at least 1")]
+    NoStep,
+    /// A calendar interval that begins before the years there are, or after.
+    #[error("the first date must be in the years 1970 to 9999, not {first}")]
+    FirstDateOutOfRange {
+        /// The date asked for.
+        first: Date,
+    },
     /// `day_match: OR` beside an expression whose `+` says AND.
     #[error("the `+` in the day-of-week field means AND, but day_match says OR")]
     DayMatchConflict,

@@ -4,6 +4,7 @@
 //! the expression says, with OR and AND spelled out; clock changes are told by the notes of [`crate::DstNote`].
 
 use crate::{
+    calendar_interval::CalendarInterval,
     dst::{Gap, Overlap},
     duration::format_duration,
     expr::Expr,
@@ -130,6 +131,7 @@ impl Rule {
                     Anchor::Start(at) => format!("Every {every}, starting at {at}"),
                 }
             }
+            Self::CalendarInterval(interval) => interval.explain(),
             Self::At(at) => format!("Once, at {}", at.instant()),
         }
     }
@@ -138,20 +140,40 @@ impl Rule {
 impl Cron {
     fn explain(&self) -> String {
         let mut sentence = self.expr.sentence(self.effective_day_match());
-        sentence.push_str(match self.gap {
-            None => "",
-            Some(Gap::NextValid) => "; times that a clock change skips fire right after it",
-            Some(Gap::Skip) => "; times that a clock change skips do not fire",
-            Some(Gap::Shift) => "; times that a clock change skips fire later by as much",
-        });
-        sentence.push_str(match self.overlap {
-            None => "",
-            Some(Overlap::First) => "; times that a clock change repeats fire the first time",
-            Some(Overlap::Last) => "; times that a clock change repeats fire the last time",
-            Some(Overlap::Both) => "; times that a clock change repeats fire both times",
-        });
+        overrides(&mut sentence, self.gap, self.overlap);
         sentence
     }
+}
+
+impl CalendarInterval {
+    fn explain(&self) -> String {
+        let (time, unit) = (self.time_of_day(), self.unit());
+        let mut sentence = match self.every() {
+            1 => format!("At {time} every {unit}, first on {}", self.first()),
+            every => format!("At {time} every {every} {unit}s, first on {}", self.first()),
+        };
+        if self.clamps() {
+            sentence.push_str("; in a month that is too short on its last day");
+        }
+        overrides(&mut sentence, self.gap, self.overlap);
+        sentence
+    }
+}
+
+/// What a rule says about clock changes, where it says anything.
+fn overrides(sentence: &mut String, gap: Option<Gap>, overlap: Option<Overlap>) {
+    sentence.push_str(match gap {
+        None => "",
+        Some(Gap::NextValid) => "; times that a clock change skips fire right after it",
+        Some(Gap::Skip) => "; times that a clock change skips do not fire",
+        Some(Gap::Shift) => "; times that a clock change skips fire later by as much",
+    });
+    sentence.push_str(match overlap {
+        None => "",
+        Some(Overlap::First) => "; times that a clock change repeats fire the first time",
+        Some(Overlap::Last) => "; times that a clock change repeats fire the last time",
+        Some(Overlap::Both) => "; times that a clock change repeats fire both times",
+    });
 }
 
 /// The values, if all are literals.

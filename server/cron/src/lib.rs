@@ -18,6 +18,8 @@
 //! and `rule` is the face that the server talks to.
 #![warn(missing_docs)]
 
+mod calendar;
+mod calendar_interval;
 mod dst;
 mod duration;
 mod error;
@@ -27,20 +29,25 @@ mod field;
 mod hash;
 mod interval;
 mod item;
+mod jitter;
 mod lint;
 mod nearest;
 mod parse;
+mod placed;
 mod plan;
 mod rule;
 mod search;
 mod zone;
 
+pub use calendar::{Calendar, Hours, Roll, ical::CalendarError};
+pub use calendar_interval::{CalendarInterval, Unit, parse_date, parse_time};
 pub use dst::{DstEffect, DstNote, Gap, Overlap};
 pub use duration::{format_duration, parse_duration};
 pub use error::{ParseError, RuleError, ZoneError};
 pub use expr::Expr;
 pub use field::Field;
 pub use interval::{Anchor, Interval};
+pub use jitter::{JitterBounds, jittered};
 pub use lint::{Lint, LintCode};
 pub use parse::MAX_EXPRESSION_LENGTH;
 pub use plan::DayMatch;

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 
 use crate::{
+    calendar_interval::CalendarInterval,
     dst::{DstEffect, DstNote, Gap, HourMasks, Overlap},
     error::RuleError,
     expr::Expr,
@@ -34,6 +35,8 @@ pub enum Rule {
     Cron(Cron),
     /// A fixed elapsed time.
     Interval(Interval),
+    /// So many days, weeks, months or years, at a time of day of the schedule's zone.
+    CalendarInterval(CalendarInterval),
     /// One instant.
     At(At),
 }
@@ -150,6 +153,7 @@ impl Rule {
         match self {
             Self::Cron(cron) => Self::Cron(Cron { expr: cron.expr.resolve(seed), ..cron.clone() }),
             Self::Interval(interval) => Self::Interval(interval.resolve(seed)),
+            Self::CalendarInterval(interval) => Self::CalendarInterval(*interval),
             Self::At(at) => Self::At(*at),
         }
     }
@@ -169,8 +173,12 @@ impl Rule {
         }
         let first = self.next_after(zone, now);
         match self {
-            Self::Cron(_) | Self::Interval(_) if first.is_none() => Err(RuleError::NeverFires),
-            Self::Cron(_) | Self::Interval(_) | Self::At(_) => Ok(lint::lints(self, now, first)),
+            Self::Cron(_) | Self::Interval(_) | Self::CalendarInterval(_) if first.is_none() => {
+                Err(RuleError::NeverFires)
+            }
+            Self::Cron(_) | Self::Interval(_) | Self::CalendarInterval(_) | Self::At(_) => {
+                Ok(lint::lints(self, now, first))
+            }
         }
     }
 
@@ -195,6 +203,7 @@ impl Rule {
                 cron.search(zone).prev(before).map(timestamp)
             }
             Self::Interval(interval) => interval.prev_before(before),
+            Self::CalendarInterval(interval) => interval.prev_before(zone, before),
             Self::At(at) => Some(at.instant).filter(|instant| *instant < before),
         }
     }
@@ -221,6 +230,7 @@ impl Rule {
     pub fn dst_notes(&self, zone: &Zone, after: Timestamp, until: Timestamp, limit: usize) -> Vec<DstNote> {
         match self {
             Self::Cron(cron) => cron.dst_notes(zone, after, until, limit),
+            Self::CalendarInterval(interval) => interval.dst_notes(zone, after, until, limit),
             Self::Interval(_) | Self::At(_) => Vec::new(),
         }
     }
@@ -251,6 +261,7 @@ impl std::iter::FusedIterator for Fires<'_> {}
 enum Source<'a> {
     Cron(Search<'a>),
     Interval(&'a Interval),
+    CalendarInterval(&'a CalendarInterval, &'a Zone),
     At(&'a At),
 }
 
@@ -259,6 +270,7 @@ impl<'a> Source<'a> {
         match rule {
             Rule::Cron(cron) => Self::Cron(cron.search(zone)),
             Rule::Interval(interval) => Self::Interval(interval),
+            Rule::CalendarInterval(interval) => Self::CalendarInterval(interval, zone),
             Rule::At(at) => Self::At(at),
         }
     }
@@ -269,6 +281,7 @@ impl<'a> Source<'a> {
             Self::Cron(search) => {
                 return search.next(floor_seconds(floor_us(after)), floor_seconds(floor_us(until)));
             }
+            Self::CalendarInterval(interval, zone) => return interval.next(zone, after, until),
             Self::Interval(interval) => interval.next_after(after)?,
             Self::At(at) => Some(at.instant).filter(|instant| *instant > after)?,
         };

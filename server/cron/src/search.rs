@@ -44,7 +44,7 @@ const DAY_SECONDS: i64 = 86_400;
 const FIRST_YEAR: i64 = -SLACK_DAYS * DAY_SECONDS;
 
 /// More than any wall clock is away from UTC, so that no fire is lost between a wall-clock day and its instants.
-const SLACK_DAYS: i64 = 3;
+pub(crate) const SLACK_DAYS: i64 = 3;
 
 /// A search over one cron rule in one zone. It remembers its segment, so a series of calls is cheaper than each.
 #[derive(Debug)]

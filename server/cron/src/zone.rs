@@ -9,7 +9,7 @@ use std::fmt;
 use jiff::{
     Timestamp,
     civil::DateTime,
-    tz::{Offset, TimeZone, TimeZoneDatabase},
+    tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase},
 };
 
 use crate::{error::ZoneError, nearest};
@@ -115,6 +115,11 @@ impl Zone {
     #[must_use]
     pub fn offset(&self, at: Timestamp) -> Offset {
         self.zone.to_offset(at)
+    }
+
+    /// What a time of the wall clock means here: once, twice, or never.
+    pub(crate) fn ambiguity(&self, wall: DateTime) -> AmbiguousOffset {
+        self.zone.to_ambiguous_timestamp(wall).offset()
     }
 
     /// The segment around a Unix second. Changes of name or of the DST flag alone do not count.

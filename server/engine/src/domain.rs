@@ -4,6 +4,7 @@
 //! the state of a run; [`fire`] the one place that turns time rules into runs and ledger entries.
 
 pub mod attempt;
+pub mod catch_up;
 pub mod event;
 pub mod filter;
 pub mod fire;
@@ -13,7 +14,9 @@ pub mod job;
 pub mod ledger;
 pub mod log;
 pub mod names;
+pub mod overlap;
 pub mod payload;
+pub mod place;
 pub mod policy;
 pub mod rules;
 pub mod run;

@@ -38,6 +38,7 @@ mod news;
 pub mod outcome;
 pub mod rescue;
 pub mod retain;
+pub mod slots;
 pub mod stream;
 pub mod submit;
 
@@ -150,6 +151,8 @@ impl Engine {
         let stream = stream::Hub::start(&core, &broker, outcome.clone(), logs);
         dispatch::start(&core, broker, stream.clone());
         due::start(&core);
+        slots::start(&core, outcome.clone());
+        jobs::keep_pauses(&core);
         rescue::start(&core, outcome.clone());
         retain::start(&core, retention);
         core.news.meet(&stream);

@@ -13,11 +13,13 @@ use mainspring_engine::{
 
 use super::status::{BadField, Reason, Refusal};
 
+pub(crate) mod catch_up;
 pub(crate) mod event;
 pub(crate) mod failure;
 pub(crate) mod from_worker;
 pub(crate) mod job;
 pub(crate) mod json;
+pub(crate) mod overlap;
 pub(crate) mod payload;
 pub(crate) mod policy;
 pub(crate) mod queue;

@@ -126,8 +126,10 @@ reasons! {
         "The request id was used for another request in the last 24 h. Use a new one for a new request.";
     BackupFileExists "BACKUP_FILE_EXISTS" AlreadyExists
         "A backup never overwrites a file. Name one that does not exist.";
+    JobPaused "JOB_PAUSED" FailedPrecondition
+        "The job is paused, by whom and why its `pause` says. Resume it, or set `while_paused`.";
     OverlapNotAllowed "OVERLAP_NOT_ALLOWED" FailedPrecondition
-        "A run of the job is not over (`run_id`) and its overlap policy is SKIP. Wait for it, or set `force`.";
+        "A run of the job is not over (`run_id`), or as many wait as may, and its overlap policy lets no other be made. Wait, or set `force`.";
     RunNotRetryable "RUN_NOT_RETRYABLE" FailedPrecondition
         "Only a run that is over can be made again.";
     WorkerLeft "WORKER_LEFT" FailedPrecondition

@@ -49,7 +49,11 @@ fn definition(name: &str, etag: &str) -> Value {
     let (retry_policy, timeouts) = policies();
     json!({
         "job": name, "etag": etag, "job_type": "nobody", "queue": "default", "payload": payload(),
-        "schedules": [{"name": "nightly", "cron": "0 3 * * *"}, {"name": "often", "interval": {"every": "3600s"}}],
+        "schedules": [
+            {"name": "nightly", "cron": "0 3 * * *"},
+            {"name": "often", "interval": {"every": "3600s"}},
+            {"name": "quarterly", "calendar_interval": {"every": 3, "unit": "CALENDAR_UNIT_MONTH", "first_date": "2026-01-31"}},
+        ],
         "overlap": "OVERLAP_SKIP", "catch_up": "CATCH_UP_NONE", "delivery": "DELIVERY_AT_LEAST_ONCE",
         "lease_loss_policy": "LEASE_LOSS_POLICY_CONTINUE", "retry_policy": retry_policy, "timeouts": timeouts,
     })
@@ -102,7 +106,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("SchedulerService/PauseJob", |known| json!({"job": known.job})),
     row("SchedulerService/ResumeJob", |known| json!({"job": known.job})),
     Row {
-        forgives: &[("job", EITHER), ("schedule.interval", EITHER)],
+        forgives: &[("job", EITHER), ("schedule.interval", EITHER), ("schedule.calendar_interval", EITHER)],
         ..row("SchedulerService/PreviewSchedule", |_| json!({"schedule": {"cron": "0 3 * * *"}, "range": {"count": 1}}))
     },
     row("SchedulerService/ListInstants", |known| json!({"job": known.job})),

@@ -293,7 +293,8 @@ async fn queues_are_paused_with_a_note() {
 #[tokio::test]
 async fn the_ledger_tells_every_instant() {
     let server = Server::start().await;
-    let every = wire::Interval { every: Some(prost_types::Duration { seconds: 1, nanos: 0 }), phase: None };
+    let every =
+        wire::Interval { every: Some(prost_types::Duration { seconds: 1, nanos: 0 }), ..wire::Interval::default() };
     let rule = Some(wire::schedule::Rule::Interval(every));
     let ticking = wire::Job {
         schedules: vec![wire::Schedule { rule, ..wire::Schedule::default() }],

@@ -41,7 +41,8 @@ async fn submit_aside(server: &Server) -> String {
 /// Creates a job that fires every second, and returns once it has.
 async fn tick(server: &Server) {
     let mut events = server.scheduler().watch_events(api::WatchEventsRequest::default()).await.unwrap().into_inner();
-    let every = api::Interval { every: Some(prost_types::Duration { seconds: 1, nanos: 0 }), phase: None };
+    let every =
+        api::Interval { every: Some(prost_types::Duration { seconds: 1, nanos: 0 }), ..api::Interval::default() };
     let rule = Some(api::schedule::Rule::Interval(every));
     let schedules = vec![api::Schedule { rule, ..Default::default() }];
     let job = api::Job { job: "ticking".into(), job_type: "tick".into(), schedules, ..Default::default() };

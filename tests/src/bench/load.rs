@@ -30,6 +30,13 @@ pub const SINCE_SENT: &str = "bench.since-sent";
 /// A type whose runs tell how late they are: [`Stamp::at`] is of the wall clock.
 pub const BY_THE_CLOCK: &str = "bench.by-the-clock";
 
+/// A type whose runs wait in great numbers; those of them with a stamp tell how long ago they were sent, as above.
+pub const BACKLOG: &str = "bench.backlog";
+/// Fairness keys of a backlog, and its priorities.
+pub const KEYS: u64 = 1_000;
+/// See [`KEYS`].
+pub const PRIORITIES: u64 = 10;
+
 /// Makes a payload about 100 bytes long.
 const PADDING: &str = "a payload of the usual length, which is some hundred bytes in all";
 /// Runs in one call.
@@ -71,6 +78,13 @@ pub enum Kind {
     },
     /// Batches of runs that come due much later.
     Far,
+    /// Batches of runs of [`KEYS`] keys and [`PRIORITIES`] priorities, as many of each.
+    Backlog,
+    /// Like `Paced`, each of the highest priority and of a key that the backlog does not have.
+    Urgent {
+        /// Calls a second.
+        rate: u64,
+    },
     /// Workers that hold a stream and send nothing but heartbeats; one call is one heartbeat of all.
     Streams {
         /// How many.
@@ -99,10 +113,15 @@ pub async fn run(client: &Client, kind: Kind, count: u64) -> Result<Report> {
     client.admin().get_server_info(mainspring_proto::scheduler::v1::GetServerInfoRequest {}).await?;
     let begin = host::wall();
     let calls = match kind {
-        Kind::Batch => batches(client, count, None).await?,
-        Kind::Far => batches(client, count, Some(begin + FAR)).await?,
+        Kind::Batch => batches(client, count, &|_| submission(NOOP, 0)).await?,
+        Kind::Far => {
+            let due = Some(time(begin + FAR));
+            batches(client, count, &|_| RunSubmission { due_time: due, ..submission(NOOP, 0) }).await?
+        }
+        Kind::Backlog => batches(client, count, &of_backlog).await?,
         Kind::Single { callers } => singles(client, count, callers).await?,
-        Kind::Paced { rate } => paced(client, count, rate).await?,
+        Kind::Paced { rate } => paced(client, count, rate, &|at| submission(SINCE_SENT, at)).await?,
+        Kind::Urgent { rate } => paced(client, count, rate, &urgent).await?,
         Kind::Due { apart } => due(client, count, apart).await?,
         Kind::Streams { streams } => heartbeats(client, count, streams).await?,
         Kind::List => pages(client, count).await?,
@@ -110,11 +129,10 @@ pub async fn run(client: &Client, kind: Kind, count: u64) -> Result<Report> {
     Ok(Report { begin, end: host::wall(), answered: count, call: Percentiles::of_nanos(calls) })
 }
 
-async fn batches(client: &Client, count: u64, due: Option<i64>) -> Result<Vec<u64>> {
-    let sizes = (0..count.div_ceil(BATCH)).map(|at| BATCH.min(count - at * BATCH));
-    let call = |size: u64| async move {
-        let runs: Vec<_> =
-            (0..size).map(|_| RunSubmission { due_time: due.map(time), ..submission(NOOP, 0) }).collect();
+/// Submits runs, each made of its number.
+async fn batches(client: &Client, count: u64, make: &dyn Fn(u64) -> RunSubmission) -> Result<Vec<u64>> {
+    let call = |batch: u64| async move {
+        let runs: Vec<_> = (batch * BATCH..count.min((batch + 1) * BATCH)).map(make).collect();
         let begin = host::monotonic();
         let request = BatchSubmitRunsRequest { namespace: String::new(), runs };
         let answers = client.scheduler().batch_submit_runs(request).await?.into_inner().answers;
@@ -123,7 +141,7 @@ async fn batches(client: &Client, count: u64, due: Option<i64>) -> Result<Vec<u6
         ensure!(refused.is_none(), "a run was refused: {refused:?}");
         Ok(took)
     };
-    stream::iter(sizes).map(call).buffer_unordered(BATCHES).try_collect().await
+    stream::iter(0..count.div_ceil(BATCH)).map(call).buffer_unordered(BATCHES).try_collect().await
 }
 
 async fn singles(client: &Client, count: u64, callers: usize) -> Result<Vec<u64>> {
@@ -138,7 +156,8 @@ async fn timed(client: &Client, run: RunSubmission) -> Result<u64> {
     Ok(host::monotonic() - begin)
 }
 
-async fn paced(client: &Client, count: u64, rate: u64) -> Result<Vec<u64>> {
+/// Submits runs at a rate, each made of the time when it is sent.
+async fn paced(client: &Client, count: u64, rate: u64, make: &dyn Fn(u64) -> RunSubmission) -> Result<Vec<u64>> {
     let every = 1_000_000_000 / rate.max(1);
     let begin = host::monotonic();
     let mut calls = Vec::<Task<Result<u64>>>::new();
@@ -147,10 +166,8 @@ async fn paced(client: &Client, count: u64, rate: u64) -> Result<Vec<u64>> {
         let ahead = Duration::from_nanos(next.saturating_sub(host::monotonic()));
         host::pass_time(ahead, "calls come at a rate").await;
         let client = client.clone();
-        calls.push(host::spawn(async move {
-            let run = submission(SINCE_SENT, host::monotonic());
-            timed(&client, run).await
-        }));
+        let run = make(host::monotonic());
+        calls.push(host::spawn(async move { timed(&client, run).await }));
     }
     ended(calls).await
 }
@@ -181,13 +198,14 @@ async fn pages(client: &Client, count: u64) -> Result<Vec<u64>> {
     Ok(calls)
 }
 
-/// Opens the streams first, says `up`, and then has each of them say that it lives, `count` times.
+/// Opens the streams first, each in a connection as workers do, says `up`, and then has each of them say that it lives,
+/// `count` times.
 async fn heartbeats(client: &Client, count: u64, streams: usize) -> Result<Vec<u64>> {
     // A herd that greets at once measures the greeting.
     let doors = &Semaphore::new(32);
     let open = |_| async move {
         let _door = doors.acquire().await?;
-        BareWorker::new(&[NOOP], 1).connect(client).await
+        BareWorker::new(&[NOOP], 1).connect(&client.another()).await
     };
     let mut sessions: Vec<_> =
         stream::iter(0..streams).map(open).buffer_unordered(streams.max(1)).try_collect().await?;
@@ -210,6 +228,15 @@ async fn ended(calls: Vec<Task<Result<u64>>>) -> Result<Vec<u64>> {
         samples.push(call.ended().await?);
     }
     Ok(samples)
+}
+
+fn of_backlog(number: u64) -> RunSubmission {
+    let priority = i32::try_from(number / KEYS % PRIORITIES).unwrap_or_default();
+    RunSubmission { priority, fairness_key: format!("tenant-{}", number % KEYS), ..submission(BACKLOG, 0) }
+}
+
+fn urgent(at: u64) -> RunSubmission {
+    RunSubmission { priority: 9, fairness_key: "urgent".into(), ..submission(BACKLOG, at) }
 }
 
 fn submission(job_type: &str, at: u64) -> RunSubmission {

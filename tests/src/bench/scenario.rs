@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
 use super::{
-    machine,
+    backlog, machine,
     stage::{self, Stage},
 };
 
@@ -38,12 +38,16 @@ pub enum Scenario {
     Scheduled1m,
     /// Workers that hold a stream and do nothing: memory of each, heartbeats
     StreamsIdle,
+    /// 1,000,000 runs that wait for a worker, in 1,000 fairness keys and 10 priorities: how fast they go beside how fast 10,000
+    /// of the same shape go, how fairly, how soon an urgent one; restart, memory
+    #[value(name = "backlog-1m")]
+    Backlog1m,
     /// Pages of the list of runs beside 1,000,000
     #[value(name = "list-1m")]
     List1m,
 }
 
-type Figures = Vec<(&'static str, f64)>;
+pub(super) type Figures = Vec<(&'static str, f64)>;
 
 impl Scenario {
     /// Its name on the command line.
@@ -60,6 +64,7 @@ impl Scenario {
             Self::Scheduled100k => "scheduled-100k",
             Self::Scheduled1m => "scheduled-1m",
             Self::StreamsIdle => "streams-idle",
+            Self::Backlog1m => "backlog-1m",
             Self::List1m => "list-1m",
         }
     }
@@ -93,6 +98,7 @@ impl Scenario {
             Self::Scheduled100k => scheduled(synchronous, scale(100_000)).await,
             Self::Scheduled1m => scheduled(synchronous, scale(1_000_000)).await,
             Self::StreamsIdle => streams(synchronous, scale(2_000)).await,
+            Self::Backlog1m => backlog::play(synchronous, scale(1_000_000)).await,
             Self::List1m => list(synchronous, scale(1_000_000), scale(2_000)).await,
         }
     }
@@ -207,12 +213,12 @@ async fn list(synchronous: &str, rows: u64, calls: u64) -> Result<Figures> {
     Ok(vec![("call_p50_ms", report.call.p50), ("call_p99_ms", report.call.p99)])
 }
 
-fn rate(count: u64, begin: i64, end: i64) -> f64 {
+pub(super) fn rate(count: u64, begin: i64, end: i64) -> f64 {
     let micros = u64::try_from(end - begin).context("time goes forwards").unwrap_or(1).max(1);
     float(count) * 1e6 / float(micros)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no measurement has 53 bits of precision")]
-fn float(count: u64) -> f64 {
+pub(super) fn float(count: u64) -> f64 {
     count as f64
 }

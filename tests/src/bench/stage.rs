@@ -87,6 +87,12 @@ impl Stage {
 pub(super) struct Worker(Process);
 
 impl Worker {
+    /// Ends it in order: what it holds is over, and what it was sent goes back.
+    pub(super) async fn leave(mut self) -> Result<()> {
+        self.0.terminate(PATIENCE).await?;
+        Ok(())
+    }
+
     /// Waits until it has handled all it was started for.
     pub(super) async fn handled(&mut self) -> Result<Handled> {
         loop {
@@ -110,6 +116,17 @@ pub(super) async fn report<T: DeserializeOwned>(load: &mut Process) -> Result<T>
             return Ok(serde_json::from_str(json)?);
         }
         load.pid().with_context(|| load.tails())?;
+    }
+}
+
+impl Stage {
+    /// The number that a question to the database is answered with.
+    pub(super) async fn ask(&self, sql: &'static str) -> Result<i64> {
+        let options = SqliteConnectOptions::new().filename(self.server.database()).read_only(true);
+        let mut db = SqliteConnection::connect_with(&options).await?;
+        let answer = sqlx::query(sql).fetch_one(&mut db).await?.get(0);
+        db.close().await?;
+        Ok(answer)
     }
 }
 

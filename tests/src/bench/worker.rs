@@ -4,7 +4,7 @@
 //! many runs were handled as it was started for.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    figures::Percentiles,
-    load::{BY_THE_CLOCK, NOOP, SINCE_SENT, Stamp},
+    figures::{Percentiles, millis},
+    load::{BACKLOG, BY_THE_CLOCK, NOOP, SINCE_SENT, Stamp},
 };
 use crate::harness::host;
 
@@ -24,6 +24,8 @@ use crate::harness::host;
 pub struct Handled {
     /// How many runs.
     pub count: u64,
+    /// From the first to the last of them, in ms.
+    pub took: f64,
     /// How long after its stamp each began, in ms; empty for runs without a stamp.
     pub delay: Percentiles,
 }
@@ -32,6 +34,8 @@ pub struct Handled {
 struct Tally {
     expected: u64,
     handled: AtomicU64,
+    /// When the first was.
+    first: OnceLock<u64>,
     delays: Mutex<Vec<u64>>,
 }
 
@@ -42,9 +46,10 @@ impl Tally {
     }
 
     fn handled(&self) {
+        let first = *self.first.get_or_init(host::monotonic);
         if self.handled.fetch_add(1, Relaxed) + 1 == self.expected {
             let delay = Percentiles::of_nanos(self.delays.lock().clone());
-            let told = Handled { count: self.expected, delay };
+            let told = Handled { count: self.expected, took: millis(host::monotonic() - first), delay };
             println!("handled {}", serde_json::to_string(&told).unwrap_or_default());
         }
     }
@@ -52,8 +57,9 @@ impl Tally {
 
 /// Works until a signal, or until stdin ends: a benchmark that dies leaves no worker behind.
 pub async fn run(slots: u32, expected: u64) -> Result<()> {
-    let tally = Arc::new(Tally { expected, handled: AtomicU64::new(0), delays: Mutex::default() });
-    let (noop, sent, clock) = (tally.clone(), tally.clone(), tally);
+    let tally =
+        Arc::new(Tally { expected, handled: AtomicU64::new(0), first: OnceLock::new(), delays: Mutex::default() });
+    let (noop, sent, backlog, clock) = (tally.clone(), tally.clone(), tally.clone(), tally);
     Worker::from_env()?
         .slots(slots)
         .observe(|event| {
@@ -70,6 +76,13 @@ pub async fn run(slots: u32, expected: u64) -> Result<()> {
         })
         .handle(SINCE_SENT, move |Payload(stamp): Payload<Stamp>| {
             sent.delayed(host::monotonic().saturating_sub(stamp.at));
+            async { Ok::<_, JobError>(()) }
+        })
+        .handle(BACKLOG, move |Payload(stamp): Payload<Stamp>| {
+            match stamp.at {
+                0 => backlog.handled(),
+                at => backlog.delayed(host::monotonic().saturating_sub(at)),
+            }
             async { Ok::<_, JobError>(()) }
         })
         .handle(BY_THE_CLOCK, move |Payload(stamp): Payload<Stamp>| {

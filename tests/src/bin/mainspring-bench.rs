@@ -76,6 +76,13 @@ enum Part {
         #[arg(long)]
         apart_ms: u64,
     },
+    Backlog(Count),
+    Urgent {
+        #[command(flatten)]
+        count: Count,
+        #[arg(long)]
+        rate: u64,
+    },
     Streams {
         #[command(flatten)]
         count: Count,
@@ -122,6 +129,8 @@ async fn play(part: Part) -> Result<()> {
         Part::Single { count, callers } => (load::Kind::Single { callers }, count),
         Part::Paced { count, rate } => (load::Kind::Paced { rate }, count),
         Part::Due { count, apart_ms } => (load::Kind::Due { apart: Duration::from_millis(apart_ms) }, count),
+        Part::Backlog(count) => (load::Kind::Backlog, count),
+        Part::Urgent { count, rate } => (load::Kind::Urgent { rate }, count),
         Part::Streams { count, streams } => (load::Kind::Streams { streams }, count),
     };
     let report = load::run(&client()?, kind, count.count).await?;

@@ -3,12 +3,13 @@
 use mainspring_engine::{
     domain::{
         attempt::Outcome,
+        catch_up::Mode,
         instant::Instant,
         job::{Job, JobSpec, JobState, Pause, ScheduleSpec},
         ledger::Fate,
         run::{RunState, reason},
     },
-    ports::store::{JobChange, JobRef, NewRun, UpdateJob},
+    ports::store::{JobChange, JobRef, NewRun, Resume, UpdateJob},
 };
 
 use super::world::{World, applied, every, failure, fired, job_name, lane, pointer, secs, spec};
@@ -26,7 +27,7 @@ fn done(change: JobChange) -> Job {
 }
 
 fn pause(w: &World, note: &str) -> Pause {
-    Pause { note: note.into(), actor: "ops".into(), time: w.now }
+    Pause { note: note.into(), actor: "ops".into(), time: w.now, until: None }
 }
 
 pub async fn an_edit_makes_a_version(mut w: World) {
@@ -68,7 +69,10 @@ pub async fn a_stale_revision_is_refused(w: World) {
     assert!(matches!(update(&w, &job, spec(vec![every("main", 60)])).await, JobChange::RevisionMismatch));
     let deleted = w.store.delete_job(w.now, &w.scope, &job.name, Some(job.revision)).await.unwrap();
     assert!(matches!(deleted, JobChange::RevisionMismatch));
-    assert!(matches!(w.store.resume_job(w.now, &w.scope, &job_name("nobody")).await.unwrap(), JobChange::Missing));
+    assert!(matches!(
+        w.store.resume_job(w.now, &w.scope, &job_name("nobody"), Resume::Asked(Mode::None)).await.unwrap(),
+        JobChange::Missing
+    ));
 }
 
 pub async fn an_unsettled_job_is_not_changed(mut w: World) {
@@ -127,7 +131,7 @@ pub async fn a_schedule_that_is_gone_keeps_its_ledger(mut w: World) {
 
 pub async fn a_pause_shows_and_lifts(mut w: World) {
     let job = w.create("report", spec(vec![every("main", 60)])).await;
-    let unpaused = w.store.resume_job(w.now, &w.scope, &job.name).await.unwrap();
+    let unpaused = w.store.resume_job(w.now, &w.scope, &job.name, Resume::Asked(Mode::None)).await.unwrap();
     assert!(matches!(unpaused, JobChange::Unchanged(_)));
     let paused = done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "broken")).await.unwrap());
     assert_eq!((paused.state, paused.revision, paused.version), (JobState::Paused, 2, 1));
@@ -135,14 +139,14 @@ pub async fn a_pause_shows_and_lifts(mut w: World) {
     w.pass(secs(1));
     let again = done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "still")).await.unwrap());
     assert_eq!((again.revision, again.pause.unwrap().note.as_str()), (3, "still"));
-    let resumed = done(w.store.resume_job(w.now, &w.scope, &job.name).await.unwrap());
+    let resumed = done(w.store.resume_job(w.now, &w.scope, &job.name, Resume::Asked(Mode::None)).await.unwrap());
     assert_eq!((resumed.state, resumed.pause, resumed.revision), (JobState::Active, None, 4));
     // An edit of a paused job leaves the pause.
     done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "x")).await.unwrap());
     let job = w.job("report").await.unwrap();
     let edited = done(update(&w, &job, spec(vec![every("main", 90)])).await);
     assert_eq!(edited.state, JobState::Paused);
-    assert!(w.store.due(Instant::MAX, None, 1).await.unwrap().ready[0].position.paused);
+    assert!(w.store.due(Instant::MAX, None, 1).await.unwrap().ready[0].position.pause.is_some());
 }
 
 pub async fn a_paused_job_in_error_resumes_in_error(mut w: World) {
@@ -152,7 +156,7 @@ pub async fn a_paused_job_in_error_resumes_in_error(mut w: World) {
     w.fail(&due).await;
     assert_eq!(w.job("report").await.unwrap().state, JobState::Error);
     done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "x")).await.unwrap());
-    let resumed = done(w.store.resume_job(w.now, &w.scope, &job.name).await.unwrap());
+    let resumed = done(w.store.resume_job(w.now, &w.scope, &job.name, Resume::Asked(Mode::None)).await.unwrap());
     assert_eq!(resumed.state, JobState::Error);
     let edited = done(update(&w, &resumed, spec(vec![every("main", 90)])).await);
     assert_eq!(edited.state, JobState::Active);

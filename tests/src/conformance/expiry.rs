@@ -207,8 +207,8 @@ pub async fn stops_name_only_current_owners(w: World) {
     let (one, other) = (w.connect().await, w.connect().await);
     let (stopped, theirs, running) = (w.leased(one).await, w.leased(other).await, w.leased(one).await);
     assert!(w.store.stops(w.now, &[one, other]).await.unwrap().is_empty());
-    w.apply(stopped.run, Event::Cancel { reason: "no more".into() }).await;
-    w.apply(theirs.run, Event::Cancel { reason: String::new() }).await;
+    w.apply(stopped.run, Event::Cancel { reason: "no more".into(), grace: None }).await;
+    w.apply(theirs.run, Event::Cancel { reason: String::new(), grace: None }).await;
     assert_eq!(w.store.stops(w.now, &[one]).await.unwrap(), [(one, stopped, "no more".to_owned())]);
     let old = Owner { epoch: 0, ..one };
     assert!(w.store.stops(w.now, &[old]).await.unwrap().is_empty());

@@ -3,12 +3,14 @@
 use mainspring_engine::{
     domain::{
         attempt::Outcome,
+        catch_up::{CatchUp, Mode},
         instant::Instant,
-        job::{JobSpec, JobState, Overlap, Pause, ScheduleSpec},
+        job::{JobSpec, JobState, Pause, ScheduleSpec},
         ledger::Fate,
+        overlap::Overlap,
         run::{RunOrigin, RunState},
     },
-    ports::store::{Fired, JobChange, JobRef, NewRun, NextDue, RetentionPolicy, StoreError, UpdateJob},
+    ports::store::{Fired, JobChange, JobRef, NewRun, NextDue, Resume, RetentionPolicy, StoreError, UpdateJob},
 };
 
 use super::world::{World, every, fired, lane, pointer, secs, spec};
@@ -151,7 +153,7 @@ pub async fn f04_a_pause_stops_a_firing(mut w: World) {
     let job = w.create("report", spec(vec![every("main", 60)])).await;
     let shard = w.own().await;
     let due = w.store.due(Instant::MAX, Some(job.uid), 1).await.unwrap().ready.remove(0);
-    let pause = Pause { note: "x".into(), actor: "ops".into(), time: w.now };
+    let pause = Pause { note: "x".into(), actor: "ops".into(), time: w.now, until: None };
     w.store.pause_job(w.now, &w.scope, &job.name, pause).await.unwrap();
     w.pass(secs(60));
     let answers = w.store.fire(w.now, shard, vec![w.firing(due, shard)]).await.unwrap();
@@ -204,15 +206,102 @@ pub async fn overlap_counts_the_same_firing(mut w: World) {
 pub async fn paused_instants_get_their_fate(mut w: World) {
     let job = w.create("report", spec(vec![every("main", 60)])).await;
     let shard = w.own().await;
-    let pause = Pause { note: "x".into(), actor: "ops".into(), time: w.now };
+    let pause = Pause { note: "x".into(), actor: "ops".into(), time: w.now, until: None };
     w.store.pause_job(w.now, &w.scope, &job.name, pause).await.unwrap();
     w.pass(secs(120));
     assert!(fired(&w.fire_due(shard).await[0]).is_empty());
     assert_eq!(fates(&w, job.uid).await, [(Fate::Paused, 2)]);
-    w.store.resume_job(w.now, &w.scope, &job.name).await.unwrap();
+    w.store.resume_job(w.now, &w.scope, &job.name, Resume::Asked(Mode::None)).await.unwrap();
     w.pass(secs(60));
     w.fire_due(shard).await;
     assert_eq!(fates(&w, job.uid).await, [(Fate::Paused, 2), (Fate::Fired, 1)]);
+}
+
+pub async fn a_pause_ends_by_itself_on_time(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 10)])).await;
+    let shard = w.own().await;
+    let until = w.now.plus(secs(25));
+    let pause = Pause { note: String::new(), actor: "ops".into(), time: w.now, until: Some(until) };
+    w.store.pause_job(w.now, &w.scope, &job.name, pause.clone()).await.unwrap();
+    assert_eq!(w.store.next_pause_end().await.unwrap(), Some(until));
+    assert_eq!(w.job("report").await.unwrap().pause, Some(pause));
+    let end = Resume::TimeOver;
+    let early = w.store.resume_job(w.now, &w.scope, &job.name, end).await.unwrap();
+    assert!(matches!(early, JobChange::Unchanged(_)), "{early:?}");
+    w.pass(secs(30));
+    // Instants before its end are paused and the one after it is not, although nobody has ended it yet.
+    assert!(matches!(w.store.resume_job(w.now, &w.scope, &job.name, end).await.unwrap(), JobChange::Unsettled));
+    assert_eq!(fired(&w.fire_due(shard).await[0]).len(), 1);
+    assert_eq!(fates(&w, job.uid).await, [(Fate::Paused, 2), (Fate::Fired, 1)]);
+    assert_eq!(w.store.pauses_over(w.now, 10).await.unwrap(), [(w.scope.clone(), job.name.clone())]);
+    let resumed = w.store.resume_job(w.now, &w.scope, &job.name, end).await.unwrap();
+    assert!(matches!(resumed, JobChange::Done(job) if job.state == JobState::Active && job.pause.is_none()));
+    assert_eq!(w.store.pauses_over(w.now, 10).await.unwrap(), []);
+    assert_eq!(w.store.next_pause_end().await.unwrap(), None);
+}
+
+pub async fn a_pause_is_caught_up_with(mut w: World) {
+    for (mode, expected) in [
+        (Mode::Latest, vec![(Fate::Fired, 1), (Fate::Coalesced, 2), (Fate::Fired, 2)]),
+        (Mode::All, vec![(Fate::Fired, 1), (Fate::Fired, 4)]),
+        (Mode::None, vec![(Fate::Fired, 1), (Fate::Paused, 3), (Fate::Fired, 1)]),
+    ] {
+        let name = format!("report-{}", mode.code());
+        let job = w.create(&name, spec(vec![every("main", 10)])).await;
+        let shard = w.own().await;
+        w.pass(secs(10));
+        w.fire_due(shard).await;
+        let pause = Pause { note: String::new(), actor: "ops".into(), time: w.now, until: None };
+        w.store.pause_job(w.now, &w.scope, &job.name, pause).await.unwrap();
+        w.pass(secs(30));
+        w.fire_due(shard).await;
+        let resumed = w.store.resume_job(w.now, &w.scope, &job.name, Resume::Asked(mode)).await.unwrap();
+        assert!(matches!(resumed, JobChange::Done(_)));
+        w.fire_due(shard).await;
+        w.pass(secs(10));
+        w.fire_due(shard).await;
+        assert_eq!(fates(&w, job.uid).await, expected, "{mode:?}");
+        w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap();
+    }
+}
+
+pub async fn what_an_edit_came_after_is_not_caught_up_with(mut w: World) {
+    let job = w.create("report", spec(vec![every("main", 10)])).await;
+    let shard = w.own().await;
+    let pause = Pause { note: String::new(), actor: "ops".into(), time: w.now, until: None };
+    w.store.pause_job(w.now, &w.scope, &job.name, pause).await.unwrap();
+    w.pass(secs(20));
+    w.fire_due(shard).await;
+    let paused = w.job("report").await.unwrap();
+    let edited = UpdateJob {
+        scope: w.scope.clone(),
+        name: job.name.clone(),
+        revision: paused.revision,
+        spec: JobSpec { priority: 9, ..paused.spec },
+    };
+    assert!(matches!(w.store.update_job(w.now, edited).await.unwrap(), JobChange::Done(_)));
+    w.pass(secs(20));
+    w.fire_due(shard).await;
+    w.store.resume_job(w.now, &w.scope, &job.name, Resume::Asked(Mode::All)).await.unwrap();
+    w.fire_due(shard).await;
+    assert_eq!(fates(&w, job.uid).await, [(Fate::Paused, 2), (Fate::Fired, 2)]);
+}
+
+pub async fn late_runs_are_due_at_their_pace(mut w: World) {
+    let catch_up = CatchUp { mode: Mode::All, max: 3, pace: secs(60), max_lateness: None };
+    let job = w.create("report", JobSpec { catch_up, ..spec(vec![every("main", 10)]) }).await;
+    w.pass(secs(50));
+    let shard = w.own().await;
+    let runs = fired(&w.fire_due(shard).await[0]).to_vec();
+    let states: Vec<_> = runs.iter().map(|run| (run.to, run.wake_time.map(|at| at.since(w.now)))).collect();
+    let waits = |seconds| (RunState::Scheduled, Some(secs(seconds)));
+    assert_eq!(states, [(RunState::Queued, None), waits(60), waits(120)]);
+    assert_eq!(fates(&w, job.uid).await, [(Fate::Dropped, 2), (Fate::Fired, 3)]);
+    let view = w.store.run(&w.scope, runs[1].run).await.unwrap().unwrap();
+    assert_eq!(
+        (view.late, view.nominal_time, view.due_time),
+        (true, Some(w.now.minus(secs(10))), w.now.plus(secs(60)))
+    );
 }
 
 pub async fn ledger_ranges_join_and_close(mut w: World) {

@@ -128,7 +128,7 @@ pub async fn unlisted_running_attempts_are_lost(w: World) {
 pub async fn stops_are_told(mut w: World) {
     let owner = w.connect().await;
     let key = w.leased(owner).await;
-    w.apply(key.run, Event::Cancel { reason: "wrong input".into() }).await;
+    w.apply(key.run, Event::Cancel { reason: "wrong input".into(), grace: None }).await;
     let (verdicts, _) = w.reconnect(owner.worker, 2, &[key]).await;
     assert!(
         matches!(&verdicts[0].1, Verdict::Stop(held, why) if held.key == key && why == "wrong input"),

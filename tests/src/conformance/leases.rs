@@ -169,7 +169,7 @@ pub async fn one_batch_of_many_owners(w: World) {
 pub async fn a_cancelled_run_is_not_leased(w: World) {
     let owner = w.connect().await;
     let pointer = w.submit_one().await;
-    w.apply(pointer.run, Event::Cancel { reason: "no".into() }).await;
+    w.apply(pointer.run, Event::Cancel { reason: "no".into(), grace: None }).await;
     assert!(matches!(w.lease_all(owner, vec![pointer]).await[0], LeaseResult::Stale));
 }
 

@@ -151,7 +151,7 @@ pub async fn one_batch_applies_in_order(w: World) {
     let steps = vec![
         step(Event::Start { attempt: 1, start_time: w.now }),
         step(Event::Start { attempt: 1, start_time: w.now }),
-        step(Event::Cancel { reason: "no".into() }),
+        step(Event::Cancel { reason: "no".into(), grace: None }),
         step(Event::Absent { attempt: 1 }),
     ];
     let answers = w.store.apply(w.now, steps).await.unwrap();
@@ -184,7 +184,7 @@ pub async fn failures_retry_then_fail(mut w: World) {
 pub async fn v05_a_cancel_is_folded_into_a_failure(w: World) {
     let owner = w.connect().await;
     let key = w.leased(owner).await;
-    let moved = changed(w.apply(key.run, Event::Cancel { reason: "no".into() }).await);
+    let moved = changed(w.apply(key.run, Event::Cancel { reason: "no".into(), grace: None }).await);
     assert_eq!((moved.to, moved.tell), (RunState::Leased, Some(Tell::Stop(1, "no".into()))));
     let moved = applied(w.report(key, Outcome::Failed(failure("X"))).await);
     assert_eq!((moved.to, moved.reason.as_str()), (RunState::Cancelled, reason::CANCELLED));
@@ -193,9 +193,9 @@ pub async fn v05_a_cancel_is_folded_into_a_failure(w: World) {
 pub async fn cancelling_what_waits_ends_it(w: World) {
     let later = NewRun { due: w.now.plus(secs(60)), ..w.new_run() };
     for moved in w.submit(vec![w.new_run(), later]).await {
-        let ended = changed(w.apply(moved.run, Event::Cancel { reason: "no".into() }).await);
+        let ended = changed(w.apply(moved.run, Event::Cancel { reason: "no".into(), grace: None }).await);
         assert_eq!((ended.from, ended.to), (Some(moved.to), RunState::Cancelled));
-        let again = w.apply(moved.run, Event::Cancel { reason: "no".into() }).await;
+        let again = w.apply(moved.run, Event::Cancel { reason: "no".into(), grace: None }).await;
         assert!(matches!(again, Applied::Refused(Refusal::Over)));
     }
     assert_eq!(w.store.next_due(w.now).await.unwrap().first(), None);
@@ -205,9 +205,9 @@ pub async fn cancelling_twice_keeps_the_first(mut w: World) {
     let owner = w.connect().await;
     let key = w.leased(owner).await;
     let first = w.now;
-    w.apply(key.run, Event::Cancel { reason: "first".into() }).await;
+    w.apply(key.run, Event::Cancel { reason: "first".into(), grace: None }).await;
     w.pass(secs(1));
-    w.apply(key.run, Event::Cancel { reason: "second".into() }).await;
+    w.apply(key.run, Event::Cancel { reason: "second".into(), grace: None }).await;
     let life = w.store.run(&w.scope, key.run).await.unwrap().unwrap().life;
     assert_eq!((life.cancel_time, life.cancel_reason.as_deref()), (Some(first), Some("first")));
 }
@@ -226,7 +226,7 @@ pub async fn an_event_of_an_old_owner_is_refused(w: World) {
 pub async fn an_event_of_another_namespace_is_missing(w: World) {
     let run =
         w.submit(vec![NewRun { lane: lane_of("other", "default", "test.job"), ..w.new_run() }]).await.remove(0).run;
-    let cancel = || Event::Cancel { reason: String::new() };
+    let cancel = || Event::Cancel { reason: String::new(), grace: None };
     let step = |scope: &str| Apply { run, event: cancel(), owner: None, scope: Some(Scope(scope.parse().unwrap())) };
     let answers = w.store.apply(w.now, vec![step("default"), step("other")]).await.unwrap();
     assert!(matches!(answers[0], Applied::Missing));
@@ -274,7 +274,7 @@ pub async fn a_success_beats_a_stop(w: World) {
     let owner = w.connect().await;
     let key = w.running(owner, RunPolicy::default()).await;
     assert!(w.store.next_deadline().await.unwrap().is_some(), "it may not run for ever");
-    w.apply(key.run, Event::Cancel { reason: "no".into() }).await;
+    w.apply(key.run, Event::Cancel { reason: "no".into(), grace: None }).await;
     let moved = applied(w.report(key, Outcome::Succeeded).await);
     assert_eq!((moved.from, moved.to), (Some(RunState::Running), RunState::Succeeded));
     let life = w.store.run(&w.scope, key.run).await.unwrap().unwrap().life;

@@ -128,7 +128,7 @@ impl Twin {
                 let (attempt, start_time) = (attempt(behind), Some(w.now));
                 Event::Report { attempt, outcome, start_time, log_lines: *log_lines }
             }
-            Happening::Cancel => Event::Cancel { reason: "no".into() },
+            Happening::Cancel => Event::Cancel { reason: "no".into(), grace: None },
             Happening::Deadline => Event::Deadline,
             Happening::JobDeleted => Event::JobDeleted,
         })

@@ -86,7 +86,7 @@ pub async fn every_end_makes_room(mut w: World) {
             1 => drop(w.report(key, Outcome::Failed(failure("X"))).await),
             2 => drop(w.apply(key.run, Event::Rejected { attempt: 1 }).await),
             3 => {
-                w.apply(key.run, Event::Cancel { reason: String::new() }).await;
+                w.apply(key.run, Event::Cancel { reason: String::new(), grace: None }).await;
                 assert_eq!(in_flight(&w).await, 1, "it still runs");
                 w.report(key, Outcome::Cancelled).await;
             }
@@ -100,7 +100,7 @@ pub async fn every_end_makes_room(mut w: World) {
         let key = w.lease(owner, blocked).await.key;
         w.report(key, Outcome::Succeeded).await;
         for left in w.queued(&lane()).await {
-            w.apply(left.run, Event::Cancel { reason: String::new() }).await;
+            w.apply(left.run, Event::Cancel { reason: String::new(), grace: None }).await;
         }
     }
     // An adoption takes room again, since the attempt does run.
@@ -278,7 +278,7 @@ pub async fn lifting_a_limit_opens_the_queue(w: World) {
 pub async fn what_moved_on_is_stale_even_where_there_is_no_room(w: World) {
     let owner = w.connect().await;
     let (cancelled, returned, waiting) = (w.submit_one().await, w.submit_one().await, w.submit_one().await);
-    w.apply(cancelled.run, Event::Cancel { reason: String::new() }).await;
+    w.apply(cancelled.run, Event::Cancel { reason: String::new(), grace: None }).await;
     w.lease(owner, returned).await;
     w.apply(returned.run, Event::Rejected { attempt: 1 }).await;
     set(&w, QueueSettings { paused: Some((true, String::new())), ..QueueSettings::default() }).await;

@@ -227,7 +227,8 @@ pub async fn what_nobody_uses_any_more_goes(mut w: World) {
     let waits = pointer(&w.submit(vec![in_queue(&w, "waits")]).await[0]);
     let over = w.submit(vec![in_queue(&w, "over"), in_queue(&w, "set"), in_queue(&w, "jobs")]).await;
     for run in &over {
-        let cancel = Apply { run: run.run, event: Event::Cancel { reason: "no".into() }, owner: None, scope: None };
+        let cancel =
+            Apply { run: run.run, event: Event::Cancel { reason: "no".into(), grace: None }, owner: None, scope: None };
         w.store.apply(w.now, vec![cancel]).await.unwrap();
     }
     let paused = QueueSettings { paused: Some((true, "x".into())), ..QueueSettings::default() };
@@ -293,7 +294,7 @@ pub async fn what_is_named_now_and_then_stays(mut w: World) {
     let lane = lane_of("default", "seldom", "test.job");
     for _ in 0..12 {
         let run = w.submit(vec![NewRun { lane: lane.clone(), ..w.new_run() }]).await[0].run;
-        let cancel = Apply { run, event: Event::Cancel { reason: "no".into() }, owner: None, scope: None };
+        let cancel = Apply { run, event: Event::Cancel { reason: "no".into(), grace: None }, owner: None, scope: None };
         w.store.apply(w.now, vec![cancel]).await.unwrap();
         w.pass(secs(80 * DAY));
         sweep(&w).await;
@@ -390,7 +391,7 @@ pub async fn a_deleted_job_stays_while_anything_is_of_it(mut w: World) {
     w.pass(secs(60 * DAY));
     let ranges = w.ledger(job.uid, Instant::MIN, Instant::MAX).await.len() as u64;
     assert_eq!((ranges, sweep(&w).await), (3, 3), "its ledger");
-    w.apply(waiting.run, Event::Cancel { reason: "no".into() }).await;
+    w.apply(waiting.run, Event::Cancel { reason: "no".into(), grace: None }).await;
     w.pass(secs(31 * DAY));
     assert_eq!(w.store.sweep(w.now, policy(), 100).await.unwrap().rows, 2, "its last run, and the job itself");
 }

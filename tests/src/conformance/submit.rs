@@ -6,6 +6,7 @@ use mainspring_engine::{
     domain::{
         ids::RunId,
         names::Scope,
+        overlap::Overlap,
         payload::Payload,
         run::{Lifecycle, RunOrigin, RunState},
     },
@@ -30,7 +31,7 @@ pub async fn a_run_reads_back(w: World) {
     let parent = RunId::new(w.now);
     let run = NewRun {
         priority: 9,
-        fairness_key: "tenant".into(),
+        fairness_key: "tenant".parse().unwrap(),
         labels: BTreeMap::from([("a".into(), "b".into())]),
         payload: Payload { content_type: "text/plain".into(), data: b"hi".to_vec() },
         policy: at_most_once(),
@@ -65,7 +66,7 @@ pub async fn an_answer_is_what_a_look_shows(mut w: World) {
         NewRun { payload: Payload { content_type: String::new(), data: vec![7; 300_000] }, ..w.new_run() },
         NewRun {
             priority: 9,
-            fairness_key: "tenant".into(),
+            fairness_key: "tenant".parse().unwrap(),
             labels: BTreeMap::from([("a".into(), "b".into())]),
             policy: at_most_once(),
             request: request("TriggerJob", 1),
@@ -175,7 +176,7 @@ pub async fn a_deleted_job_makes_no_runs(w: World) {
 
 pub async fn only_if_idle_finds_the_run(w: World) {
     let job = w.create("report", spec(vec![])).await;
-    let careful = || NewRun { only_if_idle: true, ..w.run_of(&job) };
+    let careful = || NewRun { overlap: Some(Overlap::Skip), ..w.run_of(&job) };
     let first = stored(&w.store.submit(w.now, vec![careful()]).await.unwrap()[0]);
     let answer = w.store.submit(w.now, vec![careful()]).await.unwrap().remove(0);
     assert!(matches!(answer, Submitted::NotIdle(run) if run == first), "{answer:?}");
@@ -190,7 +191,7 @@ pub async fn only_if_idle_finds_the_run(w: World) {
 
 pub async fn only_if_idle_counts_the_same_batch(w: World) {
     let job = w.create("report", spec(vec![])).await;
-    let careful = || NewRun { only_if_idle: true, ..w.run_of(&job) };
+    let careful = || NewRun { overlap: Some(Overlap::Skip), ..w.run_of(&job) };
     let answers = w.store.submit(w.now, vec![careful(), careful()]).await.unwrap();
     let first = stored(&answers[0]);
     assert!(matches!(answers[1], Submitted::NotIdle(run) if run == first), "{answers:?}");

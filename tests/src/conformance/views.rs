@@ -181,7 +181,7 @@ pub async fn filters_narrow_jobs(mut w: World) {
     w.pass(secs(1));
     w.create("b-report", spec(vec![])).await;
     w.create("c-mail", mainspring_engine::domain::job::JobSpec { owner: "mailers".into(), ..spec(vec![]) }).await;
-    let pause = Pause { note: "x".into(), actor: "ops".into(), time: w.now };
+    let pause = Pause { note: "x".into(), actor: "ops".into(), time: w.now, until: None };
     w.store.pause_job(w.now, &w.scope, &job_name("b-report"), pause).await.unwrap();
     let state = |state: JobState| test("state", Op::Equal, Value::Number(state.code().into()));
     let by_name = JobOrder::Name(Direction::Up);

@@ -7,12 +7,14 @@ use mainspring_cron::{Anchor, Interval, Rule, Zone};
 use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
+        catch_up::CatchUp,
         fire::{Evaluation, MAX_INSTANTS, evaluate},
         ids::{JobUid, RunId, ServerId, SessionId, WorkerId},
         instant::Instant,
-        job::{CatchUp, Job, JobSpec, Overlap, ScheduleSpec},
+        job::{Job, JobSpec, ScheduleSpec},
         ledger::FateReason,
-        names::{JobName, Lane, Scope},
+        names::{FairnessKey, JobName, Lane, Scope},
+        overlap::Overlap,
         payload::{Failure, Payload},
         policy::{Delivery, RunPolicy},
         rules::LeaseRules,
@@ -24,8 +26,8 @@ use mainspring_engine::{
         broker::Pointer,
         store::{
             Applied, Apply, CreateJob, Dispatchable, DueSchedule, Fired, Firing, HelloAnswer, InstantRange, JobRef,
-            LeaseAnswer, LeaseBatch, LeaseResult, LedgerPart, Moved, NewJob, NewRun, Owner, Page, Renewal, Report,
-            ReportAnswer, ShardLease, SharedStore, Submitted, Verdict,
+            LeaseAnswer, LeaseBatch, LeaseResult, LedgerPart, Look, Moved, NewJob, NewRun, Owner, Page, Renewal,
+            Report, ReportAnswer, ShardLease, SharedStore, Submitted, Verdict,
         },
     },
 };
@@ -116,11 +118,12 @@ pub fn spec(schedules: Vec<ScheduleSpec>) -> JobSpec {
         queue,
         payload: Payload { content_type: "application/json".into(), data: b"{\"a\":1}".to_vec() },
         schedules,
-        overlap: Overlap::Allow,
-        catch_up: CatchUp::Latest,
+        overlap: Overlap::Allow { max: None },
+        overlap_ignores_manual: false,
+        catch_up: CatchUp::default(),
         policy: RunPolicy::default(),
         priority: 5,
-        fairness_key: String::new(),
+        fairness_key: FairnessKey::default(),
     }
 }
 
@@ -152,7 +155,7 @@ impl World {
             origin: RunOrigin::Submit,
             due: self.now,
             priority: 5,
-            fairness_key: String::new(),
+            fairness_key: FairnessKey::default(),
             labels: BTreeMap::new(),
             payload: Payload { content_type: "application/json".into(), data: b"{}".to_vec() },
             policy: RunPolicy::default(),
@@ -160,7 +163,8 @@ impl World {
             note: String::new(),
             parent: None,
             headers: BTreeMap::new(),
-            only_if_idle: false,
+            overlap: None,
+            apart: false,
         }
     }
 
@@ -302,7 +306,9 @@ impl World {
 
     /// What waits in a lane, best first.
     pub async fn queued(&self, lane: &Lane) -> Vec<Pointer> {
-        self.store.queued(&[(lane.clone(), 1_000)]).await.unwrap().remove(0)
+        let look = Look { lane: lane.clone(), limit: 1_000, turns: Vec::new(), known: Vec::new() };
+        let head = self.store.queued(&[look]).await.unwrap().remove(0);
+        head.runs.into_iter().map(|waiting| waiting.pointer).collect()
     }
 
     /// How a run stands.

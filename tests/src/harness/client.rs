@@ -40,6 +40,7 @@ impl Interceptor for Bearer {
 /// A client of one server. Connects when it is first used, and again after the server was away.
 #[derive(Clone, Debug)]
 pub struct Client {
+    endpoint: Endpoint,
     channel: Channel,
     bearer: Bearer,
 }
@@ -52,7 +53,12 @@ impl Client {
             .initial_connection_window_size(8 << 20)
             .connect_timeout(Duration::from_secs(5));
         let bearer = format!("Bearer {key}").parse().context("a key is ASCII")?;
-        Ok(Self { channel: endpoint.connect_lazy(), bearer: Bearer(bearer) })
+        Ok(Self { channel: endpoint.connect_lazy(), endpoint, bearer: Bearer(bearer) })
+    }
+
+    /// The same with a connection of its own, as another process would have.
+    pub fn another(&self) -> Self {
+        Self { channel: self.endpoint.connect_lazy(), ..self.clone() }
     }
 
     /// The channel with the key, for any stub.

@@ -13,9 +13,11 @@ use mainspring_engine::domain::worker::Phase;
 use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
+        catch_up::{CatchUp, Mode},
         ids::{RunId, WorkerId},
         instant::Instant,
-        job::{CatchUp, JobSpec, Overlap},
+        job::JobSpec,
+        overlap::Overlap,
         rules::LeaseRules,
     },
     flow::stream::messages::{Directive, Disposition, FromWorker, Reply, ToWorker},
@@ -34,10 +36,10 @@ const DAYS: u64 = 2;
 const STEPS: u64 = DAYS * 86_400 / STEP.as_secs();
 const SLOTS: u32 = 2;
 /// Name, period in seconds, and what else is special.
-const JOBS: [(&str, u64, Overlap, CatchUp); 3] = [
-    ("often", 420, Overlap::Allow, CatchUp::Latest),
-    ("alone", 600, Overlap::Skip, CatchUp::Latest),
-    ("hourly", 3_600, Overlap::Allow, CatchUp::None),
+const JOBS: [(&str, u64, Overlap, Mode); 3] = [
+    ("often", 420, Overlap::Allow { max: None }, Mode::Latest),
+    ("alone", 600, Overlap::Skip, Mode::Latest),
+    ("hourly", 3_600, Overlap::Allow { max: None }, Mode::None),
 ];
 
 /// What everybody saw.
@@ -215,7 +217,10 @@ async fn days(seed: u64) {
     for (name, period, overlap, catch_up) in JOBS {
         let mut rule = every("main", period);
         rule.end = Some(end);
-        stage.world().create(name, JobSpec { overlap, catch_up, ..spec(vec![rule]) }).await;
+        stage
+            .world()
+            .create(name, JobSpec { overlap, catch_up: CatchUp::default().in_mode(catch_up), ..spec(vec![rule]) })
+            .await;
     }
     // They were made behind the engine's back, which looks once an hour.
     stage.pass(Duration::from_secs(3_600)).await;

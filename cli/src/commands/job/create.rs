@@ -5,7 +5,11 @@ use mainspring_proto::scheduler::v1::{
     CreateJobRequest, Job, PreviewRange, PreviewScheduleRequest, PreviewedSchedule, Schedule,
 };
 
-use super::schedule::{self, CatchUpArg, OverlapArg, ScheduleArgs};
+use super::{
+    catch_up::CatchUpArgs,
+    overlap::OverlapArgs,
+    schedule::{self, ScheduleArgs},
+};
 use crate::{
     clock,
     commands::{
@@ -28,7 +32,7 @@ const PREVIEWED: i32 = 3;
 #[command(before_help = examples![
     "mainspring job create greet --type demo.hello --cron '0 9 * * 1-5' --tz Europe/Berlin --dry-run",
     "mainspring job create often --type demo.hello --every 30s --max-attempts 5 --backoff 2s",
-    "mainspring job create by-hand --type demo.sleep -d seconds:=1 --overlap allow",
+    "mainspring job create quarter --type demo.hello --every '3 months from 2026-01-31 at 09:00'",
 ])]
 pub(crate) struct CreateArgs {
     /// Its name: lower case letters, digits, `.`, `_`, `-`; it is never changed
@@ -42,12 +46,10 @@ pub(crate) struct CreateArgs {
     queue: Option<String>,
     #[command(flatten)]
     schedule: ScheduleArgs,
-    /// When it is due while a run of it is not over
-    #[arg(long, value_name = "POLICY")]
-    overlap: Option<OverlapArg>,
-    /// What happens to instants that passed while no server was there
-    #[arg(long, value_name = "POLICY")]
-    catch_up: Option<CatchUpArg>,
+    #[command(flatten)]
+    overlap: OverlapArgs,
+    #[command(flatten)]
+    catch_up: CatchUpArgs,
     #[command(flatten)]
     payload: PayloadArgs,
     #[command(flatten)]
@@ -105,21 +107,23 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
         description,
         dry_run: _,
     } = args;
-    Ok(Job {
+    let mut made = Job {
         job,
         job_type,
         queue: queue.unwrap_or_default(),
         schedules: schedule::schedules(&schedule)?,
-        overlap: overlap.map(OverlapArg::wire).unwrap_or_default().into(),
-        catch_up: catch_up.map(CatchUpArg::wire).unwrap_or_default().into(),
         payload: payload.payload()?,
         retry_policy: policy.retry_policy(),
         timeouts: policy.timeouts(),
         priority: policy.priority.unwrap_or_default(),
+        fairness_key: policy.fairness_key.unwrap_or_default(),
         labels: policy::labels(label),
         description: description.unwrap_or_default(),
         ..Job::default()
-    })
+    };
+    overlap.write(&mut made);
+    catch_up.write(&mut made);
+    Ok(made)
 }
 
 async fn preview(server: &Server, schedule: &Schedule) -> Result<Vec<PreviewedSchedule>, Failure> {
@@ -152,7 +156,9 @@ fn told(preview: &PreviewedSchedule, schedule: &Schedule) -> String {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use mainspring_proto::scheduler::v1::{CatchUp, Job, Overlap, schedule::Rule};
+    use mainspring_proto::scheduler::v1::{
+        CalendarUnit, CatchUp, DayMatch, DstGap, DstOverlap, Job, Overlap, schedule::Rule,
+    };
 
     use super::{CreateArgs, definition};
 
@@ -188,6 +194,8 @@ mod tests {
             "1h",
             "--priority",
             "7",
+            "--fairness-key",
+            "tenant-1",
             "--label",
             "team=ops",
         ]);
@@ -197,7 +205,7 @@ mod tests {
         assert_eq!((made.overlap(), made.catch_up(), made.priority), (Overlap::Allow, CatchUp::None, 7));
         assert_eq!(made.retry_policy.as_ref().and_then(|policy| policy.max_attempts), Some(4));
         assert_eq!(made.timeouts.unwrap().execution.unwrap().seconds, 3600);
-        assert_eq!(made.labels["team"], "ops");
+        assert_eq!((made.fairness_key.as_str(), made.labels["team"].as_str()), ("tenant-1", "ops"));
         assert!(made.payload.is_some());
     }
 
@@ -228,7 +236,57 @@ mod tests {
 
     #[test]
     fn a_zone_without_a_cron_expression_is_a_mistake() {
-        let words = ["create", "n", "--type", "t", "--every", "1h", "--tz", "UTC"];
-        assert!(Line::try_parse_from(words).is_err());
+        let refused = |line: &[&str]| {
+            let words = ["create", "n", "--type", "t"].iter().chain(line);
+            definition(Line::try_parse_from(words).unwrap().args).unwrap_err().text()
+        };
+        assert!(refused(&["--every", "1h", "--tz", "UTC"]).contains("--tz is about times of a wall clock"));
+        assert!(refused(&["--cron", "@every 1h", "--dst-gap", "skip"]).contains("--dst-gap is about"));
+        let calendar = ["--every", "1 day from 2026-01-31", "--phase", "5m"];
+        assert!(refused(&calendar).contains("not of the calendar"));
+    }
+
+    #[test]
+    fn a_rhythm_is_of_elapsed_time_or_of_the_calendar() {
+        let rule = |line: &[&str]| job(line).schedules.remove(0).rule.unwrap();
+        let Rule::CalendarInterval(interval) = rule(&["--every", "3 months from 2026-01-31 at 09:00", "--tz", "UTC"])
+        else {
+            panic!("no calendar interval")
+        };
+        assert_eq!((interval.every, interval.unit()), (3, CalendarUnit::Month));
+        assert_eq!((interval.first_date.as_str(), interval.time_of_day.as_str()), ("2026-01-31", "09:00"));
+        let Rule::Interval(interval) = rule(&["--every", "1h", "--phase", "5m"]) else { panic!("no interval") };
+        assert_eq!((interval.phase.unwrap().seconds, interval.hashed_phase), (300, false));
+        let Rule::Interval(interval) = rule(&["--every", "1h", "--phase", "H"]) else { panic!("no interval") };
+        assert_eq!((interval.phase, interval.hashed_phase), (None, true));
+        let first = ["--every", "1h", "--first", "2026-01-31T09:00:00Z"];
+        let Rule::Interval(interval) = rule(&first) else { panic!("no interval") };
+        assert_eq!(interval.first_time.unwrap().seconds, 1_769_850_000);
+        for wrong in [&["--every", "3 moths from 2026-01-31"][..], &["--phase", "5m"], &["--day-match", "and"]] {
+            let words = ["create", "n", "--type", "t"].iter().chain(wrong);
+            assert!(Line::try_parse_from(words).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn clock_changes_and_days_are_refined_where_a_rule_has_them() {
+        let made = job(&[
+            "--cron",
+            "30 2 13 * FRI",
+            "--every",
+            "1h",
+            "--dst-gap",
+            "shift",
+            "--dst-overlap",
+            "both",
+            "--day-match",
+            "and",
+        ]);
+        let refined = |at: usize| {
+            let schedule = &made.schedules[at];
+            (schedule.gap(), schedule.overlap(), schedule.day_match())
+        };
+        assert_eq!(refined(0), (DstGap::Shift, DstOverlap::Both, DayMatch::And));
+        assert_eq!(refined(1), (DstGap::Unspecified, DstOverlap::Unspecified, DayMatch::Unspecified));
     }
 }

@@ -1,12 +1,16 @@
 //! Time rules as `job create` and `job update` take them.
 
+use std::str::FromStr;
+
 use clap::{Args, ValueEnum};
-use mainspring_proto::scheduler::v1::{CatchUp, Interval, Overlap, Schedule, schedule::Rule};
+use mainspring_proto::scheduler::v1::{
+    CalendarInterval, CalendarUnit, DayMatch, DstGap, DstOverlap, Interval, Schedule, schedule::Rule,
+};
 
 use crate::{
     clock,
     failure::Failure,
-    times::{Length, Moment},
+    times::{Length, Moment, TimeError},
 };
 
 /// When a job is due.
@@ -15,15 +19,30 @@ pub(super) struct ScheduleArgs {
     /// When it is due: 5 fields, 6 with seconds first, or 7 with the year last; may be repeated
     #[arg(long, value_name = "EXPR", allow_hyphen_values = true)]
     cron: Vec<String>,
-    /// Due in this rhythm
-    #[arg(long, value_name = "LENGTH", allow_hyphen_values = true)]
-    every: Option<Length>,
+    /// Due in this rhythm: 90m, or of the calendar: '3 months from 2026-01-31 at 09:00'
+    #[arg(long, value_name = "RHYTHM", allow_hyphen_values = true)]
+    every: Option<Every>,
     /// Due once: RFC 3339, or now+1h
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     at: Option<Moment>,
-    /// Zone of --cron, for example Europe/Berlin [default: UTC]
-    #[arg(long, value_name = "ZONE", requires = "cron")]
+    /// Zone of --cron and of the calendar, for example Europe/Berlin [default: UTC]
+    #[arg(long, value_name = "ZONE")]
     tz: Option<String>,
+    /// Moves --every by this length, or by one of the schedule's own (H)
+    #[arg(long, value_name = "LENGTH|H", requires = "every", conflicts_with = "first")]
+    phase: Option<Phase>,
+    /// Counts --every from this instant, which is the first
+    #[arg(long, value_name = "TIME", requires = "every", allow_hyphen_values = true)]
+    first: Option<Moment>,
+    /// What becomes of a time that a clock change skips [default: next-valid for an hour written as a number, else skip]
+    #[arg(long, value_name = "POLICY")]
+    dst_gap: Option<GapArg>,
+    /// What becomes of a time that a clock change repeats [default: first for an hour written as a number, else both]
+    #[arg(long, value_name = "POLICY")]
+    dst_overlap: Option<RepeatArg>,
+    /// Whether one or both day fields of --cron must match [default: or; and with a + before the day of week]
+    #[arg(long, value_name = "MATCH", requires = "cron")]
+    day_match: Option<DayMatchArg>,
 }
 
 impl ScheduleArgs {
@@ -32,60 +51,93 @@ impl ScheduleArgs {
     }
 }
 
-/// [`Overlap`] as typed.
+/// A rhythm as typed.
+#[derive(Clone, Copy, Debug)]
+enum Every {
+    /// Of elapsed time.
+    Length(Length),
+    /// Of the calendar.
+    Calendar(mainspring_cron::CalendarInterval),
+}
+
+impl FromStr for Every {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // Only the calendar needs words.
+        if text.trim().contains(char::is_whitespace) {
+            return text.parse().map(Self::Calendar).map_err(|error: mainspring_cron::ParseError| error.to_string());
+        }
+        text.parse().map(Self::Length).map_err(|error: TimeError| error.to_string())
+    }
+}
+
+/// Where a rhythm of elapsed time lies.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Length(Length),
+    Hashed,
+}
+
+impl FromStr for Phase {
+    type Err = TimeError;
+
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        if text == "H" { Ok(Self::Hashed) } else { text.parse().map(Self::Length) }
+    }
+}
+
+/// [`DstGap`] as typed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum OverlapArg {
-    /// The instant is skipped.
+enum GapArg {
+    /// Fires when the clocks have moved on.
+    NextValid,
+    /// Does not fire.
     Skip,
-    /// Both run.
-    Allow,
+    /// Fires as much later as was skipped.
+    Shift,
 }
 
-impl OverlapArg {
-    pub(super) fn wire(self) -> Overlap {
-        match self {
-            Self::Skip => Overlap::Skip,
-            Self::Allow => Overlap::Allow,
-        }
-    }
-}
-
-/// [`CatchUp`] as typed.
+/// [`DstOverlap`] as typed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum CatchUpArg {
-    /// One late run for the newest.
-    Latest,
-    /// None.
-    None,
+enum RepeatArg {
+    /// Fires the first time.
+    First,
+    /// Fires the last time.
+    Last,
+    /// Fires both times.
+    Both,
 }
 
-impl CatchUpArg {
-    pub(super) fn wire(self) -> CatchUp {
-        match self {
-            Self::Latest => CatchUp::Latest,
-            Self::None => CatchUp::None,
-        }
-    }
+/// [`DayMatch`] as typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DayMatchArg {
+    /// One is enough.
+    Or,
+    /// Both must.
+    And,
 }
 
 /// One schedule keeps the name "default"; several are named after their kind, so that an edit keeps their cursors.
 pub(super) fn schedules(args: &ScheduleArgs) -> Result<Vec<Schedule>, Failure> {
-    let mut schedules = Vec::new();
+    let mut rules = Vec::new();
     for expression in &args.cron {
-        let (kind, rule) = rule(expression)?;
-        let time_zone = match rule {
-            Rule::Cron(_) => args.tz.clone().unwrap_or_default(),
-            Rule::Interval(_) | Rule::At(_) => String::new(),
-        };
-        schedules.push((kind, Schedule { rule: Some(rule), time_zone, ..Schedule::default() }));
+        rules.push(rule(expression)?);
     }
     if let Some(every) = args.every {
-        schedules.push(("every", Schedule { rule: Some(interval(every)), ..Schedule::default() }));
+        rules.push(("every", args.rhythm(every)?));
     }
     if let Some(at) = args.at {
-        let instant = at.to_proto(clock::now());
-        schedules.push(("at", Schedule { rule: Some(Rule::At(instant)), ..Schedule::default() }));
+        rules.push(("at", Rule::At(at.to_proto(clock::now()))));
     }
+    let on_the_wall = |rule: &Rule| match rule {
+        Rule::Cron(_) | Rule::CalendarInterval(_) => true,
+        Rule::Interval(_) | Rule::At(_) => false,
+    };
+    if !rules.iter().any(|(_, rule)| on_the_wall(rule)) {
+        args.need_a_wall_clock()?;
+    }
+    let schedules: Vec<_> = rules.into_iter().map(|(kind, rule)| (kind, args.refined(rule))).collect();
     if let [(_, only)] = schedules.as_slice() {
         return Ok(vec![only.clone()]);
     }
@@ -97,18 +149,107 @@ pub(super) fn schedules(args: &ScheduleArgs) -> Result<Vec<Schedule>, Failure> {
     Ok(named.collect())
 }
 
+impl ScheduleArgs {
+    /// The rule of `--every`, with its anchor.
+    fn rhythm(&self, every: Every) -> Result<Rule, Failure> {
+        let length = match every {
+            Every::Length(length) => length,
+            Every::Calendar(_) if self.phase.is_some() || self.first.is_some() => {
+                let failure = Failure::usage("--phase and --first move a rhythm of elapsed time, not of the calendar");
+                return Err(failure.hint("the first date stands after `from`, the time of day after `at`"));
+            }
+            Every::Calendar(interval) => {
+                return Ok(Rule::CalendarInterval(CalendarInterval {
+                    every: i32::from(interval.every()),
+                    unit: unit(interval.unit()).into(),
+                    first_date: interval.first().to_string(),
+                    time_of_day: interval.time_of_day(),
+                }));
+            }
+        };
+        let phase = match self.phase {
+            Some(Phase::Length(phase)) => Some(phase.to_proto()),
+            Some(Phase::Hashed) | None => None,
+        };
+        Ok(Rule::Interval(Interval {
+            every: Some(length.to_proto()),
+            phase,
+            hashed_phase: matches!(self.phase, Some(Phase::Hashed)),
+            first_time: self.first.map(|first| first.to_proto(clock::now())),
+        }))
+    }
+
+    /// Refuses what only a wall clock gives a meaning.
+    fn need_a_wall_clock(&self) -> Result<(), Failure> {
+        let given = [
+            ("--tz", self.tz.is_some()),
+            ("--dst-gap", self.dst_gap.is_some()),
+            ("--dst-overlap", self.dst_overlap.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((flag, _)) => {
+                let failure = Failure::usage(format!("{flag} is about times of a wall clock, and no rule names any"));
+                Err(failure
+                    .hint("it goes with --cron, and with --every of the calendar: '1 day from 2026-01-31 at 09:00'"))
+            }
+        }
+    }
+
+    /// The rule with what is said of all rules of its kind.
+    fn refined(&self, rule: Rule) -> Schedule {
+        let gap = match self.dst_gap {
+            None => DstGap::Unspecified,
+            Some(GapArg::NextValid) => DstGap::NextValid,
+            Some(GapArg::Skip) => DstGap::Skip,
+            Some(GapArg::Shift) => DstGap::Shift,
+        };
+        let overlap = match self.dst_overlap {
+            None => DstOverlap::Unspecified,
+            Some(RepeatArg::First) => DstOverlap::First,
+            Some(RepeatArg::Last) => DstOverlap::Last,
+            Some(RepeatArg::Both) => DstOverlap::Both,
+        };
+        let day_match = match self.day_match {
+            None => DayMatch::Unspecified,
+            Some(DayMatchArg::Or) => DayMatch::Or,
+            Some(DayMatchArg::And) => DayMatch::And,
+        };
+        let time_zone = self.tz.clone().unwrap_or_default();
+        let schedule = match rule {
+            Rule::Cron(_) => {
+                let (gap, overlap, day_match) = (gap.into(), overlap.into(), day_match.into());
+                Schedule { time_zone, gap, overlap, day_match, ..Schedule::default() }
+            }
+            Rule::CalendarInterval(_) => {
+                Schedule { time_zone, gap: gap.into(), overlap: overlap.into(), ..Schedule::default() }
+            }
+            Rule::Interval(_) | Rule::At(_) => Schedule::default(),
+        };
+        Schedule { rule: Some(rule), ..schedule }
+    }
+}
+
+fn unit(unit: mainspring_cron::Unit) -> CalendarUnit {
+    match unit {
+        mainspring_cron::Unit::Day => CalendarUnit::Day,
+        mainspring_cron::Unit::Week => CalendarUnit::Week,
+        mainspring_cron::Unit::Month => CalendarUnit::Month,
+        mainspring_cron::Unit::Year => CalendarUnit::Year,
+    }
+}
+
 /// `@every` and `@at` are no cron, but people type them there; they are shorthands of --every and --at.
 fn rule(expression: &str) -> Result<(&'static str, Rule), Failure> {
     match expression.split_once(char::is_whitespace).map(|(macro_, rest)| (macro_, rest.trim())) {
-        Some(("@every", length)) => Ok(("every", interval(length.parse().map_err(Failure::usage)?))),
+        Some(("@every", length)) => {
+            let length: Length = length.parse().map_err(Failure::usage)?;
+            Ok(("every", Rule::Interval(Interval { every: Some(length.to_proto()), ..Interval::default() })))
+        }
         Some(("@at", moment)) => {
             let moment: Moment = moment.parse().map_err(Failure::usage)?;
             Ok(("at", Rule::At(moment.to_proto(clock::now()))))
         }
         Some(_) | None => Ok(("cron", Rule::Cron(expression.into()))),
     }
-}
-
-fn interval(every: Length) -> Rule {
-    Rule::Interval(Interval { every: Some(every.to_proto()), phase: None })
 }

@@ -12,7 +12,11 @@ use mainspring_proto::{
 };
 use prost_types::FieldMask;
 
-use super::schedule::{self, CatchUpArg, OverlapArg, ScheduleArgs};
+use super::{
+    catch_up::CatchUpArgs,
+    overlap::OverlapArgs,
+    schedule::{self, ScheduleArgs},
+};
 use crate::{
     commands::{
         examples,
@@ -50,12 +54,10 @@ pub(crate) struct UpdateArgs {
     /// Take its schedules away: it runs when it is triggered
     #[arg(long, conflicts_with_all = ["cron", "every", "at"])]
     no_schedule: bool,
-    /// When it is due while a run of it is not over
-    #[arg(long, value_name = "POLICY")]
-    overlap: Option<OverlapArg>,
-    /// What happens to instants that passed while no server was there
-    #[arg(long, value_name = "POLICY")]
-    catch_up: Option<CatchUpArg>,
+    #[command(flatten)]
+    overlap: OverlapArgs,
+    #[command(flatten)]
+    catch_up: CatchUpArgs,
     #[command(flatten)]
     payload: PayloadArgs,
     #[command(flatten)]
@@ -162,14 +164,8 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
         job.schedules = schedule::schedules(&schedule)?;
         mask.push("schedules");
     }
-    if let Some(overlap) = overlap {
-        job.overlap = overlap.wire().into();
-        mask.push("overlap");
-    }
-    if let Some(catch_up) = catch_up {
-        job.catch_up = catch_up.wire().into();
-        mask.push("catch_up");
-    }
+    mask.extend(overlap.write(&mut job));
+    mask.extend(catch_up.write(&mut job));
     if let Some(payload) = payload.payload()? {
         job.payload = Some(payload);
         mask.push("payload");
@@ -187,6 +183,10 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
     if let Some(priority) = policy.priority {
         job.priority = priority;
         mask.push("priority");
+    }
+    if let Some(key) = policy.fairness_key {
+        job.fairness_key = key;
+        mask.push("fairness_key");
     }
     if !label.is_empty() || !remove_label.is_empty() {
         job.labels.extend(label);

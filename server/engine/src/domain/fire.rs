@@ -7,8 +7,9 @@
 use std::time::Duration;
 
 use super::{
+    catch_up::{CatchUp, Judged, Mode},
     instant::Instant,
-    job::{CatchUp, ScheduleSpec},
+    job::ScheduleSpec,
     ledger::{Fate, FateReason, Range},
 };
 
@@ -21,14 +22,34 @@ pub const MISSED_AFTER: Duration = Duration::from_secs(30);
 pub const MAX_INSTANTS: usize = 10_000;
 
 /// A schedule that is due, as the store hands it out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// Evaluated up to here.
     pub cursor: Instant,
     /// The job's version, which the rule is of.
     pub version: i64,
-    /// Whether the job is paused.
-    pub paused: bool,
+    /// Whether the job is paused, and if so until when it is.
+    pub pause: Option<PauseEnd>,
+    /// A pause that ended, and how its instants are caught up with.
+    pub resumed: Option<Resumed>,
+}
+
+/// When a pause ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PauseEnd {
+    /// When somebody ends it.
+    Open,
+    /// By itself: instants from then on are not paused, whenever they are looked at.
+    At(Instant),
+}
+
+/// How instants that passed in a pause are caught up with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// Instants up to this were in the pause, or before.
+    pub until: Instant,
+    /// What becomes of them.
+    pub mode: Mode,
 }
 
 /// What became due in one step.
@@ -50,6 +71,8 @@ pub enum Entry {
     Run {
         /// The nominal time.
         nominal: Instant,
+        /// When it is due.
+        due: Instant,
         /// It stands for instants that were missed.
         late: bool,
     },
@@ -81,41 +104,52 @@ pub fn evaluate(
     let limit = limit.clamp(1, MAX_INSTANTS);
     let due = schedule.instants(position.cursor, now, limit);
     let cursor = if due.len() < limit { now.max(position.cursor) } else { due[due.len() - 1] };
-    let next = schedule.next_after(cursor);
-    // Instants of one fate are one range, however many they are.
-    let fate = |instants: &[Instant], fate, why: Option<FateReason>| match instants {
-        [] => None,
-        [first, .., last] => {
-            let count = instants.len() as u64;
-            Some(Entry::Fate(Range { last: *last, count, ..Range::one(position.version, *first, fate, why) }))
-        }
-        [only] => Some(Entry::Fate(Range::one(position.version, *only, fate, why))),
+    let mut entries = Entries { version: position.version, entries: Vec::new() };
+    let paused = match position.pause {
+        None => 0,
+        Some(PauseEnd::Open) => due.len(),
+        Some(PauseEnd::At(end)) => due.partition_point(|at| *at < end),
     };
-    if position.paused {
-        let entries = fate(&due, Fate::Paused, None).into_iter().collect();
-        return Evaluation { cursor, next, entries };
-    }
+    let (paused, due) = due.split_at(paused);
+    paused.iter().for_each(|at| entries.fate(*at, Fate::Paused, None));
+    // What is in a pause that will have ended was missed by nobody.
     let missed_until = owned_since.max(now.minus(MISSED_AFTER));
+    let resumed = position.resumed.filter(|resumed| resumed.until > position.cursor);
+    let missed_until = resumed.map_or(missed_until, |resumed| resumed.until.max(missed_until));
+    let catch_up = resumed.map_or(catch_up, |resumed| catch_up.in_mode(resumed.mode));
     let missed = due.partition_point(|at| *at <= missed_until);
     let (missed, live) = due.split_at(missed);
-    let mut entries = Vec::with_capacity(live.len() + 2);
-    match (missed, catch_up) {
-        ([], _) => {}
-        ([older @ .., newest], CatchUp::Latest) => {
-            // A full step is not the end of what was missed; the newest of all is in a later one.
-            let more = next.is_some_and(|next| next <= missed_until);
-            let why = Some(FateReason::LaterRun);
-            if more {
-                entries.extend(fate(missed, Fate::Coalesced, why));
-            } else {
-                entries.extend(fate(older, Fate::Coalesced, why));
-                entries.push(Entry::Run { nominal: *newest, late: true });
+    let mut late = now;
+    for (at, judged) in missed.iter().zip(catch_up.judge(schedule, missed, missed_until, now)) {
+        match judged {
+            Judged::Run => {
+                entries.entries.push(Entry::Run { nominal: *at, due: late, late: true });
+                late = late.plus(catch_up.pace);
             }
+            Judged::Fate(fate, why) => entries.fate(*at, fate, Some(why)),
         }
-        (all, CatchUp::None) => entries.extend(fate(all, Fate::Missed, Some(FateReason::NoServer))),
     }
-    entries.extend(live.iter().map(|at| Entry::Run { nominal: *at, late: false }));
-    Evaluation { cursor, next, entries }
+    entries.entries.extend(live.iter().map(|at| Entry::Run { nominal: *at, due: *at, late: false }));
+    Evaluation { cursor, next: schedule.next_after(cursor), entries: entries.entries }
+}
+
+/// Entries as they are decided: instants of one fate are one range, however many they are.
+struct Entries {
+    version: i64,
+    entries: Vec<Entry>,
+}
+
+impl Entries {
+    fn fate(&mut self, at: Instant, fate: Fate, why: Option<FateReason>) {
+        let one = Range::one(self.version, at, fate, why);
+        match self.entries.last_mut() {
+            Some(Entry::Fate(range)) if range.takes(&one) => {
+                range.last = at;
+                range.count += 1;
+            }
+            Some(Entry::Run { .. } | Entry::Fate(_)) | None => self.entries.push(Entry::Fate(one)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -125,7 +159,10 @@ mod tests {
     use mainspring_cron::{Expr, Rule, Zone};
     use proptest::prelude::*;
 
-    use super::{CatchUp, Entry, Evaluation, Fate, Instant, MAX_INSTANTS, Position, ScheduleSpec};
+    use super::{
+        CatchUp, Entry, Evaluation, Fate, FateReason, Instant, MAX_INSTANTS, Mode, PauseEnd, Position, Range, Resumed,
+        ScheduleSpec,
+    };
 
     /// In one step as far as a step goes.
     fn evaluate(
@@ -148,11 +185,11 @@ mod tests {
     }
 
     fn position(cursor: Instant) -> Position {
-        Position { cursor, version: 1, paused: false }
+        Position { cursor, version: 1, pause: None, resumed: None }
     }
 
     fn live(second: i64) -> Entry {
-        Entry::Run { nominal: at(second), late: false }
+        Entry::Run { nominal: at(second), due: at(second), late: false }
     }
 
     /// How many instants each fate got; runs count as FIRED.
@@ -173,37 +210,110 @@ mod tests {
 
     #[test]
     fn a_late_look_by_an_owner_that_was_there_fires_every_instant() {
-        let found = evaluate(&every_second(), &position(at(0)), CatchUp::Latest, at(-100), at(3));
+        let found = evaluate(&every_second(), &position(at(0)), CatchUp::default(), at(-100), at(3));
         assert_eq!(found.entries, [live(1), live(2), live(3)]);
         assert_eq!((found.cursor, found.next), (at(3), Some(at(4))));
     }
 
     #[test]
     fn what_passed_while_nobody_was_there_is_coalesced_into_one_late_run() {
-        let found = evaluate(&every_second(), &position(at(0)), CatchUp::Latest, at(5), at(6));
+        let found = evaluate(&every_second(), &position(at(0)), CatchUp::default(), at(5), at(6));
         assert_eq!(fates(&found), [(Fate::Coalesced, 4), (Fate::Fired, 2)]);
-        assert_eq!(found.entries[1..], [Entry::Run { nominal: at(5), late: true }, live(6)]);
-        let none = evaluate(&every_second(), &position(at(0)), CatchUp::None, at(5), at(6));
+        assert_eq!(found.entries[1..], [Entry::Run { nominal: at(5), due: at(6), late: true }, live(6)]);
+        let none = evaluate(&every_second(), &position(at(0)), CatchUp::default().in_mode(Mode::None), at(5), at(6));
         assert_eq!(fates(&none), [(Fate::Missed, 5), (Fate::Fired, 1)]);
     }
 
     #[test]
     fn an_owner_that_slept_missed_what_it_slept_through() {
-        let found = evaluate(&every_second(), &position(at(0)), CatchUp::Latest, at(-100), at(90));
+        let found = evaluate(&every_second(), &position(at(0)), CatchUp::default(), at(-100), at(90));
         assert_eq!(fates(&found), [(Fate::Coalesced, 59), (Fate::Fired, 31)]);
     }
 
     #[test]
     fn a_paused_job_fires_nothing_and_says_so() {
-        let paused = Position { paused: true, ..position(at(0)) };
-        let found = evaluate(&every_second(), &paused, CatchUp::Latest, at(-100), at(2));
+        let paused = Position { pause: Some(PauseEnd::Open), ..position(at(0)) };
+        let found = evaluate(&every_second(), &paused, CatchUp::default(), at(-100), at(2));
         assert_eq!(fates(&found), [(Fate::Paused, 2)]);
+    }
+
+    #[test]
+    fn a_pause_that_ends_by_itself_ends_on_time_however_late_the_look() {
+        let paused = Position { pause: Some(PauseEnd::At(at(3))), ..position(at(0)) };
+        let found = evaluate(&every_second(), &paused, CatchUp::default(), at(-100), at(4));
+        assert_eq!(fates(&found), [(Fate::Paused, 2), (Fate::Fired, 2)]);
+        // Nobody looked for a minute: what came after the pause was missed.
+        let found = evaluate(&every_second(), &paused, CatchUp::default(), at(-100), at(63));
+        assert_eq!(fates(&found), [(Fate::Paused, 2), (Fate::Coalesced, 30), (Fate::Fired, 31)]);
+    }
+
+    #[test]
+    fn a_pause_is_caught_up_with_as_whoever_ended_it_wished() {
+        let resumed = |mode| Position { resumed: Some(Resumed { until: at(5), mode }), ..position(at(0)) };
+        for (mode, expected) in [
+            (Mode::Latest, vec![(Fate::Coalesced, 4), (Fate::Fired, 2)]),
+            (Mode::All, vec![(Fate::Fired, 6)]),
+            (Mode::None, vec![(Fate::Missed, 5), (Fate::Fired, 1)]),
+        ] {
+            let found = evaluate(&every_second(), &resumed(mode), CatchUp::default(), at(-100), at(6));
+            assert_eq!(fates(&found), expected, "{mode:?}");
+            let late = found.entries.iter().filter(|entry| matches!(entry, Entry::Run { late: true, .. })).count();
+            assert_eq!(
+                late,
+                expected.iter().filter(|(fate, _)| *fate == Fate::Fired).map(|(_, n)| *n as usize).sum::<usize>() - 1
+            );
+        }
+        // Once it is behind the cursor it has no say.
+        let later = Position { cursor: at(5), ..resumed(Mode::None) };
+        assert_eq!(evaluate(&every_second(), &later, CatchUp::default(), at(-100), at(6)).entries, [live(6)]);
+    }
+
+    #[test]
+    fn the_newest_so_many_are_caught_up_with_at_their_pace() {
+        let all = CatchUp { mode: Mode::All, max: 3, pace: Duration::from_secs(10), max_lateness: None };
+        let found = evaluate(&every_second(), &position(at(0)), all, at(60), at(60));
+        let dropped =
+            Range { count: 57, last: at(57), ..Range::one(1, at(1), Fate::Dropped, Some(FateReason::CatchUpMax)) };
+        let late = |nominal, due| Entry::Run { nominal: at(nominal), due: at(due), late: true };
+        assert_eq!(found.entries, [Entry::Fate(dropped), late(58, 60), late(59, 70), late(60, 80)]);
+    }
+
+    #[test]
+    fn what_is_too_late_becomes_no_run() {
+        let within = |mode| CatchUp { mode, max_lateness: Some(Duration::from_secs(40)), ..CatchUp::default() };
+        let found = |mode| fates(&evaluate(&every_second(), &position(at(0)), within(mode), at(60), at(90)));
+        assert_eq!(found(Mode::All), [(Fate::Missed, 49), (Fate::Fired, 41)]);
+        assert_eq!(found(Mode::Latest), [(Fate::Coalesced, 59), (Fate::Fired, 31)]);
+        // The newest that was missed is too late as well.
+        let found = evaluate(&every_second(), &position(at(0)), within(Mode::Latest), at(40), at(90));
+        assert_eq!(fates(&found), [(Fate::Coalesced, 59), (Fate::Fired, 31)]);
+        let hourly = ScheduleSpec { rule: Rule::cron(Expr::parse("0 * * * *").unwrap()), ..every_second() };
+        let found = evaluate(&hourly, &position(at(0)), within(Mode::Latest), at(7_300), at(7_300));
+        assert_eq!(fates(&found), [(Fate::Missed, 2)]);
+    }
+
+    #[test]
+    fn the_newest_are_kept_however_many_steps_it_takes() {
+        let all = CatchUp { mode: Mode::All, max: 150, ..CatchUp::default() };
+        let mut position = position(at(0));
+        let (mut runs, mut dropped) = (Vec::new(), 0);
+        while position.cursor < at(1_000) {
+            let found = super::evaluate(&every_second(), &position, all, at(1_000), at(1_000), 100);
+            for entry in &found.entries {
+                match entry {
+                    Entry::Run { nominal, .. } => runs.push(*nominal),
+                    Entry::Fate(range) => dropped += range.count,
+                }
+            }
+            position.cursor = found.cursor;
+        }
+        assert_eq!((runs.len(), runs[0], dropped), (150, at(851), 850));
     }
 
     #[test]
     fn bounds_are_half_open() {
         let bounded = ScheduleSpec { start: Some(at(2)), end: Some(at(4)), ..every_second() };
-        let found = evaluate(&bounded, &position(at(0)), CatchUp::Latest, at(-100), at(10));
+        let found = evaluate(&bounded, &position(at(0)), CatchUp::default(), at(-100), at(10));
         assert_eq!((found.entries, found.next), (vec![live(2), live(3)], None));
     }
 
@@ -215,7 +325,7 @@ mod tests {
             let mut position = position(at(0));
             let (mut runs, mut passed) = (0, 0);
             while position.cursor < at(missed) {
-                let found = evaluate(&every_second(), &position, CatchUp::Latest, at(missed), at(missed));
+                let found = evaluate(&every_second(), &position, CatchUp::default(), at(missed), at(missed));
                 let made = found.entries.iter().filter(|entry| matches!(entry, Entry::Run { .. })).count();
                 (runs, passed) = (runs + made, passed + found.instants() - made);
                 position.cursor = found.cursor;
@@ -226,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_behind_the_cursor_moves_nothing() {
-        let found = evaluate(&every_second(), &position(at(5)), CatchUp::Latest, at(-100), at(3));
+        let found = evaluate(&every_second(), &position(at(5)), CatchUp::default(), at(-100), at(3));
         assert_eq!((found.entries, found.cursor, found.next), (Vec::new(), at(5), Some(at(6))));
     }
 
@@ -236,7 +346,7 @@ mod tests {
         let mut position = position(at(0));
         let (mut steps, mut instants, mut entries) = (0, 0, 0);
         while position.cursor < now {
-            let found = super::evaluate(&every_second(), &position, CatchUp::Latest, now, now, 1_000);
+            let found = super::evaluate(&every_second(), &position, CatchUp::default(), now, now, 1_000);
             assert!(found.instants() <= 1_000);
             steps += 1;
             instants += found.instants();
@@ -247,19 +357,34 @@ mod tests {
         assert!(entries <= steps + 1, "{entries} entries in {steps} steps");
     }
 
+    fn any_catch_up() -> impl Strategy<Value = CatchUp> {
+        let mode = prop_oneof![Just(Mode::Latest), Just(Mode::None), Just(Mode::All)];
+        let lateness = prop::option::of((0_u64..100).prop_map(Duration::from_secs));
+        (mode, 1_u32..5, lateness).prop_map(|(mode, max, max_lateness)| CatchUp {
+            mode,
+            max,
+            pace: Duration::ZERO,
+            max_lateness,
+        })
+    }
+
     proptest! {
         #[test]
         fn every_instant_gets_one_fate_however_the_time_is_cut(
             cuts in prop::collection::vec(0_i64..200, 1..20),
             owned in 0_i64..200,
-            pause in any::<bool>(),
+            pause in prop::option::of(prop::option::of(0_i64..200)),
+            resumed in prop::option::of(0_i64..200),
+            catch_up in any_catch_up(),
         ) {
             let mut cuts = cuts;
             cuts.sort_unstable();
-            let mut position = Position { paused: pause, ..position(at(0)) };
+            let pause = pause.map(|end| end.map_or(PauseEnd::Open, |end| PauseEnd::At(at(end))));
+            let resumed = resumed.map(|until| Resumed { until: at(until), mode: Mode::All });
+            let mut position = Position { pause, resumed, ..position(at(0)) };
             let mut seen = Vec::new();
             for cut in &cuts {
-                let found = evaluate(&every_second(), &position, CatchUp::Latest, at(owned), at(*cut));
+                let found = evaluate(&every_second(), &position, catch_up, at(owned), at(*cut));
                 for entry in &found.entries {
                     match entry {
                         Entry::Run { nominal, .. } => seen.push(*nominal),

@@ -6,9 +6,11 @@ use mainspring_cron::{Rule, Zone};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    catch_up::CatchUp,
     ids::JobUid,
     instant::Instant,
-    names::{JobName, JobType, NamespaceName, QueueName, ScheduleName},
+    names::{FairnessKey, JobName, JobType, NamespaceName, QueueName, ScheduleName},
+    overlap::Overlap,
     payload::Payload,
     policy::RunPolicy,
 };
@@ -35,14 +37,19 @@ pub struct JobSpec {
     pub schedules: Vec<ScheduleSpec>,
     /// What happens when it is due while a run of it is not over.
     pub overlap: Overlap,
+    /// Runs that people made hold no slot, and take no notice of it.
+    #[serde(default)]
+    pub overlap_ignores_manual: bool,
     /// What happens to instants that nobody could fire.
+    #[serde(default)]
     pub catch_up: CatchUp,
     /// What its runs are promised.
     pub policy: RunPolicy,
     /// 0 to 9, higher first.
     pub priority: u8,
     /// Runs of one priority take turns by this key.
-    pub fairness_key: String,
+    #[serde(default)]
+    pub fairness_key: FairnessKey,
 }
 
 /// One time rule of a job.
@@ -58,28 +65,6 @@ pub struct ScheduleSpec {
     pub start: Option<Instant>,
     /// No instant at or after this.
     pub end: Option<Instant>,
-}
-
-/// What happens when a job is due while a run of it is not over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Overlap {
-    /// The instant is skipped.
-    #[default]
-    Skip,
-    /// Both run.
-    Allow,
-}
-
-/// What happens to instants that passed while nobody could fire them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CatchUp {
-    /// One late run for the newest; the others are coalesced into it.
-    #[default]
-    Latest,
-    /// None of them.
-    None,
 }
 
 /// Whether a job fires.
@@ -134,6 +119,8 @@ pub struct Pause {
     pub actor: String,
     /// Since when.
     pub time: Instant,
+    /// It ends by itself at this time.
+    pub until: Option<Instant>,
 }
 
 /// A job as stored.

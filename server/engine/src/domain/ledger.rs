@@ -26,11 +26,13 @@ pub enum Fate {
     Superseded,
     /// It could not be evaluated.
     Error,
+    /// A cap or a budget left no room for it.
+    Dropped,
 }
 
 impl Fate {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Fired,
         Self::United,
         Self::SkippedOverlap,
@@ -39,6 +41,7 @@ impl Fate {
         Self::Paused,
         Self::Superseded,
         Self::Error,
+        Self::Dropped,
     ];
 
     /// The number that stands for it in columns and on the wire.
@@ -52,6 +55,7 @@ impl Fate {
             Self::Paused => 6,
             Self::Superseded => 7,
             Self::Error => 8,
+            Self::Dropped => 11,
         }
     }
 
@@ -72,11 +76,25 @@ pub enum FateReason {
     ScheduleMissing,
     /// The rule could not be evaluated.
     RuleBroken,
+    /// So many runs wait for the slot of the job already.
+    BufferFull,
+    /// It was found later than a run of it may be late.
+    TooLate,
+    /// More were missed than may be caught up with.
+    CatchUpMax,
 }
 
 impl FateReason {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 4] = [Self::LaterRun, Self::NoServer, Self::ScheduleMissing, Self::RuleBroken];
+    pub const ALL: [Self; 7] = [
+        Self::LaterRun,
+        Self::NoServer,
+        Self::ScheduleMissing,
+        Self::RuleBroken,
+        Self::BufferFull,
+        Self::TooLate,
+        Self::CatchUpMax,
+    ];
 
     /// The number that stands for it on the wire.
     pub const fn code(self) -> i32 {
@@ -85,6 +103,9 @@ impl FateReason {
             Self::NoServer => 2,
             Self::ScheduleMissing => 3,
             Self::RuleBroken => 4,
+            Self::BufferFull => 5,
+            Self::TooLate => 6,
+            Self::CatchUpMax => 7,
         }
     }
 
@@ -95,6 +116,9 @@ impl FateReason {
             Self::NoServer => "NO_SERVER",
             Self::ScheduleMissing => "SCHEDULE_MISSING",
             Self::RuleBroken => "RULE_BROKEN",
+            Self::BufferFull => "BUFFER_FULL",
+            Self::TooLate => "TOO_LATE",
+            Self::CatchUpMax => "CATCH_UP_MAX",
         }
     }
 
@@ -111,6 +135,9 @@ pub const fn sentence(fate: Fate, reason: Option<FateReason>) -> &'static str {
         (_, Some(FateReason::NoServer)) => "It passed while no server was there to fire it.",
         (_, Some(FateReason::ScheduleMissing)) => "The job's definition has no such schedule.",
         (_, Some(FateReason::RuleBroken)) => "The rule could not be evaluated.",
+        (_, Some(FateReason::BufferFull)) => "As many runs of the job waited already as may wait (`overlap_max`).",
+        (_, Some(FateReason::TooLate)) => "It was found later than a run of it may be late (`max_lateness`).",
+        (_, Some(FateReason::CatchUpMax)) => "More instants were missed than may be caught up with (`catch_up_max`).",
         (Fate::Fired, None) => "It became a run.",
         (Fate::United, None) => "Another schedule of the job named the same instant; they share its run.",
         (Fate::SkippedOverlap, None) => "A run of the job was not over.",
@@ -119,6 +146,7 @@ pub const fn sentence(fate: Fate, reason: Option<FateReason>) -> &'static str {
         (Fate::Paused, None) => "The job was paused.",
         (Fate::Superseded, None) => "An edit replaced it before it was due.",
         (Fate::Error, None) => "It could not be evaluated.",
+        (Fate::Dropped, None) => "There was no room for it.",
     }
 }
 

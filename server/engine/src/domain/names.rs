@@ -104,6 +104,57 @@ name!(
     JobType, TYPE, true
 );
 
+/// Whose turn it is among runs of one priority. Empty is a key like any other. Keys have the order of their bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FairnessKey(Arc<str>);
+
+/// Why a text is not a fairness key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Too long.
+    #[error("must be at most 128 bytes")]
+    TooLong,
+    /// Not to be printed.
+    #[error("must not contain control characters")]
+    Control,
+}
+
+impl FairnessKey {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for FairnessKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        if text.len() > 128 {
+            Err(KeyError::TooLong)
+        } else if text.chars().any(char::is_control) {
+            Err(KeyError::Control)
+        } else {
+            Ok(Self(text.into()))
+        }
+    }
+}
+
+impl TryFrom<String> for FairnessKey {
+    type Error = KeyError;
+
+    fn try_from(text: String) -> Result<Self, KeyError> {
+        text.parse()
+    }
+}
+
+impl From<FairnessKey> for String {
+    fn from(key: FairnessKey) -> Self {
+        key.0.as_ref().into()
+    }
+}
+
 /// The name that stands where none was given.
 const DEFAULT: &str = "default";
 
@@ -142,7 +193,7 @@ impl fmt::Display for Lane {
 
 #[cfg(test)]
 mod tests {
-    use super::{JobName, JobType, NameError};
+    use super::{FairnessKey, JobName, JobType, KeyError, NameError};
 
     #[test]
     fn names_are_checked_once() {
@@ -153,5 +204,14 @@ mod tests {
         for bad in ["Nightly", "-a", "a b", "a/b", "ä", ".a"] {
             assert!(matches!(bad.parse::<JobName>(), Err(NameError::Shape(_))), "{bad}");
         }
+    }
+
+    #[test]
+    fn fairness_keys_are_printed_texts() {
+        for good in ["", "Tenant 7", "ä/ö", &"a".repeat(128)] {
+            assert_eq!(good.parse::<FairnessKey>().map(String::from), Ok(good.into()));
+        }
+        assert_eq!("ä".repeat(65).parse::<FairnessKey>(), Err(KeyError::TooLong));
+        assert_eq!("a\nb".parse::<FairnessKey>(), Err(KeyError::Control));
     }
 }

@@ -2,7 +2,7 @@
 
 pub mod reason;
 
-use super::{ids::WorkerId, instant::Instant, policy::RunPolicy, rules::LeaseRules};
+use super::{ids::WorkerId, instant::Instant, overlap::Buffer, policy::RunPolicy, rules::LeaseRules};
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -173,8 +173,10 @@ pub struct Lifecycle {
     pub start_time: Option<Instant>,
     /// When it was over.
     pub end_time: Option<Instant>,
-    /// When it leaves SCHEDULED or RETRY_WAIT.
+    /// When it leaves SCHEDULED or RETRY_WAIT; none while it waits for the slot of its job.
     pub wake_time: Option<Instant>,
+    /// It waits, in SCHEDULED, until runs of its job are over.
+    pub buffer: Option<Buffer>,
     /// When somebody asked to cancel it.
     pub cancel_time: Option<Instant>,
     /// Why, in the caller's words.
@@ -208,10 +210,20 @@ impl Lifecycle {
             start_time: None,
             end_time: None,
             wake_time: waits.then_some(due),
+            buffer: None,
             cancel_time: None,
             cancel_reason: None,
             log_lines: None,
         }
+    }
+
+    /// The same, or one that waits for the slot of its job first.
+    pub fn made(now: Instant, due: Instant, buffer: Option<Buffer>) -> Self {
+        let made = Self::new(now, due);
+        if buffer.is_none() {
+            return made;
+        }
+        Self { state: RunState::Scheduled, generation: 0, queue_time: None, wake_time: None, buffer, ..made }
     }
 
     /// When time alone will change this run, apart from `wake_time`: the instant to send `Event::Deadline`.

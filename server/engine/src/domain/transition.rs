@@ -13,6 +13,8 @@
 //! * LEASED and RUNNING have an open attempt and no reason; beside them only a run in QUEUED can have an open attempt, whose
 //!   lease expired; budgets are never exceeded (I6).
 
+use std::time::Duration;
+
 use super::{
     attempt::{AttemptEnd, AttemptState, LossReason, Outcome},
     ids::{RunId, WorkerId},
@@ -29,6 +31,13 @@ use super::{
 pub enum Event {
     /// Its time has come.
     Due,
+    /// The slot of its job is free for it.
+    Release {
+        /// When it is due.
+        due: Instant,
+    },
+    /// A newer run of its job waits in its place.
+    Replace,
     /// A worker takes it. The generation is that of the pointer the server holds.
     Lease {
         /// Who.
@@ -87,6 +96,8 @@ pub enum Event {
     Cancel {
         /// Why, in the caller's words.
         reason: String,
+        /// How long it may take to stop, where that is not left to the run; never less than a lease.
+        grace: Option<Duration>,
     },
     /// A deadline of [`Lifecycle::deadline`] may have passed.
     Deadline,
@@ -148,6 +159,8 @@ pub fn step(run: &Lifecycle, event: &Event, context: Context<'_>) -> Result<Chan
     let table = Table { run, context };
     let change = match event {
         Event::Due => table.due(),
+        Event::Release { due } => table.release(*due),
+        Event::Replace => table.replace(),
         Event::Lease { worker, generation } => table.lease(*worker, *generation),
         Event::Start { attempt, start_time } => table.start(*attempt, *start_time),
         Event::Rejected { attempt } => table.active(*attempt)?.give_back(LossReason::Rejected),
@@ -159,7 +172,7 @@ pub fn step(run: &Lifecycle, event: &Event, context: Context<'_>) -> Result<Chan
         Event::Report { attempt, outcome, start_time, log_lines } => {
             table.report(*attempt, outcome, *start_time, *log_lines)
         }
-        Event::Cancel { reason } => table.cancel(reason),
+        Event::Cancel { reason, grace } => table.cancel(reason, *grace),
         Event::Deadline => table.deadline(),
         Event::JobDeleted => table.job_deleted(),
     }?;
@@ -199,6 +212,22 @@ impl Table<'_> {
             (RunState::Scheduled | RunState::RetryWait, _) => Err(Refusal::Early),
             _ => Err(Refusal::Stale),
         }
+    }
+
+    fn release(&self, due: Instant) -> Result<Change, Refusal> {
+        self.run.buffer.ok_or(Refusal::Stale)?;
+        if due > self.context.now {
+            let next = Lifecycle { buffer: None, wake_time: Some(due), ..self.run.clone() };
+            return Ok(self.changed(next));
+        }
+        Ok(self.changed(self.requeued()))
+    }
+
+    fn replace(&self) -> Result<Change, Refusal> {
+        self.run.buffer.ok_or(Refusal::Stale)?;
+        let mut change = self.cancel("a newer run of the job took its place", None)?;
+        change.next.reason = Some(reason::OVERLAPPED.into());
+        Ok(change)
     }
 
     fn lease(&self, worker: WorkerId, generation: i64) -> Result<Change, Refusal> {
@@ -327,7 +356,7 @@ impl Table<'_> {
         Ok(change)
     }
 
-    fn cancel(&self, why: &str) -> Result<Change, Refusal> {
+    fn cancel(&self, why: &str, grace: Option<Duration>) -> Result<Change, Refusal> {
         let mut next = self.run.clone();
         next.cancel_time = Some(self.run.cancel_time.unwrap_or(self.context.now));
         next.cancel_reason = Some(self.run.cancel_reason.clone().unwrap_or_else(|| why.into()));
@@ -339,9 +368,11 @@ impl Table<'_> {
                 tell: None,
             });
         }
-        let deadline = self.context.now.plus(Lifecycle::grace(self.context.policy, self.context.rules));
+        let usual = Lifecycle::grace(self.context.policy, self.context.rules);
+        let grace = grace.map_or(usual, |grace| grace.max(self.context.rules.lease_ttl));
+        let deadline = self.context.now.plus(grace);
         // A stop that was asked for before is not put off.
-        next.stop_deadline = Some(self.run.stop_deadline.unwrap_or(deadline));
+        next.stop_deadline = Some(self.run.stop_deadline.map_or(deadline, |before| before.min(deadline)));
         next.cancel_requested = true;
         Ok(self.stopping(next))
     }
@@ -350,7 +381,7 @@ impl Table<'_> {
         if self.run.state.is_active() {
             return Err(Refusal::Stale);
         }
-        let mut change = self.cancel("the job was deleted")?;
+        let mut change = self.cancel("the job was deleted", None)?;
         change.next.reason = Some(reason::JOB_DELETED.into());
         Ok(change)
     }
@@ -422,6 +453,7 @@ impl Table<'_> {
         next.generation += 1;
         next.queue_time = Some(self.context.now);
         next.wake_time = None;
+        next.buffer = None;
         next
     }
 
@@ -432,6 +464,7 @@ impl Table<'_> {
         next.open = None;
         next.end_time = Some(self.context.now);
         next.wake_time = None;
+        next.buffer = None;
         next.stop_deadline = None;
         next.reason = why.map(Into::into);
         next

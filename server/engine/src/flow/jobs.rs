@@ -4,6 +4,9 @@
 //! the store refuses a change while an instant of the job is due and not evaluated; here it is evaluated, and the change
 //! tried again.
 //!
+//! A pause may end by itself ([`keep_pauses`]). Until that is done the evaluation knows the time, so that nothing depends on
+//! how soon it is.
+//!
 //! A delete is two steps: the job is gone, then its waiting runs end. The second goes on when the caller has gone away, and
 //! what a crash leaves of it is found by [`finish_deletes`].
 
@@ -16,10 +19,11 @@ use crate::{
     domain::{
         event,
         ids::JobUid,
+        instant::Instant,
         job::{JobState, Pause},
         names::{JobName, Scope},
     },
-    ports::store::{CreateJob, JobChange, NewJob, StoreError, StoreResult, UpdateJob},
+    ports::store::{CreateJob, JobChange, NewJob, Resume, StoreError, StoreResult, UpdateJob},
 };
 
 /// Tries without anything evaluated in between before a change gives up.
@@ -30,6 +34,46 @@ const PAUSE: Duration = Duration::from_millis(20);
 const BATCH: usize = 500;
 /// Whoever deleted a job has so long to end its runs before somebody else does it.
 const LEFT: Duration = Duration::from_secs(60);
+
+/// After the store failed.
+const PUT_OFF: Duration = Duration::from_millis(250);
+
+/// Ends the pauses whose time is over.
+pub(super) fn keep_pauses(core: &Arc<Core>) {
+    let core = core.clone();
+    core.tasks.clone().spawn("pauses", async move {
+        let mut timer = core.clock.timer("pauses");
+        while !core.tasks.is_stopping() {
+            let until = match end_pauses(&core).await {
+                Ok(Some(until)) => until,
+                Ok(None) => continue,
+                Err(error) => {
+                    put_off!(error, "pauses that are over cannot be ended for now");
+                    core.now().plus(PUT_OFF)
+                }
+            };
+            tokio::select! {
+                () = timer.sleep_until(until) => {}
+                () = core.news.paused.notified() => {}
+                () = core.tasks.stopping() => return,
+            }
+        }
+    });
+}
+
+/// When to look again; none for at once.
+async fn end_pauses(core: &Arc<Core>) -> StoreResult<Option<Instant>> {
+    let over = core.store.pauses_over(core.now(), BATCH).await?;
+    for (scope, name) in &over {
+        Jobs::new(core).resume(scope, name, Resume::TimeOver).await?;
+    }
+    if over.len() == BATCH {
+        return Ok(None);
+    }
+    let next = core.store.next_pause_end().await?;
+    let look = core.now().plus(core.look);
+    Ok(Some(next.map_or(look, |next| next.min(look))))
+}
 
 /// Jobs, as the services change them.
 #[derive(Debug)]
@@ -65,12 +109,14 @@ impl<'a> Jobs<'a> {
         let change = self
             .settled(scope, name, || self.core.store.pause_job(self.core.now(), scope, name, pause.clone()))
             .await?;
+        self.core.news.paused.notify_one();
         Ok(self.told(change, event::JobChange::Paused))
     }
 
     /// Resumes. Never answers [`JobChange::Unsettled`].
-    pub async fn resume(&self, scope: &Scope, name: &JobName) -> StoreResult<JobChange> {
-        let change = self.settled(scope, name, || self.core.store.resume_job(self.core.now(), scope, name)).await?;
+    pub async fn resume(&self, scope: &Scope, name: &JobName, resume: Resume) -> StoreResult<JobChange> {
+        let change =
+            self.settled(scope, name, || self.core.store.resume_job(self.core.now(), scope, name, resume)).await?;
         Ok(self.told(change, event::JobChange::Resumed))
     }
 

@@ -13,6 +13,7 @@ use super::{
     Core,
     dispatch::Board,
     events::Ring,
+    slots::Watched,
     stream::{Hub, WeakHub, held::Told},
 };
 use crate::{
@@ -23,7 +24,6 @@ use crate::{
         instant::Instant,
         job::{Job, JobState},
         names::{JobName, Lane, NamespaceName, QueueName, Scope},
-        run::RunState,
         transition::Tell,
         worker::{Drain, WorkerStatus},
     },
@@ -31,7 +31,7 @@ use crate::{
         broker::Pointer,
         meter::Meter,
         signals::{Signal, Signals},
-        store::Moved,
+        store::{Moved, Waiting},
     },
 };
 
@@ -45,8 +45,12 @@ pub(crate) struct News {
     hub: OnceLock<WeakHub>,
     /// What the dispatcher knows of queued runs.
     pub(crate) board: Board,
+    /// The jobs whose runs' ends are waited for.
+    pub(crate) watched: Watched,
     /// Something becomes due earlier than the time stages may know.
     pub(crate) due: Notify,
+    /// A pause was set that may end earlier than its keeper knows.
+    pub(crate) paused: Notify,
     /// A deadline was set that is earlier than the rescuer may know.
     pub(crate) deadline: Notify,
 }
@@ -59,7 +63,9 @@ impl News {
             meter,
             hub: OnceLock::new(),
             board: Board::default(),
+            watched: Watched::default(),
             due: Notify::new(),
+            paused: Notify::new(),
             deadline: Notify::new(),
         }
     }
@@ -79,8 +85,10 @@ impl News {
         let mut queued: Vec<&Lane> = Vec::new();
         for run in moved {
             self.count(run);
-            if run.to == RunState::Queued {
-                self.board.offer(&run.lane, Pointer { run: run.run, generation: run.generation });
+            self.watched.moved(run);
+            if let Some(place) = &run.place {
+                let pointer = Pointer { run: run.run, generation: run.generation };
+                self.board.offer(&run.lane, Waiting { pointer, place: place.clone() });
                 if !queued.contains(&&run.lane) {
                     queued.push(&run.lane);
                 }

@@ -74,7 +74,7 @@ impl Settler {
     }
 
     pub(crate) async fn cancel(&self, scope: &Scope, run: RunId, reason: String) -> StoreResult<bool> {
-        let step = Apply { run, event: Event::Cancel { reason }, owner: None, scope: Some(scope.clone()) };
+        let step = Apply { run, event: Event::Cancel { reason, grace: None }, owner: None, scope: Some(scope.clone()) };
         Ok(match self.steps.one(step).await? {
             Applied::Changed(_) | Applied::Refused(Refusal::Over | Refusal::Stale | Refusal::Early) => true,
             Applied::OwnerGone | Applied::Missing => false,

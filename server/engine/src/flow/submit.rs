@@ -29,6 +29,7 @@ impl Submitter {
                     Submitted::Replayed(_)
                     | Submitted::RequestReused
                     | Submitted::NotIdle(_)
+                    | Submitted::BufferFull
                     | Submitted::JobGone
                     | Submitted::Full(_) => None,
                 }),

@@ -16,12 +16,13 @@ mod logs;
 mod outcomes;
 mod release;
 mod retention;
+mod slots;
 mod submit;
 mod views;
 mod vitals;
 
 pub use backup::{Backup, BackupError, BackupProgress};
-pub use catalog::{Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, Quota, UpdateJob};
+pub use catalog::{Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, Quota, Resume, UpdateJob};
 pub use due::{Due, DueSchedule, DueSchedules, Fired, Firing, NextDue, ShardLease, UnreadableSchedule};
 pub use identity::{
     ApiKeyRecord, CreateKey, Identity, NewPassword, NewSession, RefreshAnswer, RefreshUse, RootUser, SessionRecord,
@@ -33,8 +34,9 @@ pub use leases::{
 };
 pub use logs::Logs;
 pub use outcomes::{Applied, Apply, Outcomes, Report, ReportAnswer};
-pub use release::{Queued, Release};
+pub use release::{Head, Look, Queued, Release, Turn, Waiting};
 pub use retention::{Retention, RetentionPolicy, Swept};
+pub use slots::{JobSlot, Slots};
 pub use submit::{JobRef, Made, NewRun, RequestKey, Stored, Submit, Submitted};
 pub use views::{
     Announcement, Announcer, AttemptView, Direction, InstantRange, JobOrder, JobTypeView, LedgerPart, Listed, Page,
@@ -46,6 +48,7 @@ use crate::domain::{
     ids::{RunId, WorkerId},
     instant::Instant,
     names::{JobName, Lane},
+    place::Place,
     run::RunState,
     transition::Tell,
 };
@@ -101,6 +104,7 @@ pub trait Store:
     Catalog
     + Submit
     + Due
+    + Slots
     + Release
     + Leases
     + Outcomes
@@ -119,6 +123,7 @@ impl<T> Store for T where
     T: Catalog
         + Submit
         + Due
+        + Slots
         + Release
         + Leases
         + Outcomes
@@ -157,10 +162,19 @@ pub struct Moved {
     pub worker: Option<WorkerId>,
     /// Why.
     pub reason: String,
-    /// When it leaves SCHEDULED or RETRY_WAIT.
+    /// When it leaves SCHEDULED or RETRY_WAIT; none where it waits for the slot of its job.
     pub wake_time: Option<Instant>,
     /// When its stop, execution or waiting ends by time.
     pub deadline: Option<Instant>,
     /// What its worker must be told.
     pub tell: Option<Tell>,
+    /// Where it waits, while QUEUED.
+    pub place: Option<Place>,
+}
+
+impl Moved {
+    /// Whether it waits until other runs of its job are over.
+    pub fn is_buffered(&self) -> bool {
+        self.to == RunState::Scheduled && self.wake_time.is_none()
+    }
 }

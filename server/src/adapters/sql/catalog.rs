@@ -5,13 +5,15 @@ use std::{collections::HashSet, sync::Arc};
 use async_trait::async_trait;
 use mainspring_engine::{
     domain::{
+        catch_up::Mode,
         ids::JobUid,
         instant::Instant,
         job::{Job, JobSpec, JobState, Pause},
         names::{JobName, Lane, NamespaceName, QueueName, Scope},
     },
     ports::store::{
-        Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, Quota, StoreError, StoreResult, UpdateJob,
+        Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, Quota, Resume, StoreError, StoreResult,
+        UpdateJob,
     },
 };
 use sea_orm::{ConnectionTrait, Value};
@@ -20,6 +22,7 @@ use super::{
     Known, SqliteStore,
     jobs::{ScheduleRow, insert_ledger, insert_schedules, jobs, schedules, write_schedules},
     lanes::{Bound, intern_queue},
+    pauses,
     rows::{json, time},
     statement::{exec, insert, query_one, single},
     submit::{REQUESTS, made, request_cells},
@@ -63,9 +66,18 @@ impl Catalog for SqliteStore {
         self.change(change).await
     }
 
-    async fn resume_job(&self, now: Instant, scope: &Scope, name: &JobName) -> StoreResult<JobChange> {
-        let change = Change { now, scope: scope.0.clone(), name: name.clone(), revision: None, what: What::Resume };
+    async fn resume_job(&self, now: Instant, scope: &Scope, name: &JobName, resume: Resume) -> StoreResult<JobChange> {
+        let what = What::Resume(resume);
+        let change = Change { now, scope: scope.0.clone(), name: name.clone(), revision: None, what };
         self.change(change).await
+    }
+
+    async fn pauses_over(&self, now: Instant, limit: usize) -> StoreResult<Vec<(Scope, JobName)>> {
+        pauses::over(&self.stage_reads, &self.known, now, limit).await
+    }
+
+    async fn next_pause_end(&self) -> StoreResult<Option<Instant>> {
+        pauses::next_end(&self.stage_reads).await
     }
 
     async fn delete_job(
@@ -117,7 +129,7 @@ enum What {
     /// With what there are too many of, where its lane is refused.
     Define(Box<JobSpec>, Option<Quota>),
     Pause(Pause),
-    Resume,
+    Resume(Resume),
     Delete,
 }
 
@@ -191,7 +203,7 @@ async fn create(
         "job (uid, namespace_id, name, version, revision, state, job_type, queue, owner, create_time, update_time)";
     insert(tx, into, vec![values], "").await?;
     insert_version(tx, uid, 1, &spec).await?;
-    insert_schedules(tx, &fresh(uid, 1, false, now, &spec)).await?;
+    insert_schedules(tx, &fresh(uid, 1, None, now, &spec)).await?;
     if let Some((key, body)) = request {
         insert(tx, REQUESTS, vec![request_cells(now, &key, body, uid.uuid())], "").await?;
     }
@@ -211,12 +223,14 @@ async fn insert_version(tx: &Tx, uid: JobUid, version: i64, spec: &JobSpec) -> S
 }
 
 /// Schedules of a definition that begin at `now`.
-fn fresh(job: JobUid, version: i64, paused: bool, now: Instant, spec: &JobSpec) -> Vec<ScheduleRow> {
+fn fresh(job: JobUid, version: i64, pause: Option<&Pause>, now: Instant, spec: &JobSpec) -> Vec<ScheduleRow> {
     let row = |schedule: &mainspring_engine::domain::job::ScheduleSpec| ScheduleRow {
         job,
         name: schedule.name.clone(),
         version,
-        paused,
+        paused: pause.is_some(),
+        pause_until: pause.and_then(|pause| pause.until),
+        resumed: None,
         cursor: now,
         next: schedule.next_after(now),
         open: None,
@@ -234,7 +248,10 @@ async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreR
     }
     let same = match &what {
         What::Define(spec, _) => **spec == job.spec,
-        What::Resume => job.pause.is_none(),
+        What::Resume(Resume::Asked(_)) => job.pause.is_none(),
+        What::Resume(Resume::TimeOver) => {
+            job.pause.as_ref().is_none_or(|pause| pause.until.is_none_or(|until| until > now))
+        }
         What::Pause(_) | What::Delete => false,
     };
     if same {
@@ -247,8 +264,13 @@ async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreR
     match what {
         What::Define(_, Some(quota)) => return Ok(JobChange::Full(quota)),
         What::Define(spec, None) => define(tx, now, &job, rows, &spec).await?,
-        What::Pause(pause) => set_pause(tx, now, &job, Some(pause)).await?,
-        What::Resume => set_pause(tx, now, &job, None).await?,
+        What::Pause(pause) => pauses::set(tx, now, &job, Some(pause)).await?,
+        What::Resume(resume) => {
+            pauses::set(tx, now, &job, None).await?;
+            if let Resume::Asked(mode @ (Mode::Latest | Mode::All)) = resume {
+                pauses::catch_up(tx, now, &job, rows, mode).await?;
+            }
+        }
         What::Delete => {
             delete(tx, now, &job, rows).await?;
             return Ok(JobChange::Done(job));
@@ -260,7 +282,7 @@ async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreR
 async fn define(tx: &Tx, now: Instant, job: &Job, rows: Vec<ScheduleRow>, spec: &JobSpec) -> StoreResult<()> {
     let version = job.version + 1;
     insert_version(tx, job.uid, version, spec).await?;
-    let wanted = fresh(job.uid, version, job.pause.is_some(), now, spec);
+    let wanted = fresh(job.uid, version, job.pause.as_ref(), now, spec);
     // One whose last instant has passed has nothing to be active for, whatever else of it is edited.
     let over = !wanted.is_empty() && wanted.iter().all(|row| row.next.is_none());
     let state = if over { JobState::Completed } else { JobState::Active };
@@ -302,20 +324,6 @@ async fn close(tx: &Tx, rows: Vec<ScheduleRow>) -> StoreResult<()> {
     }
     let ranges = rows.into_iter().filter_map(|row| Some((row.job, row.name, row.open?)));
     insert_ledger(tx, ranges.collect()).await
-}
-
-async fn set_pause(tx: &Tx, now: Instant, job: &Job, pause: Option<Pause>) -> StoreResult<()> {
-    let paused = pause.is_some();
-    let (since, note, actor) = match pause {
-        Some(Pause { note, actor, time }) => (Some(time.as_micros()), Some(note), Some(actor)),
-        None => (None, None, None),
-    };
-    let values = vec![since.into(), note.into(), actor.into(), time(now), job.uid.uuid().into()];
-    let sql = "UPDATE job SET revision = revision + 1, pause_time = ?, pause_note = ?, pause_actor = ?, update_time = ? \
-         WHERE uid = ?";
-    exec(tx, sql, values).await?;
-    exec(tx, "UPDATE schedule SET paused = ? WHERE job_uid = ?", vec![paused.into(), job.uid.uuid().into()]).await?;
-    Ok(())
 }
 
 async fn delete(tx: &Tx, now: Instant, job: &Job, rows: Vec<ScheduleRow>) -> StoreResult<()> {

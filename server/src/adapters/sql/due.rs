@@ -93,7 +93,7 @@ impl Due for SqliteStore {
         position: &Position,
         why: FateReason,
     ) -> StoreResult<()> {
-        let (schedule, position) = (schedule.clone(), position.clone());
+        let (schedule, position) = (schedule.clone(), *position);
         self.write(move |tx| Box::pin(async move { fail_schedule(tx, now, job, &schedule, &position, why).await }))
             .await
     }
@@ -125,10 +125,11 @@ pub(super) fn due_sql(of_job: bool) -> String {
 
 fn due_schedule(row: &QueryResult, known: &Known) -> StoreResult<Result<DueSchedule, UnreadableSchedule>> {
     let mut cells = Cells::of(row);
-    let ScheduleRow { job, name: schedule, version, paused, cursor, next: _, open: _ } = ScheduleRow::read(&mut cells)?;
+    let row = ScheduleRow::read(&mut cells)?;
+    let position = row.position();
+    let ScheduleRow { job, name: schedule, .. } = row;
     let job_name = name(cells.next()?)?;
     let namespace = known.lanes.namespace_name(cells.next()?)?;
-    let position = Position { cursor, version, paused };
     match known.specs.read(&mut cells) {
         Ok(spec) => Ok(Ok(DueSchedule { job, job_name, namespace, schedule, spec, position })),
         Err(StoreError::Corrupt(why)) => {
@@ -145,8 +146,7 @@ fn due_schedule(row: &QueryResult, known: &Known) -> StoreResult<Result<DueSched
 
 /// Whether a schedule still stands where it was evaluated.
 pub(super) fn still_at(row: &ScheduleRow, position: &Position) -> bool {
-    let Position { cursor, version, paused } = position;
-    row.cursor == *cursor && row.version == *version && row.paused == *paused
+    row.position() == *position
 }
 
 async fn fail_schedule(

@@ -51,6 +51,7 @@ fn run_field(name: &str) -> Option<Field> {
         "origin" => Field::Number("run.origin"),
         "reason" => Field::Rare("run.reason"),
         "priority" => Field::Number("run.priority"),
+        "fairness_key" => Field::Text("run.fairness_key"),
         "at_worker" => Field::AtWorker,
         "create_time" => Field::Time("run.create_time"),
         "nominal_time" => Field::Time("run.nominal_time"),

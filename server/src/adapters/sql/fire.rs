@@ -11,9 +11,10 @@ use mainspring_engine::{
         fire::{Entry, Evaluation},
         ids::{JobUid, RunId},
         instant::Instant,
-        job::{JobState, Overlap},
-        ledger::{Fate, Range, append},
+        job::JobState,
+        ledger::{Fate, FateReason, Range, append},
         names::{Lane, ScheduleName},
+        overlap::{Admitted, Buffer, Standing},
         run::RunOrigin,
     },
     ports::store::{DueSchedule, Fired, Firing, ShardLease, StoreError, StoreResult},
@@ -27,7 +28,7 @@ use super::{
     jobs::{ScheduleRow, base_state, insert_ledger, schedules, write_schedules},
     rows::time,
     statement::{Cells, chunks, exec, query, query_in, query_one, single, tuples},
-    submit::unfinished,
+    submit::standings,
     writer::Tx,
 };
 
@@ -40,7 +41,7 @@ pub(super) fn lane(due: &DueSchedule) -> Lane {
 struct Firings {
     schedules: HashMap<(JobUid, ScheduleName), (ScheduleRow, Instant)>,
     states: HashMap<JobUid, JobState>,
-    unfinished: HashSet<JobUid>,
+    slots: HashMap<JobUid, Standing>,
     instants: HashSet<(JobUid, Instant)>,
     changed: HashSet<(JobUid, ScheduleName)>,
     closed: Vec<(JobUid, ScheduleName, Range)>,
@@ -52,7 +53,9 @@ struct Firings {
 struct Made {
     id: RunId,
     nominal: Instant,
+    due: Instant,
     late: bool,
+    buffer: Option<Buffer>,
 }
 
 pub(super) async fn fire(
@@ -93,7 +96,9 @@ pub(super) async fn fire(
         origin: RunOrigin::Schedule,
         instant: Some((&due.schedule, run.nominal)),
         late: run.late,
-        due: run.nominal,
+        due: run.due,
+        buffer: run.buffer,
+        apart: false,
         priority: due.spec.priority,
         fairness_key: &due.spec.fairness_key,
         labels: &due.spec.labels,
@@ -117,7 +122,7 @@ pub(super) async fn fire(
 /// The instants of a firing that may become runs.
 fn runs_named(firing: &Firing) -> impl Iterator<Item = (JobUid, Instant)> {
     firing.evaluation.entries.iter().filter_map(|entry| match entry {
-        Entry::Run { nominal, late: _ } => Some((firing.due.job, *nominal)),
+        Entry::Run { nominal, .. } => Some((firing.due.job, *nominal)),
         Entry::Fate(_) => None,
     })
 }
@@ -133,13 +138,12 @@ impl Firings {
             let mut cells = Cells::of(&row);
             states.insert(JobUid::from_uuid(cells.next()?), base_state(&mut cells)?);
         }
-        let skipping = firings.iter().filter(|firing| firing.due.spec.overlap == Overlap::Skip);
-        let unfinished = unfinished(tx, skipping.map(|firing| firing.due.job)).await?;
+        let slots = standings(tx, firings.iter().map(|firing| (firing.due.job, firing.due.spec.overlap))).await?;
         let named: Vec<_> = firings.iter().flat_map(runs_named).collect();
         Ok(Self {
             schedules: rows.into_iter().map(|row| ((row.job, row.name.clone()), (row.clone(), row.cursor))).collect(),
             states,
-            unfinished: unfinished.into_keys().collect(),
+            slots: slots.into_iter().map(|(job, (standing, _))| (job, standing)).collect(),
             instants: fired(tx, &named).await?,
             changed: HashSet::new(),
             closed: Vec::new(),
@@ -162,15 +166,14 @@ impl Firings {
         for entry in entries {
             let range = match entry {
                 Entry::Fate(range) => range.clone(),
-                Entry::Run { nominal, late } => {
+                Entry::Run { nominal, due: at, late } => {
                     let id = ids.next().copied()?;
-                    let fate = self.fate(due, *nominal);
+                    let (fate, reason, buffer) = self.fate(due, *nominal);
                     if fate == Fate::Fired {
                         self.instants.insert((due.job, *nominal));
-                        self.unfinished.insert(due.job);
-                        runs.push(Made { id, nominal: *nominal, late: *late });
+                        runs.push(Made { id, nominal: *nominal, due: *at, late: *late, buffer });
                     }
-                    Range::one(due.position.version, *nominal, fate, None)
+                    Range::one(due.position.version, *nominal, fate, reason)
                 }
             };
             ranges.push(range);
@@ -183,13 +186,19 @@ impl Firings {
         Some(runs)
     }
 
-    fn fate(&self, due: &DueSchedule, nominal: Instant) -> Fate {
+    /// What becomes of an instant that would be a run, and how the run waits, if it does.
+    fn fate(&mut self, due: &DueSchedule, nominal: Instant) -> (Fate, Option<FateReason>, Option<Buffer>) {
         if self.instants.contains(&(due.job, nominal)) {
-            return Fate::United;
+            return (Fate::United, None, None);
         }
-        match due.spec.overlap {
-            Overlap::Skip if self.unfinished.contains(&due.job) => Fate::SkippedOverlap,
-            Overlap::Skip | Overlap::Allow => Fate::Fired,
+        let standing = self.slots.entry(due.job).or_default();
+        let admitted = due.spec.overlap.admit(*standing);
+        standing.and(admitted);
+        match admitted {
+            Admitted::Run => (Fate::Fired, None, None),
+            Admitted::Buffer(buffer) => (Fate::Fired, None, Some(buffer)),
+            Admitted::Busy => (Fate::SkippedOverlap, None, None),
+            Admitted::Full => (Fate::Dropped, Some(FateReason::BufferFull), None),
         }
     }
 

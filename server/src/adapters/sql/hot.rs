@@ -250,6 +250,7 @@ impl Endable {
             wake_time: None,
             deadline: None,
             tell: None,
+            place: None,
         };
         Ok((moved, self.job.map(JobUid::from_uuid)))
     }

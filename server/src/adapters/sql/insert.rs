@@ -6,8 +6,10 @@ use mainspring_engine::{
     domain::{
         ids::{JobUid, RunId},
         instant::Instant,
-        names::{JobName, ScheduleName},
+        names::{FairnessKey, JobName, ScheduleName},
+        overlap::Buffer,
         payload::Payload,
+        place::Place,
         policy::RunPolicy,
         run::{Lifecycle, RunOrigin, RunState},
     },
@@ -55,10 +57,14 @@ pub(super) struct Row<'a> {
     pub(super) late: bool,
     /// When it is due.
     pub(super) due: Instant,
+    /// It waits for the slot of its job.
+    pub(super) buffer: Option<Buffer>,
+    /// It holds no slot of its job.
+    pub(super) apart: bool,
     /// 0 to 9.
     pub(super) priority: u8,
     /// Its fairness key.
-    pub(super) fairness_key: &'a str,
+    pub(super) fairness_key: &'a FairnessKey,
     /// Labels.
     pub(super) labels: &'a BTreeMap<String, String>,
     /// For the worker.
@@ -94,7 +100,7 @@ const PLAIN: [(&str, Kind); 14] = [
 ];
 
 /// What only some have, after [`PLAIN`].
-const MORE: [(&str, Kind); 14] = [
+const MORE: [(&str, Kind); 16] = [
     ("deadline_time", Kind::Int),
     ("job_uid", Kind::Bytes),
     ("job_version", Kind::Int),
@@ -108,12 +114,14 @@ const MORE: [(&str, Kind); 14] = [
     ("headers", Kind::Text),
     ("policy", Kind::Text),
     ("plain_lease", Kind::Int),
+    ("buffer", Kind::Int),
+    ("apart", Kind::Int),
     ("spilled", Kind::Int),
 ];
 
 /// Inserts runs that have no more than every run has, or all that one can have.
 pub(super) fn runs_sql(full: bool) -> String {
-    if full { insert_sql("run", &[PLAIN, MORE].concat()) } else { insert_sql("run", &PLAIN) }
+    if full { insert_sql("run", &[&PLAIN[..], &MORE].concat()) } else { insert_sql("run", &PLAIN) }
 }
 
 /// Which runs of a sheet are there.
@@ -174,7 +182,7 @@ impl<'a> New<'a> {
         let made = row.job.is_some() || row.instant.is_some() || row.parent.is_some();
         let has = more.labels.is_some() || more.headers.is_some() || more.policy.is_some();
         let full = has || says || made || row.late || !keep_inline(&row.payload.data);
-        Ok(Self { row, life: Lifecycle::new(now, row.due), more: full.then_some(more) })
+        Ok(Self { row, life: Lifecycle::made(now, row.due, row.buffer), more: full.then_some(more) })
     }
 
     /// Writes the cells of [`PLAIN`], and those of [`MORE`] where there are any.
@@ -192,7 +200,7 @@ impl<'a> New<'a> {
             .int(life.wake_time.map(Instant::as_micros))
             .int((life.state == RunState::Queued).then_some(i64::from(lane.id)))
             .int(i64::from(*priority))
-            .text(*fairness_key)
+            .text(fairness_key.as_str())
             .int(due.as_micros())
             .int(i64::from(origin.code()))
             .text(payload.content_type.as_str())
@@ -212,6 +220,8 @@ impl<'a> New<'a> {
             .text(headers.as_deref())
             .text(policy.as_deref())
             .int(i64::from(!row.policy.at_most_once() && row.policy.timeouts.total.is_none()))
+            .int(row.buffer.map(|buffer| i64::from(buffer.code())))
+            .int(i64::from(row.apart))
             .int(i64::from(if inline { 0 } else { INPUT }));
     }
 }
@@ -230,5 +240,10 @@ fn stands(row: &Row<'_>, life: &Lifecycle) -> Moved {
         wake_time: life.wake_time,
         deadline: life.deadline(row.policy),
         tell: None,
+        place: (life.state == RunState::Queued).then(|| Place {
+            priority: row.priority,
+            key: row.fairness_key.clone(),
+            due: row.due,
+        }),
     }
 }

@@ -8,6 +8,8 @@ use std::{
 
 use mainspring_engine::{
     domain::{
+        catch_up::Mode,
+        fire::{PauseEnd, Position, Resumed},
         ids::JobUid,
         instant::Instant,
         job::{Job, JobSpec, JobState, Pause},
@@ -114,7 +116,7 @@ async fn read_jobs<C: ConnectionTrait>(
     let spec = if with_payload { SPEC } else { BARE_SPEC };
     let sql = format!(
         "SELECT job.uid, job.namespace_id, job.name, job.version, job.revision, job.state, job.pause_time, \
-         job.pause_note, job.pause_actor, job.create_time, job.update_time, {spec} FROM job JOIN job_version \
+         job.pause_note, job.pause_actor, job.pause_until, job.create_time, job.update_time, {spec} FROM job JOIN job_version \
          ON job_version.job_uid = job.uid AND job_version.version = job.version WHERE {rest}"
     );
     let mut jobs = Vec::new();
@@ -143,8 +145,9 @@ fn job(row: &QueryResult, known: &Known, with_payload: bool) -> StoreResult<Job>
     let (job_name, version, revision) = (name(cells.next()?)?, cells.next()?, cells.next()?);
     let state = base_state(&mut cells)?;
     let paused = (maybe(cells.next()?), cells.next::<Option<String>>()?, cells.next::<Option<String>>()?);
+    let until = maybe(cells.next()?);
     let pause = match paused {
-        (Some(time), Some(note), Some(actor)) => Some(Pause { note, actor, time }),
+        (Some(time), Some(note), Some(actor)) => Some(Pause { note, actor, time, until }),
         _ => None,
     };
     let (create_time, update_time) = (Instant::from_micros(cells.next()?), Instant::from_micros(cells.next()?));
@@ -177,12 +180,15 @@ pub(super) struct ScheduleRow {
     pub(super) paused: bool,
     pub(super) cursor: Instant,
     pub(super) next: Option<Instant>,
+    pub(super) pause_until: Option<Instant>,
+    pub(super) resumed: Option<Resumed>,
     pub(super) open: Option<Range>,
 }
 
 /// The columns of [`ScheduleRow::read`], in order.
 pub(super) const SCHEDULE: &str = "schedule.job_uid, schedule.name, schedule.version, schedule.paused, \
-     schedule.cursor_time, schedule.next_time, schedule.open_version, schedule.open_first, schedule.open_last, \
+     schedule.cursor_time, schedule.next_time, schedule.pause_until, schedule.resume_until, schedule.resume_mode, \
+     schedule.open_version, schedule.open_first, schedule.open_last, \
      schedule.open_count, schedule.open_fate, schedule.open_reason";
 
 impl ScheduleRow {
@@ -195,12 +201,21 @@ impl ScheduleRow {
             paused: cells.next()?,
             cursor: Instant::from_micros(cells.next()?),
             next: maybe(cells.next()?),
+            pause_until: maybe(cells.next()?),
+            resumed: resumed(cells)?,
             open: open_range(cells)?,
         })
     }
 
-    fn cells(&self) -> StoreResult<[Value; 12]> {
-        let Self { job, name, version, paused, cursor, next, open } = self;
+    /// Where its evaluation stands.
+    pub(super) fn position(&self) -> Position {
+        let end = self.pause_until.map_or(PauseEnd::Open, PauseEnd::At);
+        let (cursor, version, resumed) = (self.cursor, self.version, self.resumed);
+        Position { cursor, version, pause: self.paused.then_some(end), resumed }
+    }
+
+    fn cells(&self) -> StoreResult<[Value; 15]> {
+        let Self { job, name, version, paused, cursor, next, pause_until, resumed, open } = self;
         let (mut of, mut count, mut fate, mut reason) = (None, None, None, None);
         let (mut first, mut last) = (None, None);
         if let Some(range) = open {
@@ -215,6 +230,9 @@ impl ScheduleRow {
             (*paused).into(),
             time(*cursor),
             maybe_time(*next),
+            maybe_time(*pause_until),
+            maybe_time(resumed.map(|resumed| resumed.until)),
+            resumed.map(|resumed| resumed.mode.code()).into(),
             of.into(),
             maybe_time(first),
             maybe_time(last),
@@ -223,6 +241,15 @@ impl ScheduleRow {
             reason.into(),
         ])
     }
+}
+
+fn resumed(cells: &mut Cells<'_>) -> StoreResult<Option<Resumed>> {
+    let until = maybe(cells.next()?);
+    let mode = cells.parse("how a pause is caught up with", |code: &Option<i32>| match code {
+        Some(code) => Mode::from_code(*code).map(Some),
+        None => Some(None),
+    })?;
+    Ok(until.zip(mode).map(|(until, mode)| Resumed { until, mode }))
 }
 
 fn open_range(cells: &mut Cells<'_>) -> StoreResult<Option<Range>> {
@@ -264,8 +291,8 @@ pub(super) async fn schedules<C: ConnectionTrait>(connection: &C, jobs: &[Uuid])
 
 /// New schedules.
 pub(super) async fn insert_schedules(tx: &Tx, rows: &[ScheduleRow]) -> StoreResult<()> {
-    let into = "schedule (job_uid, name, version, paused, cursor_time, next_time, open_version, open_first, open_last, \
-         open_count, open_fate, open_reason)";
+    let into = "schedule (job_uid, name, version, paused, cursor_time, next_time, pause_until, resume_until, resume_mode, \
+         open_version, open_first, open_last, open_count, open_fate, open_reason)";
     let cells = rows.iter().map(ScheduleRow::cells).collect::<StoreResult<_>>()?;
     insert(tx, into, cells, "").await.map(drop)
 }
@@ -274,7 +301,7 @@ pub(super) async fn insert_schedules(tx: &Tx, rows: &[ScheduleRow]) -> StoreResu
 pub(super) async fn write_schedules(tx: &Tx, rows: &[(ScheduleRow, Instant)]) -> StoreResult<u64> {
     let mut written = 0;
     for piece in chunks(rows) {
-        let mut values = Vec::with_capacity(13 * piece.len());
+        let mut values = Vec::with_capacity(16 * piece.len());
         for (row, cursor) in piece {
             values.extend(row.cells()?);
             values.push(time(*cursor));
@@ -287,12 +314,13 @@ pub(super) async fn write_schedules(tx: &Tx, rows: &[(ScheduleRow, Instant)]) ->
 /// Writes `count` schedules, each if its cursor is still there. Version and pause were compared when they were read.
 pub(super) fn schedule_sql(count: usize) -> String {
     format!(
-        "WITH t(job_uid, name, version, paused, cursor_time, next_time, open_version, open_first, open_last, open_count, \
-         open_fate, open_reason, was_cursor) AS (VALUES {}) UPDATE schedule SET version = t.version, paused = t.paused, \
-         cursor_time = t.cursor_time, next_time = t.next_time, open_version = t.open_version, open_first = t.open_first, \
+        "WITH t(job_uid, name, version, paused, cursor_time, next_time, pause_until, resume_until, resume_mode, \
+         open_version, open_first, open_last, open_count, open_fate, open_reason, was_cursor) AS (VALUES {}) UPDATE schedule SET version = t.version, paused = t.paused, \
+         cursor_time = t.cursor_time, next_time = t.next_time, pause_until = t.pause_until, \
+         resume_until = t.resume_until, resume_mode = t.resume_mode, open_version = t.open_version, open_first = t.open_first, \
          open_last = t.open_last, open_count = t.open_count, open_fate = t.open_fate, open_reason = t.open_reason FROM t \
          WHERE schedule.job_uid = t.job_uid AND schedule.name = t.name AND schedule.cursor_time = t.was_cursor",
-        tuples(count, 13)
+        tuples(count, 16)
     )
 }
 

@@ -14,6 +14,8 @@ use mainspring_engine::{
     domain::{
         ids::WorkerId,
         instant::Instant,
+        overlap::Buffer,
+        place::Place,
         policy::RunPolicy,
         run::{Lifecycle, RunState},
     },
@@ -130,7 +132,7 @@ impl Policies {
 /// The columns of [`life`], in order.
 pub(super) const LIFE: &str = "state, attempt, open_token, decided_token, worker_id, generation, cancel_requested, \
      stop_timeout, stop_deadline, failures, losses, returns, reason, create_time, queue_time, lease_time, start_time, \
-     end_time, wake_time, cancel_time, cancel_reason, log_lines";
+     end_time, wake_time, buffer, cancel_time, cancel_reason, log_lines";
 
 /// A column of a state, as its code.
 pub(super) fn run_state(cells: &mut Cells<'_>) -> StoreResult<RunState> {
@@ -159,10 +161,20 @@ pub(super) fn life(cells: &mut Cells<'_>) -> StoreResult<Lifecycle> {
         start_time: maybe(cells.next()?),
         end_time: maybe(cells.next()?),
         wake_time: maybe(cells.next()?),
+        buffer: cells.parse("how a run waits", |code: &Option<i32>| match code {
+            Some(code) => Buffer::from_code(*code).map(Some),
+            None => Some(None),
+        })?,
         cancel_time: maybe(cells.next()?),
         cancel_reason: cells.next()?,
         log_lines: read_count(cells)?,
     })
+}
+
+/// Reads a priority, a fairness key and when a run was due.
+pub(super) fn place(cells: &mut Cells<'_>) -> StoreResult<Place> {
+    let priority = cells.parse("a priority", |number: &i32| u8::try_from(*number).ok())?;
+    Ok(Place { priority, key: name(cells.next()?)?, due: Instant::from_micros(cells.next()?) })
 }
 
 fn count(cells: &mut Cells<'_>) -> StoreResult<u32> {
@@ -170,7 +182,7 @@ fn count(cells: &mut Cells<'_>) -> StoreResult<u32> {
 }
 
 /// The values of [`LIFE`], in order, without `create_time`, which never changes.
-pub(super) fn life_values(life: &Lifecycle) -> [Value; 21] {
+pub(super) fn life_values(life: &Lifecycle) -> [Value; 22] {
     let Lifecycle {
         state,
         attempt,
@@ -191,6 +203,7 @@ pub(super) fn life_values(life: &Lifecycle) -> [Value; 21] {
         start_time,
         end_time,
         wake_time,
+        buffer,
         cancel_time,
         cancel_reason,
         log_lines,
@@ -214,6 +227,7 @@ pub(super) fn life_values(life: &Lifecycle) -> [Value; 21] {
         maybe_time(*start_time),
         maybe_time(*end_time),
         maybe_time(*wake_time),
+        buffer.map(Buffer::code).into(),
         maybe_time(*cancel_time),
         cancel_reason.clone().into(),
         maybe_count(*log_lines),

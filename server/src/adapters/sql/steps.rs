@@ -19,6 +19,7 @@ use mainspring_engine::{
         instant::Instant,
         names::JobName,
         payload::Payload,
+        place::Place,
         policy::RunPolicy,
         run::{Lifecycle, RunState},
         transition::{Context, Event, Refusal, step},
@@ -34,7 +35,7 @@ use super::{
     insert::{OUTPUT, keep_inline, spill},
     lanes::KnownLane,
     restricted::Restricted,
-    rows::{LIFE, json, life, life_values, maybe_count, maybe_time, time},
+    rows::{LIFE, json, life, life_values, maybe_count, maybe_time, place, time},
     statement::{Cells, chunks, exec, insert, query, query_in, tuples},
     writer::Tx,
 };
@@ -50,6 +51,8 @@ pub(super) struct Loaded {
     pub(super) job: Option<(JobUid, i64)>,
     /// What it was promised.
     pub(super) policy: Arc<RunPolicy>,
+    /// Where it waits, whenever it does.
+    place: Place,
     /// As it is now.
     pub(super) life: Lifecycle,
     guard: Guard,
@@ -90,7 +93,7 @@ pub(super) struct Steps {
 
 /// The columns of [`Loaded::read`], in order.
 pub(super) fn columns() -> String {
-    format!("id, lane_id, job_uid, job_version, policy, {LIFE}")
+    format!("id, lane_id, job_uid, job_version, policy, priority, fairness_key, due_time, {LIFE}")
 }
 
 impl Loaded {
@@ -119,9 +122,10 @@ impl Loaded {
         let job = cells.next::<Option<Uuid>>()?.map(JobUid::from_uuid);
         let job = job.zip(cells.next::<Option<i64>>()?);
         let policy = known.policies.read(cells.next()?)?;
+        let place = place(cells)?;
         let life = life(cells)?;
         let guard = Guard { state: life.state, attempt: life.attempt, generation: life.generation };
-        Ok(Self { id, lane, job, policy, life, guard, changed: false })
+        Ok(Self { id, lane, job, policy, place, life, guard, changed: false })
     }
 
     /// Its last attempt.
@@ -268,6 +272,7 @@ impl Steps {
             wake_time: after.wake_time,
             deadline: after.deadline(&loaded.policy),
             tell: change.tell,
+            place: (after.state == RunState::Queued).then(|| loaded.place.clone()),
         }))
     }
 
@@ -335,7 +340,7 @@ async fn write_output(tx: &Tx, run: RunId, output: &Payload) -> StoreResult<()> 
 
 async fn write_whole(tx: &Tx, runs: &[&Loaded]) -> StoreResult<()> {
     for piece in chunks(runs) {
-        let mut values = Vec::with_capacity(28 * piece.len());
+        let mut values = Vec::with_capacity(29 * piece.len());
         for run in piece {
             let Guard { state, attempt, generation } = run.guard;
             values.extend([run.id.uuid().into(), state.code().into(), attempt.into(), generation.into()]);
@@ -355,17 +360,17 @@ pub(super) fn whole_sql(count: usize) -> String {
     format!(
         "WITH t(id, was_state, was_attempt, was_generation, state, attempt, open_token, decided_token, worker_id, \
          generation, cancel_requested, stop_timeout, stop_deadline, failures, losses, returns, reason, queue_time, \
-         lease_time, start_time, end_time, wake_time, cancel_time, cancel_reason, log_lines, ready_lane, deadline_time, \
-         dead_time) AS (VALUES {}) UPDATE run SET state = t.state, attempt = t.attempt, open_token = t.open_token, \
+         lease_time, start_time, end_time, wake_time, buffer, cancel_time, cancel_reason, log_lines, ready_lane, \
+         deadline_time, dead_time) AS (VALUES {}) UPDATE run SET state = t.state, attempt = t.attempt, open_token = t.open_token, \
          decided_token = t.decided_token, worker_id = t.worker_id, generation = t.generation, \
          cancel_requested = t.cancel_requested, stop_timeout = t.stop_timeout, stop_deadline = t.stop_deadline, \
          failures = t.failures, losses = t.losses, returns = t.returns, reason = t.reason, queue_time = t.queue_time, \
          lease_time = t.lease_time, start_time = t.start_time, end_time = t.end_time, wake_time = t.wake_time, \
-         cancel_time = t.cancel_time, cancel_reason = t.cancel_reason, log_lines = t.log_lines, \
+         buffer = t.buffer, cancel_time = t.cancel_time, cancel_reason = t.cancel_reason, log_lines = t.log_lines, \
          ready_lane = t.ready_lane, deadline_time = t.deadline_time, dead_time = t.dead_time FROM t \
          WHERE run.id = t.id AND run.state = t.was_state AND run.attempt = t.was_attempt \
          AND run.generation = t.was_generation",
-        tuples(count, 28)
+        tuples(count, 29)
     )
 }
 

@@ -14,6 +14,7 @@ use mainspring_engine::{
         ids::{JobUid, RunId},
         instant::Instant,
         names::{Lane, NamespaceName, Scope},
+        overlap::{Admitted, Buffer, Overlap, Standing},
     },
     ports::store::{Made, NewRun, Quota, RequestKey, StoreError, StoreResult, Stored, Submit, Submitted},
 };
@@ -52,7 +53,7 @@ pub(super) type RequestId = (i32, &'static str, String);
 struct Around {
     requests: HashMap<RequestId, Made>,
     jobs: HashSet<JobUid>,
-    unfinished: HashMap<JobUid, RunId>,
+    slots: HashMap<JobUid, (Standing, Option<RunId>)>,
     stored: HashSet<RunId>,
     full: HashMap<Lane, Quota>,
 }
@@ -84,20 +85,18 @@ async fn submit(
             requests.push(request_cells(now, &key, body, run.id.uuid()));
             around.requests.insert(key, Made { body, target: run.id.uuid() });
         }
-        if let Some(job) = &run.job {
-            around.unfinished.entry(job.uid).or_insert(run.id);
-        }
+        let buffer = around.take_slot(run);
         around.stored.insert(run.id);
-        stored.push(run);
+        stored.push((run, buffer));
         answers.push(None);
     }
     let lanes = stored
         .iter()
-        .map(|run| {
+        .map(|(run, _)| {
             known.lanes.find(&run.lane).ok_or_else(|| StoreError::Corrupt(format!("lane {} has no number", run.lane)))
         })
         .collect::<StoreResult<Vec<_>>>()?;
-    let rows = stored.iter().zip(&lanes).map(|(run, lane)| Row {
+    let rows = stored.iter().zip(&lanes).map(|((run, buffer), lane)| Row {
         id: run.id,
         lane,
         job: run.job.as_ref().map(|job| (job.uid, &job.name, job.version)),
@@ -105,6 +104,8 @@ async fn submit(
         instant: None,
         late: false,
         due: run.due,
+        buffer: *buffer,
+        apart: run.apart,
         priority: run.priority,
         fairness_key: &run.fairness_key,
         labels: &run.labels,
@@ -115,15 +116,18 @@ async fn submit(
         note: &run.note,
         parent: run.parent,
     });
-    let mut moved = insert_runs(tx, now, rows.collect()).await?.into_iter();
+    let moved = insert_runs(tx, now, rows.collect()).await?;
+    let buffers: Vec<_> = stored.into_iter().map(|(_, buffer)| buffer).collect();
+    let mut moved = moved.into_iter().zip(buffers);
     insert(tx, REQUESTS, requests, "").await?;
     Ok(answers
         .into_iter()
         .zip(runs)
         .filter_map(|(answer, run)| {
             answer.or_else(|| {
-                Some(match moved.next()? {
-                    Some(moved) => Submitted::Stored(Box::new(Stored { moved, run: run.stored(now) })),
+                let (moved, buffer) = moved.next()?;
+                Some(match moved {
+                    Some(moved) => Submitted::Stored(Box::new(Stored { moved, run: run.stored(now, buffer) })),
                     None => Submitted::Replayed(run.id),
                 })
             })
@@ -199,9 +203,9 @@ impl Around {
         for row in query_in(tx, "SELECT uid FROM job WHERE uid IN", &uids, "AND delete_time IS NULL").await? {
             jobs.insert(JobUid::from_uuid(single(&row)?));
         }
-        let only_idle = runs.iter().filter(|run| run.only_if_idle).filter_map(|run| Some(run.job.as_ref()?.uid));
-        let unfinished = unfinished(tx, only_idle).await?;
-        Ok(Self { requests, jobs, unfinished, stored: HashSet::new(), full })
+        let asked = runs.iter().filter_map(|run| Some((run.job.as_ref()?.uid, run.overlap?)));
+        let slots = standings(tx, asked).await?;
+        Ok(Self { requests, jobs, slots, stored: HashSet::new(), full })
     }
 
     /// The answer to a run that is not to be stored.
@@ -224,30 +228,70 @@ impl Around {
         if !self.jobs.contains(&job.uid) {
             return Some(Submitted::JobGone);
         }
-        let busy = self.unfinished.get(&job.uid).filter(|_| run.only_if_idle)?;
-        Some(Submitted::NotIdle(*busy))
+        let (standing, busy) = self.slots.get(&job.uid).copied().unwrap_or_default();
+        match run.overlap?.admit(standing) {
+            Admitted::Run | Admitted::Buffer(_) => None,
+            Admitted::Busy => busy.map(Submitted::NotIdle),
+            Admitted::Full => Some(Submitted::BufferFull),
+        }
+    }
+
+    /// Counts a run that is stored; how it waits for the slot of its job, if it does.
+    fn take_slot(&mut self, run: &NewRun) -> Option<Buffer> {
+        let job = run.job.as_ref().filter(|_| !run.apart)?;
+        let (standing, busy) = self.slots.entry(job.uid).or_default();
+        let admitted = run.overlap.map_or(Admitted::Run, |overlap| overlap.admit(*standing));
+        standing.and(admitted);
+        busy.get_or_insert(run.id);
+        match admitted {
+            Admitted::Buffer(buffer) => Some(buffer),
+            Admitted::Run | Admitted::Busy | Admitted::Full => None,
+        }
     }
 }
 
-/// A run of each job that is not over.
-pub(super) async fn unfinished(tx: &Tx, jobs: impl IntoIterator<Item = JobUid>) -> StoreResult<HashMap<JobUid, RunId>> {
-    let mut uids: Vec<Uuid> = jobs.into_iter().map(JobUid::uuid).collect();
-    uids.sort_unstable();
-    uids.dedup();
-    let mut found = HashMap::new();
-    for piece in chunks(&uids) {
-        let values = piece.iter().map(|uid| (*uid).into()).collect();
+/// How jobs stand, as far as their policies ask, and a run of each that is not over. A job without any is not there.
+pub(super) async fn standings(
+    tx: &Tx,
+    jobs: impl IntoIterator<Item = (JobUid, Overlap)>,
+) -> StoreResult<HashMap<JobUid, (Standing, Option<RunId>)>> {
+    // Versions of one job may ask for more or less.
+    let mut asked = HashMap::new();
+    for (job, overlap) in jobs.into_iter().filter(|(_, overlap)| overlap.looks()) {
+        let most = asked.entry(job.uuid()).or_default();
+        *most = rows_of(overlap).max(*most);
+    }
+    let asked: Vec<(Uuid, i64)> = asked.into_iter().collect();
+    let mut found: HashMap<JobUid, (Standing, Option<RunId>)> = HashMap::new();
+    for piece in chunks(&asked) {
+        let values = piece.iter().flat_map(|(job, most)| [(*job).into(), (*most).into()]).collect();
         for row in query(tx, unfinished_sql(piece.len()), values).await? {
             let mut cells = Cells::of(&row);
-            found.insert(JobUid::from_uuid(cells.next()?), RunId::from_uuid(cells.next()?));
+            let (standing, busy) = found.entry(JobUid::from_uuid(cells.next()?)).or_default();
+            busy.get_or_insert(RunId::from_uuid(cells.next()?));
+            match cells.next::<bool>()? {
+                true => standing.buffered += 1,
+                false => standing.holding += 1,
+            }
         }
     }
     Ok(found)
 }
 
-/// One row a job, whichever: asked for the smallest id or for all of them at once, the planner walks through every run
-/// that the jobs ever had.
+/// So many runs of a job are looked at for its policy.
+fn rows_of(overlap: Overlap) -> i64 {
+    i64::from(match overlap {
+        Overlap::Allow { max } => max.unwrap_or(0),
+        // Those that hold the slot come among those that wait; somebody may have forced some.
+        Overlap::BufferAll { max } => max + Overlap::MOST,
+        Overlap::Skip | Overlap::BufferOne | Overlap::CancelOther | Overlap::TerminateOther => 1,
+    })
+}
+
+/// Some rows a job, whichever: asked for the smallest ids or for all jobs at once, the planner walks through every run that
+/// the jobs ever had.
 pub(super) fn unfinished_sql(count: usize) -> String {
-    let one = "SELECT * FROM (SELECT job_uid, id FROM run WHERE job_uid = ? AND end_time IS NULL LIMIT 1)";
-    vec![one; count].join(" UNION ALL ")
+    let some = "SELECT * FROM (SELECT job_uid, id, buffer IS NOT NULL FROM run WHERE job_uid = ? AND end_time IS NULL \
+                AND NOT apart LIMIT ?)";
+    vec![some; count].join(" UNION ALL ")
 }

@@ -10,6 +10,7 @@ use mainspring_engine::{
     domain::{
         ids::{JobUid, RunId, WorkerId},
         instant::Instant,
+        place::Place,
         run::{Lifecycle, RunState},
         transition::Event,
     },
@@ -20,7 +21,7 @@ use uuid::Uuid;
 
 use super::{
     Known,
-    rows::time,
+    rows::{name, time},
     sheet::{self, SHEET, Sheet, array_of, bytes, in_hex, int, numbers},
     statement::{Cells, exec, query, query_one},
     steps::{Steps, all_hit, columns},
@@ -37,16 +38,29 @@ const SURE: &str = "state IN (1, 5) AND open_token IS NULL \
 
 /// What is due, and what must be known of it.
 pub(super) fn wake_read_sql() -> String {
-    let kept = ["id", "lane_id", "job_uid", "state", "generation", "attempt", "worker_id", "create_time", "due_time"];
-    let numbers = numbers(&["lane_id", "generation", "attempt", "create_time", "due_time"]);
+    let kept = [
+        "id",
+        "lane_id",
+        "job_uid",
+        "state",
+        "generation",
+        "attempt",
+        "worker_id",
+        "create_time",
+        "due_time",
+        "priority",
+        "fairness_key",
+    ];
+    let numbers = numbers(&["lane_id", "generation", "attempt", "create_time", "due_time", "priority"]);
     let rows = format!("SELECT {}, reason, policy, ({SURE}{numbers}) AS sure {WAKING}", kept.join(", "));
     let cells = format!(
-        "{}, lane_id, {}, state, generation, attempt, {}, create_time, due_time, {}, {}",
+        "{}, lane_id, {}, state, generation, attempt, {}, create_time, due_time, {}, {}, priority, {}",
         in_hex("id"),
         in_hex("job_uid"),
         in_hex("worker_id"),
         in_hex("reason"),
-        in_hex("policy")
+        in_hex("policy"),
+        in_hex("fairness_key")
     );
     // How many there are in all tells whether something is left.
     format!("SELECT count(*), {} FILTER (WHERE sure) FROM ({rows})", array_of(&cells))
@@ -76,6 +90,8 @@ struct Waking {
     due: i64,
     reason: Option<String>,
     policy: Option<String>,
+    priority: u8,
+    key: Option<String>,
 }
 
 impl Waking {
@@ -84,6 +100,7 @@ impl Waking {
         let policy = known.policies.read(sheet::read_text(self.policy)?)?;
         let mut life = Lifecycle::new(Instant::from_micros(self.created), Instant::from_micros(self.due));
         (life.state, life.queue_time) = (RunState::Queued, Some(now));
+        let key = name(sheet::read_text(self.key)?.unwrap_or_default())?;
         let moved = Moved {
             run: RunId::from_uuid(self.run),
             lane: known.lanes.of(self.lane)?.lane.clone(),
@@ -97,6 +114,7 @@ impl Waking {
             wake_time: None,
             deadline: life.deadline(&policy),
             tell: None,
+            place: Some(Place { priority: self.priority, key, due: Instant::from_micros(self.due) }),
         };
         Ok((moved, self.job.map(JobUid::from_uuid)))
     }

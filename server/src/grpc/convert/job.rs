@@ -3,12 +3,12 @@
 use mainspring_engine::domain::{
     ids::JobUid,
     instant::Instant,
-    job::{CatchUp, Job, JobSpec, JobState, Overlap, Pause, ScheduleSpec},
+    job::{Job, JobSpec, JobState, Pause, ScheduleSpec},
     names::{JobName, ScheduleName},
 };
 use mainspring_proto::scheduler::v1 as wire;
 
-use super::{Check, payload, policy, policy::Policies, schedule, schedule::Reading, time};
+use super::{Check, catch_up, overlap, payload, policy, policy::Policies, schedule, schedule::Reading, time};
 
 const MAX_DISPLAY_NAME: usize = 128;
 const MAX_DESCRIPTION: usize = 4_096;
@@ -32,6 +32,12 @@ pub(crate) const MUTABLE: &[&str] = &[
     "delivery",
     "lease_loss_policy",
     "priority",
+    "fairness_key",
+    "overlap_max",
+    "overlap_ignores_manual",
+    "catch_up_max",
+    "catch_up_pace",
+    "max_lateness",
 ];
 
 /// What a definition is read against.
@@ -78,22 +84,17 @@ impl Check {
             next_fire_time: _,
             create_time: _,
             update_time: _,
+            fairness_key,
+            overlap_max,
+            overlap_ignores_manual,
+            catch_up_max,
+            catch_up_pace,
+            max_lateness,
         } = job;
         self.same_namespace(&namespace, context.namespace);
         let name = self.required::<JobName>("job", &job);
         let job_type = self.required("job_type", &job_type);
-        let overlap = self.choice("overlap", overlap, |value| {
-            Some(match value {
-                wire::Overlap::Unspecified | wire::Overlap::Skip => Overlap::Skip,
-                wire::Overlap::Allow => Overlap::Allow,
-            })
-        });
-        let catch_up = self.choice("catch_up", catch_up, |value| {
-            Some(match value {
-                wire::CatchUp::Unspecified | wire::CatchUp::Latest => CatchUp::Latest,
-                wire::CatchUp::None => CatchUp::None,
-            })
-        });
+        let overlap = self.overlap(overlap, overlap_max);
         let spec = JobSpec {
             display_name: self.line("display_name", display_name, MAX_DISPLAY_NAME),
             description: self.text("description", description, MAX_DESCRIPTION),
@@ -103,10 +104,11 @@ impl Check {
             payload: self.payload("payload", payload, context.max_payload).unwrap_or_default(),
             schedules: self.schedules(schedules, context),
             overlap: overlap.unwrap_or_default(),
-            catch_up: catch_up.unwrap_or_default(),
+            overlap_ignores_manual,
+            catch_up: self.catch_up(catch_up::Fields { catch_up, catch_up_max, catch_up_pace, max_lateness }),
             policy: self.policy(Policies { retry_policy, timeouts, delivery, lease_loss_policy }),
             priority: self.priority("priority", priority),
-            fairness_key: String::new(),
+            fairness_key: self.or_default("fairness_key", &fairness_key),
             job_type: job_type?,
         };
         Some((name?, spec))
@@ -158,12 +160,18 @@ pub(crate) fn overlay(job: &mut wire::Job, new: wire::Job, mask: &[String]) {
         payload,
         schedules,
         overlap,
+        overlap_max,
+        overlap_ignores_manual,
         catch_up,
+        catch_up_max,
+        catch_up_pace,
+        max_lateness,
         retry_policy,
         timeouts,
         delivery,
         lease_loss_policy,
         priority,
+        fairness_key,
     );
     policy::follow_delivery(job, delivery, named);
 }
@@ -184,11 +192,13 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         payload,
         schedules,
         overlap,
+        overlap_ignores_manual,
         catch_up,
         policy,
         priority,
-        fairness_key: _,
+        fairness_key,
     } = spec;
+    let told = catch_up::catch_up(catch_up);
     let next_times = next_times.into_iter().chain(std::iter::repeat(None));
     wire::Job {
         namespace: namespace.into(),
@@ -204,30 +214,29 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         queue: queue.into(),
         payload: with_payload.then(|| payload::to_caller(payload)).flatten(),
         schedules: schedules.into_iter().zip(next_times).map(|(spec, next)| schedule::schedule(spec, next)).collect(),
-        overlap: match overlap {
-            Overlap::Skip => wire::Overlap::Skip,
-            Overlap::Allow => wire::Overlap::Allow,
-        }
-        .into(),
-        catch_up: match catch_up {
-            CatchUp::Latest => wire::CatchUp::Latest,
-            CatchUp::None => wire::CatchUp::None,
-        }
-        .into(),
+        overlap: overlap::overlap(overlap).into(),
+        overlap_max: overlap::number(overlap),
+        overlap_ignores_manual,
+        catch_up: told.catch_up,
+        catch_up_max: told.catch_up_max,
+        catch_up_pace: told.catch_up_pace,
+        max_lateness: told.max_lateness,
         retry_policy: Some(policy::retry(policy.retry)),
         timeouts: Some(policy::timeouts(policy.timeouts)),
         delivery: policy::delivery(policy.delivery),
         lease_loss_policy: policy::lease_loss(policy.lease_loss),
         priority: priority.into(),
         state: job_state(state),
-        pause: pause.map(|Pause { note, actor, time }| wire::Pause {
+        pause: pause.map(|Pause { note, actor, time, until }| wire::Pause {
             note,
             actor,
             pause_time: Some(time::timestamp(time)),
+            until_time: until.map(time::timestamp),
         }),
         next_fire_time: next_fire_time.map(time::timestamp),
         create_time: Some(time::timestamp(create_time)),
         update_time: Some(time::timestamp(update_time)),
+        fairness_key: fairness_key.into(),
     }
 }
 
@@ -264,6 +273,7 @@ mod tests {
             schedules: vec![schedule(""), schedule("second")],
             overlap: wire::Overlap::Allow.into(),
             priority: 7,
+            fairness_key: "tenant 1".into(),
             ..wire::Job::default()
         }
     }
@@ -306,6 +316,7 @@ mod tests {
             display_name: "x".repeat(129),
             overlap: 9,
             priority: 10,
+            fairness_key: "a\tb".into(),
             namespace: "other".into(),
             schedules: vec![sent().schedules.remove(0), sent().schedules.remove(0)],
             ..sent()
@@ -317,7 +328,16 @@ mod tests {
         fields.sort();
         assert_eq!(
             fields,
-            ["display_name", "job", "job_type", "namespace", "overlap", "priority", "schedules[1].name"]
+            [
+                "display_name",
+                "fairness_key",
+                "job",
+                "job_type",
+                "namespace",
+                "overlap",
+                "priority",
+                "schedules[1].name"
+            ]
         );
     }
 

@@ -7,6 +7,7 @@ use mainspring_engine::{
         ids::RunId,
         ledger::{FateReason, sentence},
         log::{Level, Stored},
+        overlap::Buffer,
         payload::Failure,
         run::{Lifecycle, RunState, reason as why},
     },
@@ -30,7 +31,7 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         life,
         labels,
         priority,
-        fairness_key: _,
+        fairness_key,
         nominal_time,
         due_time,
         late,
@@ -60,6 +61,7 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         start_time,
         end_time,
         wake_time,
+        buffer,
         cancel_time: _,
         cancel_reason: _,
         log_lines: _,
@@ -97,8 +99,8 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         worker_id: worker.map(|worker| worker.to_string()).unwrap_or_default(),
         progress: None,
         cancellation,
-        wait_reason: wire::WaitReason::Unspecified.into(),
-        wait_sentence: String::new(),
+        wait_reason: if buffer.is_some() { wire::WaitReason::JobBusy } else { wire::WaitReason::Unspecified }.into(),
+        wait_sentence: buffer.map(waits_for).unwrap_or_default().into(),
         idempotency_key: idempotency_key(run),
         parent_run_id: parent.map(|parent| parent.to_string()).unwrap_or_default(),
         request_id,
@@ -107,6 +109,7 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         delivery: 0,
         late,
         note,
+        fairness_key: fairness_key.into(),
     };
     if let Some(detail) = detail {
         let RunDetail { payload, output, failure, policy } = *detail;
@@ -154,6 +157,17 @@ fn cancellation(life: &Lifecycle) -> Option<wire::Cancellation> {
 pub(crate) fn progress(progress: Progress) -> wire::Progress {
     let Progress { fraction, message, time } = progress;
     wire::Progress { fraction, message, update_time: Some(time::timestamp(time)) }
+}
+
+/// What a run waits for that waits for others of its job.
+fn waits_for(buffer: Buffer) -> &'static str {
+    match buffer {
+        Buffer::Turn => "Waiting: runs of its job that came before it are not over",
+        Buffer::Newest => "Waiting: a run of its job is not over; a newer one would take its place",
+        Buffer::Cancel | Buffer::Terminate => {
+            "Waiting: a run of its job has been cancelled for it, and is not over yet"
+        }
+    }
 }
 
 /// Why a QUEUED run waits, as a name and as one sentence.

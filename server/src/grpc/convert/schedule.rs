@@ -1,14 +1,16 @@
 //! Time rules. A rule is read, and checked to fire at all, before it is stored.
 
-use jiff::Timestamp;
-use mainspring_cron::{Anchor, At, Expr, Interval, ParseError, Rule, RuleError, Zone};
+use mainspring_cron::{Rule, RuleError, Zone};
 use mainspring_engine::domain::{instant::Instant, job::ScheduleSpec};
 use mainspring_proto::scheduler::v1 as wire;
 
 use super::{Check, time};
 use crate::grpc::status::Reason;
 
-const MICROS: i64 = 1_000_000;
+mod preview;
+mod rule;
+
+pub(crate) use preview::preview;
 
 /// What a rule is read against.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +27,8 @@ pub(crate) struct Reading<'a> {
 impl Check {
     /// One schedule of a job.
     pub(crate) fn schedule(&mut self, schedule: wire::Schedule, reading: Reading<'_>) -> Option<ScheduleSpec> {
-        let wire::Schedule { name, time_zone, start_time, end_time, next_time: _, rule } = schedule;
+        let wire::Schedule { name, time_zone, start_time, end_time, next_time: _, gap, overlap, day_match, rule } =
+            schedule;
         let name = self.or_default("name", &name);
         let zone = self.zone(&time_zone);
         let start = self.instant("start_time", start_time);
@@ -33,7 +36,7 @@ impl Check {
         if start.zip(end).is_some_and(|(start, end)| end <= start) {
             self.refuse("end_time", "must be later than start_time");
         }
-        let rule = self.rule(rule);
+        let rule = self.rule(rule, rule::Refinements { gap, overlap, day_match });
         let (rule, zone) = (rule?, zone?);
         // One seed per schedule, or two schedules of a job would share every `H`.
         let seed = [reading.seed, name_of(&name)].concat();
@@ -58,42 +61,6 @@ impl Check {
         }
     }
 
-    fn rule(&mut self, rule: Option<wire::schedule::Rule>) -> Option<Rule> {
-        match rule {
-            None => {
-                self.refuse("", "must carry `cron`, `interval` or `at`");
-                None
-            }
-            Some(wire::schedule::Rule::Cron(text)) => match Expr::parse(&text) {
-                Ok(expr) => Some(Rule::cron(expr)),
-                Err(error) => {
-                    self.cron_error(&error);
-                    None
-                }
-            },
-            Some(wire::schedule::Rule::Interval(interval)) => {
-                self.under("interval", |check| check.interval(&interval)).map(Rule::Interval)
-            }
-            Some(wire::schedule::Rule::At(at)) => {
-                let at = self.instant("at", Some(at))?;
-                if at > Instant::CALENDAR_MAX {
-                    self.refuse("at", format!("must be no later than {}", Instant::CALENDAR_MAX));
-                    return None;
-                }
-                Some(Rule::At(At::new(at.timestamp())))
-            }
-        }
-    }
-
-    fn cron_error(&mut self, error: &ParseError) {
-        self.refuse_as(Reason::CronInvalid, "cron", error.to_string());
-        if let Some(field) = error.field {
-            self.detail("field", field);
-        }
-        self.detail("column", error.column);
-        self.suggest(error.suggestion.as_deref());
-    }
-
     /// What was probably meant by what was refused last.
     fn suggest(&mut self, suggestion: Option<impl std::fmt::Display>) {
         if let Some(suggestion) = suggestion {
@@ -101,31 +68,13 @@ impl Check {
         }
     }
 
-    fn interval(&mut self, interval: &wire::Interval) -> Option<Interval> {
-        let wire::Interval { every, phase } = *interval;
-        if every.is_none() {
-            self.refuse("every", "is required");
-        }
-        let micros = |length: std::time::Duration| i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
-        let every = self.length("every", every).map(micros)?;
-        let phase_us = self.length("phase", phase).map_or(0, micros);
-        if every < MICROS {
-            self.refuse("every", "must be at least 1 s");
-            return None;
-        }
-        match Interval::new(every, Anchor::Epoch { phase_us }) {
-            Ok(interval) => Some(interval),
-            Err(error) => {
-                self.refuse("phase", error.to_string());
-                None
-            }
-        }
-    }
-
     /// Whether a schedule names anything after now, within its bounds.
     fn fires(&mut self, spec: &ScheduleSpec, now: Instant) {
         match spec.rule.validate(&spec.zone, now.timestamp()) {
             Ok(_) if spec.next_after(now).is_some() => {}
+            Err(RuleError::DayMatchConflict) => {
+                self.refuse("day_match", "says OR, but the `+` in the expression's day of week says AND; choose one");
+            }
             Err(error) if error != RuleError::NeverFires => self.refuse("", error.to_string()),
             Ok(_) | Err(_) => {
                 let why = match (&spec.rule, spec.start.is_some() || spec.end.is_some()) {
@@ -146,91 +95,18 @@ fn name_of(name: &mainspring_engine::domain::names::ScheduleName) -> &[u8] {
 /// A schedule for people.
 pub(crate) fn schedule(spec: ScheduleSpec, next: Option<Instant>) -> wire::Schedule {
     let ScheduleSpec { name, rule, zone, start, end } = spec;
-    let rule = match rule {
-        Rule::Cron(cron) => wire::schedule::Rule::Cron(cron.expr.to_string()),
-        Rule::Interval(interval) => {
-            let length = |micros: i64| time::duration(std::time::Duration::from_micros(micros.unsigned_abs()));
-            let phase = match interval.anchor() {
-                Anchor::Epoch { phase_us: 0 } | Anchor::Hashed | Anchor::Start(_) => None,
-                Anchor::Epoch { phase_us } => Some(length(phase_us)),
-            };
-            wire::schedule::Rule::Interval(wire::Interval { every: Some(length(interval.every_us())), phase })
-        }
-        Rule::At(at) => wire::schedule::Rule::At(time::timestamp(Instant::from_timestamp(at.instant()))),
-    };
+    let (rule, rule::Refinements { gap, overlap, day_match }) = rule::shown(&rule);
     wire::Schedule {
         name: name.into(),
         time_zone: zone.name().into(),
         start_time: start.map(time::timestamp),
         end_time: end.map(time::timestamp),
         next_time: next.map(time::timestamp),
+        gap,
+        overlap,
+        day_match,
         rule: Some(rule),
     }
-}
-
-/// The instants a schedule names after another, with what they look like on the wall and what clock changes do to them.
-pub(crate) fn preview(
-    spec: &ScheduleSpec,
-    after: Instant,
-    until: Option<Instant>,
-    count: usize,
-) -> wire::PreviewedSchedule {
-    let ScheduleSpec { name, rule, zone, start, end } = spec;
-    let from = match start {
-        Some(start) if *start > after => start.timestamp() - jiff::SignedDuration::from_micros(1),
-        _ => after.timestamp(),
-    };
-    let until = until.unwrap_or(Instant::MAX).timestamp();
-    let fires: Vec<_> = rule
-        .fires(zone, from, until)
-        .take_while(|fire| end.is_none_or(|end| Instant::from_timestamp(fire.at) < end))
-        .take(count)
-        .collect();
-    let last = fires.last().map_or(from, |fire| fire.at);
-    let mut warnings: Vec<_> = rule.validate(zone, from).unwrap_or_default().iter().map(ToString::to_string).collect();
-    // What fires with a note says so beside the instant; what does not fire has no instant to say it beside.
-    warnings.extend(
-        rule.dst_notes(zone, from, last, count)
-            .iter()
-            .filter(|note| note.effect == mainspring_cron::DstEffect::Skipped)
-            .map(ToString::to_string),
-    );
-    wire::PreviewedSchedule {
-        schedule: name.to_string(),
-        sentence: rule.explain(),
-        canonical: canonical(rule),
-        instants: fires
-            .iter()
-            .map(|fire| wire::PreviewedInstant {
-                time: Some(time::timestamp(Instant::from_timestamp(fire.at))),
-                local_time: local_time(zone, fire.at),
-                note: fire.note.map(|note| note.to_string()).unwrap_or_default(),
-            })
-            .collect(),
-        warnings,
-    }
-}
-
-/// The rule as text that reads back as the same rule.
-fn canonical(rule: &Rule) -> String {
-    match rule {
-        Rule::Cron(cron) => cron.expr.to_string(),
-        Rule::Interval(interval) => {
-            let every = mainspring_cron::format_duration(interval.every_us());
-            match interval.anchor() {
-                Anchor::Epoch { phase_us } if phase_us > 0 => {
-                    format!("every {every} + {}", mainspring_cron::format_duration(phase_us))
-                }
-                Anchor::Epoch { .. } | Anchor::Hashed | Anchor::Start(_) => format!("every {every}"),
-            }
-        }
-        Rule::At(at) => format!("at {}", at.instant()),
-    }
-}
-
-/// RFC 3339 with the zone's offset.
-fn local_time(zone: &Zone, at: Timestamp) -> String {
-    at.display_with_offset(zone.offset(at)).to_string()
 }
 
 #[cfg(test)]
@@ -256,8 +132,18 @@ mod tests {
 
     fn every(secs: i64) -> wire::Schedule {
         let every = Some(prost_types::Duration { seconds: secs, nanos: 0 });
-        let rule = wire::schedule::Rule::Interval(wire::Interval { every, phase: None });
+        let rule = wire::schedule::Rule::Interval(wire::Interval { every, ..wire::Interval::default() });
         wire::Schedule { rule: Some(rule), ..wire::Schedule::default() }
+    }
+
+    fn quarterly(first_date: &str) -> wire::Schedule {
+        let interval = wire::CalendarInterval {
+            every: 3,
+            unit: wire::CalendarUnit::Month.into(),
+            first_date: first_date.into(),
+            time_of_day: "09:00".into(),
+        };
+        wire::Schedule { rule: Some(wire::schedule::Rule::CalendarInterval(interval)), ..wire::Schedule::default() }
     }
 
     #[test]
@@ -301,7 +187,29 @@ mod tests {
 
     #[test]
     fn schedules_come_back() {
-        for schedule in [cron("*/15 9-17 * * MON-FRI"), cron("H H * * *"), every(90), at("2027-01-01T00:00:00Z")] {
+        let interval = |interval| wire::Schedule { rule: Some(wire::schedule::Rule::Interval(interval)), ..every(90) };
+        let secs = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        for schedule in [
+            cron("*/15 9-17 * * MON-FRI"),
+            cron("H H * * *"),
+            wire::Schedule { day_match: wire::DayMatch::And.into(), ..cron("0 9 13 * FRI") },
+            wire::Schedule {
+                gap: wire::DstGap::Shift.into(),
+                overlap: wire::DstOverlap::Both.into(),
+                ..cron("30 2 * * *")
+            },
+            every(90),
+            interval(wire::Interval { every: secs(90), phase: secs(7), ..wire::Interval::default() }),
+            interval(wire::Interval { every: secs(86_400), hashed_phase: true, ..wire::Interval::default() }),
+            interval(wire::Interval {
+                every: secs(90),
+                first_time: Some(time::timestamp("2026-11-22T00:00:07Z".parse().unwrap())),
+                ..wire::Interval::default()
+            }),
+            quarterly("2026-12-31"),
+            wire::Schedule { gap: wire::DstGap::Skip.into(), ..quarterly("2026-12-31") },
+            at("2027-01-01T00:00:00Z"),
+        ] {
             let spec =
                 parsed(wire::Schedule { name: "n".into(), time_zone: "Europe/Berlin".into(), ..schedule }).unwrap();
             assert_eq!(parsed(super::schedule(spec.clone(), None)).unwrap(), spec);
@@ -319,5 +227,67 @@ mod tests {
         assert_eq!(shown.canonical, "30 2 * * *");
         let bounded = preview(&spec, NOW.parse().unwrap(), Some("2026-11-22T12:00:00Z".parse().unwrap()), 100);
         assert_eq!(bounded.instants.len(), 1);
+    }
+    #[test]
+    fn what_a_rule_has_no_use_for_is_refused() {
+        let field = |schedule| parsed(schedule).unwrap_err().first_field().unwrap().to_owned();
+        assert_eq!(field(wire::Schedule { gap: wire::DstGap::Skip.into(), ..every(90) }), "gap");
+        assert_eq!(field(wire::Schedule { overlap: 2, ..at("2027-01-01T00:00:00Z") }), "overlap");
+        assert_eq!(field(wire::Schedule { day_match: 1, ..quarterly("2026-12-31") }), "day_match");
+        assert_eq!(field(wire::Schedule { gap: 99, ..cron("0 9 * * *") }), "gap");
+        assert_eq!(field(wire::Schedule { day_match: 1, ..cron("0 9 13 * +FRI") }), "day_match");
+    }
+
+    #[test]
+    fn an_interval_has_one_anchor() {
+        let interval = |phase: Option<i64>, hashed_phase, first_time: Option<&str>| {
+            let secs = |seconds| prost_types::Duration { seconds, nanos: 0 };
+            let interval = wire::Interval {
+                every: Some(secs(90)),
+                phase: phase.map(secs),
+                hashed_phase,
+                first_time: first_time.map(|time| time::timestamp(time.parse().unwrap())),
+            };
+            wire::Schedule { rule: Some(wire::schedule::Rule::Interval(interval)), ..wire::Schedule::default() }
+        };
+        for (schedule, field) in [
+            (interval(Some(1), true, None), "interval.hashed_phase"),
+            (interval(Some(1), false, Some(NOW)), "interval.first_time"),
+            (interval(None, true, Some(NOW)), "interval.first_time"),
+            (interval(Some(90), false, None), "interval.phase"),
+        ] {
+            assert_eq!(parsed(schedule).unwrap_err().first_field(), Some(field));
+        }
+        let first = parsed(interval(None, false, Some("2026-11-22T00:00:07Z"))).unwrap();
+        let next = |after: &str| first.next_after(after.parse().unwrap()).unwrap().to_string();
+        assert_eq!(next(NOW), "2026-11-22T00:00:07Z");
+        assert_eq!(next("2026-11-22T00:00:07Z"), "2026-11-22T00:01:37Z");
+        // Two schedules with an hour of their own, which stays the same.
+        let hashed = parsed(interval(None, true, None)).unwrap();
+        assert_eq!(parsed(schedule(hashed.clone(), None)).unwrap(), hashed);
+        let other = parsed(wire::Schedule { name: "other".into(), ..interval(None, true, None) }).unwrap();
+        assert_ne!(other.rule, hashed.rule);
+    }
+
+    #[test]
+    fn a_calendar_interval_says_what_is_wrong_with_it() {
+        let with = |change: fn(&mut wire::CalendarInterval)| {
+            let mut schedule = quarterly("2026-12-31");
+            if let Some(wire::schedule::Rule::CalendarInterval(interval)) = &mut schedule.rule {
+                change(interval);
+            }
+            parsed(schedule)
+        };
+        let field = |change| with(change).unwrap_err().first_field().unwrap().to_owned();
+        assert_eq!(field(|interval| interval.unit = 0), "calendar_interval.unit");
+        assert_eq!(field(|interval| interval.every = 65_536), "calendar_interval.every");
+        assert_eq!(field(|interval| interval.first_date = String::new()), "calendar_interval.first_date");
+        assert_eq!(field(|interval| interval.first_date = "2026-2-3".into()), "calendar_interval.first_date");
+        assert_eq!(field(|interval| interval.first_date = "1969-12-31".into()), "calendar_interval.first_date");
+        assert_eq!(field(|interval| interval.time_of_day = "24:00".into()), "calendar_interval.time_of_day");
+        let shown = preview(&with(|interval| interval.every = 0).unwrap(), NOW.parse().unwrap(), None, 3);
+        let times: Vec<_> = shown.instants.iter().map(|instant| instant.local_time.as_str()).collect();
+        assert_eq!(times, ["2026-12-31T09:00:00+00:00", "2027-01-31T09:00:00+00:00", "2027-02-28T09:00:00+00:00"]);
+        assert_eq!(shown.canonical, "every month from 2026-12-31 at 09:00");
     }
 }

@@ -6,8 +6,8 @@ use mainspring_engine::{
     domain::{
         ids::RunId,
         instant::Instant,
-        job::{Job, Overlap},
-        names::{Lane, Scope},
+        job::Job,
+        names::{FairnessKey, Lane, Scope},
         policy::RunPolicy,
         run::RunOrigin,
     },
@@ -81,12 +81,14 @@ impl Check {
             lease_loss_policy,
             request_id: _,
             note,
+            fairness_key,
         } = run;
         let job_type = self.required("job_type", &job_type);
         let queue = self.or_default("queue", &queue);
         let new = Parts {
             due: self.instant("due_time", due_time),
             priority: self.priority("priority", priority),
+            fairness_key: self.or_default("fairness_key", &fairness_key),
             labels: self.labels("labels", labels),
             payload: self.payload("payload", payload, context.max_payload).unwrap_or_default(),
             policy: self.policy(Policies { retry_policy, timeouts, delivery, lease_loss_policy }),
@@ -117,6 +119,8 @@ impl Check {
             priority,
             retry_policy,
             timeouts,
+            while_paused: _,
+            fairness_key,
         } = request;
         let payload = match payload {
             None => job.spec.payload.clone(),
@@ -125,6 +129,8 @@ impl Check {
         let new = Parts {
             due: self.instant("due_time", due_time),
             priority: priority.map_or(job.spec.priority, |priority| self.priority("priority", priority)),
+            fairness_key: fairness_key
+                .map_or_else(|| job.spec.fairness_key.clone(), |key| self.or_default("fairness_key", &key)),
             labels: job.spec.labels.clone(),
             payload,
             policy: self.policy_over(job.spec.policy.clone(), retry_policy, timeouts),
@@ -138,8 +144,8 @@ impl Check {
         };
         NewRun {
             job: Some(job_ref(job)),
-            fairness_key: job.spec.fairness_key.clone(),
-            only_if_idle: job.spec.overlap == Overlap::Skip && !force,
+            overlap: Some(job.spec.overlap).filter(|_| !force && !job.spec.overlap_ignores_manual),
+            apart: job.spec.overlap_ignores_manual,
             ..new.run(lane, RunOrigin::Trigger, context)
         }
     }
@@ -162,6 +168,7 @@ pub(crate) fn again(
     let new = Parts {
         due: None,
         priority: old.priority,
+        fairness_key: old.fairness_key,
         labels: old.labels,
         payload: detail.payload,
         policy: detail.policy,
@@ -169,18 +176,14 @@ pub(crate) fn again(
         request,
     };
     let lane = Lane { namespace: old.namespace, queue: old.queue, job_type: old.job_type };
-    Some(NewRun {
-        job,
-        parent: Some(old.run),
-        fairness_key: old.fairness_key,
-        ..new.run(lane, RunOrigin::Retry, context)
-    })
+    Some(NewRun { job, parent: Some(old.run), ..new.run(lane, RunOrigin::Retry, context) })
 }
 
 /// What differs between runs, whoever asks for them.
 struct Parts {
     due: Option<Instant>,
     priority: u8,
+    fairness_key: FairnessKey,
     labels: BTreeMap<String, String>,
     payload: mainspring_engine::domain::payload::Payload,
     policy: RunPolicy,
@@ -190,7 +193,7 @@ struct Parts {
 
 impl Parts {
     fn run(self, lane: Lane, origin: RunOrigin, context: &Context) -> NewRun {
-        let Self { due, priority, labels, payload, policy, note, request } = self;
+        let Self { due, priority, fairness_key, labels, payload, policy, note, request } = self;
         NewRun {
             id: RunId::new(context.now),
             lane,
@@ -199,7 +202,7 @@ impl Parts {
             // The past means now.
             due: due.map_or(context.now, |due| due.max(context.now)),
             priority,
-            fairness_key: String::new(),
+            fairness_key,
             labels,
             payload,
             policy,
@@ -207,7 +210,8 @@ impl Parts {
             note,
             parent: None,
             headers: context.headers.clone(),
-            only_if_idle: false,
+            overlap: None,
+            apart: false,
         }
     }
 }
@@ -270,9 +274,10 @@ mod tests {
             priority: -1,
             request_id: "r".repeat(129),
             queue: "No".into(),
+            fairness_key: "ä".repeat(65),
             ..sent()
         };
         let refusal = parsed(bad).unwrap_err();
-        assert!(refusal.message().contains("and 3 more"), "{}", refusal.message());
+        assert!(refusal.message().contains("and 4 more"), "{}", refusal.message());
     }
 }

@@ -1,5 +1,6 @@
 //! What rules mean and what became of their instants: previews and the ledger.
 
+use mainspring_cron::Zone;
 use mainspring_engine::domain::{
     filter::{Field, Kind},
     instant::Instant,
@@ -27,9 +28,18 @@ const FATES: &[(&str, i64)] = &[
     ("PAUSED", 6),
     ("SUPERSEDED", 7),
     ("ERROR", 8),
+    ("DROPPED", 11),
 ];
-const REASONS: &[(&str, i64)] =
-    &[("UNSPECIFIED", 0), ("LATER_RUN", 1), ("NO_SERVER", 2), ("SCHEDULE_MISSING", 3), ("RULE_BROKEN", 4)];
+const REASONS: &[(&str, i64)] = &[
+    ("UNSPECIFIED", 0),
+    ("LATER_RUN", 1),
+    ("NO_SERVER", 2),
+    ("SCHEDULE_MISSING", 3),
+    ("RULE_BROKEN", 4),
+    ("BUFFER_FULL", 5),
+    ("TOO_LATE", 6),
+    ("CATCH_UP_MAX", 7),
+];
 
 /// What a list of instants may be narrowed by.
 const FIELDS: &[Field] = &[
@@ -76,7 +86,10 @@ pub(super) async fn preview(
         Some(rule) => vec![rule],
         None => find(api, &namespace, &job).await?.1.spec.schedules,
     };
-    Ok(wire::PreviewScheduleResponse { schedules: rules.iter().map(|rule| shown(rule, after, until, count)).collect() })
+    Ok(wire::PreviewScheduleResponse {
+        schedules: rules.iter().map(|rule| shown(rule, after, until, count)).collect(),
+        zone_data_version: Zone::data_version().into(),
+    })
 }
 
 pub(super) async fn list(

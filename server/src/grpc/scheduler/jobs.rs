@@ -2,13 +2,14 @@
 
 use mainspring_engine::{
     domain::{
+        catch_up::Mode,
         filter::{Field, Kind},
         ids::JobUid,
         instant::Instant,
         job::{Job, JobSpec, JobState, Pause},
         names::{JobName, Scope},
     },
-    ports::store::{CreateJob, Direction, JobChange, JobOrder, NewJob},
+    ports::store::{CreateJob, Direction, JobChange, JobOrder, NewJob, Resume},
 };
 use mainspring_proto::scheduler::v1 as wire;
 use uuid::Uuid;
@@ -165,23 +166,34 @@ pub(super) async fn pause(
     call: &Call,
     request: wire::PauseJobRequest,
 ) -> Result<wire::PauseJobResponse, Refusal> {
-    let wire::PauseJobRequest { namespace, job, note } = request;
-    let (scope, (name, note)) = api
+    let wire::PauseJobRequest { namespace, job, note, until_time } = request;
+    let now = api.now();
+    let (scope, (name, note, until)) = api
         .read(&namespace, |check, _| {
             let name = check.required("job", &job);
             let note = check.text("note", note, MAX_NOTE);
-            Some((name?, note))
+            let until = check.instant("until_time", until_time);
+            if until.is_some_and(|until| until <= now) {
+                check.refuse("until_time", "has passed; leave it out for a pause that somebody ends");
+            }
+            Some((name?, note, until))
         })
         .await?;
-    let pause = Pause { note, actor: call.caller()?.subject(), time: api.now() };
+    let pause = Pause { note, actor: call.caller()?.subject(), time: now, until };
     let job = done(api.engine.jobs().pause(&scope, &name, pause).await?, &name, &scope)?;
     Ok(wire::PauseJobResponse { job: Some(convert::job::job(job, true)) })
 }
 
 pub(super) async fn resume(api: &Api, request: wire::ResumeJobRequest) -> Result<wire::ResumeJobResponse, Refusal> {
-    let wire::ResumeJobRequest { namespace, job } = request;
-    let (scope, name) = named(api, &namespace, &job).await?;
-    let job = done(api.engine.jobs().resume(&scope, &name).await?, &name, &scope)?;
+    let wire::ResumeJobRequest { namespace, job, catch_up } = request;
+    let (scope, (name, mode)) = api
+        .read(&namespace, |check, _| {
+            let name = check.required("job", &job);
+            let mode = check.catch_up_mode("catch_up", catch_up);
+            Some((name?, mode.unwrap_or(Mode::None)))
+        })
+        .await?;
+    let job = done(api.engine.jobs().resume(&scope, &name, Resume::Asked(mode)).await?, &name, &scope)?;
     Ok(wire::ResumeJobResponse { job: Some(convert::job::job(job, true)) })
 }
 

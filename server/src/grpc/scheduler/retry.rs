@@ -1,5 +1,6 @@
 //! `RetryRun`: a new run like one that is over.
 
+use mainspring_engine::ports::store::NewRun;
 use mainspring_proto::scheduler::v1 as wire;
 
 use super::runs::{again as made_before, context, look, make};
@@ -38,16 +39,16 @@ pub(super) async fn retry(
             .because_of("RUN_STATE", format!("run/{run}")));
     }
     // The new run belongs to the job as long as there is one; another of that name has nothing to do with it.
-    let job = match &old.job {
-        Some(made_by) => {
-            let named = api.store().job(&scope, &made_by.name).await?;
-            named.filter(|named| named.uid == made_by.uid).and(Some(made_by.clone()))
-        }
+    let named = match &old.job {
+        Some(made_by) => api.store().job(&scope, &made_by.name).await?.filter(|named| named.uid == made_by.uid),
         None => None,
     };
+    let apart = named.as_ref().is_some_and(|job| job.spec.overlap_ignores_manual);
+    let job = named.and(old.job.clone());
     let name = job.as_ref().map(|job| job.name.clone());
     let context = context(api, call, scope.clone());
     let new = again(old, job, note, key, &context).ok_or_else(|| Refusal::bug("a run came without its detail"))?;
+    let new = NewRun { apart, ..new };
     let run = make(api, &scope, new, name.as_ref()).await?;
     Ok(wire::RetryRunResponse { run: Some(run) })
 }

@@ -7,6 +7,7 @@ use mainspring_engine::{
         attempt::AttemptKey,
         filter::{Field, Kind},
         ids::RunId,
+        job::Pause,
         names::{JobName, Lane, Scope},
         run::RunState,
     },
@@ -63,6 +64,7 @@ const FIELDS: &[Field] = &[
     Field { name: "origin", kind: Kind::Enum(ORIGINS) },
     Field { name: "reason", kind: Kind::Text },
     Field { name: "priority", kind: Kind::Number },
+    Field { name: "fairness_key", kind: Kind::Text },
     Field { name: "at_worker", kind: Kind::Id },
     Field { name: "create_time", kind: Kind::Time },
     Field { name: "nominal_time", kind: Kind::Time },
@@ -79,6 +81,9 @@ pub(super) async fn trigger(
         return Ok(wire::TriggerJobResponse { run: Some(again(api, &request.namespace, made).await?) });
     }
     let (scope, job) = find(api, &request.namespace, &request.job).await?;
+    if let Some(pause) = job.pause.as_ref().filter(|_| !request.while_paused) {
+        return Err(paused(&job.name, pause));
+    }
     let context = context(api, call, scope.clone());
     let place = Place::of("payload", request.payload.as_ref());
     let own = format!("; it is the payload of job `{}`: update the job, or send one with the call", job.name);
@@ -157,7 +162,7 @@ pub(super) async fn batch(
         Some(Submitted::Replayed(run)) => Ok((run, None)),
         Some(Submitted::RequestReused) => Err(request_reused()),
         Some(Submitted::Full(quota)) => Err(quota.into()),
-        Some(Submitted::NotIdle(_) | Submitted::JobGone) | None => {
+        Some(Submitted::NotIdle(_) | Submitted::BufferFull | Submitted::JobGone) | None => {
             Err(Refusal::bug("a submission without a job was answered as if it had one"))
         }
     };
@@ -317,6 +322,7 @@ pub(super) async fn make(api: &Api, scope: &Scope, new: NewRun, job: Option<&Job
         Some(Submitted::Replayed(run)) => run,
         Some(Submitted::RequestReused) => return Err(request_reused()),
         Some(Submitted::NotIdle(run)) => return Err(not_idle(run)),
+        Some(Submitted::BufferFull) => return Err(buffer_full()),
         Some(Submitted::Full(quota)) => return Err(quota.into()),
         Some(Submitted::JobGone) => {
             return Err(match job {
@@ -330,9 +336,22 @@ pub(super) async fn make(api: &Api, scope: &Scope, new: NewRun, job: Option<&Job
 }
 
 fn not_idle(run: RunId) -> Refusal {
-    let message =
-        format!("run {run} of this job is not over and its overlap policy is SKIP; wait for it, or set `force`");
+    let message = format!(
+        "run {run} of this job is not over, and its overlap policy lets no other begin; wait for it, or set `force`"
+    );
     Refusal::new(Reason::OverlapNotAllowed, message).with("run_id", run).because_of("OVERLAP", format!("run/{run}"))
+}
+
+fn paused(job: &JobName, pause: &Pause) -> Refusal {
+    let Pause { note, actor, time: _, until: _ } = pause;
+    let why = if note.is_empty() { String::new() } else { format!(" ({note})") };
+    let message = format!("job `{job}` was paused by {actor}{why}; resume it, or set `while_paused`");
+    Refusal::new(Reason::JobPaused, message).because_of("JOB_STATE", format!("job/{job}"))
+}
+
+fn buffer_full() -> Refusal {
+    let message = "as many runs of this job wait already as may wait (`overlap_max`); try again later, or set `force`";
+    Refusal::new(Reason::OverlapNotAllowed, message)
 }
 
 /// What the runs that a call makes have in common.

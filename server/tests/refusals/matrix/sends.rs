@@ -152,7 +152,7 @@ impl Asked<'_> {
         let mut all = self.each(Place::required, |path| without(&self.valid, path));
         for (message, arms) in [
             ("mainspring.common.v1.Payload", &["json", "inline", "reference"] as &[_]),
-            ("mainspring.scheduler.v1.Schedule", &["cron", "interval", "at"]),
+            ("mainspring.scheduler.v1.Schedule", &["cron", "interval", "at", "calendar_interval"]),
         ] {
             let bare = |path: &str| {
                 arms.iter().fold(self.valid.clone(), |request, arm| without(&request, &format!("{path}.{arm}")))

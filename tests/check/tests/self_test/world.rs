@@ -207,7 +207,8 @@ impl World {
             self.note("client.jsonl", json!({"e": "JOB", "t": 1, "uid": uid, "job": name, "rule": rule}));
             let (key, cursor) = (blob(&uid), BEGIN + SECONDS * SECOND + 1);
             *sql += &format!(
-                "INSERT INTO job VALUES ({key}, 1, '{name}', 1, 1, 1, NULL, NULL, NULL, 't.noop', 'default', '', {}, 0, NULL, FALSE);",
+                "INSERT INTO job (uid, namespace_id, name, version, revision, state, job_type, queue, owner, create_time, \
+                 update_time) VALUES ({key}, 1, '{name}', 1, 1, 1, 't.noop', 'default', '', {}, 0);",
                 BEGIN + 1
             );
             // Fired, then nobody was there, then fired again; the last range is open.
@@ -226,7 +227,8 @@ impl World {
             );
             *sql += &between;
             *sql += &format!(
-                "INSERT INTO schedule VALUES ({key}, 'default', 1, FALSE, {cursor}, NULL, 1, {}, {}, {}, 1, '');",
+                "INSERT INTO schedule (job_uid, name, version, paused, cursor_time, open_version, open_first, open_last, \
+                 open_count, open_fate, open_reason) VALUES ({key}, 'default', 1, FALSE, {cursor}, 1, {}, {}, {}, 1, '');",
                 BEGIN + (open + every) * SECOND,
                 BEGIN + SECONDS * SECOND,
                 (SECONDS - open) / every

@@ -25,6 +25,7 @@ reasons! {
     WORKER_SHUTDOWN "Its worker was shut down while it ran, and a run that may start at most once is not started again.";
     CANCELLED "Somebody cancelled it; `cancellation` says when and why.";
     WORKER_UNRESPONSIVE "Somebody cancelled it, and its worker did not stop it within the grace period: it may still be running there.";
+    OVERLAPPED "A newer run of its job took its place while it waited for another to be over (`overlap`).";
     JOB_DELETED "Its job was deleted while it waited.";
 }
 

@@ -14,6 +14,7 @@ use crate::domain::{
     attempt::{AttemptEnd, AttemptState, LossReason},
     ids::{RunId, WorkerId},
     instant::Instant,
+    overlap::Buffer,
     payload::Failure,
     policy::{Delivery, RetryPolicy, Timeouts},
     rules::LeaseRules,
@@ -60,6 +61,14 @@ impl Trace {
         self
     }
 
+    /// It waits for the slot of its job, or not.
+    fn buffered(mut self, buffered: bool) -> Self {
+        if buffered {
+            self.run = Lifecycle::made(self.now, self.now, Some(Buffer::Turn));
+        }
+        self
+    }
+
     fn lease(&mut self) -> &mut Self {
         let generation = self.run.generation;
         self.step(Event::Lease { worker: worker(1), generation })
@@ -88,7 +97,7 @@ fn failed(attempt: i64) -> Event {
 }
 
 fn cancel() -> Event {
-    Event::Cancel { reason: "no longer needed".into() }
+    Event::Cancel { reason: "no longer needed".into(), grace: None }
 }
 
 fn policy(max_attempts: u32, max_losses: u32) -> RunPolicy {
@@ -223,7 +232,7 @@ fn a_worker_is_told_why_it_is_to_stop() {
         let mut trace = Trace::new(RunPolicy { timeouts, ..policy(1, 3) });
         let start_time = trace.now;
         trace.lease().step(Event::Start { attempt: 1, start_time }).later(Duration::from_secs(60));
-        trace.step(cancel.map_or(Event::Deadline, |words| Event::Cancel { reason: words.into() }));
+        trace.step(cancel.map_or(Event::Deadline, |words| Event::Cancel { reason: words.into(), grace: None }));
         trace.last.as_ref().unwrap().tell.clone()
     };
     let stop = |why: &str| Some(Tell::Stop(1, why.into()));
@@ -334,6 +343,8 @@ fn any_event() -> impl Strategy<Value = Event> {
     ];
     prop_oneof![
         Just(Event::Due),
+        (0_i64..60).prop_map(|second| Event::Release { due: Instant::from_micros(second * 1_000_000) }),
+        Just(Event::Replace),
         (1_u128..3, 0_i64..8).prop_map(|(name, generation)| Event::Lease { worker: worker(name), generation }),
         attempt.clone().prop_map(|attempt| Event::Start { attempt, start_time: Instant::EPOCH }),
         attempt.clone().prop_map(|attempt| Event::Rejected { attempt }),
@@ -380,7 +391,10 @@ fn assert_sound(before: &Lifecycle, change: &Change, event: &Event, policy: &Run
     let cancelled = after.state == RunState::Cancelled;
     assert!(!cancelled || after.cancel_time.is_some(), "CANCELLED although nobody asked");
     assert!(after.stop_deadline.is_some() == (stopping && after.state.is_active()), "{after:?}");
-    assert!(after.wake_time.is_some() == (after.state == RunState::RetryWait), "{after:?}");
+    let timed = matches!(after.state, RunState::Scheduled | RunState::RetryWait) && after.buffer.is_none();
+    assert!(after.wake_time.is_some() == timed, "{after:?}");
+    assert!(after.buffer.is_none() || after.state == RunState::Scheduled, "{after:?}");
+    assert!(after.buffer == before.buffer || after.buffer.is_none(), "nothing waits for a slot that did not before");
     // The deciding attempt is the one whose report ended the run, and a report ends its attempt by its worker's word.
     let reported = matches!(event, Event::Report { .. });
     assert_eq!(after.decided, (reported && after.state.is_terminal()).then_some(before.attempt), "by {event:?}");
@@ -397,8 +411,9 @@ proptest! {
         policy in any_policy(),
         events in prop::collection::vec((any_event(), 0_u64..40), 1..60),
         deleted_at in 0_usize..120,
+        buffered in any::<bool>(),
     ) {
-        let mut trace = Trace::new(policy);
+        let mut trace = Trace::new(policy).buffered(buffered);
         for (number, (event, pass)) in events.into_iter().enumerate() {
             trace.job_deleted = number >= deleted_at;
             trace.later(Duration::from_secs(pass));
@@ -422,8 +437,12 @@ proptest! {
     }
 
     #[test]
-    fn every_history_can_end(policy in any_policy(), events in prop::collection::vec(any_event(), 0..40)) {
-        let mut trace = Trace::new(policy);
+    fn every_history_can_end(
+        policy in any_policy(),
+        events in prop::collection::vec(any_event(), 0..40),
+        buffered in any::<bool>(),
+    ) {
+        let mut trace = Trace::new(policy).buffered(buffered);
         for event in events {
             let _ = trace.try_step(&event);
         }
@@ -434,6 +453,7 @@ proptest! {
             }
             trace.later(Duration::from_secs(3_700));
             let next = match trace.run.state {
+                RunState::Scheduled if trace.run.buffer.is_some() => Event::Release { due: trace.now },
                 RunState::Scheduled | RunState::RetryWait => Event::Due,
                 RunState::Queued => Event::Lease { worker: worker(1), generation: trace.run.generation },
                 _ => report(trace.run.attempt, Outcome::Succeeded),

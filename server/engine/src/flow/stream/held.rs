@@ -286,11 +286,15 @@ impl Held {
         }
     }
 
-    /// A result was acknowledged.
-    pub fn acked(&mut self, key: AttemptKey) {
-        if self.attempts.remove(key).is_some() {
-            self.acked.insert(key, self.read);
-        }
+    /// A result was acknowledged; whether that gives its queue a free slot, of which it had none: what a worker may be given
+    /// is bounded by what of it waits to be stored, too.
+    pub fn acked(&mut self, key: AttemptKey) -> bool {
+        let Some(entry) = self.attempts.get(key) else { return false };
+        let queue = entry.lane().queue.clone();
+        let busy = self.free(&queue) == 0;
+        self.attempts.remove(key);
+        self.acked.insert(key, self.read);
+        busy && self.free(&queue) > 0
     }
 
     /// Whether the session holds an attempt, or held it until a moment ago.

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::{RequestKey, StoreResult};
 use crate::domain::{
+    catch_up::Mode,
     ids::JobUid,
     instant::Instant,
     job::{Job, JobSpec, Pause},
@@ -69,6 +70,15 @@ pub enum JobChange {
     /// Instants of it are due and not evaluated yet. Evaluate them, then try again: what a change means for an instant
     /// must not depend on who was faster.
     Unsettled,
+}
+
+/// How a pause ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// Somebody ends it, and wants this of the instants that passed in it; [`Mode::None`] leaves them PAUSED.
+    Asked(Mode),
+    /// Its time is over.
+    TimeOver,
 }
 
 /// What people set on a queue; `None` leaves it.
@@ -142,11 +152,19 @@ pub trait Catalog: Send + Sync {
     /// queue exists from then on.
     async fn update_job(&self, now: Instant, update: UpdateJob) -> StoreResult<JobChange>;
 
-    /// Pauses: revision + 1. Pausing a paused job replaces the note.
+    /// Pauses: revision + 1. Pausing a paused job replaces the note and the end.
     async fn pause_job(&self, now: Instant, scope: &Scope, name: &JobName, pause: Pause) -> StoreResult<JobChange>;
 
-    /// Resumes: revision + 1. `Unchanged` where it was not paused.
-    async fn resume_job(&self, now: Instant, scope: &Scope, name: &JobName) -> StoreResult<JobChange>;
+    /// Resumes: revision + 1. `Unchanged` where it was not paused, or where the pause is not over that has ended by itself.
+    /// Where it is asked to, the instants of the pause come before the cursors again, and the next evaluation judges them
+    /// as missed ones; those before the last edit do not.
+    async fn resume_job(&self, now: Instant, scope: &Scope, name: &JobName, resume: Resume) -> StoreResult<JobChange>;
+
+    /// Jobs whose pause ends by itself at or before `now`, earliest first.
+    async fn pauses_over(&self, now: Instant, limit: usize) -> StoreResult<Vec<(Scope, JobName)>>;
+
+    /// When the next pause ends by itself.
+    async fn next_pause_end(&self) -> StoreResult<Option<Instant>>;
 
     /// Deletes: the name is free, the schedules fire no more, runs keep pointing at the uid. Runs that wait are left to
     /// [`super::Outcomes::cancel_waiting`]. With `revision`, only if the job is still that one. Answers the job as it was.

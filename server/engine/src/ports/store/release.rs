@@ -4,9 +4,52 @@ use async_trait::async_trait;
 
 use super::StoreResult;
 use crate::{
-    domain::names::{Lane, QueueName, Scope},
+    domain::{
+        names::{FairnessKey, Lane, QueueName, Scope},
+        place::Place,
+    },
     ports::broker::Pointer,
 };
+
+/// A run that waits for a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which, and of which stay.
+    pub pointer: Pointer,
+    /// Where.
+    pub place: Place,
+}
+
+/// How far the keys of a priority have taken turns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Of this priority.
+    pub priority: u8,
+    /// The key whose turn was last.
+    pub last: FairnessKey,
+}
+
+/// What is asked of a lane.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// Which.
+    pub lane: Lane,
+    /// So many at most.
+    pub limit: usize,
+    /// Whose turn was last, by priority. One that is not here begins its round anew.
+    pub turns: Vec<Turn>,
+    /// What the caller knows already; passed over.
+    pub known: Vec<Pointer>,
+}
+
+/// The best that wait in a lane.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// In the order of release, without a gap.
+    pub runs: Vec<Waiting>,
+    /// Others may wait behind them.
+    pub more: bool,
+}
 
 /// What a dispatcher needs to know of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,9 +68,12 @@ pub struct Queued {
 /// what was released twice.
 #[async_trait]
 pub trait Release: Send + Sync {
-    /// The first `limit` QUEUED runs of each lane: priority, then the fairness key that was served longest ago is left to
-    /// the caller (runs of one priority come grouped by key), then due time, then id. One answer per lane, in order.
-    async fn queued(&self, lanes: &[(Lane, usize)]) -> StoreResult<Vec<Vec<Pointer>>>;
+    /// The first QUEUED runs of each lane, in the order in which they are to be released. The highest priority first. Inside a
+    /// priority, rounds: each takes of every fairness key that has a run left the one that is due first, then by id; and goes
+    /// through the keys in the order of their bytes, the first round from behind the key whose turn was last, round to that
+    /// key. One answer per look, in order. It may hold fewer than were asked for though more wait, but none only where
+    /// none waits; what it costs follows from what is asked for, not from what waits.
+    async fn queued(&self, looks: &[Look]) -> StoreResult<Vec<Head>>;
 
     /// The queues that are paused or limited; all others are open.
     async fn restricted_queues(&self) -> StoreResult<Vec<Queued>>;

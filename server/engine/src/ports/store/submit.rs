@@ -9,7 +9,8 @@ use super::{Moved, Quota, RunDetail, RunView, StoreResult};
 use crate::domain::{
     ids::{JobUid, RunId},
     instant::Instant,
-    names::{JobName, Lane, Scope},
+    names::{FairnessKey, JobName, Lane, Scope},
+    overlap::{Buffer, Overlap},
     payload::Payload,
     policy::RunPolicy,
     run::{Lifecycle, RunOrigin},
@@ -53,7 +54,7 @@ pub struct NewRun {
     /// 0 to 9, higher first.
     pub priority: u8,
     /// Runs of one priority take turns by this key.
-    pub fairness_key: String,
+    pub fairness_key: FairnessKey,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Input.
@@ -68,13 +69,16 @@ pub struct NewRun {
     pub parent: Option<RunId>,
     /// Trace context and the like, for the worker.
     pub headers: BTreeMap<String, String>,
-    /// Refuse it while a run of its job is not over.
-    pub only_if_idle: bool,
+    /// How it meets runs of its job that are not over; none where it takes no notice of them.
+    pub overlap: Option<Overlap>,
+    /// It holds no slot of its job.
+    pub apart: bool,
 }
 
 impl NewRun {
-    /// The run as it stands once it was stored at `now`.
-    pub fn stored(self, now: Instant) -> RunView {
+    /// The run as it stands once it was stored at `now`, in its lane or waiting for the slot of its job.
+    pub fn stored(self, now: Instant, buffer: Option<Buffer>) -> RunView {
+        let life = Lifecycle::made(now, self.due, buffer);
         let Self {
             id,
             lane: Lane { namespace, queue, job_type },
@@ -90,7 +94,8 @@ impl NewRun {
             note,
             parent,
             headers: _,
-            only_if_idle: _,
+            overlap: _,
+            apart: _,
         } = self;
         RunView {
             run: id,
@@ -100,7 +105,7 @@ impl NewRun {
             job_type,
             queue,
             origin,
-            life: Lifecycle::new(now, due),
+            life,
             labels,
             priority,
             fairness_key,
@@ -127,14 +132,16 @@ pub struct Stored {
 /// What became of it.
 #[derive(Clone, Debug)]
 pub enum Submitted {
-    /// It is stored: QUEUED, or SCHEDULED where it is due later.
+    /// It is stored: QUEUED, or SCHEDULED where it is due later or waits for the slot of its job.
     Stored(Box<Stored>),
     /// The same request had made this run before.
     Replayed(RunId),
     /// The request id was used with another body.
     RequestReused,
-    /// A run of the job is not over.
+    /// This run of the job is not over, and its overlap policy lets no further one be made.
     NotIdle(RunId),
+    /// As many runs of the job wait for their slot already as may wait.
+    BufferFull,
     /// The job was deleted in the meantime.
     JobGone,
     /// The namespace is full, and this would need a new queue or lane.

@@ -12,7 +12,7 @@ use crate::domain::{
     instant::Instant,
     job::{Job, JobSpec},
     ledger::Range,
-    names::{JobType, NamespaceName, QueueName, ScheduleName, Scope},
+    names::{FairnessKey, JobType, NamespaceName, QueueName, ScheduleName, Scope},
     payload::{Failure, Payload},
     policy::RunPolicy,
     run::{Lifecycle, RunOrigin, RunState},
@@ -88,7 +88,7 @@ pub struct RunView {
     /// 0 to 9.
     pub priority: u8,
     /// Its fairness key.
-    pub fairness_key: String,
+    pub fairness_key: FairnessKey,
     /// The instant the schedule named.
     pub nominal_time: Option<Instant>,
     /// When it became due, or will.

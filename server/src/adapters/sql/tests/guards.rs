@@ -4,11 +4,13 @@
 use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
+        catch_up::CatchUp,
         fire::evaluate,
         ids::{JobUid, RunId, ServerId, SessionId, WorkerId},
         instant::Instant,
-        job::{CatchUp, JobSpec, Overlap, ScheduleSpec},
-        names::{Lane, Scope},
+        job::{JobSpec, ScheduleSpec},
+        names::{FairnessKey, Lane, Scope},
+        overlap::Overlap,
         payload::Payload,
         policy::RunPolicy,
         run::{RunOrigin, RunState},
@@ -46,7 +48,7 @@ async fn submit(store: &SqliteStore, data: &[u8]) -> RunId {
         origin: RunOrigin::Submit,
         due: now(),
         priority: 5,
-        fairness_key: String::new(),
+        fairness_key: FairnessKey::default(),
         labels: Default::default(),
         payload: Payload { content_type: "text/plain".into(), data: data.to_vec() },
         policy: RunPolicy::default(),
@@ -54,7 +56,8 @@ async fn submit(store: &SqliteStore, data: &[u8]) -> RunId {
         note: String::new(),
         parent: None,
         headers: Default::default(),
-        only_if_idle: false,
+        overlap: None,
+        apart: false,
     };
     match store.submit(now(), vec![run]).await.unwrap().remove(0) {
         Submitted::Stored(stored) => stored.moved.run,
@@ -116,7 +119,7 @@ async fn a_run_that_moved_after_it_was_loaded_takes_the_batch_back() {
                     let text = format!("UPDATE run SET {moved} WHERE id = ?");
                     exec(tx, text, vec![runs[0].uuid().into()]).await?;
                     for run in runs {
-                        steps.apply(run, &Event::Cancel { reason: "no".into() }).unwrap().unwrap();
+                        steps.apply(run, &Event::Cancel { reason: "no".into(), grace: None }).unwrap().unwrap();
                     }
                     steps.save(tx).await
                 })
@@ -143,11 +146,12 @@ async fn a_schedule_that_moved_after_it_was_read_takes_the_firing_back() {
         queue: lane().queue,
         payload: Payload::default(),
         schedules: vec![ScheduleSpec { name: Default::default(), rule, zone, start: None, end: None }],
-        overlap: Overlap::Allow,
-        catch_up: CatchUp::Latest,
+        overlap: Overlap::Allow { max: None },
+        overlap_ignores_manual: false,
+        catch_up: CatchUp::default(),
         policy: RunPolicy::default(),
         priority: 5,
-        fairness_key: String::new(),
+        fairness_key: FairnessKey::default(),
     };
     let (uid, name) = (JobUid::new(now()), "report".parse().unwrap());
     let job = NewJob { scope: Scope::default(), uid, name, spec, request: None };
@@ -155,7 +159,7 @@ async fn a_schedule_that_moved_after_it_was_read_takes_the_firing_back() {
     let shard = store.take_shard(now()).await.unwrap();
     let later = now().plus(std::time::Duration::from_secs(1));
     let due = store.due(later, None, 1).await.unwrap().ready.remove(0);
-    let evaluation = evaluate(&due.spec.schedules[0], &due.position, CatchUp::Latest, shard.since, later, 10);
+    let evaluation = evaluate(&due.spec.schedules[0], &due.position, CatchUp::default(), shard.since, later, 10);
     let firing = Firing { due, evaluation, run_ids: vec![RunId::new(later)] };
     sql(
         &store,
@@ -224,7 +228,8 @@ async fn a_delete_comes_to_an_end_beside_runs_that_cannot_be_read() {
 async fn what_is_not_over_is_not_deleted_whoever_asks() {
     let (store, _home) = store().await;
     let (waits, over) = (submit(&store, b"").await, submit(&store, b"").await);
-    let cancel = Apply { run: over, event: Event::Cancel { reason: "no".into() }, owner: None, scope: None };
+    let cancel =
+        Apply { run: over, event: Event::Cancel { reason: "no".into(), grace: None }, owner: None, scope: None };
     store.apply(now(), vec![cancel]).await.unwrap();
     let ids = vec![waits.uuid().into(), over.uuid().into()];
     let deleted = store.write(move |tx| Box::pin(async move { exec(tx, delete_sql(2), ids).await })).await.unwrap();

@@ -22,8 +22,10 @@ use super::{
         leases::renew_sql,
         logs::{HOLDING, batches_sql},
         outcomes::{NEXT_DEADLINE, PAST_DEADLINE, waiting_sql},
-        release::head_sql,
+        pauses::{NEXT_PAUSE_END, PAUSES_OVER},
+        release::level_sql,
         retention::delete_sql,
+        slots::{WAITING as BUFFERED, holders_sql},
         statement::{Cells, places},
         steps::{columns, whole_sql},
         submit::unfinished_sql,
@@ -41,7 +43,7 @@ const LARGE: [&str; 9] =
 /// Every statement of the way of a run, at every size of a piece.
 fn hot() -> Vec<String> {
     let mut statements = vec![
-        head_sql(),
+        level_sql(),
         format!("SELECT {} {WAKING}", columns()),
         PAST_DEADLINE.to_owned(),
         due_sql(false),
@@ -52,6 +54,9 @@ fn hot() -> Vec<String> {
         held_sql(),
         open_sql(),
         waiting_sql(),
+        BUFFERED.to_owned(),
+        PAUSES_OVER.to_owned(),
+        NEXT_PAUSE_END.to_owned(),
         WAITING.to_owned(),
         "SELECT nominal_time FROM run WHERE origin = 1 AND job_uid = ? AND state = 6 ORDER BY nominal_time DESC LIMIT 1"
             .into(),
@@ -64,7 +69,7 @@ fn hot() -> Vec<String> {
         statements.extend([whole_sql(size), schedule_sql(size), renew_sql(size), instants_sql(size)]);
         let places = places(size);
         statements.push(format!("SELECT {} FROM run WHERE id IN ({places})", columns()));
-        statements.push(unfinished_sql(size));
+        statements.extend([unfinished_sql(size), holders_sql(size)]);
         statements.push(delete_sql(size));
         statements.push(format!("SELECT count(*), min(queue_time) FROM run WHERE ready_lane IN ({places})"));
     }
@@ -143,15 +148,40 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         ("run_open (worker_id=?)", open_sql()),
         ("run_unfinished (job_uid=? AND end_time=? AND id>?)", waiting_sql()),
         ("run_unfinished (job_uid=? AND end_time=?)", unfinished_sql(4)),
+        ("run_unfinished (job_uid=? AND end_time=?)", holders_sql(4)),
+        ("run_buffered (job_uid>?)", BUFFERED.to_owned()),
         ("run_instant (job_uid=? AND nominal_time=?)", instants_sql(1)),
         ("run_instant (job_uid=? AND nominal_time=?)", ledger::runs_sql(4)),
         ("worker_handler_lane (lane_id=?)", IDLE.to_owned()),
-        ("run_ready (ready_lane=?)", head_sql()),
     ];
     for (index, sql) in served {
         let lines = plan(connection, &sql).await;
         let found = lines.iter().any(|line| line.contains(&format!(" INDEX {index}")));
         assert!(found, "{when}: {index} in {lines:?} of {sql}");
+    }
+}
+
+/// The ring of keys is walked by a seek for each key, and no key is read further than it must.
+#[tokio::test]
+async fn what_waits_is_found_key_by_key() {
+    let (store, _home) = store().await;
+    store.write(|tx| Box::pin(async move { fill(tx).await })).await.unwrap();
+    store.write(|tx| Box::pin(async move { exec(tx, "ANALYZE", Vec::new()).await })).await.unwrap();
+    for connection in [&store.reads, &open_again(&store).await] {
+        let mut lines = plan(connection, &level_sql()).await;
+        assert!(!lines.iter().any(|line| line.contains("TEMP B-TREE")), "{lines:?}");
+        lines.retain(|line| line.contains(" run "));
+        let seeks = [
+            "ready_lane=? AND priority<?",
+            "ready_lane=? AND priority=? AND fairness_key>?",
+            "ready_lane=? AND priority=? AND fairness_key=?",
+            "ready_lane=? AND priority=?",
+        ];
+        let seeks = seeks.map(|key| format!("SEARCH run USING COVERING INDEX run_ready ({key})"));
+        for line in &lines {
+            assert!(seeks.contains(line), "{lines:?}");
+        }
+        assert!(seeks.iter().all(|seek| lines.contains(seek)), "{lines:?}");
     }
 }
 

@@ -210,7 +210,7 @@ fn view(store: &SqliteStore, cells: &mut Cells<'_>, detailed: bool) -> StoreResu
     let origin = cells.parse("a run's origin", |code: &i32| RunOrigin::from_code(*code))?;
     let labels = read_labels(cells.next()?)?;
     let priority = cells.parse("a priority", |number: &i32| u8::try_from(*number).ok())?;
-    let fairness_key = cells.next()?;
+    let fairness_key = name(cells.next()?)?;
     let nominal_time = maybe(cells.next()?);
     let due_time = Instant::from_micros(cells.next()?);
     let late = cells.next()?;

@@ -125,7 +125,9 @@ impl Session {
             Act::Dispatch(run, number, index) => held.dispatched(&attempt(key(run, number), lane(index, "a")), now),
             Act::Reply(run, number, reply) => drop(held.reply(key(run, number), reply, now)),
             Act::Result(run, number) => held.reporting(key(run, number)),
-            Act::Ack(run, number) => held.acked(key(run, number)),
+            Act::Ack(run, number) => {
+                held.acked(key(run, number));
+            }
             Act::Revoke(run, number) => drop(held.revoke(key(run, number), AbandonReason::LeaseExpired)),
             Act::Beat(runs) => {
                 let listed = |(run, number)| Listed { key: key(run, number), phase: Phase::Running };

@@ -188,6 +188,18 @@ fn an_acknowledged_result_that_a_heartbeat_on_the_way_still_lists_is_not_unknown
 }
 
 #[test]
+fn a_stored_result_frees_a_slot_where_there_was_none() {
+    let mut held = held(1);
+    for run in 1..=2 {
+        assert_eq!(held.free(&queue()), 1);
+        dispatch(&mut held, run, at(0));
+        held.reporting(key(run));
+    }
+    assert_eq!(held.free(&queue()), 0, "two results of a worker with one slot wait to be stored");
+    assert!(held.acked(key(1)) && !held.acked(key(1)) && !held.acked(key(2)));
+}
+
+#[test]
 fn what_is_over_is_soon_forgotten() {
     let mut held = held(2);
     for (sequence, run) in (1..).zip(1..=1_000) {
@@ -302,7 +314,9 @@ proptest! {
                     drop(held.reply(key(run), Reply::Rejected(RejectReason::Unspecified, None), now));
                 }
                 Act::Result(run) => held.reporting(key(run)),
-                Act::Ack(run) => held.acked(key(run)),
+                Act::Ack(run) => {
+                    held.acked(key(run));
+                }
                 Act::Revoke(run) => drop(held.revoke(key(run), AbandonReason::LeaseExpired)),
                 Act::Beat(runs) => {
                     let listing: Vec<_> = runs.into_iter().map(|run| listed(run, Phase::Running)).collect();
@@ -314,7 +328,9 @@ proptest! {
             prop_assert_eq!(held.free(&queue()), held.free_by_counting(&queue()));
         }
         // Every result is acknowledged and the worker lists nothing: all slots are back.
-        (1..6).for_each(|run| held.acked(key(run)));
+        (1..6).for_each(|run| {
+            held.acked(key(run));
+        });
         held.heartbeat(1_000, &[], at(10_000));
         drop(held.silent(at(20_000), REPLY));
         held.heartbeat(1_001, &[], at(20_001));

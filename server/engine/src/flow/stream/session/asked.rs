@@ -151,6 +151,7 @@ impl Task {
     pub(super) fn answered(&mut self, answer: Answer, renewing: &mut bool, logging: &mut bool) {
         match answer {
             Answer::Reported(answers) => {
+                let mut freed = false;
                 for (key, answer) in answers {
                     self.reporting_bytes -= self.reporting.remove(&key).unwrap_or(0);
                     let disposition = match answer {
@@ -166,7 +167,10 @@ impl Task {
                     };
                     // Said first: a server that goes away ends the session once it holds nothing.
                     self.live.send(ToWorker::ResultAck(key, disposition));
-                    self.live.held().acked(key);
+                    freed |= self.live.held().acked(key);
+                }
+                if freed {
+                    self.slots_changed();
                 }
             }
             Answer::Superseded => self.live.end(SessionEnd::Superseded),

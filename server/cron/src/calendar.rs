@@ -1,0 +1,127 @@
+//! [`Calendar`]: time that is set apart, such as holidays, weekends and the hours of a shop.
+//!
+//! A calendar names days and hours; what that means, a schedule says: it leaves out what its calendars hold
+//! ([`Calendar::holds`]), or moves a day that is held to one that is not ([`Calendar::roll`]). Pure, and without a
+//! version: who keeps calendars gives them one.
+
+use std::collections::BTreeSet;
+
+use jiff::{
+    Timestamp, ToSpan as _,
+    civil::{Date, Time, Weekday},
+};
+
+use crate::{placed::appointment, zone::Zone};
+
+pub(crate) mod ical;
+
+/// Days and hours that are set apart. Dates and hours are those of the calendar's zone, or of the schedule's where it has
+/// none: a holiday is a day wherever one is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Calendar {
+    /// Whose wall clock the days and hours are of; `None` is the schedule's.
+    pub zone: Option<Zone>,
+    /// Whole days.
+    pub dates: BTreeSet<Date>,
+    /// Whole days that come every year: month and day. 29 February is held in leap years alone.
+    pub yearly: BTreeSet<(i8, i8)>,
+    /// Hours that come every week.
+    pub weekly: Vec<(Weekday, Hours)>,
+    /// Stretches of time, from an instant and up to another.
+    pub spans: Vec<(Timestamp, Timestamp)>,
+}
+
+/// Hours of a day, from one time up to another; up to the day's end where that is `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hours {
+    /// The first time.
+    pub from: Time,
+    /// The first time after; `None` is midnight at the end of the day.
+    pub until: Option<Time>,
+}
+
+impl Hours {
+    /// The whole day.
+    pub const ALL_DAY: Self = Self { from: Time::midnight(), until: None };
+
+    fn hold(self, time: Time) -> bool {
+        self.from <= time && self.until.is_none_or(|until| time < until)
+    }
+}
+
+/// Where a day goes that a calendar holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Roll {
+    /// To the next free day.
+    Following,
+    /// To the last free day before.
+    Preceding,
+    /// To the nearest free day; of two that are equally near, to the following.
+    Nearest,
+    /// Nowhere: it is left out.
+    Skip,
+}
+
+/// So many days in a row may be held before a roll gives up: whoever sets a year apart means never.
+const REACH: i32 = 366;
+
+impl Calendar {
+    /// Whether an instant is set apart; `schedule` is the zone of whoever asks.
+    ///
+    /// ```
+    /// use mainspring_cron::{Calendar, Zone};
+    ///
+    /// let mut holidays = Calendar::default();
+    /// holidays.yearly.insert((12, 25));
+    /// let (berlin, utc) = (Zone::parse("Europe/Berlin").unwrap(), Zone::utc());
+    /// let late = "2026-12-24T23:30:00Z".parse().unwrap();
+    /// assert!(holidays.holds(&berlin, late) && !holidays.holds(&utc, late));
+    /// ```
+    #[must_use]
+    pub fn holds(&self, schedule: &Zone, at: Timestamp) -> bool {
+        let wall = self.zone.as_ref().unwrap_or(schedule).wall_clock(at);
+        self.holds_date(wall.date())
+            || self.hours(wall.date()).any(|hours| hours.hold(wall.time()))
+            || self.spans.iter().any(|(from, until)| *from <= at && at < *until)
+    }
+
+    /// Whether a whole day is set apart: a date, or a weekday from midnight to midnight.
+    #[must_use]
+    pub fn holds_day(&self, date: Date) -> bool {
+        self.holds_date(date) || self.hours(date).any(|hours| hours == Hours::ALL_DAY)
+    }
+
+    fn hours(&self, date: Date) -> impl Iterator<Item = Hours> {
+        self.weekly.iter().filter(move |(weekday, _)| *weekday == date.weekday()).map(|(_, hours)| *hours)
+    }
+
+    fn holds_date(&self, date: Date) -> bool {
+        self.dates.contains(&date) || self.yearly.contains(&(date.month(), date.day()))
+    }
+
+    /// The day that a day becomes; `None` where there is none within a year.
+    #[must_use]
+    pub fn roll_date(&self, date: Date, roll: Roll) -> Option<Date> {
+        if !self.holds_day(date) {
+            return Some(date);
+        }
+        let free = |days: i32| date.checked_add(days.days()).ok().filter(|date| !self.holds_day(*date));
+        let mut distances = 1..=REACH;
+        match roll {
+            Roll::Following => distances.find_map(free),
+            Roll::Preceding => distances.find_map(|days| free(-days)),
+            Roll::Nearest => distances.find_map(|days| free(days).or_else(|| free(-days))),
+            Roll::Skip => None,
+        }
+    }
+
+    /// The instant that an instant becomes: the same time of day on the day that its own becomes, where clock changes are
+    /// met as by an appointment. Days are those of the calendar's zone.
+    #[must_use]
+    pub fn roll(&self, schedule: &Zone, at: Timestamp, roll: Roll) -> Option<Timestamp> {
+        let zone = self.zone.as_ref().unwrap_or(schedule);
+        let wall = zone.wall_clock(at);
+        let date = self.roll_date(wall.date(), roll)?;
+        if date == wall.date() { Some(at) } else { appointment(zone, date.to_datetime(wall.time())) }
+    }
+}

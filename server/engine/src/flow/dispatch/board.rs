@@ -1,0 +1,129 @@
+//! What the dispatcher knows of queued and released runs, by lane: its whole memory. Whoever learns of something tells it
+//! here; only the stage itself takes anything out.
+
+use std::{collections::HashMap, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::lane::{LaneBoard, Plan, Reading};
+use crate::{
+    domain::{ids::RunId, instant::Instant, names::Lane},
+    ports::{
+        broker::{Pointer, PointerBatch},
+        store::{Head, Waiting},
+    },
+};
+
+/// A run is held off at most so long, whatever a worker wishes: what it cannot take, another may.
+const HOLD_OFF: Duration = Duration::from_secs(60);
+
+/// The lanes, and whether there may be something to do.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    lanes: Mutex<HashMap<Lane, LaneBoard>>,
+    pub(super) wake: Notify,
+}
+
+impl Board {
+    /// A run was queued by this server.
+    pub(crate) fn offer(&self, lane: &Lane, waiting: Waiting) {
+        let mut lanes = self.lanes.lock();
+        if !lanes.contains_key(lane) {
+            lanes.insert(lane.clone(), LaneBoard::default());
+        }
+        if let Some(board) = lanes.get_mut(lane) {
+            board.offer(waiting);
+        }
+        drop(lanes);
+        self.wake.notify_one();
+    }
+
+    /// Another server queued runs of this lane.
+    pub(crate) fn look_at(&self, lane: &Lane) {
+        if let Some(board) = self.lanes.lock().get_mut(lane) {
+            board.look(false);
+        }
+        self.wake.notify_one();
+    }
+
+    /// Anything may have been queued, or may no longer be released.
+    pub(crate) fn look_everywhere(&self) {
+        self.lanes.lock().values_mut().for_each(|board| board.look(true));
+        self.wake.notify_one();
+    }
+
+    /// Pointers were dealt with: leased, or stale.
+    pub(crate) fn done<'a>(&self, lane: &Lane, runs: impl IntoIterator<Item = &'a Pointer>) {
+        if let Some(board) = self.lanes.lock().get_mut(lane) {
+            runs.into_iter().for_each(|pointer| board.done(pointer));
+        }
+        self.wake.notify_one();
+    }
+
+    /// Pointers found no room in their queue: they wait in the store again.
+    pub(crate) fn no_room(&self, lane: &Lane, runs: &[Pointer]) {
+        if let Some(board) = self.lanes.lock().get_mut(lane) {
+            board.take_back(runs);
+        }
+    }
+
+    /// A worker wishes that a run is not offered again for so long.
+    pub(crate) fn hold_off(&self, lane: &Lane, run: RunId, now: Instant, delay: Duration) {
+        let until = now.plus(delay.min(HOLD_OFF));
+        self.lanes.lock().entry(lane.clone()).or_default().hold_off(run, until);
+    }
+
+    /// Nobody serves a lane any more: what was released for it may be lost.
+    pub(crate) fn forget_lane(&self, lane: &Lane) {
+        self.lanes.lock().remove(lane);
+    }
+
+    /// Slots may have become free.
+    pub(crate) fn demand_changed(&self) {
+        self.wake.notify_one();
+    }
+
+    /// What is to be done for a lane with free slots.
+    pub(super) fn plan(&self, lane: &Lane, free: usize, now: Instant, look: Duration) -> Plan {
+        let plan = self.lanes.lock().entry(lane.clone()).or_default().plan(lane, free, now, look);
+        if let Plan::Release(_, true) = plan {
+            self.wake.notify_one();
+        }
+        plan
+    }
+
+    /// The queue of a lane is paused.
+    pub(super) fn block(&self, lane: &Lane, until: Instant) {
+        if let Some(board) = self.lanes.lock().get_mut(lane) {
+            board.block(until);
+        }
+    }
+
+    /// What the store answered to a reading; what goes out of it.
+    pub(super) fn take(&self, lane: &Lane, reading: &Reading, head: Head, now: Instant) -> Vec<Pointer> {
+        let (taken, again) = self.lanes.lock().entry(lane.clone()).or_default().take(reading, head, now);
+        if again {
+            self.wake.notify_one();
+        }
+        taken
+    }
+
+    /// The broker did not take them.
+    pub(super) fn take_back(&self, batches: &[PointerBatch]) {
+        let mut lanes = self.lanes.lock();
+        for batch in batches {
+            if let Some(board) = lanes.get_mut(&batch.lane) {
+                board.take_back(&batch.pointers);
+            }
+        }
+    }
+
+    /// Lanes nobody has demand for are not remembered.
+    pub(super) fn keep_only(&self, lanes: &HashMap<Lane, usize>) {
+        self.lanes.lock().retain(|lane, _| lanes.contains_key(lane));
+    }
+}
+
+#[cfg(test)]
+mod tests;

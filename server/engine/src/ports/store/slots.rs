@@ -1,0 +1,31 @@
+//! Slots of jobs: runs that wait for others of their job to be over.
+
+use async_trait::async_trait;
+
+use super::StoreResult;
+use crate::domain::{
+    ids::JobUid,
+    names::{JobName, NamespaceName},
+    overlap::Slot,
+};
+
+/// The slot of one job, and whose it is.
+#[derive(Clone, Debug)]
+pub struct JobSlot {
+    /// The job.
+    pub job: JobUid,
+    /// Where it is.
+    pub namespace: NamespaceName,
+    /// Its name.
+    pub name: JobName,
+    /// Who waits for it, and who holds it.
+    pub slot: Slot,
+}
+
+/// Reading slots. What is done about them are steps of runs ([`super::Outcomes::apply`]).
+#[async_trait]
+pub trait Slots: Send + Sync {
+    /// The slots that somebody waits for, of jobs after `after`, by job; for about `limit` runs that wait, all those of a
+    /// job at once. With whether there are more. Cheap where there are none.
+    async fn waited_for(&self, after: Option<JobUid>, limit: usize) -> StoreResult<(Vec<JobSlot>, bool)>;
+}

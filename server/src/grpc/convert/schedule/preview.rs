@@ -1,0 +1,73 @@
+//! The instants a schedule names, as a preview shows them.
+
+use jiff::Timestamp;
+use mainspring_cron::{Anchor, DstEffect, Rule, Zone, format_duration};
+use mainspring_engine::domain::{instant::Instant, job::ScheduleSpec};
+use mainspring_proto::scheduler::v1 as wire;
+
+use super::time;
+
+/// The instants a schedule names after another, with what they look like on the wall and what clock changes do to them.
+pub(crate) fn preview(
+    spec: &ScheduleSpec,
+    after: Instant,
+    until: Option<Instant>,
+    count: usize,
+) -> wire::PreviewedSchedule {
+    let ScheduleSpec { name, rule, zone, start, end } = spec;
+    let from = match start {
+        Some(start) if *start > after => start.timestamp() - jiff::SignedDuration::from_micros(1),
+        _ => after.timestamp(),
+    };
+    let until = until.unwrap_or(Instant::MAX).timestamp();
+    let fires: Vec<_> = rule
+        .fires(zone, from, until)
+        .take_while(|fire| end.is_none_or(|end| Instant::from_timestamp(fire.at) < end))
+        .take(count)
+        .collect();
+    let last = fires.last().map_or(from, |fire| fire.at);
+    let mut warnings: Vec<_> = rule.validate(zone, from).unwrap_or_default().iter().map(ToString::to_string).collect();
+    // What fires with a note says so beside the instant; what does not fire has no instant to say it beside.
+    warnings.extend(
+        rule.dst_notes(zone, from, last, count)
+            .iter()
+            .filter(|note| note.effect == DstEffect::Skipped)
+            .map(ToString::to_string),
+    );
+    wire::PreviewedSchedule {
+        schedule: name.to_string(),
+        sentence: rule.explain(),
+        canonical: canonical(rule),
+        instants: fires
+            .iter()
+            .map(|fire| wire::PreviewedInstant {
+                time: Some(time::timestamp(Instant::from_timestamp(fire.at))),
+                local_time: local_time(zone, fire.at),
+                note: fire.note.map(|note| note.to_string()).unwrap_or_default(),
+            })
+            .collect(),
+        warnings,
+    }
+}
+
+/// The rule as text that reads back as the same rule.
+fn canonical(rule: &Rule) -> String {
+    match rule {
+        Rule::Cron(cron) => cron.expr.to_string(),
+        Rule::Interval(interval) => {
+            let every = format_duration(interval.every_us());
+            match interval.anchor() {
+                Anchor::Epoch { phase_us } if phase_us > 0 => format!("every {every} + {}", format_duration(phase_us)),
+                Anchor::Epoch { .. } | Anchor::Hashed => format!("every {every}"),
+                Anchor::Start(first) => format!("every {every} from {first}"),
+            }
+        }
+        Rule::CalendarInterval(interval) => interval.to_string(),
+        Rule::At(at) => format!("at {}", at.instant()),
+    }
+}
+
+/// RFC 3339 with the zone's offset.
+fn local_time(zone: &Zone, at: Timestamp) -> String {
+    at.display_with_offset(zone.offset(at)).to_string()
+}
