@@ -161,7 +161,7 @@ impl CalendarInterval {
 
     /// The last fire strictly before an instant.
     pub(crate) fn prev_before(&self, zone: &Zone, before: Timestamp) -> Option<Timestamp> {
-        let last = self.index(utc_date(before.as_second() + SLACK));
+        let last = self.index(utc_date(before.as_second() + SLACK)) + INDEX_SHORT;
         let mut best: Option<Timestamp> = None;
         for wall in (0..=last).rev().filter_map(|n| self.wall(n)) {
             if best.is_some_and(|best| utc_second(wall) + SLACK < best.as_second()) {
@@ -198,7 +198,7 @@ impl CalendarInterval {
         Some(self.first.checked_add(span.ok()?).ok()?.to_datetime(self.time))
     }
 
-    /// The number of a date at or before another one, at most two before the last such; 0 where there is none.
+    /// The number of a date at or before another one, at most [`INDEX_SHORT`] before the last such; 0 where there is none.
     fn index(&self, date: Date) -> i64 {
         let (first, every) = (self.first, i64::from(self.every));
         let days = || {
@@ -221,6 +221,8 @@ impl CalendarInterval {
 }
 
 const DAY: i64 = 86_400;
+/// How many dates [`CalendarInterval::index`] may stay behind the last one that is meant.
+const INDEX_SHORT: i64 = 2;
 /// More than any wall clock is away from UTC, a gap of a whole day included.
 const SLACK: i64 = SLACK_DAYS * DAY;
 

@@ -112,6 +112,21 @@ const ZONES: [&str; 8] = [
     "America/Havana",
 ];
 
+/// The newest of all is looked at, of an hour that comes twice too.
+#[test]
+fn the_previous_one_is_the_newest_that_lies_before() {
+    let weekly = CalendarInterval::new(1, Unit::Week, Date::constant(1978, 3, 19), Time::constant(2, 1, 0, 0)).unwrap();
+    let weekly = Rule::CalendarInterval(weekly.with_overrides(None, Some(Overlap::Both)));
+    let berlin = Zone::parse("Europe/Berlin").unwrap();
+    for (before, previous) in [
+        ("1990-09-30T01:01:01Z", "1990-09-30T01:01:00Z"),
+        ("1990-09-30T01:01:00Z", "1990-09-30T00:01:00Z"),
+        ("1990-09-30T00:01:00Z", "1990-09-23T00:01:00Z"),
+    ] {
+        assert_eq!(weekly.prev_before(&berlin, at(before)), Some(at(previous)), "{before}");
+    }
+}
+
 fn place_and_time() -> impl Strategy<Value = (&'static str, Timestamp)> {
     (sample::select(ZONES.to_vec()), 400_000_000..4_000_000_000i64, -260_000i64..90_000).prop_map(
         |(name, second, shift)| {
