@@ -134,7 +134,7 @@ pub(crate) fn between(from: Option<&prost_types::Timestamp>, to: Option<&prost_t
     Duration::try_from(to.duration_since(from)).ok()
 }
 
-/// "3m ago", "in 5m", "now".
+/// "3m ago", "in 5m", "now". Within a second it is "now" on either side: a server's clock may be a little ahead.
 pub(crate) fn relative(instant: Timestamp, now: Timestamp) -> String {
     let distance = now.duration_since(instant);
     let coarse = Coarse(distance.unsigned_abs());
@@ -145,6 +145,14 @@ pub(crate) fn relative(instant: Timestamp, now: Timestamp) -> String {
     } else {
         format!("{coarse} ago")
     }
+}
+
+/// How far ahead an instant is that was asked for as one of the future: however near it is, "in 1s" and never "now".
+pub(crate) fn ahead(instant: Timestamp, now: Timestamp) -> String {
+    relative(
+        if instant > now { instant.max(now.saturating_add(Duration::from_secs(1)).unwrap_or(now)) } else { instant },
+        now,
+    )
 }
 
 /// The time of day where the reader is, to the millisecond.
@@ -197,7 +205,7 @@ mod tests {
 
     use jiff::{SignedDuration, Timestamp};
 
-    use super::{Length, Moment, relative, to_proto, took};
+    use super::{Length, Moment, ahead, relative, to_proto, took};
 
     #[test]
     fn lengths_are_typed_with_units() {
@@ -245,15 +253,19 @@ mod tests {
     #[test]
     fn tables_show_how_far_away_a_time_is() {
         let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
-        for (seconds, text) in [
-            (0, "now"),
-            (-45, "45s ago"),
-            (-190, "3m ago"),
-            (7500, "in 2h 5m"),
-            (126_000, "in 1d 11h"),
-            (3600, "in 1h"),
+        for (millis, text, next) in [
+            (0, "now", "now"),
+            (-999, "now", "now"),
+            (1, "now", "in 1s"),
+            (999, "now", "in 1s"),
+            (-45_000, "45s ago", "45s ago"),
+            (-190_000, "3m ago", "3m ago"),
+            (7_500_000, "in 2h 5m", "in 2h 5m"),
+            (126_000_000, "in 1d 11h", "in 1d 11h"),
+            (3_600_000, "in 1h", "in 1h"),
         ] {
-            assert_eq!(relative(now + SignedDuration::from_secs(seconds), now), text);
+            let instant = now + SignedDuration::from_millis(millis);
+            assert_eq!((relative(instant, now).as_str(), ahead(instant, now).as_str()), (text, next), "{millis}");
         }
     }
 

@@ -107,7 +107,7 @@ pub(super) fn run(command: CronCommand, session: &Session) -> Result<Exit, Failu
             let next = rule.next_after(&zone, now);
             let mut text = format!("{}\n", expr.explain());
             if let Some(next) = next {
-                text.push_str(&format!("next: {} ({})\n", local(next, &zone), times::relative(next, now)));
+                text.push_str(&format!("next: {} ({})\n", local(next, &zone), times::ahead(next, now)));
             }
             remarks.iter().for_each(|remark| text.push_str(&format!("note: {remark}\n")));
             let json = json!({
@@ -143,7 +143,7 @@ pub(super) fn run(command: CronCommand, session: &Session) -> Result<Exit, Failu
 fn shown(fire: &Fire, zone: &Zone, now: Timestamp) -> Thing {
     let note = fire.note.map(|note| note.to_string()).unwrap_or_default();
     let (time, wall) = (fire.at.to_string(), local(fire.at, zone));
-    let away = times::relative(fire.at, now);
+    let away = times::ahead(fire.at, now);
     Thing {
         name: String::new(),
         cells: vec![Cell::text(&time), Cell::text(&wall), Cell::text(away), Cell::text(&note)],

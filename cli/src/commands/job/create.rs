@@ -141,7 +141,7 @@ fn told(preview: &PreviewedSchedule, schedule: &Schedule) -> String {
     let PreviewedSchedule { schedule: _, sentence, canonical: _, instants, warnings } = preview;
     let mut text = format!("{}  \"{sentence}\"\n", resource::schedule_words(schedule));
     let next = instants.iter().map(|instant| {
-        let away = instant.time.as_ref().and_then(times::from_proto).map(|time| times::relative(time, now));
+        let away = instant.time.as_ref().and_then(times::from_proto).map(|time| times::ahead(time, now));
         let away = away.map(|away| format!(" ({away})")).unwrap_or_default();
         let note = if instant.note.is_empty() { String::new() } else { format!(" [{}]", instant.note) };
         format!("{}{away}{note}", instant.local_time)

@@ -90,7 +90,7 @@ pub(super) async fn next(
             let cells = vec![
                 Cell::text(time.map(|time| time.to_string()).unwrap_or_default()),
                 Cell::text(&instant.local_time),
-                Cell::text(time.map(|time| times::relative(time, now)).unwrap_or_default()),
+                Cell::text(time.map(|time| times::ahead(time, now)).unwrap_or_default()),
                 Cell::text(schedule),
                 Cell::text(&instant.note),
             ];
@@ -129,7 +129,7 @@ fn told(schedules: &[PreviewedSchedule]) -> String {
     for PreviewedSchedule { schedule, sentence, canonical: _, instants, warnings } in schedules {
         text.push_str(&format!("  {schedule}: {sentence}\n"));
         for instant in instants {
-            let away = instant.time.as_ref().and_then(times::from_proto).map(|time| times::relative(time, now));
+            let away = instant.time.as_ref().and_then(times::from_proto).map(|time| times::ahead(time, now));
             let note = if instant.note.is_empty() { String::new() } else { format!("  [{}]", instant.note) };
             text.push_str(&format!("    {}  {}{note}\n", instant.local_time, away.unwrap_or_default()));
         }
