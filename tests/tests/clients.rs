@@ -22,6 +22,7 @@ use mainspring_tests::harness::{
     server::{Server, Settings},
     terminal::text,
 };
+use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -60,15 +61,15 @@ async fn work_is_done(language: Language) {
     let mut worker = worker(&ready, &server).await;
     let client = server.client().unwrap();
 
-    let args = ["greet", r#"{"name": "Ada", "seconds": 0.2}"#];
+    let args = ["greet", r#"{"name": "Zoë 東京", "seconds": 0.2}"#];
     let output = ready.client(server.address(), server.key(), &args).await.unwrap();
     let said = text(&output.stdout);
     assert!(output.status.success(), "{said}{}", text(&output.stderr));
-    assert!(said.trim_end().ends_with("SUCCEEDED \"hello, Ada\""), "{said}");
-    assert_eq!(said.contains("greeting Ada\n"), language.logs, "{said}");
+    assert!(said.trim_end().ends_with("SUCCEEDED \"hello, Zoë 東京\""), "{said}");
+    assert_eq!(said.contains("greeting Zoë 東京\n"), language.logs, "{said}");
 
     let once = RetryPolicy { max_attempts: Some(1), ..RetryPolicy::default() };
-    let nobody = RunSubmission { retry_policy: Some(once), ..work("greet", &json!(["nobody"])) };
+    let nobody = RunSubmission { retry_policy: Some(once), ..work("greet", &json!(["Noël"])) };
     let run = client.submit(nobody).await.unwrap();
     let run = client.over(&run, PATIENCE).await.unwrap();
     assert_eq!(run.state(), RunState::Failed, "{run:?}");
@@ -82,6 +83,19 @@ async fn work_is_done(language: Language) {
     // Ended by the worker's word, not at the deadline without one.
     let asked = run.cancellation.unwrap().request_time.unwrap();
     assert!(run.end_time.unwrap().seconds < asked.seconds + 15);
+}
+
+/// Nobody has to wait for the end of a run that is followed.
+async fn a_client_that_follows_can_be_stopped(language: Language) {
+    let Some(ready) = language.ready().unwrap() else { return };
+    let server = server().await;
+    let folder = server.folder("clients").unwrap();
+    for signal in [Signal::TERM, Signal::INT] {
+        let args = ["nobody-does-this", "null"];
+        let mut client = ready.follow(&folder, server.address(), server.key(), &args).await.unwrap();
+        client.signal(signal).unwrap();
+        assert!(!client.exit(PATIENCE).await.unwrap().success(), "{signal:?}");
+    }
 }
 
 /// One run ends while there is nobody to tell, one goes on; neither is repeated, and neither loses its log.
@@ -282,7 +296,8 @@ macro_rules! tests {
     ($name:ident, $language:expr) => {
         mod $name {
             tests!(@ $language; work_is_done, a_server_that_dies_or_goes_costs_nothing,
-                a_drained_worker_finishes_and_leaves, it_changes_over_without_a_gap, it_knows_when_its_lease_is_over);
+                a_drained_worker_finishes_and_leaves, it_changes_over_without_a_gap, it_knows_when_its_lease_is_over,
+                a_client_that_follows_can_be_stopped);
         }
     };
     // It promises all but the new stream before the old one ends.

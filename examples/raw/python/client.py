@@ -28,7 +28,7 @@ def patiently(call):
 
 def text(payload):
     """The JSON of an output, which comes in either of two shapes."""
-    return json_format.MessageToJson(payload.json) if payload.HasField("json") else payload.inline.decode()
+    return json_format.MessageToJson(payload.json, ensure_ascii=False) if payload.HasField("json") else payload.inline.decode()
 
 
 class Run:

@@ -81,7 +81,8 @@ class Attempt
     output = JSON.generate(handler.call(payload.empty? ? nil : JSON.parse(payload), self))
     # A message too large to be read would end this stream, and the next.
     raise "the output has #{output.bytesize} bytes, too many" if output.bytesize > @max_output
-    payload = Mainspring::Common::V1::Payload.new(content_type: "application/json", inline: output)
+    # `inline` is bytes: text that is not ASCII has to be told so.
+    payload = Mainspring::Common::V1::Payload.new(content_type: "application/json", inline: output.b)
     { succeeded: Pb::AttemptSucceeded.new(output: payload) }
   rescue Stopped
     {}

@@ -8,6 +8,8 @@ require_relative "server"
 
 Scheduler = Mainspring::Scheduler::V1
 $stdout.sync = true
+# What waits in the library does not see a signal that Ruby catches, so that the system is to act on it.
+%w[TERM INT].each { |signal| trap(signal, "SYSTEM_DEFAULT") }
 
 # Again and again while the server is away.
 def patiently
@@ -22,7 +24,7 @@ def text(payload) = payload&.json ? payload.json.to_json : payload&.inline.to_s
 
 scheduler = connect(Scheduler::SchedulerService)
 job_type, input = ARGV[0], ARGV.fetch(1, "null")
-payload = Mainspring::Common::V1::Payload.new(content_type: "application/json", inline: input)
+payload = Mainspring::Common::V1::Payload.new(content_type: "application/json", inline: input.b)
 submission = Scheduler::RunSubmission.new(job_type: job_type, payload: payload, request_id: SecureRandom.uuid)
 request = Scheduler::SubmitRunRequest.new(run: submission)
 run = patiently { scheduler.submit_run(request, metadata: METADATA) }.run

@@ -184,7 +184,8 @@ class FirstWorker
     output = JSON.generate(@handler.call(input.empty? ? nil : JSON.parse(input), attempt))
     too_much = output.bytesize > @welcome.limits.max_inline_payload_bytes
     raise "the output has #{output.bytesize} bytes, which is too much" if too_much
-    payload = Common::Payload.new(content_type: "application/json", inline: output)
+    # `inline` is bytes: text that is not ASCII has to be told so.
+    payload = Common::Payload.new(content_type: "application/json", inline: output.b)
     { succeeded: Pb::AttemptSucceeded.new(output: payload) }
   rescue Stopped
     nil

@@ -144,6 +144,15 @@ impl Ready {
         let mut command = self.command(self.language.client, address, key)?;
         Ok(host::within(PATIENCE, "the client", command.args(args).output()).await??)
     }
+
+    /// Starts the client, which says what its run is.
+    pub async fn follow(&self, folder: &Path, address: &str, key: &str, args: &[&str]) -> Result<Process> {
+        let mut command = self.command(self.language.client, address, key)?;
+        command.args(args);
+        let mut process = Process::start("client", folder, command)?;
+        process.line_after("run ").await?;
+        Ok(process)
+    }
 }
 
 /// The worker that greets.
