@@ -9,8 +9,9 @@ use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
 use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
-        ids::{RunId, ServerId, WorkerId},
+        ids::{JobUid, RunId, ServerId, WorkerId},
         instant::Instant,
+        job::{Job, JobSpec},
         names::{Lane, Scope},
         rules::LeaseRules,
         run::RunState,
@@ -26,7 +27,7 @@ use mainspring_engine::{
     ports::{
         clock::Clock as _,
         meter::Meter,
-        store::{Dispatchable, NewRun, Report, RetentionPolicy, RunView, Submitted},
+        store::{CreateJob, Dispatchable, NewJob, NewRun, Report, RetentionPolicy, RunView, Submitted},
     },
     tasks::Tasks,
 };
@@ -59,7 +60,9 @@ pub struct Stage {
     pub others: InprocSignals,
     /// How many runs shared each step that leased.
     pub leases: Arc<Leases>,
-    tasks: Tasks,
+    look: Duration,
+    retention: RetentionPolicy,
+    tasks: StopTasks,
     home: TempDir,
 }
 
@@ -92,9 +95,13 @@ impl Meter for Leases {
     }
 }
 
-impl Drop for Stage {
+/// Stops the loops when a test is over, however it ends.
+#[derive(Debug)]
+struct StopTasks(Tasks);
+
+impl Drop for StopTasks {
     fn drop(&mut self) {
-        self.tasks.stop();
+        self.0.stop();
     }
 }
 
@@ -109,6 +116,27 @@ impl Stage {
     pub async fn set_with(rules: LeaseRules, look: Duration) -> Self {
         let home = tempfile::tempdir().unwrap();
         let clock = ManualClock::at(Instant::from_micros(1_800_000_000_000_000));
+        let stage = Self::start(home, clock, rules, look, RetentionPolicy::default()).await;
+        stage.clock.settled().await;
+        stage
+    }
+
+    /// The same, and nothing is deleted for being old: for whoever judges in the end.
+    pub async fn set_for_years(rules: LeaseRules, look: Duration) -> Self {
+        const LONG: Duration = Duration::from_secs(1_000 * 366 * 86_400);
+        let mut stage = Self::set_with(rules, look).await;
+        stage.retention =
+            RetentionPolicy { succeeded: LONG, failed: LONG, logs: LONG, ledger: LONG, requests: LONG, workers: LONG };
+        stage.outage(Duration::ZERO).await
+    }
+
+    async fn start(
+        home: TempDir,
+        clock: ManualClock,
+        rules: LeaseRules,
+        look: Duration,
+        retention: RetentionPolicy,
+    ) -> Self {
         let store = open(OpenOptions { rules, ..OpenOptions::new(home.path().join("data")) }).await.unwrap();
         let tasks = Tasks::default();
         let others = InprocSignals::default();
@@ -121,13 +149,27 @@ impl Stage {
             clock: Arc::new(clock.clone()),
             meter: leases.clone(),
             rules,
-            retention: RetentionPolicy::default(),
+            retention,
             server: ServerId::new(clock.now()),
             tasks: tasks.clone(),
             seed: 0,
         });
-        let stage = Self { clock, engine, store, rules, others, leases, tasks, home };
-        stage.clock.settled().await;
+        Self { clock, engine, store, rules, others, leases, look, retention, tasks: StopTasks(tasks), home }
+    }
+
+    /// The server goes, is away for so long, and another one has looked at its data when this returns. Sessions are over,
+    /// and must have been dropped.
+    pub async fn outage(self, length: Duration) -> Self {
+        let Self { clock, engine, store, rules, look, retention, tasks, home, .. } = self;
+        tasks.0.stop();
+        drop(engine);
+        host::within(PATIENCE, "every loop to end", tasks.0.ended()).await.unwrap();
+        store.close().await;
+        drop(store);
+        clock.jump(length);
+        let stage = Self::start(home, clock, rules, look, retention).await;
+        stage.asleep("due").await;
+        stage.pass(Duration::ZERO).await;
         stage
     }
 
@@ -161,7 +203,7 @@ impl Stage {
 
     /// Whether a task panicked.
     pub async fn is_broken(&self) -> bool {
-        host::within(Duration::ZERO, "nothing", self.tasks.broken()).await.is_ok()
+        host::within(Duration::ZERO, "nothing", self.tasks.0.broken()).await.is_ok()
     }
 
     /// The shapes of the conformance suite, at this time.
@@ -193,6 +235,16 @@ impl Stage {
     /// Submits one run that is due now.
     pub async fn submit_one(&self) -> RunId {
         self.submit(self.world().new_run()).await
+    }
+
+    /// Creates a job as a caller does.
+    pub async fn create(&self, name: &str, spec: JobSpec) -> Job {
+        let uid = JobUid::new(self.clock.now());
+        let job = NewJob { scope: Scope::default(), uid, name: name.parse().unwrap(), spec, request: None };
+        match self.engine.jobs().create(job).await.unwrap() {
+            CreateJob::Created(job) => job,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// A run as it stands.

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
 
+#[path = "engine/crew.rs"]
+mod crew;
 #[path = "engine/damage.rs"]
 mod damage;
 #[path = "engine/days.rs"]
@@ -17,6 +19,10 @@ mod fairness;
 mod heartbeats;
 #[path = "engine/instants.rs"]
 mod instants;
+#[path = "engine/ledger.rs"]
+mod ledger;
+#[path = "engine/outages.rs"]
+mod outages;
 #[path = "engine/overlap.rs"]
 mod overlap;
 #[path = "engine/refusals.rs"]
@@ -25,5 +31,9 @@ mod refusals;
 mod release;
 #[path = "engine/results.rs"]
 mod results;
+#[path = "engine/seed.rs"]
+mod seed;
 #[path = "engine/sleep.rs"]
 mod sleep;
+#[path = "engine/wall.rs"]
+mod wall;

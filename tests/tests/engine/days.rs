@@ -4,37 +4,28 @@
 //! Everything random follows from a seed, and a simulated worker keeps the rules of `examples/raw`. What is judged in the
 //! end is what the workers saw and what the database holds, by arithmetic of its own.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
+use std::time::Duration;
 
-use mainspring_engine::domain::worker::Phase;
-use mainspring_engine::{
-    domain::{
-        attempt::{AttemptKey, Outcome},
-        catch_up::{CatchUp, Mode},
-        ids::{RunId, WorkerId},
-        instant::Instant,
-        job::JobSpec,
-        overlap::Overlap,
-        rules::LeaseRules,
-    },
-    flow::stream::messages::{Directive, Disposition, FromWorker, Reply, ToWorker},
+use mainspring_engine::domain::{
+    catch_up::{CatchUp, Mode},
+    instant::Instant,
+    job::JobSpec,
+    overlap::Overlap,
+    rules::LeaseRules,
 };
 use mainspring_tests::{
-    conformance::world::{every, failure, spec},
-    engine::{Stage, Worker},
+    conformance::world::{every, spec},
+    engine::Stage,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions};
+
+use crate::crew::{Place, Seen, numbers};
 
 const LEASE: Duration = Duration::from_secs(600);
 /// A heartbeat: the step in which workers live.
 const STEP: Duration = Duration::from_secs(100);
 const DAYS: u64 = 2;
 const STEPS: u64 = DAYS * 86_400 / STEP.as_secs();
-const SLOTS: u32 = 2;
 /// Name, period in seconds, and what else is special.
 const JOBS: [(&str, u64, Overlap, Mode); 3] = [
     ("often", 420, Overlap::Allow { max: None }, Mode::Latest),
@@ -42,170 +33,10 @@ const JOBS: [(&str, u64, Overlap, Mode); 3] = [
     ("hourly", 3_600, Overlap::Allow { max: None }, Mode::None),
 ];
 
-/// What everybody saw.
-#[derive(Default)]
-struct Seen {
-    started: HashSet<AttemptKey>,
-    /// Runs whose success was acknowledged, with the attempt.
-    over: BTreeMap<RunId, i64>,
-    deaths: u32,
-    breaks: u32,
-    sleeps: u32,
-}
-
-/// What a worker does with an attempt.
-#[derive(Clone)]
-enum Work {
-    Until(u64),
-    Done(Outcome),
-}
-
-/// A place where a worker runs, dies and is started again.
-struct Place {
-    id: WorkerId,
-    epoch: i64,
-    held: BTreeMap<AttemptKey, Work>,
-    session: Option<Worker>,
-    /// Without a session until this step.
-    away: u64,
-}
-
-impl Place {
-    fn new(stage: &Stage) -> Self {
-        Self { id: WorkerId::new(stage.engine.now()), epoch: 0, held: BTreeMap::new(), session: None, away: 0 }
-    }
-
-    /// One heartbeat's worth of its life.
-    async fn live(&mut self, stage: &Stage, step: u64, rng: &mut StdRng, seen: &mut Seen) {
-        if self.session.is_none() && step >= self.away {
-            self.connect(stage).await;
-        }
-        self.hear(step, rng, seen);
-        for (key, work) in &mut self.held {
-            if matches!(work, Work::Until(end) if *end <= step) {
-                let fails = rng.random_ratio(1, 8);
-                let outcome = if fails { Outcome::Failed(failure("UNLUCKY")) } else { Outcome::Succeeded };
-                *work = Work::Done(outcome.clone());
-                if let Some(session) = &self.session {
-                    session.report(*key, outcome);
-                }
-            }
-        }
-        if let Some(session) = &mut self.session {
-            session.heartbeat(&self.held.keys().copied().collect::<Vec<_>>());
-        }
-    }
-
-    async fn connect(&mut self, stage: &Stage) {
-        self.epoch += 1;
-        let holds: Vec<_> = self.held.keys().copied().collect();
-        let session = stage.connect_as(self.id, self.epoch, SLOTS, &holds).await.unwrap();
-        for directive in &session.welcome.directives {
-            obey(&mut self.held, directive);
-        }
-        for (key, work) in &self.held {
-            if let Work::Done(outcome) = work {
-                session.report(*key, outcome.clone());
-            }
-        }
-        self.session = Some(session);
-    }
-
-    /// Takes what was said since the last step.
-    fn hear(&mut self, step: u64, rng: &mut StdRng, seen: &mut Seen) {
-        let Some(session) = &mut self.session else { return };
-        // A machine that falls asleep between two steps of a session may find it silent when it wakes.
-        let over = session.is_over();
-        let (held, mut accepted, mut stopped) = (&mut self.held, Vec::new(), Vec::new());
-        session.take(|message| {
-            match message {
-                ToWorker::Dispatch { attempt, .. } => {
-                    let key = attempt.key;
-                    assert!(seen.started.insert(key), "{key} is started twice");
-                    assert!(
-                        !seen.over.contains_key(&key.run),
-                        "{key} is started after the acknowledged end of its run"
-                    );
-                    held.insert(key, Work::Until(step + rng.random_range(0..12)));
-                    accepted.push(key);
-                }
-                ToWorker::ResultAck(key, disposition) => {
-                    let work = held.remove(key);
-                    if let (Some(Work::Done(Outcome::Succeeded)), Disposition::Applied) = (work, disposition) {
-                        assert_eq!(seen.over.insert(key.run, key.attempt), None, "{key} ends an ended run");
-                    }
-                }
-                ToWorker::Revoke(key, _) => drop(held.remove(key)),
-                ToWorker::HeartbeatAck { directives, .. } => {
-                    stopped.extend(directives.iter().filter_map(|directive| obey(held, directive)));
-                }
-                ToWorker::Cancel(key, stop) => {
-                    stopped.extend(obey(held, &Directive::Cancel(*key, stop.clone())));
-                }
-                ToWorker::LogAck(..) | ToWorker::Drain { .. } | ToWorker::Notice { .. } => {
-                    panic!("nobody asked for {message:?}");
-                }
-            }
-            true
-        });
-        if over {
-            self.session = None;
-            self.away = step + 1;
-            return;
-        }
-        for key in accepted {
-            session.say(FromWorker::Reply(key, Reply::Accepted(Phase::Running)));
-        }
-        for key in stopped {
-            session.report(key, Outcome::Cancelled);
-        }
-    }
-
-    /// Its stream breaks; it goes on working, and is back a little before its lease ends, or a little after.
-    fn lose_stream(&mut self, step: u64, rng: &mut StdRng) {
-        if let Some(session) = self.session.take() {
-            session.sever();
-            self.away = step + rng.random_range(1..9);
-        }
-    }
-
-    /// It dies with all that it holds, and another process takes its place.
-    fn die(&mut self, stage: &Stage, step: u64, rng: &mut StdRng) {
-        if let Some(session) = self.session.take() {
-            session.sever();
-        }
-        *self = Self { away: step + rng.random_range(1..9), ..Self::new(stage) };
-    }
-}
-
-/// Drops what does not count any more, and stops what took too long; the attempt that has an end to report by that.
-fn obey(held: &mut BTreeMap<AttemptKey, Work>, directive: &Directive) -> Option<AttemptKey> {
-    match directive {
-        Directive::Abandon(key, _) => {
-            held.remove(key);
-            None
-        }
-        Directive::Cancel(key, _) => {
-            let work = held.get_mut(key).filter(|work| matches!(work, Work::Until(_)))?;
-            *work = Work::Done(Outcome::Cancelled);
-            Some(*key)
-        }
-    }
-}
-
 /// Instants of a period, counted from the epoch, in `(after, before)`.
 fn instants(period: u64, after: Instant, before: Instant) -> i64 {
     let period = i64::try_from(period).unwrap() * 1_000_000;
     (before.as_micros() - 1).div_euclid(period) - after.as_micros().div_euclid(period)
-}
-
-async fn numbers(stage: &Stage, sql: &str) -> Vec<i64> {
-    let options = SqliteConnectOptions::new().filename(stage.database()).read_only(true);
-    let mut db = SqliteConnection::connect_with(&options).await.unwrap();
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&mut db).await.unwrap();
-    let numbers = rows.iter().map(|row| row.get(0)).collect();
-    db.close().await.unwrap();
-    numbers
 }
 
 async fn days(seed: u64) {
@@ -225,13 +56,13 @@ async fn days(seed: u64) {
     // They were made behind the engine's back, which looks once an hour.
     stage.pass(Duration::from_secs(3_600)).await;
     let mut seen = Seen::default();
-    let mut places: Vec<Place> = (0..3).map(|_| Place::new(&stage)).collect();
-    let mut step = 0;
+    let mut places: Vec<Place> = (0..3).map(|_| Place::new(&stage, seed)).collect();
+    let (mut step, mut sleeps) = (0, 0);
     while step < STEPS || stage.engine.now() < end {
         step += 1;
         stage.pass(STEP).await;
         for place in &mut places {
-            place.live(&stage, step, &mut rng, &mut seen).await;
+            place.live(&stage, step, &mut seen).await;
             if rng.random_ratio(1, 150) {
                 seen.deaths += 1;
                 place.die(&stage, step, &mut rng);
@@ -241,11 +72,11 @@ async fn days(seed: u64) {
             }
         }
         if rng.random_ratio(1, 400) {
-            seen.sleeps += 1;
+            sleeps += 1;
             stage.sleep(Duration::from_secs(rng.random_range(600..20_000))).await;
         }
     }
-    assert!(seen.deaths > 5 && seen.breaks > 20 && seen.sleeps > 0, "a quiet life proves nothing");
+    assert!(seen.deaths > 5 && seen.breaks > 20 && sleeps > 0, "a quiet life proves nothing");
     // Whatever is left has its lease, its retries and an hour's look.
     let unfinished = "SELECT count(*) FROM run WHERE end_time IS NULL";
     let patience = step + 4 * 3_600 / STEP.as_secs();
@@ -253,7 +84,7 @@ async fn days(seed: u64) {
         step += 1;
         stage.pass(STEP).await;
         for place in &mut places {
-            place.live(&stage, step, &mut rng, &mut seen).await;
+            place.live(&stage, step, &mut seen).await;
         }
     }
     assert_eq!(numbers(&stage, unfinished).await, [0], "something is stuck");
@@ -288,7 +119,7 @@ async fn judge(stage: &Stage, begin: Instant, end: Instant, seen: &Seen) {
     let succeeded = numbers(stage, "SELECT count(*) FROM run WHERE state = 6").await[0];
     let attempts = numbers(stage, "SELECT sum(attempt) FROM run").await[0];
     println!("{succeeded} succeeded, {} acknowledged, {attempts} attempts", seen.over.len());
-    println!("{} deaths, {} broken streams, {} sleeps", seen.deaths, seen.breaks, seen.sleeps);
+    println!("{} deaths, {} broken streams", seen.deaths, seen.breaks);
     // A success whose acknowledgement was lost with its stream, or with its worker, was not seen.
     assert!(succeeded >= i64::try_from(seen.over.len()).unwrap() && succeeded > 100);
     let ends =

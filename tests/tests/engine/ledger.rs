@@ -1,0 +1,70 @@
+//! What the database says became of a job's instants, read without the product's code.
+
+use std::collections::BTreeMap;
+
+use mainspring_engine::domain::{instant::Instant, ledger::Fate};
+use mainspring_tests::engine::Stage;
+use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions};
+
+/// The ledger and the runs of a job.
+pub(crate) struct Kept {
+    pub(crate) ranges: Ranges,
+    /// The nominal times of its runs that a schedule made, in order; one that comes twice is there twice.
+    pub(crate) runs: Vec<Instant>,
+}
+
+/// Ranges of instants with one fate.
+#[derive(Default)]
+pub(crate) struct Ranges(Vec<Range>);
+
+#[derive(Debug)]
+struct Range {
+    first: Instant,
+    last: Instant,
+    count: usize,
+    fate: Fate,
+}
+
+impl Ranges {
+    /// The fate of each instant that a range covers, and the instants that more than one covers. Panics where a range counts
+    /// other instants than the ones that the rule names.
+    pub(crate) fn fates(&self, instants: &[Instant]) -> (BTreeMap<Instant, Fate>, Vec<Instant>) {
+        let (mut fates, mut doubled) = (BTreeMap::new(), Vec::new());
+        for range in &self.0 {
+            let from = instants.partition_point(|at| *at < range.first);
+            let until = instants.partition_point(|at| *at <= range.last);
+            assert_eq!(until - from, range.count, "{range:?} counts other instants than the rule names");
+            for at in &instants[from..until] {
+                if fates.insert(*at, range.fate).is_some() {
+                    doubled.push(*at);
+                }
+            }
+        }
+        (fates, doubled)
+    }
+}
+
+/// Reads it, of the newest job of this name.
+pub(crate) async fn kept(stage: &Stage, job: &str) -> Kept {
+    let options = SqliteConnectOptions::new().filename(stage.database()).read_only(true);
+    let mut db = SqliteConnection::connect_with(&options).await.unwrap();
+    let uid = "(SELECT uid FROM job WHERE name = ?1 ORDER BY create_time DESC LIMIT 1)";
+    let ranges = format!(
+        "SELECT first_time, last_time, count, fate FROM ledger WHERE job_uid = {uid} UNION ALL \
+         SELECT open_first, open_last, open_count, open_fate FROM schedule WHERE job_uid = {uid} AND open_count > 0"
+    );
+    let ranges = sqlx::query(sqlx::AssertSqlSafe(ranges)).bind(job).fetch_all(&mut db).await.unwrap();
+    let runs = format!("SELECT nominal_time FROM run WHERE job_uid = {uid} AND origin = 1 ORDER BY nominal_time");
+    let runs = sqlx::query(sqlx::AssertSqlSafe(runs)).bind(job).fetch_all(&mut db).await.unwrap();
+    db.close().await.unwrap();
+    let range = |row: &sqlx::sqlite::SqliteRow| Range {
+        first: Instant::from_micros(row.get(0)),
+        last: Instant::from_micros(row.get(1)),
+        count: usize::try_from(row.get::<i64, _>(2)).unwrap(),
+        fate: Fate::from_code(row.get(3)).unwrap(),
+    };
+    Kept {
+        ranges: Ranges(ranges.iter().map(range).collect()),
+        runs: runs.iter().map(|row| Instant::from_micros(row.get(0))).collect(),
+    }
+}

@@ -1,0 +1,29 @@
+//! What everything random in a simulation follows from. A simulation that fails says how to see it fail again.
+
+/// The seed of one simulation, of a test.
+pub(crate) struct Seed {
+    pub(crate) number: u64,
+    test: &'static str,
+}
+
+impl Seed {
+    /// The usual one of a test, or the one that `MAINSPRING_SIM_SEED` names.
+    pub(crate) fn of(test: &'static str) -> Self {
+        Self::or(test, 1)
+    }
+
+    /// The same, with a usual seed of its own.
+    pub(crate) fn or(test: &'static str, usual: u64) -> Self {
+        let number = std::env::var("MAINSPRING_SIM_SEED").map_or(usual, |seed| seed.parse().unwrap());
+        Self { number, test }
+    }
+}
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self { number, test } = self;
+            println!("again: MAINSPRING_SIM_SEED={number} cargo test --locked --workspace --test engine -- {test}");
+        }
+    }
+}
