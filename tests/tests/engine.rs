@@ -21,6 +21,8 @@ mod heartbeats;
 mod instants;
 #[path = "engine/ledger.rs"]
 mod ledger;
+#[path = "engine/months.rs"]
+mod months;
 #[path = "engine/outages.rs"]
 mod outages;
 #[path = "engine/overlap.rs"]

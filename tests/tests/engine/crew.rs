@@ -168,7 +168,9 @@ impl Place {
 
     /// The server went: it is connected again at the next step, and holds what it held.
     pub(crate) fn lose_server(&mut self) {
-        self.session = None;
+        if let Some(session) = self.session.take() {
+            session.sever();
+        }
     }
 
     /// It dies with all that it holds, and another process takes its place.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mainspring_engine::domain::{instant::Instant, ledger::Fate};
+use mainspring_engine::domain::{ids::JobUid, instant::Instant, ledger::Fate};
 use mainspring_tests::engine::Stage;
 use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions};
 
@@ -44,19 +44,28 @@ impl Ranges {
     }
 }
 
-/// Reads it, of the newest job of this name.
+/// Reads it, of the job of this name.
 pub(crate) async fn kept(stage: &Stage, job: &str) -> Kept {
     let options = SqliteConnectOptions::new().filename(stage.database()).read_only(true);
     let mut db = SqliteConnection::connect_with(&options).await.unwrap();
-    let uid = "(SELECT uid FROM job WHERE name = ?1 ORDER BY create_time DESC LIMIT 1)";
-    let ranges = format!(
-        "SELECT first_time, last_time, count, fate FROM ledger WHERE job_uid = {uid} UNION ALL \
-         SELECT open_first, open_last, open_count, open_fate FROM schedule WHERE job_uid = {uid} AND open_count > 0"
-    );
-    let ranges = sqlx::query(sqlx::AssertSqlSafe(ranges)).bind(job).fetch_all(&mut db).await.unwrap();
-    let runs = format!("SELECT nominal_time FROM run WHERE job_uid = {uid} AND origin = 1 ORDER BY nominal_time");
-    let runs = sqlx::query(sqlx::AssertSqlSafe(runs)).bind(job).fetch_all(&mut db).await.unwrap();
-    db.close().await.unwrap();
+    let uid = sqlx::query("SELECT uid FROM job WHERE name = ?1 AND delete_time IS NULL").bind(job);
+    let uid = uid.fetch_one(&mut db).await.unwrap().get(0);
+    read(&mut db, uid).await
+}
+
+/// Reads it, of a job that may have been deleted.
+pub(crate) async fn kept_of(stage: &Stage, job: JobUid) -> Kept {
+    let options = SqliteConnectOptions::new().filename(stage.database()).read_only(true);
+    let mut db = SqliteConnection::connect_with(&options).await.unwrap();
+    read(&mut db, job.uuid().as_bytes().to_vec()).await
+}
+
+async fn read(db: &mut SqliteConnection, uid: Vec<u8>) -> Kept {
+    let ranges = "SELECT first_time, last_time, count, fate FROM ledger WHERE job_uid = ?1 UNION ALL \
+                  SELECT open_first, open_last, open_count, open_fate FROM schedule WHERE job_uid = ?1 AND open_count > 0";
+    let ranges = sqlx::query(ranges).bind(&uid).fetch_all(&mut *db).await.unwrap();
+    let runs = "SELECT nominal_time FROM run WHERE job_uid = ?1 AND origin = 1 ORDER BY nominal_time";
+    let runs = sqlx::query(runs).bind(&uid).fetch_all(db).await.unwrap();
     let range = |row: &sqlx::sqlite::SqliteRow| Range {
         first: Instant::from_micros(row.get(0)),
         last: Instant::from_micros(row.get(1)),

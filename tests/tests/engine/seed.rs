@@ -9,12 +9,7 @@ pub(crate) struct Seed {
 impl Seed {
     /// The usual one of a test, or the one that `MAINSPRING_SIM_SEED` names.
     pub(crate) fn of(test: &'static str) -> Self {
-        Self::or(test, 1)
-    }
-
-    /// The same, with a usual seed of its own.
-    pub(crate) fn or(test: &'static str, usual: u64) -> Self {
-        let number = std::env::var("MAINSPRING_SIM_SEED").map_or(usual, |seed| seed.parse().unwrap());
+        let number = std::env::var("MAINSPRING_SIM_SEED").map_or(1, |seed| seed.parse().unwrap());
         Self { number, test }
     }
 }

@@ -1,0 +1,276 @@
+//! Two months in seconds: jobs that people create, edit, pause, resume, trigger and delete, workers that die and lose their
+//! streams, machines that sleep and servers that are away, in an order that follows from a seed.
+//!
+//! What is judged in the end is that nothing is stuck, that every instant of every version of every job has one fate, that
+//! every fired one has one run, and that every attempt has its end.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use mainspring_engine::{
+    domain::{
+        catch_up::{CatchUp, Mode},
+        instant::Instant,
+        job::{Job, JobSpec, Pause, ScheduleSpec},
+        ledger::Fate,
+        names::Scope,
+        overlap::Overlap,
+        rules::LeaseRules,
+    },
+    ports::store::{JobChange, Resume, UpdateJob},
+};
+use mainspring_tests::{
+    conformance::world::{every, spec},
+    engine::Stage,
+};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+
+use crate::{
+    crew::{Place, Seen, numbers},
+    ledger::{Kept, kept_of},
+    seed::Seed,
+    wall::{ALL_HOURS, Wall},
+};
+
+const LEASE: Duration = Duration::from_secs(3 * 3_600);
+/// A heartbeat: the step in which workers live.
+const STEP: Duration = Duration::from_secs(1_800);
+const DAYS: u64 = 60;
+const WALLS: [Wall; 4] = [
+    Wall { zone: "Europe/Berlin", expr: "30 2 * * *", hours: &[2], minutes: &[30], appointment: true },
+    Wall { zone: "America/Havana", expr: "0 0,12 * * *", hours: &[0, 12], minutes: &[0], appointment: true },
+    Wall { zone: "America/New_York", expr: "0 * * * *", hours: ALL_HOURS, minutes: &[0], appointment: false },
+    Wall {
+        zone: "Asia/Kathmandu",
+        expr: "15 4-9 * * *",
+        hours: &[4, 5, 6, 7, 8, 9],
+        minutes: &[15],
+        appointment: false,
+    },
+];
+const OVERLAPS: [Overlap; 6] = [
+    Overlap::Skip,
+    Overlap::Allow { max: Some(3) },
+    Overlap::BufferOne,
+    Overlap::BufferAll { max: 2 },
+    Overlap::CancelOther,
+    Overlap::TerminateOther,
+];
+
+/// When a job is due.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    Wall(Wall),
+    /// Every so many seconds, counted from the epoch.
+    Every(u64),
+}
+
+impl Due {
+    fn any(rng: &mut StdRng) -> Self {
+        let period = rng.random_range(4..80) * 900;
+        WALLS.choose(rng).filter(|_| rng.random_ratio(2, 3)).map_or(Self::Every(period), |wall| Self::Wall(*wall))
+    }
+
+    fn schedule(&self, end: Instant) -> ScheduleSpec {
+        let schedule = match self {
+            Self::Wall(wall) => wall.schedule("main"),
+            Self::Every(seconds) => every("main", *seconds),
+        };
+        ScheduleSpec { end: Some(end), ..schedule }
+    }
+
+    /// The instants in `(after, until]`.
+    fn instants(&self, after: Instant, until: Instant) -> Vec<Instant> {
+        match self {
+            Self::Wall(wall) => wall.instants(after, until),
+            Self::Every(seconds) => {
+                let period = i64::try_from(*seconds).unwrap() * 1_000_000;
+                let numbers = after.as_micros().div_euclid(period) + 1..=until.as_micros().div_euclid(period);
+                numbers.map(|number| Instant::from_micros(number * period)).collect()
+            }
+        }
+    }
+}
+
+/// A job, and what its rule was since when.
+struct Life {
+    job: Job,
+    rules: Vec<(Instant, Due)>,
+    deleted: Option<Instant>,
+}
+
+/// Everything that goes on.
+struct Story {
+    stage: Stage,
+    rng: StdRng,
+    end: Instant,
+    lives: Vec<Life>,
+    /// What happened how often, by name.
+    deeds: BTreeSet<&'static str>,
+}
+
+impl Story {
+    fn definition(&mut self, due: Due) -> JobSpec {
+        let overlap = *OVERLAPS.choose(&mut self.rng).unwrap();
+        let mode = *Mode::ALL.choose(&mut self.rng).unwrap();
+        let catch_up = CatchUp { max: 3, ..CatchUp::default().in_mode(mode) };
+        JobSpec { overlap, catch_up, ..spec(vec![due.schedule(self.end)]) }
+    }
+
+    async fn create(&mut self) {
+        let due = Due::any(&mut self.rng);
+        let spec = self.definition(due);
+        let job = self.stage.create(&format!("job-{}", self.lives.len()), spec).await;
+        self.lives.push(Life { rules: vec![(self.stage.engine.now(), due)], job, deleted: None });
+    }
+
+    /// One person does one thing to one job.
+    async fn deed(&mut self) {
+        let living: Vec<_> = (0..self.lives.len()).filter(|at| self.lives[*at].deleted.is_none()).collect();
+        let Some(at) = living.choose(&mut self.rng).copied() else { return self.create().await };
+        let now = self.stage.engine.now();
+        // Not as it was when it was last touched: a pause may have ended since.
+        let job = self.stage.world().job(self.lives[at].job.name.as_str()).await.unwrap();
+        let (scope, engine) = (Scope::default(), self.stage.engine.clone());
+        let (deed, change) = match self.rng.random_range(0..100) {
+            0..25 => {
+                let due = Due::any(&mut self.rng);
+                let spec = self.definition(due);
+                let update = UpdateJob { scope, name: job.name.clone(), revision: job.revision, spec };
+                let change = engine.jobs().update(update).await.unwrap();
+                if let JobChange::Done(_) = &change {
+                    self.lives[at].rules.push((now, due));
+                }
+                ("edit", change)
+            }
+            25..45 => {
+                let hours = self.rng.random_range(1..72);
+                let until = self.rng.random_bool(0.5).then(|| now.plus(Duration::from_secs(hours * 3_600)));
+                let pause = Pause { note: "quiet".into(), actor: "ops".into(), time: now, until };
+                ("pause", engine.jobs().pause(&scope, &job.name, pause).await.unwrap())
+            }
+            45..75 => {
+                let resume = Resume::Asked(*Mode::ALL.choose(&mut self.rng).unwrap());
+                ("resume", engine.jobs().resume(&scope, &job.name, resume).await.unwrap())
+            }
+            75..92 => {
+                let run = mainspring_engine::ports::store::NewRun {
+                    overlap: Some(job.spec.overlap),
+                    ..self.stage.world().run_of(&job)
+                };
+                let _ = engine.submit(vec![run]).await.unwrap();
+                self.deeds.insert("trigger");
+                return;
+            }
+            _ => {
+                let (change, _) = engine.jobs().delete(&scope, &job.name, None).await.unwrap();
+                self.lives[at].deleted = Some(now);
+                self.create().await;
+                ("delete", change)
+            }
+        };
+        match change {
+            JobChange::Done(_) => drop(self.deeds.insert(deed)),
+            // A job whose instants are all over, or that is paused already.
+            JobChange::Unchanged(_) => {}
+            other => panic!("{deed}: {other:?}"),
+        }
+    }
+}
+
+async fn months(seed: &Seed) {
+    println!("seed {}", seed.number);
+    let stage = Stage::set_for_years(LeaseRules::for_lease(LEASE), Duration::from_secs(3_600)).await;
+    let begin = stage.engine.now();
+    let end = begin.plus(Duration::from_secs(DAYS * 86_400));
+    let rng = StdRng::seed_from_u64(seed.number);
+    let mut story = Story { stage, rng, end, lives: Vec::new(), deeds: BTreeSet::new() };
+    for _ in 0..8 {
+        story.create().await;
+    }
+    let (mut seen, mut step) = (Seen::default(), 0);
+    let mut places: Vec<Place> = (0..3).map(|_| Place::new(&story.stage, seed.number)).collect();
+    let (mut outages, mut sleeps) = (0, 0);
+    while story.stage.engine.now() < end {
+        step += 1;
+        story.stage.pass(STEP).await;
+        for place in &mut places {
+            place.live(&story.stage, step, &mut seen).await;
+            if story.rng.random_ratio(1, 150) {
+                seen.deaths += 1;
+                place.die(&story.stage, step, &mut story.rng);
+            } else if story.rng.random_ratio(1, 60) {
+                seen.breaks += 1;
+                place.lose_stream(step, &mut story.rng);
+            }
+        }
+        if story.rng.random_ratio(1, 12) {
+            story.deed().await;
+        }
+        if story.rng.random_ratio(1, 60) {
+            outages += 1;
+            places.iter_mut().for_each(Place::lose_server);
+            let length = Duration::from_secs(story.rng.random_range(1..80_000));
+            story.stage = story.stage.outage(length).await;
+        } else if story.rng.random_ratio(1, 300) {
+            sleeps += 1;
+            story.stage.sleep(Duration::from_secs(story.rng.random_range(600..20_000))).await;
+        }
+    }
+    let Story { stage, lives, deeds, .. } = story;
+    // Whatever is left has its lease, its retries, those it waits for, and an hour's look.
+    let unfinished = "SELECT count(*) FROM run WHERE end_time IS NULL";
+    let patience = step + 20 * 86_400 / STEP.as_secs();
+    while step < patience && numbers(&stage, unfinished).await != [0] {
+        step += 1;
+        stage.pass(STEP).await;
+        for place in &mut places {
+            place.live(&stage, step, &mut seen).await;
+        }
+    }
+    assert_eq!(numbers(&stage, unfinished).await, [0], "something is stuck");
+    assert!(!stage.is_broken().await);
+    println!(
+        "{} deaths, {} broken streams, {outages} outages, {sleeps} sleeps, {} jobs",
+        seen.deaths,
+        seen.breaks,
+        lives.len()
+    );
+    assert!(
+        seen.deaths > 5 && seen.breaks > 20 && outages > 10 && deeds.len() == 5,
+        "a quiet life proves nothing: {deeds:?}"
+    );
+    judge(&stage, &lives, end, &seen).await;
+}
+
+async fn judge(stage: &Stage, lives: &[Life], end: Instant, seen: &Seen) {
+    let last = end.minus(Duration::from_micros(1));
+    let mut fates = BTreeSet::new();
+    for Life { job, rules, deleted } in lives {
+        let over = deleted.unwrap_or(last).min(last);
+        let until = rules.iter().skip(1).map(|(from, _)| *from).chain([over]);
+        let instants: Vec<_> =
+            rules.iter().zip(until).flat_map(|((from, due), until)| due.instants(*from, until)).collect();
+        let Kept { ranges, runs } = kept_of(stage, job.uid).await;
+        let (found, doubled) = ranges.fates(&instants);
+        assert_eq!(doubled, Vec::<Instant>::new(), "{} has instants with two fates: {rules:?}", job.name);
+        let without: Vec<_> = instants.iter().filter(|at| !found.contains_key(at)).collect();
+        assert!(without.is_empty(), "{} has instants without a fate: {without:?}, {rules:?}", job.name);
+        let fired: Vec<_> = found.iter().filter(|(_, fate)| **fate == Fate::Fired).map(|(at, _)| *at).collect();
+        assert_eq!(runs, fired, "the runs of {}", job.name);
+        fates.extend(found.into_values());
+    }
+    println!("{fates:?}");
+    for fate in [Fate::Fired, Fate::SkippedOverlap, Fate::Coalesced, Fate::Missed, Fate::Paused, Fate::Dropped] {
+        assert!(fates.contains(&fate), "nothing was {fate:?}: that proves nothing");
+    }
+    let succeeded = numbers(stage, "SELECT count(*) FROM run WHERE state = 6").await[0];
+    assert!(succeeded >= i64::try_from(seen.over.len()).unwrap() && succeeded > 100);
+    let ends =
+        "SELECT count(*) FROM run WHERE attempt <> (state = 6) + (SELECT count(*) FROM attempt_end WHERE run_id = id)";
+    assert_eq!(numbers(stage, ends).await, [0], "every attempt has its end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_months_of_people_workers_and_outages() {
+    months(&Seed::of("months::two_months_of_people_workers_and_outages")).await;
+}
