@@ -28,6 +28,10 @@ struct Facts {
     /// What it is about: a kind and a name.
     about: Option<(String, String)>,
     hint: Option<String>,
+    /// What was typed, and the column of it that is meant: drawn for people. A program has the column among the details.
+    place: Option<(String, usize)>,
+    /// The request was typed in the words of the API, not by flags.
+    is_of_the_api: bool,
     request_id: String,
     exit: Exit,
 }
@@ -52,6 +56,8 @@ impl Failure {
             fields: Vec::new(),
             about: None,
             hint: None,
+            place: None,
+            is_of_the_api: false,
             request_id: String::new(),
             exit,
         }))
@@ -72,6 +78,21 @@ impl Failure {
     pub(crate) fn details<const N: usize>(mut self, details: [(&str, Option<String>); N]) -> Self {
         let known = details.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
         self.0.metadata.extend(known);
+        self
+    }
+
+    /// The same failure, with the place in what was typed; columns begin with 1.
+    pub(crate) fn at(mut self, typed: &str, column: usize) -> Self {
+        self.0.place = Some((typed.into(), column));
+        self
+    }
+
+    /// The same failure for whoever typed fields and knows no flags.
+    pub(crate) fn in_words_of_the_api(mut self) -> Self {
+        self.0.is_of_the_api = true;
+        if hint::by_flag(&self.0.reason).is_some() {
+            self.0.hint = None;
+        }
         self
     }
 
@@ -125,9 +146,22 @@ impl Failure {
 
     /// For a person: what happened, every field, what to do, and the names to look it up by.
     pub(crate) fn text(&self) -> String {
-        let Facts { code: _, reason, message, metadata: _, fields, about: _, hint, request_id, exit: _ } = &*self.0;
+        let Facts {
+            code: _,
+            reason,
+            message,
+            metadata: _,
+            fields,
+            about: _,
+            hint,
+            place,
+            is_of_the_api,
+            request_id,
+            exit: _,
+        } = &*self.0;
+        let name = |field: &str| if *is_of_the_api { field.to_owned() } else { argument::told(field) };
         let told: Vec<String> =
-            fields.iter().map(|(field, description)| format!("{}: {description}", argument::told(field))).collect();
+            fields.iter().map(|(field, description)| format!("{}: {description}", name(field))).collect();
         // The message of a refused field is the field and its description, in the words of the API.
         let repeats = fields.first().is_some_and(|(field, why)| message.starts_with(&format!("{field}: {why}")));
         let mut text = match told.as_slice() {
@@ -138,6 +172,10 @@ impl Failure {
                 std::iter::once(format!("error: {first}\n")).chain(lines).collect()
             }
         };
+        if let Some((typed, column)) = place {
+            let pointer = " ".repeat(column.saturating_sub(1));
+            text.push_str(&format!("  {}\n  {pointer}^\n", visible::one_line(typed)));
+        }
         if let Some(hint) = hint {
             text.push_str(&format!("hint: {hint}\n"));
         }
@@ -150,7 +188,19 @@ impl Failure {
 
     /// For a program.
     pub(crate) fn json(&self) -> Json {
-        let Facts { code, reason, message, metadata, fields, about: _, hint, request_id, exit: _ } = &*self.0;
+        let Facts {
+            code,
+            reason,
+            message,
+            metadata,
+            fields,
+            about: _,
+            hint,
+            place: _,
+            is_of_the_api: _,
+            request_id,
+            exit: _,
+        } = &*self.0;
         let mut error = json!({
             "code": code_name(*code),
             "reason": reason,
@@ -201,9 +251,22 @@ impl From<Status> for Failure {
             message => message.to_owned(),
         };
         let hint = hint::for_reason(&reason, &metadata)
+            .or_else(|| hint::by_flag(&reason).map(str::to_owned))
             .or_else(|| details.retry_info().and_then(|retry| retry.retry_delay).map(hint::again_in));
         let about = details.resource_info().map(|info| (info.resource_type.clone(), info.resource_name.clone()));
-        Self(Box::new(Facts { code: status.code(), reason, message, metadata, fields, about, hint, request_id, exit }))
+        Self(Box::new(Facts {
+            code: status.code(),
+            reason,
+            message,
+            metadata,
+            fields,
+            about,
+            hint,
+            place: None,
+            is_of_the_api: false,
+            request_id,
+            exit,
+        }))
     }
 }
 
