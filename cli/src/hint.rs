@@ -27,10 +27,7 @@ pub(crate) fn for_reason(reason: &str, metadata: &BTreeMap<String, String>) -> O
             return Some(format!("`mainspring type describe {job_type}` shows what it takes, and who says so"));
         }
         "PERMISSION_MISSING" => {
-            return Some(match metadata.get("required_permission") {
-                Some(permission) => format!("this needs the permission {permission}; `mainspring whoami` shows yours"),
-                None => "`mainspring whoami` shows what this key may do".into(),
-            });
+            "`mainspring whoami` shows what you may do; `mainspring admin key create NAME` makes a key of another role (--role)"
         }
         "JOB_ALREADY_EXISTS" => {
             "`mainspring job get NAME` shows it, `mainspring job update NAME` changes it, `mainspring job delete NAME` makes room for another"
