@@ -4,14 +4,22 @@
 //! answer, an argument that makes no sense. How it is written is decided in [`Failure::text`] and
 //! [`Failure::json`], how the process ends in [`Failure::exit`].
 
-use std::{collections::BTreeMap, fmt, io};
+use std::{collections::BTreeMap, fmt, io, iter, time::Duration};
 
 use mainspring_proto::code_name;
 use serde_json::{Value as Json, json};
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
 
-use crate::{address::Address, argument, connection::ANSWER_WITHIN, exit::Exit, hint, output::visible, times};
+use crate::{
+    address::Address,
+    argument,
+    connection::{ANSWER_WITHIN, NOTICED_WITHIN},
+    exit::Exit,
+    hint,
+    output::visible,
+    times,
+};
 
 /// Why a command did not do what was asked.
 #[derive(Clone, Debug)]
@@ -118,8 +126,8 @@ impl Failure {
     }
 
     /// Somebody listens there, and does not answer.
-    fn silent() -> Self {
-        let message = format!("the server did not answer within {}", times::took(ANSWER_WITHIN));
+    fn silent(within: Duration) -> Self {
+        let message = format!("the server did not answer within {}", times::took(within));
         Self::new(Exit::Unreachable, "SERVER_UNREACHABLE", message)
             .hint("is it stopped, or busy? what was to be changed may have been changed all the same: look before it is repeated")
     }
@@ -169,7 +177,7 @@ impl Failure {
             told => {
                 let first = if repeats { format!("{} arguments are refused", told.len()) } else { message.clone() };
                 let lines = told.iter().map(|line| format!("  {line}\n"));
-                std::iter::once(format!("error: {first}\n")).chain(lines).collect()
+                iter::once(format!("error: {first}\n")).chain(lines).collect()
             }
         };
         if let Some((typed, column)) = place {
@@ -227,7 +235,11 @@ impl From<Status> for Failure {
         {
             let cause = innermost(source);
             if cause.is::<TimeoutExpired>() {
-                return Self::silent();
+                return Self::silent(ANSWER_WITHIN);
+            }
+            // Pings are all that hyper takes the time of.
+            if causes(source).filter_map(|cause| cause.downcast_ref()).any(hyper::Error::is_timeout) {
+                return Self::silent(NOTICED_WITHIN);
             }
             let message = format!("the connection to the server broke: {}", told(cause));
             return Self::new(Exit::Unreachable, "SERVER_UNREACHABLE", message);
@@ -299,11 +311,15 @@ fn exit_of(code: Code) -> Exit {
 }
 
 /// "Connection refused", not "transport error".
-fn innermost<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error
+fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    causes(error).last().unwrap_or(error)
+}
+
+/// An error, and what is behind it.
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    iter::successors(Some(error), |error| error.source())
 }
 
 /// Its words, without the number that the system has for it.
