@@ -211,6 +211,27 @@ async fn whoever_types_fields_is_told_of_fields() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_runs_are_meant_only_where_somebody_says_so() {
+    let terminal = Terminal::open().unwrap();
+    let _dev = terminal.dev(&["--no-demo"]).await.unwrap();
+    let made = terminal.says(&["submit", "t", "--delay", "1h", "-o", "name"]).await.unwrap();
+    // A variable that is not set.
+    for line in ["run cancel --filter \"$F\" -y", "run cancel --filter ' ' -y", "run retry --filter \"$F\" --dry-run"] {
+        let output = terminal.sh(&format!("mainspring {line}"), &[]).await.unwrap();
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{line}: {told}");
+        assert!(told.contains("--filter: it is empty") && told.contains("hint: ") && told.contains("--all"), "{told}");
+    }
+    for line in [&["run", "cancel", RUN, "--all"][..], &["run", "cancel", "--all", "--filter", "job = a"]] {
+        let told = refused(&terminal, line, 2).await;
+        assert!(told.contains("cannot be used with"), "{told}");
+    }
+    assert_eq!(terminal.says(&["run", "list", "--filter", "state = SCHEDULED", "-o", "name"]).await.unwrap(), made);
+    let done = terminal.says(&["run", "cancel", "--all", "--since", "1h", "-y", "-o", "name"]).await.unwrap();
+    assert_eq!(done, made);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_is_changed_by_flags_and_by_its_own_json() {
     let terminal = Terminal::open().unwrap();
     let _dev = terminal.dev(&[]).await.unwrap();
