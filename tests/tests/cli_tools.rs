@@ -232,6 +232,31 @@ async fn all_runs_are_meant_only_where_somebody_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payload_arrives_as_it_was_typed_or_not_at_all() {
+    let terminal = Terminal::open().unwrap();
+    let _dev = terminal.dev(&["--no-demo"]).await.unwrap();
+    let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    let huge = fs::File::create(terminal.home().join("huge")).unwrap();
+    huge.set_len(1 << 40).unwrap();
+    for (data, why) in [
+        (r#"{"a":1,"a":2}"#, r#"`-d {"a":1,"a":2}` names the field `a` twice in one object"#),
+        ("n:=1e400", "`-d n:=1e400` holds the number 1e400, which is larger than any that can be sent"),
+        (nested(200).as_str(), "is nested deeper than 100 levels"),
+        ("@huge", "`-d @huge` is larger than 64 MiB"),
+    ] {
+        let told = refused(&terminal, &["submit", "t", "-d", data], 2).await;
+        assert!(told.contains(why), "{told}");
+        let told = refused(&terminal, &["rpc", "ListJobs", "-d", data], 2).await;
+        assert!(told.contains(why), "{told}");
+    }
+    // Deeper than a value of the API may be, and not too deep for a handler.
+    let run: Value = terminal.json(&["submit", "t", "-d", &nested(60)]).await.unwrap();
+    assert_eq!(run["payload"]["contentType"], "application/json");
+    let told = terminal.says(&["run", "get", run["runId"].as_str().unwrap()]).await.unwrap();
+    assert!(told.contains(&nested(60)), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_is_changed_by_flags_and_by_its_own_json() {
     let terminal = Terminal::open().unwrap();
     let _dev = terminal.dev(&[]).await.unwrap();
