@@ -27,6 +27,7 @@ use tonic::{
     transport::Endpoint,
 };
 
+pub(crate) use self::opening::HeadersTooLarge;
 use self::opening::Opening;
 use crate::{address::Address, failure::Failure, output::contract};
 
@@ -39,6 +40,8 @@ pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// A peer that vanished without a word, or no longer moves, is noticed after this, where nothing else bounds the call.
 pub(crate) const NOTICED_WITHIN: Duration = Duration::from_secs(2 * KEEP_ALIVE.as_secs());
+/// Servers and proxies take headers of some 16 KiB in all; no key and no token of ours has a tenth of that.
+const LONGEST_CREDENTIAL: usize = 8 << 10;
 /// A page of 1,000 long log lines is larger than tonic's 4 MiB.
 const LARGEST_ANSWER: usize = 64 << 20;
 
@@ -149,16 +152,20 @@ fn is_bounded(method: &GrpcMethod<'static>) -> bool {
 pub(crate) struct Credential(Arc<RwLock<Option<MetadataValue<Ascii>>>>);
 
 impl Credential {
-    fn new(key: Option<&SecretString>) -> Result<Self, Failure> {
+    pub(crate) fn new(key: Option<&SecretString>) -> Result<Self, Failure> {
         Ok(Self(Arc::new(RwLock::new(header(key)?))))
     }
 }
 
 fn header(key: Option<&SecretString>) -> Result<Option<MetadataValue<Ascii>>, Failure> {
     let header = |key: &SecretString| {
-        let mut value: MetadataValue<Ascii> = format!("Bearer {}", key.expose_secret())
+        let key = key.expose_secret();
+        if key.len() > LONGEST_CREDENTIAL {
+            return Err(Failure::credential(format!("the API key is {} characters long, and no key is", key.len())));
+        }
+        let mut value: MetadataValue<Ascii> = format!("Bearer {key}")
             .parse()
-            .map_err(|_| Failure::usage("the API key holds characters no key has; is it cut or quoted?"))?;
+            .map_err(|_| Failure::credential("the API key holds characters no key has; is it cut or quoted?"))?;
         // Never printed, not even by a debug log of the headers.
         value.set_sensitive(true);
         Ok(value)

@@ -14,7 +14,7 @@ use tonic_types::StatusExt as _;
 use crate::{
     address::Address,
     argument,
-    connection::{ANSWER_WITHIN, NOTICED_WITHIN},
+    connection::{ANSWER_WITHIN, HeadersTooLarge, NOTICED_WITHIN},
     exit::Exit,
     hint,
     output::visible,
@@ -74,6 +74,14 @@ impl Failure {
     /// What was typed makes no sense.
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self::new(Exit::Usage, "ARGUMENT_INVALID", message)
+    }
+
+    /// What is shown as a credential is none, which a server need not be asked.
+    pub(crate) fn credential(message: impl fmt::Display) -> Self {
+        let mut failure = Self::new(Exit::NotAllowed, "TOKEN_INVALID", message);
+        failure.0.code = Code::Unauthenticated;
+        failure.0.hint = hint::for_reason("TOKEN_INVALID", &BTreeMap::new());
+        failure
     }
 
     /// The same failure, with what to do about it.
@@ -237,6 +245,9 @@ impl From<Status> for Failure {
             if cause.is::<TimeoutExpired>() {
                 return Self::silent(ANSWER_WITHIN);
             }
+            if cause.is::<HeadersTooLarge>() {
+                return Self::credential(cause);
+            }
             // Pings are all that hyper takes the time of.
             if causes(source).filter_map(|cause| cause.downcast_ref()).any(hyper::Error::is_timeout) {
                 return Self::silent(NOTICED_WITHIN);
@@ -336,7 +347,7 @@ mod tests {
     use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::Failure;
-    use crate::exit::Exit;
+    use crate::{connection::HeadersTooLarge, exit::Exit};
 
     fn refused(code: Code, reason: &str) -> Failure {
         let metadata = HashMap::from([("job".to_owned(), "nightly".to_owned())]);
@@ -413,6 +424,13 @@ mod tests {
     fn what_others_wrote_cannot_act_on_the_terminal() {
         let failure = Failure::usage("there is no job \u{202e}gpj\u{1b}[2J");
         assert_eq!(failure.text(), "error: there is no job \\u{202e}gpj\\u{1b}[2J\nreason: ARGUMENT_INVALID\n");
+    }
+
+    #[test]
+    fn headers_that_are_refused_are_a_credential_that_is_none() {
+        let failure = Failure::from(Status::from_error(HeadersTooLarge.into()));
+        assert_eq!((failure.exit(), failure.reason()), (Exit::NotAllowed, "TOKEN_INVALID"));
+        assert!(failure.text().contains("the headers of the call are refused as too large"), "{}", failure.text());
     }
 
     #[test]

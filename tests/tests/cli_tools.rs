@@ -257,6 +257,20 @@ async fn a_payload_arrives_as_it_was_typed_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_a_key_is_not_sent() {
+    let terminal = Terminal::open().unwrap();
+    let _dev = terminal.dev(&["--no-demo"]).await.unwrap();
+    let long = "k".repeat(20_000);
+    for line in ["mainspring job list", "mainspring worker exec --type t -- cat"] {
+        let output = terminal.sh(line, &[("MAINSPRING_API_KEY", &long)]).await.unwrap();
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{line}: {told}");
+        assert!(told.contains("20000 characters long, and no key is") && !told.contains("kkk"), "{told}");
+        assert!(told.contains("reason: TOKEN_INVALID"), "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_is_changed_by_flags_and_by_its_own_json() {
     let terminal = Terminal::open().unwrap();
     let _dev = terminal.dev(&[]).await.unwrap();

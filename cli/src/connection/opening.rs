@@ -1,19 +1,28 @@
-//! The beginning of a stream, bounded in time.
+//! How an answer begins: that of a stream in time, and any but with a refusal that says nothing.
 //!
 //! A deadline that travels with the call would end the stream, too: servers and proxies may hold it against all of the
-//! call. So the time is taken here, and only until the headers of the answer are there.
+//! call. So the time is taken here, and only until the headers of the answer are there. What HTTP itself refuses reaches a
+//! stub as the number of a status alone; the one that is the caller's to mend is told apart here.
 
 use std::task::{Context, Poll};
 
 use tonic::{
     TimeoutExpired,
     body::Body,
-    codegen::{BoxFuture, Service, StdError, http},
+    codegen::{
+        BoxFuture, Service, StdError,
+        http::{self, StatusCode},
+    },
     transport::Channel,
 };
 
 use super::ANSWER_WITHIN;
 use crate::{clock, output::contract};
+
+/// HTTP's status 431, from the server or from what stands before it.
+#[derive(Debug, thiserror::Error)]
+#[error("the headers of the call are refused as too large, and only the credential is a long one")]
+pub(crate) struct HeadersTooLarge;
 
 /// A channel on which no stream takes longer to begin than an answer may take.
 #[derive(Clone, Debug)]
@@ -38,10 +47,14 @@ impl Service<http::Request<Body>> for Opening {
         let is_stream = begins_a_stream(request.uri().path());
         let answer = self.0.call(request);
         Box::pin(async move {
-            match is_stream {
-                true => Ok(clock::within(ANSWER_WITHIN, answer).await.ok_or(TimeoutExpired(()))??),
-                false => Ok(answer.await?),
+            let answer = match is_stream {
+                true => clock::within(ANSWER_WITHIN, answer).await.ok_or(TimeoutExpired(()))??,
+                false => answer.await?,
+            };
+            if answer.status() == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE {
+                return Err(HeadersTooLarge.into());
             }
+            Ok(answer)
         })
     }
 }
