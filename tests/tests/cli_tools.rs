@@ -271,6 +271,16 @@ async fn what_cannot_be_a_key_is_not_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_that_is_no_file_is_not_waited_for() {
+    let terminal = Terminal::open().unwrap();
+    let line = "mkfifo pipe.toml && MAINSPRING_CONFIG=pipe.toml mainspring context list";
+    let output = terminal.sh(line, &[]).await.unwrap();
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("pipe.toml: cannot be read: it is no file"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_is_changed_by_flags_and_by_its_own_json() {
     let terminal = Terminal::open().unwrap();
     let _dev = terminal.dev(&[]).await.unwrap();
