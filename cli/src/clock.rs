@@ -1,4 +1,4 @@
-//! The only wall clock, the only pause and the only bounded wait of the command line.
+//! The only clocks, the only pause and the only bounded wait of the command line.
 //!
 //! Nothing here decides anything about runs: the server's clock does. This one dates tables ("3m ago"), turns
 //! `--delay` into an instant and spaces attempts to reach a server that is away.
@@ -6,11 +6,17 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+pub(crate) use tokio::time::Instant;
 
 /// The host's time.
 #[expect(clippy::disallowed_methods, reason = "the CLI's one wall clock")]
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()
+}
+
+/// A time that only grows: how long a server has been away.
+pub(crate) fn tick() -> Instant {
+    Instant::now()
 }
 
 /// Waits before a connection is tried again.

@@ -1,4 +1,10 @@
 //! One connection to a server, with the caller's credential on every call.
+//!
+//! No call is waited for without a bound. What is answered at once has a deadline; a stream has [`ANSWER_WITHIN`] to begin
+//! ([`opening`]), and whoever waits longer than that for anything, be it the next message of a stream or a `WaitRun`, is told
+//! by pings that the server is still there.
+
+mod opening;
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -18,28 +24,34 @@ use tonic::{
     GrpcMethod, Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, Endpoint},
+    transport::Endpoint,
 };
 
+pub(crate) use self::opening::HeadersTooLarge;
+use self::opening::Opening;
 use crate::{address::Address, failure::Failure, output::contract};
 
 /// How long a server may take to accept a connection.
 pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// How long a server may take for one answer. A wait, a watch and a copy of a large database take as long as they take, and
-/// whoever types can stop them.
+/// How long a server may take for one answer, and to begin a stream. A wait, a watch and a copy of a large database take as
+/// long as they take.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// A peer that vanished without a word, or no longer moves, is noticed after twice this, where nothing else bounds the call.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// A server of which nothing was heard for so long is asked for a sign of life, and has as long again to give one.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// A peer that vanished without a word, or no longer moves, is noticed after this, where nothing else bounds the call.
+pub(crate) const NOTICED_WITHIN: Duration = Duration::from_secs(2 * KEEP_ALIVE.as_secs());
+/// Servers and proxies take headers of some 16 KiB in all; no key and no token of ours has a tenth of that.
+const LONGEST_CREDENTIAL: usize = 8 << 10;
 /// A page of 1,000 long log lines is larger than tonic's 4 MiB.
 const LARGEST_ANSWER: usize = 64 << 20;
 
 /// A channel that signs every call.
-pub(crate) type Wire = InterceptedService<Channel, Credential>;
+pub(crate) type Wire = InterceptedService<Opening, Credential>;
 
 /// The server, connected.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
-    channel: Channel,
+    channel: Opening,
     credential: Credential,
     namespace: String,
     /// The credential is renewed before it ends.
@@ -63,7 +75,7 @@ impl Server {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE);
         let channel = endpoint.connect().await.map_err(|error| Failure::unreachable(address, &error))?;
-        Ok(Self { channel, credential, namespace, renews: false })
+        Ok(Self { channel: Opening::of(channel), credential, namespace, renews: false })
     }
 
     /// The same connection, under a token that will be replaced by [`Server::sign_with`].
@@ -140,16 +152,20 @@ fn is_bounded(method: &GrpcMethod<'static>) -> bool {
 pub(crate) struct Credential(Arc<RwLock<Option<MetadataValue<Ascii>>>>);
 
 impl Credential {
-    fn new(key: Option<&SecretString>) -> Result<Self, Failure> {
+    pub(crate) fn new(key: Option<&SecretString>) -> Result<Self, Failure> {
         Ok(Self(Arc::new(RwLock::new(header(key)?))))
     }
 }
 
 fn header(key: Option<&SecretString>) -> Result<Option<MetadataValue<Ascii>>, Failure> {
     let header = |key: &SecretString| {
-        let mut value: MetadataValue<Ascii> = format!("Bearer {}", key.expose_secret())
+        let key = key.expose_secret();
+        if key.len() > LONGEST_CREDENTIAL {
+            return Err(Failure::credential(format!("the API key is {} characters long, and no key is", key.len())));
+        }
+        let mut value: MetadataValue<Ascii> = format!("Bearer {key}")
             .parse()
-            .map_err(|_| Failure::usage("the API key holds characters no key has; is it cut or quoted?"))?;
+            .map_err(|_| Failure::credential("the API key holds characters no key has; is it cut or quoted?"))?;
         // Never printed, not even by a debug log of the headers.
         value.set_sensitive(true);
         Ok(value)

@@ -139,17 +139,9 @@ fn entry<'a>(document: &'a mut DocumentMut, name: &str) -> &'a mut Item {
 }
 
 fn edit(path: &Path) -> Result<DocumentMut, Failure> {
-    read(path)?.parse().map_err(|error: toml_edit::TomlError| {
+    context::read_file(path)?.unwrap_or_default().parse().map_err(|error: toml_edit::TomlError| {
         Failure::usage(format!("{} is not changed: {}", path.display(), error.message()))
     })
-}
-
-fn read(path: &Path) -> Result<String, Failure> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(Failure::usage(format!("{} cannot be read: {error}", path.display()))),
-    }
 }
 
 /// Writes a file that only its owner reads, whole or not at all.

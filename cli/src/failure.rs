@@ -4,14 +4,22 @@
 //! answer, an argument that makes no sense. How it is written is decided in [`Failure::text`] and
 //! [`Failure::json`], how the process ends in [`Failure::exit`].
 
-use std::{collections::BTreeMap, fmt, io};
+use std::{collections::BTreeMap, fmt, io, iter, time::Duration};
 
 use mainspring_proto::code_name;
 use serde_json::{Value as Json, json};
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
 
-use crate::{address::Address, argument, connection::ANSWER_WITHIN, exit::Exit, hint, output::visible, times};
+use crate::{
+    address::Address,
+    argument,
+    connection::{ANSWER_WITHIN, HeadersTooLarge, NOTICED_WITHIN},
+    exit::Exit,
+    hint,
+    output::visible,
+    times,
+};
 
 /// Why a command did not do what was asked.
 #[derive(Clone, Debug)]
@@ -28,6 +36,10 @@ struct Facts {
     /// What it is about: a kind and a name.
     about: Option<(String, String)>,
     hint: Option<String>,
+    /// What was typed, and the column of it that is meant: drawn for people. A program has the column among the details.
+    place: Option<(String, usize)>,
+    /// The request was typed in the words of the API, not by flags.
+    is_of_the_api: bool,
     request_id: String,
     exit: Exit,
 }
@@ -52,6 +64,8 @@ impl Failure {
             fields: Vec::new(),
             about: None,
             hint: None,
+            place: None,
+            is_of_the_api: false,
             request_id: String::new(),
             exit,
         }))
@@ -60,6 +74,14 @@ impl Failure {
     /// What was typed makes no sense.
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self::new(Exit::Usage, "ARGUMENT_INVALID", message)
+    }
+
+    /// What is shown as a credential is none, which a server need not be asked.
+    pub(crate) fn credential(message: impl fmt::Display) -> Self {
+        let mut failure = Self::new(Exit::NotAllowed, "TOKEN_INVALID", message);
+        failure.0.code = Code::Unauthenticated;
+        failure.0.hint = hint::for_reason("TOKEN_INVALID", &BTreeMap::new());
+        failure
     }
 
     /// The same failure, with what to do about it.
@@ -72,6 +94,21 @@ impl Failure {
     pub(crate) fn details<const N: usize>(mut self, details: [(&str, Option<String>); N]) -> Self {
         let known = details.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
         self.0.metadata.extend(known);
+        self
+    }
+
+    /// The same failure, with the place in what was typed; columns begin with 1.
+    pub(crate) fn at(mut self, typed: &str, column: usize) -> Self {
+        self.0.place = Some((typed.into(), column));
+        self
+    }
+
+    /// The same failure for whoever typed fields and knows no flags.
+    pub(crate) fn in_words_of_the_api(mut self) -> Self {
+        self.0.is_of_the_api = true;
+        if hint::by_flag(&self.0.reason).is_some() {
+            self.0.hint = None;
+        }
         self
     }
 
@@ -97,8 +134,8 @@ impl Failure {
     }
 
     /// Somebody listens there, and does not answer.
-    fn silent() -> Self {
-        let message = format!("the server did not answer within {}", times::took(ANSWER_WITHIN));
+    fn silent(within: Duration) -> Self {
+        let message = format!("the server did not answer within {}", times::took(within));
         Self::new(Exit::Unreachable, "SERVER_UNREACHABLE", message)
             .hint("is it stopped, or busy? what was to be changed may have been changed all the same: look before it is repeated")
     }
@@ -125,9 +162,22 @@ impl Failure {
 
     /// For a person: what happened, every field, what to do, and the names to look it up by.
     pub(crate) fn text(&self) -> String {
-        let Facts { code: _, reason, message, metadata: _, fields, about: _, hint, request_id, exit: _ } = &*self.0;
+        let Facts {
+            code: _,
+            reason,
+            message,
+            metadata: _,
+            fields,
+            about: _,
+            hint,
+            place,
+            is_of_the_api,
+            request_id,
+            exit: _,
+        } = &*self.0;
+        let name = |field: &str| if *is_of_the_api { field.to_owned() } else { argument::told(field) };
         let told: Vec<String> =
-            fields.iter().map(|(field, description)| format!("{}: {description}", argument::told(field))).collect();
+            fields.iter().map(|(field, description)| format!("{}: {description}", name(field))).collect();
         // The message of a refused field is the field and its description, in the words of the API.
         let repeats = fields.first().is_some_and(|(field, why)| message.starts_with(&format!("{field}: {why}")));
         let mut text = match told.as_slice() {
@@ -135,9 +185,13 @@ impl Failure {
             told => {
                 let first = if repeats { format!("{} arguments are refused", told.len()) } else { message.clone() };
                 let lines = told.iter().map(|line| format!("  {line}\n"));
-                std::iter::once(format!("error: {first}\n")).chain(lines).collect()
+                iter::once(format!("error: {first}\n")).chain(lines).collect()
             }
         };
+        if let Some((typed, column)) = place {
+            let pointer = " ".repeat(column.saturating_sub(1));
+            text.push_str(&format!("  {}\n  {pointer}^\n", visible::one_line(typed)));
+        }
         if let Some(hint) = hint {
             text.push_str(&format!("hint: {hint}\n"));
         }
@@ -150,7 +204,19 @@ impl Failure {
 
     /// For a program.
     pub(crate) fn json(&self) -> Json {
-        let Facts { code, reason, message, metadata, fields, about: _, hint, request_id, exit: _ } = &*self.0;
+        let Facts {
+            code,
+            reason,
+            message,
+            metadata,
+            fields,
+            about: _,
+            hint,
+            place: _,
+            is_of_the_api: _,
+            request_id,
+            exit: _,
+        } = &*self.0;
         let mut error = json!({
             "code": code_name(*code),
             "reason": reason,
@@ -177,7 +243,14 @@ impl From<Status> for Failure {
         {
             let cause = innermost(source);
             if cause.is::<TimeoutExpired>() {
-                return Self::silent();
+                return Self::silent(ANSWER_WITHIN);
+            }
+            if cause.is::<HeadersTooLarge>() {
+                return Self::credential(cause);
+            }
+            // Pings are all that hyper takes the time of.
+            if causes(source).filter_map(|cause| cause.downcast_ref()).any(hyper::Error::is_timeout) {
+                return Self::silent(NOTICED_WITHIN);
             }
             let message = format!("the connection to the server broke: {}", told(cause));
             return Self::new(Exit::Unreachable, "SERVER_UNREACHABLE", message);
@@ -201,9 +274,22 @@ impl From<Status> for Failure {
             message => message.to_owned(),
         };
         let hint = hint::for_reason(&reason, &metadata)
+            .or_else(|| hint::by_flag(&reason).map(str::to_owned))
             .or_else(|| details.retry_info().and_then(|retry| retry.retry_delay).map(hint::again_in));
         let about = details.resource_info().map(|info| (info.resource_type.clone(), info.resource_name.clone()));
-        Self(Box::new(Facts { code: status.code(), reason, message, metadata, fields, about, hint, request_id, exit }))
+        Self(Box::new(Facts {
+            code: status.code(),
+            reason,
+            message,
+            metadata,
+            fields,
+            about,
+            hint,
+            place: None,
+            is_of_the_api: false,
+            request_id,
+            exit,
+        }))
     }
 }
 
@@ -236,11 +322,15 @@ fn exit_of(code: Code) -> Exit {
 }
 
 /// "Connection refused", not "transport error".
-fn innermost<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error
+fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    causes(error).last().unwrap_or(error)
+}
+
+/// An error, and what is behind it.
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    iter::successors(Some(error), |error| error.source())
 }
 
 /// Its words, without the number that the system has for it.
@@ -257,7 +347,7 @@ mod tests {
     use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::Failure;
-    use crate::exit::Exit;
+    use crate::{connection::HeadersTooLarge, exit::Exit};
 
     fn refused(code: Code, reason: &str) -> Failure {
         let metadata = HashMap::from([("job".to_owned(), "nightly".to_owned())]);
@@ -334,6 +424,13 @@ mod tests {
     fn what_others_wrote_cannot_act_on_the_terminal() {
         let failure = Failure::usage("there is no job \u{202e}gpj\u{1b}[2J");
         assert_eq!(failure.text(), "error: there is no job \\u{202e}gpj\\u{1b}[2J\nreason: ARGUMENT_INVALID\n");
+    }
+
+    #[test]
+    fn headers_that_are_refused_are_a_credential_that_is_none() {
+        let failure = Failure::from(Status::from_error(HeadersTooLarge.into()));
+        assert_eq!((failure.exit(), failure.reason()), (Exit::NotAllowed, "TOKEN_INVALID"));
+        assert!(failure.text().contains("the headers of the call are refused as too large"), "{}", failure.text());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use clap::Args;
 use futures::future::{Fuse, FutureExt as _};
 use mainspring_proto::{
     common::v1::LogLevel,
-    scheduler::v1::{Run, RunState, WaitRunRequest},
+    scheduler::v1::{Run, RunState},
 };
 use tokio::{pin, select, signal, sync::mpsc};
 
@@ -29,7 +29,8 @@ pub(crate) use self::{
     story::outcome,
 };
 use crate::{
-    clock, connection::Server, exit::Exit, failure::Failure, output::Output, resource, session::Session, times::Length,
+    clock, connection::Server, exit::Exit, failure::Failure, output::Output, pauses::Pauses, resource,
+    session::Session, times::Length,
 };
 
 /// The logs of a run that is over are stored a moment after its end; longer than this is not worth waiting.
@@ -96,20 +97,19 @@ pub(crate) fn is_over(state: RunState) -> bool {
 /// Waits until a run that is there is over, then tells how it ended. The limit holds for all of it.
 pub(crate) async fn wait(session: &Session, run_id: String, limit: Option<Length>) -> Result<Exit, Failure> {
     let known = OnceCell::from(run_id.clone());
-    let all = async { ended(&session.server().await?, &session.out, run_id).await };
+    let all = async {
+        let server = session.server().await?;
+        // A server that goes away is waited for; one that has not answered yet is told of, as by any other call.
+        watch::waited(&server, &run_id, Duration::ZERO).await?;
+        ended(&server, &session.out, run_id).await
+    };
     within(limit, &known, all).await
 }
 
 async fn ended(server: &Server, out: &Output, run_id: String) -> Result<Exit, Failure> {
     let ending = async {
         loop {
-            let request = WaitRunRequest {
-                namespace: server.namespace(),
-                run_id: run_id.clone(),
-                timeout: Some(Length(ONE_WAIT).to_proto()),
-            };
-            let answer =
-                watch::patiently(async || Ok(server.scheduler().wait_run(request.clone()).await?.into_inner())).await?;
+            let answer = watch::patiently(async || watch::waited(server, &run_id, ONE_WAIT).await).await?;
             if answer.done {
                 return Ok::<_, Failure>(answer.run.unwrap_or_default());
             }
@@ -224,7 +224,7 @@ async fn tell(server: &Server, out: &Output, run: Run) -> Result<Run, Failure> {
 /// The log of a run as it comes, until the run is over.
 pub(crate) async fn logs(server: &Server, out: &Output, run_id: &str, min_level: LogLevel) -> Result<Exit, Failure> {
     let (tell, mut told) = mpsc::channel(64);
-    let source = watch::logs(server, run_id, min_level, tell);
+    let source = watch::logs(server, run_id, min_level, Pauses::once_answered(), tell);
     let print = async {
         let mut all = resource::TailLogsResponse::default();
         while let Some(seen) = told.recv().await {

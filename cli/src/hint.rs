@@ -27,17 +27,11 @@ pub(crate) fn for_reason(reason: &str, metadata: &BTreeMap<String, String>) -> O
             return Some(format!("`mainspring type describe {job_type}` shows what it takes, and who says so"));
         }
         "PERMISSION_MISSING" => {
-            return Some(match metadata.get("required_permission") {
-                Some(permission) => format!("this needs the permission {permission}; `mainspring whoami` shows yours"),
-                None => "`mainspring whoami` shows what this key may do".into(),
-            });
+            "`mainspring whoami` shows what you may do; `mainspring admin key create NAME` makes a key of another role (--role)"
         }
         "JOB_ALREADY_EXISTS" => {
             "`mainspring job get NAME` shows it, `mainspring job update NAME` changes it, `mainspring job delete NAME` makes room for another"
         }
-        "JOB_PAUSED" => "resume it, or pass --while-paused",
-        "OVERLAP_NOT_ALLOWED" => "wait for the run that is not over, or pass --force",
-        "REQUEST_ID_REUSED" => "this --request-id was used for another request within 24 h; choose a new one",
         "RUN_NOT_RETRYABLE" => {
             "a run is retried when it is over: `mainspring run wait RUN`, or `mainspring run cancel RUN`"
         }
@@ -51,6 +45,16 @@ pub(crate) fn for_reason(reason: &str, metadata: &BTreeMap<String, String>) -> O
         _ => return None,
     };
     Some(hint.into())
+}
+
+/// The flag that would help, for whoever used the command that has it.
+pub(crate) fn by_flag(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "JOB_PAUSED" => "resume it, or pass --while-paused",
+        "OVERLAP_NOT_ALLOWED" => "wait for the run that is not over, or pass --force",
+        "REQUEST_ID_REUSED" => "this --request-id was used for another request within 24 h; choose a new one",
+        _ => return None,
+    })
 }
 
 /// The server named the time after which it is worth trying again.

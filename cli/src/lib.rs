@@ -12,6 +12,7 @@ mod commands;
 mod connection;
 mod context;
 mod demo;
+mod document;
 mod exit;
 mod failure;
 mod follow;

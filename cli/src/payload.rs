@@ -4,23 +4,24 @@
 //! `"` is one itself, and so is any other without `=` that can be read as JSON: `5`, `true`, `null`. Fields that come after
 //! an object are put into it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    io::{self, Read as _},
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, path::Path};
 
 use mainspring_proto::{
     common::v1::{Payload, payload},
-    digits::{self, EXACT},
+    digits::EXACT,
 };
 use prost::Message as _;
 use prost_types::{ListValue, Struct, Value, value::Kind};
 use serde_json::{Map, Value as Json};
 
+use crate::document::{self, DocumentError};
+
 /// The largest `Payload.json` that servers answer with; nothing larger is sent.
 const LARGEST_VALUE: usize = 1 << 20;
+/// The deepest that servers read and answer with.
+const DEEPEST_VALUE: usize = 30;
+/// So much of an argument is repeated in an error.
+const QUOTED: usize = 60;
 const JSON: &str = "application/json";
 
 /// Why `-d` makes no payload.
@@ -29,28 +30,17 @@ pub(crate) enum PayloadError {
     /// None of the forms.
     #[error("`-d {0}` is none of KEY=TEXT, KEY:=JSON, @FILE, - and a JSON value")]
     Form(String),
-    /// Bad JSON.
-    #[error("`-d {from}` is no JSON: {source}")]
-    Json {
+    /// What it is or names makes no document.
+    #[error("`-d {from}` {source}")]
+    Document {
         /// The argument.
         from: String,
-        /// Where it goes wrong.
-        source: serde_json::Error,
-    },
-    /// A file that cannot be read.
-    #[error("`-d {from}` cannot be read: {source}")]
-    Read {
-        /// The argument.
-        from: String,
-        /// Why.
-        source: io::Error,
+        /// What is wrong with it.
+        source: DocumentError,
     },
     /// A field for a document that is no object.
     #[error("field `{0}` cannot be put into a payload that is no JSON object")]
     NoObject(String),
-    /// A number the wire cannot carry.
-    #[error("the number {0} would lose digits on the way; write it as a string")]
-    Inexact(String),
     /// A document where there is something already.
     #[error("`-d {0}` is a whole payload, and what stands before it would be lost; a document comes first, and alone")]
     Second(String),
@@ -61,7 +51,7 @@ pub(crate) enum PayloadError {
 
 /// The payload that all `-d` make together; `None` where there is none.
 pub(crate) fn from_arguments(arguments: &[String]) -> Result<Option<Payload>, PayloadError> {
-    document(arguments)?.map(sent).transpose()
+    Ok(document(arguments)?.map(sent))
 }
 
 /// The document that all `-d` make together; `None` where there is none.
@@ -83,7 +73,7 @@ pub(crate) fn document(arguments: &[String]) -> Result<Option<Json>, PayloadErro
             continue;
         };
         if document.replace(whole).is_some() {
-            return Err(PayloadError::Second(argument.clone()));
+            return Err(PayloadError::Second(quoted(argument)));
         }
     }
     Ok(document)
@@ -92,13 +82,15 @@ pub(crate) fn document(arguments: &[String]) -> Result<Option<Json>, PayloadErro
 /// The document that an argument is or names; `None` where it is a field.
 fn whole(argument: &str) -> Result<Option<Json>, PayloadError> {
     let text = match argument.strip_prefix('@') {
-        Some(path) => read_file(argument, path.into())?,
-        None if argument == "-" => read_stdin(argument)?,
+        Some(path) => document::of_file(Path::new(path)).map_err(|source| refused(argument, source))?,
+        None if argument == "-" => document::of_stdin().map_err(|source| refused(argument, source))?,
         None if argument.starts_with(['{', '[', '"']) => argument.to_owned(),
         None if argument.contains('=') => return Ok(None),
         None => {
             return match parse(argument, argument) {
-                Err(PayloadError::Json { .. }) => Err(PayloadError::Form(argument.into())),
+                Err(PayloadError::Document { source: DocumentError::Json(_), .. }) => {
+                    Err(PayloadError::Form(quoted(argument)))
+                }
                 scalar => scalar.map(Some),
             };
         }
@@ -106,20 +98,21 @@ fn whole(argument: &str) -> Result<Option<Json>, PayloadError> {
     parse(argument, &text).map(Some)
 }
 
-/// As `json`, or as the bytes of the same document where that would be too large on the wire: `[0,0,…]` takes more than
-/// five times its text there.
-fn sent(document: Json) -> Result<Payload, PayloadError> {
+/// As `json`, or as the bytes of the same document where that would be too deep, or too large on the wire: `[0,0,…]` takes
+/// more than five times its text there.
+fn sent(document: Json) -> Payload {
     let text = document.to_string();
-    let value = to_proto(document)?;
-    if value.encoded_len() <= LARGEST_VALUE {
-        return Ok(Payload { content_type: String::new(), data: Some(payload::Data::Json(value)) });
+    let is_deep = document::depth(&document) > DEEPEST_VALUE;
+    let value = to_proto(document);
+    if !is_deep && value.encoded_len() <= LARGEST_VALUE {
+        return Payload { content_type: String::new(), data: Some(payload::Data::Json(value)) };
     }
-    Ok(Payload { content_type: JSON.into(), data: Some(payload::Data::Inline(text.into_bytes())) })
+    Payload { content_type: JSON.into(), data: Some(payload::Data::Inline(text.into_bytes())) }
 }
 
 /// `KEY:=JSON` before `KEY=TEXT`: a key never ends in a colon.
 fn field(text: &str) -> Result<(String, Json), PayloadError> {
-    let refuse = || PayloadError::Form(text.into());
+    let refuse = || PayloadError::Form(quoted(text));
     let (key, value) = text.split_once('=').ok_or_else(refuse)?;
     let (key, value) = match key.strip_suffix(':') {
         Some(key) => (key, parse(text, value)?),
@@ -129,42 +122,34 @@ fn field(text: &str) -> Result<(String, Json), PayloadError> {
 }
 
 fn parse(from: &str, text: &str) -> Result<Json, PayloadError> {
-    let json = serde_json::from_str(text).map_err(|source| PayloadError::Json { from: from.into(), source })?;
-    exact(text).map(|()| json)
+    document::parsed(text).map_err(|source| refused(from, source))
 }
 
-/// Refuses what is JSON and holds a number that would not arrive as it stands there.
-pub(crate) fn exact(json: &str) -> Result<(), PayloadError> {
-    digits::lost(json).map_or(Ok(()), |number| Err(PayloadError::Inexact(number.into())))
+fn refused(from: &str, source: DocumentError) -> PayloadError {
+    PayloadError::Document { from: quoted(from), source }
 }
 
-fn read_file(from: &str, path: PathBuf) -> Result<String, PayloadError> {
-    fs::read_to_string(path).map_err(|source| PayloadError::Read { from: from.into(), source })
+/// An argument as an error repeats it: one that is a whole document would bury what is wrong with it.
+fn quoted(argument: &str) -> String {
+    match argument.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}…", &argument[..end]),
+        None => argument.into(),
+    }
 }
 
-fn read_stdin(from: &str) -> Result<String, PayloadError> {
-    let mut text = String::new();
-    io::stdin().read_to_string(&mut text).map_err(|source| PayloadError::Read { from: from.into(), source })?;
-    Ok(text)
-}
-
-fn to_proto(json: Json) -> Result<Value, PayloadError> {
+fn to_proto(json: Json) -> Value {
     let kind = match json {
         Json::Null => Kind::NullValue(0),
         Json::Bool(value) => Kind::BoolValue(value),
-        Json::Number(number) => Kind::NumberValue(number.as_f64().ok_or(PayloadError::Inexact(number.to_string()))?),
+        // serde_json knows the double of every number that it has read.
+        Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or(f64::NAN)),
         Json::String(value) => Kind::StringValue(value),
-        Json::Array(values) => {
-            Kind::ListValue(ListValue { values: values.into_iter().map(to_proto).collect::<Result<_, _>>()? })
-        }
+        Json::Array(values) => Kind::ListValue(ListValue { values: values.into_iter().map(to_proto).collect() }),
         Json::Object(fields) => Kind::StructValue(Struct {
-            fields: fields
-                .into_iter()
-                .map(|(key, value)| Ok((key, to_proto(value)?)))
-                .collect::<Result<BTreeMap<_, _>, PayloadError>>()?,
+            fields: fields.into_iter().map(|(key, value)| (key, to_proto(value))).collect(),
         }),
     };
-    Ok(Value { kind: Some(kind) })
+    Value { kind: Some(kind) }
 }
 
 /// A payload as one line for a person.
@@ -207,7 +192,7 @@ mod tests {
 
     use mainspring_proto::common::v1::payload::Data;
 
-    use super::{JSON, PayloadError, from_arguments, shown};
+    use super::{DocumentError, JSON, PayloadError, from_arguments, shown};
 
     fn made(arguments: &[&str]) -> Result<String, PayloadError> {
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).into()).collect();
@@ -239,7 +224,7 @@ mod tests {
             assert_eq!(made(&[text]).unwrap(), text, "{text}");
         }
         assert!(matches!(made(&["[1,2]", "a=b"]), Err(PayloadError::NoObject(_))));
-        assert!(matches!(made(&["[1,"]), Err(PayloadError::Json { .. })));
+        assert!(matches!(made(&["[1,"]), Err(PayloadError::Document { source: DocumentError::Json(_), .. })));
     }
 
     #[test]
@@ -247,9 +232,12 @@ mod tests {
         assert!(matches!(made(&["name"]), Err(PayloadError::Form(_))));
         assert!(matches!(made(&["=x"]), Err(PayloadError::Form(_))));
         assert!(matches!(made(&[":=1"]), Err(PayloadError::Form(_))));
-        assert!(matches!(made(&["n:=one"]), Err(PayloadError::Json { .. })));
-        assert!(matches!(made(&["{\"a\": }"]), Err(PayloadError::Json { .. })));
-        assert!(matches!(made(&["@/nowhere/at/all"]), Err(PayloadError::Read { .. })));
+        assert!(matches!(made(&["n:=one"]), Err(PayloadError::Document { source: DocumentError::Json(_), .. })));
+        assert!(matches!(made(&["{\"a\": }"]), Err(PayloadError::Document { source: DocumentError::Json(_), .. })));
+        assert!(matches!(
+            made(&["@/nowhere/at/all"]),
+            Err(PayloadError::Document { source: DocumentError::Read(_), .. })
+        ));
     }
 
     #[test]
@@ -264,7 +252,10 @@ mod tests {
             "12345678901234567890123",
             r#"{"id":12345678901234567890123}"#,
         ] {
-            assert!(matches!(made(&[line]), Err(PayloadError::Inexact(_))), "{line}");
+            assert!(
+                matches!(made(&[line]), Err(PayloadError::Document { source: DocumentError::Inexact(_), .. })),
+                "{line}"
+            );
         }
         assert_eq!(made(&["n=12345678901234567890123"]).unwrap(), r#"{"n":"12345678901234567890123"}"#);
     }
@@ -290,6 +281,29 @@ mod tests {
         assert!(matches!(zeros(9).1.data, Some(Data::Json(_))));
         let (text, payload) = zeros(100_000);
         assert_eq!((payload.content_type.as_str(), payload.data), (JSON, Some(Data::Inline(text.into_bytes()))));
+    }
+
+    #[test]
+    fn a_deep_document_is_sent_as_its_bytes() {
+        for (levels, is_value) in [(30, true), (31, false), (100, false)] {
+            let text = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+            let payload = from_arguments(std::slice::from_ref(&text)).unwrap().unwrap();
+            match payload.data {
+                Some(Data::Json(_)) => assert!(is_value, "{levels}"),
+                data => assert_eq!((is_value, data), (false, Some(Data::Inline(text.into_bytes()))), "{levels}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_not_buried_in_what_was_typed() {
+        let long = format!("[{}", "0,".repeat(1000));
+        let told = made(&[&long]).unwrap_err().to_string();
+        assert!(told.starts_with("`-d [0,0,") && told.contains("…` is no JSON: ") && told.len() < 200, "{told}");
+        assert_eq!(
+            made(&[r#"{"a":1,"a":2}"#]).unwrap_err().to_string(),
+            r#"`-d {"a":1,"a":2}` names the field `a` twice in one object"#
+        );
     }
 
     #[test]

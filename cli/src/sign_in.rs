@@ -12,15 +12,11 @@
 //! commands at the same time one renews while the others wait, by a lock beside the file, and take what it wrote. An API
 //! key in the same place goes before a sign-in: `dev` puts its own there at every start.
 
-use std::{
-    fs::{self, File},
-    io,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{fs::File, io, path::PathBuf, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use mainspring_proto::auth::v1::{RefreshTokenRequest, TokenPair};
+use mainspring_worker::context::read_file;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use toml_edit::{Item, value};
@@ -143,11 +139,7 @@ impl Kept {
     /// The sign-in, where there is one.
     pub(crate) fn read(&self) -> Result<Option<SignIn>, Failure> {
         let path = self.folder.credentials();
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Failure::usage(format!("{} cannot be read: {error}", path.display()))),
-        };
+        let Some(text) = read_file(path)? else { return Ok(None) };
         // The error itself would quote the file.
         let mut all: Everything = toml::from_str(&text)
             .map_err(|error| Failure::usage(format!("{}: {}", path.display(), error.message())))?;

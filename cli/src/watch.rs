@@ -2,7 +2,8 @@
 //!
 //! Events are hints, the thing itself is read again; so a line shows what the server says now, and two quick changes may
 //! be one line. The stream of events is opened before the list is read, and goes on right after the last event where it
-//! breaks: nothing is missed in between. Where the server no longer remembers that far, the list is shown anew.
+//! breaks: nothing is missed in between. Where the server no longer remembers that far, or had not said yet how
+//! far it was, the list is shown anew.
 
 use mainspring_proto::scheduler::v1::{EventTopic, WatchEventsRequest, event::Detail};
 use tokio::{select, signal};
@@ -67,11 +68,12 @@ async fn stay<R: Resource>(
     let mut sheet = out.sheet();
     let mut request =
         WatchEventsRequest { namespace: server.namespace(), topics: vec![topic.into()], cursor: String::new(), filter };
-    let mut pauses = Pauses::new();
+    let mut pauses = Pauses::once_answered();
     let mut is_listed = false;
     loop {
         let watched = async {
             let mut events = server.scheduler().watch_events(request.clone()).await?.into_inner();
+            pauses.answered();
             if !is_listed {
                 let items = list().await?;
                 sheet.begin(&items)?;
@@ -108,18 +110,19 @@ async fn stay<R: Resource>(
                 is_listed = false;
             }
             Err(failure) if !server.may_go_on(&failure) => return Err(failure),
-            Ok(false) | Err(_) if pauses.is_exhausted() => {
-                return Err(Failure::new(
-                    Exit::Unreachable,
-                    "SERVER_UNREACHABLE",
-                    "the server ended the stream of events",
-                ));
+            ended @ (Ok(false) | Err(_)) if pauses.is_exhausted(clock::tick()) => {
+                return Err(ended.err().unwrap_or_else(|| {
+                    let message = "the server ended the stream of events";
+                    Failure::new(Exit::Unreachable, "SERVER_UNREACHABLE", message)
+                }));
             }
             Ok(false) | Err(_) => {
                 if pauses.is_first() {
                     out.remark("note: lost the server, trying again");
                 }
-                clock::pause(pauses.next()).await;
+                // Without a place to go on from, what happened in between is only in the list.
+                is_listed &= !request.cursor.is_empty();
+                clock::pause(pauses.next(clock::tick())).await;
             }
         }
     }

@@ -99,7 +99,7 @@ fn a_run_or_many_are_named_where_none_is() {
     for line in ["run cancel", "run retry --note again"] {
         let output = mainspring(config.path(), line);
         assert_eq!(output.status.code(), Some(2), "{line}");
-        assert!(text(&output.stderr).contains("<RUN|--filter <FILTER>>"), "{line}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("<RUN|--filter <FILTER>|--all>"), "{line}: {}", text(&output.stderr));
     }
 }
 

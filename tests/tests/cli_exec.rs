@@ -108,6 +108,22 @@ fn message(run: &Value) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_does_not_answer_is_told_of_and_tried_again() {
+    let terminal = Terminal::open().unwrap();
+    let dev = terminal.dev(&["--no-demo"]).await.unwrap();
+    dev.signal(Signal::STOP).unwrap();
+    let mut worker = terminal.shell("exec", "exec mainspring worker exec --type t -- cat 2>&1").unwrap();
+    let told = worker.line().await.unwrap();
+    assert!(
+        told.contains("cannot connect to ") && told.contains("the server did not answer within 10 s; trying again"),
+        "{told}"
+    );
+    dev.signal(Signal::CONT).unwrap();
+    let told = worker.line().await.unwrap();
+    assert!(told.contains("connected to "), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_gets_the_payload_and_gives_the_output() {
     let stage = Stage::open().await;
     let _worker = stage.serve(

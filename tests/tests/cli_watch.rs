@@ -70,6 +70,46 @@ async fn a_run_is_watched_to_its_end() {
     assert_eq!(over.exit(PATIENCE).await.unwrap().code(), Some(0));
 }
 
+/// A line of a shell whose notes are lines, too.
+fn staying(terminal: &Terminal, name: &str, line: &str) -> Process {
+    terminal.shell(name, &format!("exec mainspring {line} 2>&1")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stops_for_a_while_is_waited_for() {
+    let terminal = Terminal::open().unwrap();
+    let dev = terminal.dev(&["--no-demo"]).await.unwrap();
+    let mut runs = staying(&terminal, "runs", "run list --watch");
+    line(&mut runs, "STATE").await;
+    dev.signal(Signal::STOP).unwrap();
+    line(&mut runs, "note: lost the server, trying again").await;
+    dev.signal(Signal::CONT).unwrap();
+    let run = terminal.says(&["submit", "t", "-o", "name"]).await.unwrap();
+    line(&mut runs, run.trim_end().trim_start_matches("run/")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stays_stopped_ends_what_waits_for_it() {
+    let terminal = Terminal::open().unwrap();
+    let dev = terminal.dev(&[]).await.unwrap();
+    let run = terminal.says(&["submit", "demo.sleep", "-d", "seconds:=600", "-o", "name"]).await.unwrap();
+    let run = run.trim_end().trim_start_matches("run/");
+    let mut watch = staying(&terminal, "runs", "run list --watch");
+    let mut logs = staying(&terminal, "logs", &format!("logs {run} -f"));
+    let mut follow = staying(&terminal, "follow", "trigger demo.sleep -d seconds:=600 --follow");
+    let mut wait = staying(&terminal, "wait", &format!("run wait {run}"));
+    line(&mut watch, run).await;
+    line(&mut logs, "sleeping").await;
+    line(&mut follow, "running").await;
+    dev.signal(Signal::STOP).unwrap();
+    // Noticed after 20 s, and tried again for a minute.
+    for process in [&mut watch, &mut logs, &mut follow, &mut wait] {
+        assert_eq!(process.exit(2 * PATIENCE).await.unwrap().code(), Some(6), "{}", process.name());
+        let told = process.rest().await.unwrap().join("\n");
+        assert!(told.contains("error: the server did not answer within "), "{}: {told}", process.name());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queues_and_workers_are_watched_too() {
     let terminal = Terminal::open().unwrap();

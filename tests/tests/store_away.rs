@@ -45,7 +45,7 @@ fn is_full(status: &Status) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_that_may_not_grow_are_told_and_survived() {
     let terminal = Terminal::open().unwrap();
-    let (mut process, client, _) = server(&terminal, &format!("{} {DEV}", disk::HARDENED)).await;
+    let (mut process, client, address) = server(&terminal, &format!("{} {DEV}", disk::HARDENED)).await;
     let mut session = BareWorker::new(&["t.noop"], 1).connect(&client).await.unwrap();
     let run = client.submit(work("t.noop", &json!(null))).await.unwrap();
     let attempt = session.dispatch().await.unwrap().attempt.unwrap();
@@ -53,6 +53,10 @@ async fn files_that_may_not_grow_are_told_and_survived() {
 
     disk::fill(process.pid().unwrap()).unwrap();
     let submission = RunSubmission { request_id: "once".into(), ..work("t.other", &json!(null)) };
+    // Who was refused does not read that all is well.
+    is_full(&client.submit(submission.clone()).await.unwrap_err());
+    let page = readyz(&terminal, &address).await;
+    assert!(page.starts_with("not ready: the disk of the database is full") && page.ends_with("503"), "{page}");
     // However often: what fails once must not be taken for done the next time.
     for _ in 0..5 {
         is_full(&client.submit(submission.clone()).await.unwrap_err());

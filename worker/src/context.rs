@@ -27,7 +27,7 @@ pub(crate) use self::environment::{read, text};
 pub use self::{
     address::{Address, AddressError, DEFAULT_PORT},
     environment::Environment,
-    files::{Context, Contexts, Folder},
+    files::{Context, Contexts, Folder, read_file},
 };
 
 /// Why the server cannot be told.

@@ -68,6 +68,7 @@ pub(crate) const MAX_MESSAGE_BYTES: usize = 4 << 20;
 pub(crate) const DEFAULT_QUEUE: &str = "default";
 /// How long the server has for its Welcome.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+const NO_WELCOME: &str = "the server did not answer within 10 s";
 
 /// Who the worker is, as its Hello says.
 #[derive(Clone, Debug, Default)]
@@ -110,7 +111,7 @@ pub(crate) enum Effect {
     Keep(Key),
     /// A result need not be kept any more.
     Strike(Key),
-    /// Tear a stream down.
+    /// Tear a stream down, and tell people why.
     Close(StreamId, &'static str),
     /// Open another stream after this long, on a new connection.
     Reconnect(Duration),
@@ -290,7 +291,7 @@ impl Machine {
             match timer {
                 Timer::Handshake(id) => {
                     if self.streams.get(&id).is_some_and(|stream| !stream.was_welcomed) {
-                        self.effects.push(Effect::Close(id, "no Welcome in time"));
+                        self.effects.push(Effect::Close(id, NO_WELCOME));
                     }
                 }
                 Timer::Heartbeat(id) => {
@@ -363,7 +364,7 @@ impl Machine {
         let Some(stream) = self.streams.get(&id).filter(|stream| stream.is_live()) else { return };
         let silent_at = stream.silent_at(self.rules.silence_timeout);
         if silent_at <= now {
-            self.effects.push(Effect::Close(id, "the server has gone silent"));
+            self.effects.push(Effect::Close(id, "the server no longer answers"));
         } else {
             self.timers.set(silent_at, Timer::Silence(id));
         }

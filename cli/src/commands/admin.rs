@@ -43,7 +43,8 @@ async fn backup(file: PathBuf, session: &Session) -> Result<Exit, Failure> {
     let path = path.to_str().ok_or_else(|| Failure::usage("the path is not UTF-8"))?.to_owned();
     let server = session.server().await?;
     let mut steps = server.admin().backup_database(BackupDatabaseRequest { path }).await?.into_inner();
-    // A large database takes minutes; every message shows that it goes on, and there is no time after which it should not.
+    // A large database takes minutes, and SQLite may sort for long without a word. That the server is there is seen by the
+    // connection, and there is no time after which the copy should not go on.
     while let Some(message) = steps.message().await? {
         match message.step {
             Some(Step::Result(copy)) => {

@@ -1,5 +1,7 @@
 //! `cron`: what a time rule means. By the scheduler's own code, in this process; no server is asked.
 
+use std::str::FromStr;
+
 use clap::Subcommand;
 use jiff::{SignedDuration, Timestamp};
 use mainspring_cron::{Expr, Fire, ParseError, Rule, Zone};
@@ -10,9 +12,9 @@ use crate::{
     clock,
     exit::Exit,
     failure::Failure,
-    output::{Cell, Thing, visible},
+    output::{Cell, Thing},
     session::Session,
-    times::{self, Moment},
+    times::{self, Moment, TimeError},
 };
 
 /// How far remarks about clock changes look ahead.
@@ -51,12 +53,33 @@ pub(crate) enum CronCommand {
         count: u32,
         /// Instants after this: RFC 3339, or now+1d [default: now]
         #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-        after: Option<Moment>,
+        after: Option<After>,
         /// Takes the place of the global option, whose `-n` is the count here: no server is asked, so no namespace is
         /// worked in.
         #[arg(long, hide = true, value_name = "NAME")]
         namespace: Option<String>,
     },
+}
+
+/// A time, as it was typed and as it is meant.
+#[derive(Clone, Debug)]
+pub(crate) struct After {
+    typed: String,
+    moment: Moment,
+}
+
+impl After {
+    fn now() -> Self {
+        Self { typed: "now".into(), moment: Moment::FromNow(SignedDuration::ZERO) }
+    }
+}
+
+impl FromStr for After {
+    type Err = TimeError;
+
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        Ok(Self { typed: text.trim().into(), moment: text.parse()? })
+    }
 }
 
 /// A rule as it is typed.
@@ -87,9 +110,7 @@ impl RuleArgs {
             ("column", Some(column.to_string())),
             ("suggestion", suggestion.clone()),
         ]);
-        // The place, below what was typed, says more than its number.
-        let pointer = " ".repeat(column.saturating_sub(1));
-        failure.hint(format!("{}\n      {pointer}^", visible::one_line(&self.expression)))
+        failure.at(&self.expression, *column)
     }
 }
 
@@ -118,10 +139,11 @@ pub(super) fn run(command: CronCommand, session: &Session) -> Result<Exit, Failu
         }
         CronCommand::Next { rule: typed, count, after, namespace: _ } => {
             let (expr, rule, zone) = typed.read()?;
-            let after = after.unwrap_or(Moment::FromNow(SignedDuration::ZERO)).reached(now);
-            let fires: Vec<Fire> = rule.fires(&zone, after, Timestamp::MAX).take(count as usize).collect();
+            let After { typed: asked, moment } = after.unwrap_or_else(After::now);
+            let fires = rule.fires(&zone, moment.reached(now), Timestamp::MAX).take(count as usize);
+            let fires: Vec<Fire> = fires.collect();
             if fires.is_empty() {
-                let message = format!("`{}` names no instant after {after}", typed.expression);
+                let message = format!("`{}` names no instant after {asked}", typed.expression);
                 let failure = Failure::new(Exit::Usage, "SCHEDULE_NEVER_FIRES", message);
                 return Err(failure.hint(format!("the calendar ends at {}", Timestamp::MAX)));
             }
@@ -164,6 +186,7 @@ fn offset(seconds: i32) -> String {
 #[cfg(test)]
 mod tests {
     use mainspring_cron::Zone;
+    use serde_json::json;
 
     use super::{RuleArgs, local};
 
@@ -182,10 +205,10 @@ mod tests {
         let typed =
             |expression: &str, tz: &str| RuleArgs { expression: expression.into(), tz: tz.into() }.read().unwrap_err();
         let told = typed("0 99 * * *", "UTC").text();
-        assert!(
-            told.contains("column 3") && told.contains("\n      0 99") || told.contains("0 99 * * *\n        ^"),
-            "{told}"
-        );
+        assert!(told.contains("column 3") && told.contains("\n  0 99 * * *\n    ^\n"), "{told}");
+        let json = typed("0 99 * * *", "UTC").json();
+        let error = &json["error"];
+        assert_eq!((&error["hint"], &error["metadata"]["column"]), (&json!(""), &json!("3")), "{json}");
         assert!(typed("0 2 * * *", "Europe/Berln").text().contains("Europe/Berlin"));
     }
 }

@@ -64,8 +64,11 @@ pub(super) async fn run(args: RpcArgs, session: &Session) -> Result<Exit, Failur
     if answers_at_once(&method) {
         request.set_timeout(ANSWER_WITHIN);
     }
-    let mut answers = grpc.server_streaming(request, path, Dynamic(method.output())).await?.into_inner();
-    while let Some(answer) = answers.message().await? {
+    // Fields were typed, so an error is told by fields.
+    let refused = |status: Status| Failure::from(status).in_words_of_the_api();
+    let answers = grpc.server_streaming(request, path, Dynamic(method.output())).await;
+    let mut answers = answers.map_err(refused)?.into_inner();
+    while let Some(answer) = answers.message().await.map_err(refused)? {
         session.out.dynamic(answer)?;
     }
     Ok(Exit::Done)

@@ -9,7 +9,7 @@ use mainspring_proto::scheduler::v1::{
     RunView, event::Detail,
 };
 
-use self::bulk::{BulkArgs, Doing};
+use self::bulk::{BulkArgs, Doing, many};
 use super::{examples, logs};
 use crate::{
     connection::Server,
@@ -78,8 +78,8 @@ pub(crate) enum RunCommand {
     /// Show the log of a run, as `mainspring logs` does
     #[command(before_help = examples!["mainspring run logs $RUN", "mainspring run logs $RUN -f"])]
     Logs(logs::LogArgs),
-    /// Cancel a run that is not over, or all that a filter finds
-    #[command(group = which(), before_help = examples![
+    /// Cancel a run that is not over, all that a filter finds, or all there are
+    #[command(group = which(), group = many(), before_help = examples![
         "mainspring run cancel $RUN",
         "mainspring run cancel $RUN --note 'wrong month'",
         "mainspring run cancel --filter 'job = demo.sleep' --since 1h -y",
@@ -94,8 +94,8 @@ pub(crate) enum RunCommand {
         #[arg(long, value_name = "TEXT", alias = "reason")]
         note: Option<String>,
     },
-    /// Make a new run like one that is over, or like all that a filter finds
-    #[command(group = which(), before_help = examples![
+    /// Make a new run like one that is over, like all that a filter finds, or like all there are
+    #[command(group = which(), group = many(), before_help = examples![
         "mainspring run retry $RUN --follow",
         "mainspring run retry $RUN --note 'the mail server is back' --wait=1m",
         "mainspring run retry --filter 'state = FAILED' --since 1h --dry-run",
@@ -110,7 +110,7 @@ pub(crate) enum RunCommand {
         #[arg(long, value_name = "TEXT")]
         note: Option<String>,
         /// Makes a repeated call harmless: the same id answers with the same run for 24 h
-        #[arg(long, value_name = "ID", conflicts_with = "filter")]
+        #[arg(long, value_name = "ID", conflicts_with = "many")]
         request_id: Option<String>,
         #[command(flatten)]
         follow: FollowArgs,
@@ -127,9 +127,9 @@ pub(crate) enum RunCommand {
     },
 }
 
-/// One run, or many. As a group, what is missing is told with both of its names.
+/// One run, or many. As a group, what is missing is told with all of its names.
 fn which() -> ArgGroup {
-    ArgGroup::new("which").args(["run", "filter"]).required(true)
+    ArgGroup::new("which").args(["run", "filter", "all"]).required(true)
 }
 
 pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, Failure> {
@@ -164,9 +164,10 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
         RunCommand::Describe { run } => describe::describe(&run, &session.server().await?, session).await?,
         RunCommand::Logs(args) => return logs::show(args, &session.server().await?, session).await,
         RunCommand::Cancel { run, bulk, note } => {
+            let is_many = bulk.is_asked()?;
             let server = session.server().await?;
             let note = note.unwrap_or_default();
-            if bulk.is_asked() {
+            if is_many {
                 let doing = Doing { verb: "cancel", only: NOT_OVER };
                 let cancel = async |run: &Run| cancelled(&server, &run.run_id, &note).await;
                 return bulk::run(&bulk, &server, session, doing, cancel).await;
@@ -176,7 +177,7 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
         }
         RunCommand::Retry { run, bulk, note, request_id, follow } => {
             let note = note.unwrap_or_default();
-            if bulk.is_asked() {
+            if bulk.is_asked()? {
                 let server = session.server().await?;
                 let doing = Doing { verb: "retry", only: OVER };
                 let retry = async |run: &Run| {

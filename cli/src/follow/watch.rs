@@ -7,13 +7,21 @@ use mainspring_proto::{
     common::v1::LogLevel,
     scheduler::v1::{
         EventTopic, GetRunRequest, ListAttemptsRequest, LogPosition, Progress, Run, RunState, RunView, StoredLogEntry,
-        TailLogsRequest, WaitRunRequest, WatchEventsRequest, event::Detail,
+        TailLogsRequest, WaitRunRequest, WaitRunResponse, WatchEventsRequest, event::Detail,
     },
 };
 use tokio::sync::mpsc;
+use tonic::Request;
 
 use super::is_over;
-use crate::{clock, connection::Server, exit::Exit, failure::Failure, pauses::Pauses, times::Length};
+use crate::{
+    clock,
+    connection::{ANSWER_WITHIN, Server},
+    exit::Exit,
+    failure::Failure,
+    pauses::Pauses,
+    times::Length,
+};
 
 /// A run that still waits after this is asked why.
 const SOON: Duration = Duration::from_secs(2);
@@ -46,7 +54,7 @@ pub(super) struct Snapshot {
 /// All three; ends when the truth is that the run is over, and its log was told.
 pub(super) async fn all(server: &Server, run_id: &str, tell: mpsc::Sender<Seen>) -> Result<(), Failure> {
     let logs = async {
-        let result = logs(server, run_id, LogLevel::Unspecified, tell.clone()).await;
+        let result = logs(server, run_id, LogLevel::Unspecified, Pauses::new(), tell.clone()).await;
         if let Err(failure) = result {
             // Whoever may trigger may still not be allowed to read logs.
             send(&tell, Seen::Note(format!("note: no logs: {} ({})", failure.message(), failure.reason()))).await;
@@ -67,12 +75,7 @@ pub(super) async fn all(server: &Server, run_id: &str, tell: mpsc::Sender<Seen>)
 async fn truth(server: &Server, run_id: &str, tell: &mpsc::Sender<Seen>) -> Result<(), Failure> {
     let mut hold = SOON;
     loop {
-        let request = WaitRunRequest {
-            namespace: server.namespace(),
-            run_id: run_id.into(),
-            timeout: Some(Length(hold).to_proto()),
-        };
-        let answer = patiently(async || Ok(server.scheduler().wait_run(request.clone()).await?.into_inner())).await?;
+        let answer = patiently(async || waited(server, run_id, hold).await).await?;
         let run = answer.run.unwrap_or_default();
         let over = answer.done || is_over(run.state());
         // Only GetRun tells why a run still waits.
@@ -95,7 +98,7 @@ async fn hints(server: &Server, run_id: &str, tell: &mpsc::Sender<Seen>) -> std:
             Err(failure) if !server.may_go_on(&failure) => std::future::pending().await,
             Ok(()) | Err(_) => {}
         }
-        clock::pause(pauses.next()).await;
+        clock::pause(pauses.next(clock::tick())).await;
     }
 }
 
@@ -137,10 +140,10 @@ pub(super) async fn logs(
     server: &Server,
     run_id: &str,
     min_level: LogLevel,
+    mut pauses: Pauses,
     tell: mpsc::Sender<Seen>,
 ) -> Result<(), Failure> {
     let mut after: Option<LogPosition> = None;
-    let mut pauses = Pauses::new();
     loop {
         let ended = logs_once(server, run_id, min_level, &tell, &mut after, &mut pauses).await;
         match ended {
@@ -148,13 +151,13 @@ pub(super) async fn logs(
             Err(failure) if !server.may_go_on(&failure) => return Err(failure),
             // The stream broke off; it goes on right after the last line.
             Ok(false) | Err(_) => {
-                if pauses.is_exhausted() {
+                if pauses.is_exhausted(clock::tick()) {
                     return Err(gone(run_id, ended.err()));
                 }
                 if pauses.is_first() {
                     send(&tell, Seen::Note("note: lost the server, trying again".into())).await;
                 }
-                clock::pause(pauses.next()).await;
+                clock::pause(pauses.next(clock::tick())).await;
             }
         }
     }
@@ -176,6 +179,7 @@ async fn logs_once(
         min_level: min_level.into(),
     };
     let mut stream = server.scheduler().tail_logs(request).await?.into_inner();
+    pauses.answered();
     let mut over = false;
     while let Some(message) = stream.message().await? {
         pauses.reset();
@@ -225,12 +229,25 @@ async fn named(server: &Server, run: Run) -> Snapshot {
     Snapshot { run, worker }
 }
 
+/// The run when it is over, or after so long. The server holds its answer back until then, and is given the usual time on top.
+pub(super) async fn waited(server: &Server, run_id: &str, hold: Duration) -> Result<WaitRunResponse, Failure> {
+    let mut request = Request::new(WaitRunRequest {
+        namespace: server.namespace(),
+        run_id: run_id.into(),
+        timeout: Some(Length(hold).to_proto()),
+    });
+    request.set_timeout(hold + ANSWER_WITHIN);
+    Ok(server.scheduler().wait_run(request).await?.into_inner())
+}
+
 /// Repeats a read while the server is away, as long as that is worth it.
 pub(super) async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     let mut pauses = Pauses::new();
     loop {
         match call().await {
-            Err(failure) if failure.is_passing() && !pauses.is_exhausted() => clock::pause(pauses.next()).await,
+            Err(failure) if failure.is_passing() && !pauses.is_exhausted(clock::tick()) => {
+                clock::pause(pauses.next(clock::tick())).await;
+            }
             result => return result,
         }
     }

@@ -3,7 +3,8 @@
 //!
 //! `/healthz` says that the process answers. `/readyz` says that calls can be done: the store takes what is written, and
 //! the server is not going away. The store is asked all the time and by one task, so that a store that hangs is asked once
-//! and not once for everybody who wants to know.
+//! and not once for everybody who wants to know. Of a write that is refused it tells by itself: whoever was refused must not
+//! read here that all is well.
 
 use std::{sync::Arc, time::Duration};
 
@@ -136,7 +137,11 @@ impl Health {
             let mut watch = std::pin::pin!(async {
                 loop {
                     health.look(&store).await;
-                    timer.sleep_until(clock.now().plus(LOOK)).await;
+                    let is_ready = health.is_ready().await;
+                    tokio::select! {
+                        () = timer.sleep_until(clock.now().plus(LOOK)) => {}
+                        obstacle = store.refuses(), if is_ready => health.change(Standing::Unwritable(obstacle)).await,
+                    }
                 }
             });
             stop.run_until_cancelled(&mut watch).await;

@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -11,6 +12,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::ContextError;
+
+/// Thousands of contexts take less.
+const LARGEST: u64 = 1 << 20;
 
 /// Where the user's files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,13 +132,39 @@ impl Folder {
     }
 }
 
+/// The text of one of the user's files; `None` where it is not there. Whatever else the path may lead to, a pipe that nobody
+/// writes to or a disk image, is neither waited for nor held.
+///
+/// # Errors
+/// [`ContextError::File`].
+pub fn read_file(path: &Path) -> Result<Option<String>, ContextError> {
+    let problem = |problem: &dyn std::fmt::Display| ContextError::File {
+        path: path.into(),
+        problem: format!("cannot be read: {problem}"),
+    };
+    let open = || {
+        // Before it is opened: to open a pipe is to wait for who writes.
+        if !fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("it is no file"));
+        }
+        fs::File::open(path)
+    };
+    let file = match open() {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(problem(&error)),
+    };
+    let mut text = String::new();
+    let read = file.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| problem(&error))?;
+    if u64::try_from(read).is_ok_and(|read| read > LARGEST) {
+        return Err(problem(&"it is larger than 1 MiB"));
+    }
+    Ok(Some(text))
+}
+
 fn parse<T: Default + DeserializeOwned>(path: &Path) -> Result<T, ContextError> {
     let problem = |problem| ContextError::File { path: path.into(), problem };
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(T::default()),
-        Err(error) => return Err(problem(format!("cannot be read: {error}"))),
-    };
+    let Some(text) = read_file(path)? else { return Ok(T::default()) };
     // The message of a TOML error quotes the line, and a line of credentials.toml holds a key: only its place is told.
     toml::from_str(&text).map_err(|error| {
         let at = error.span().map(|span| format!("at byte {}: ", span.start)).unwrap_or_default();
@@ -156,6 +186,19 @@ mod tests {
         let by_file = Folder::named(Path::new("/etc/ms/other.toml"));
         assert_eq!(by_file.config(), Path::new("/etc/ms/other.toml"));
         assert_eq!(by_file.credentials(), Path::new("/etc/ms/credentials.toml"));
+    }
+
+    #[test]
+    fn what_is_no_file_of_ours_is_neither_waited_for_nor_held() {
+        let home = TempDir::new().unwrap();
+        let folder = Folder::at(home.path());
+        fs::create_dir(folder.config()).unwrap();
+        assert!(folder.read().unwrap_err().to_string().ends_with("cannot be read: it is no file"));
+        fs::remove_dir(folder.config()).unwrap();
+        fs::File::create(folder.config()).unwrap().set_len(1 << 40).unwrap();
+        assert!(folder.read().unwrap_err().to_string().ends_with("cannot be read: it is larger than 1 MiB"));
+        fs::File::create(folder.config()).unwrap().set_len(0).unwrap();
+        assert!(folder.read().is_ok());
     }
 
     #[test]

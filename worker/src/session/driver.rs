@@ -120,8 +120,7 @@ impl Driver {
         match order {
             Order::Close(stream, why) => {
                 if let Some(link) = self.links.get(&stream) {
-                    tracing::debug!("closing a stream: {why}");
-                    link.close();
+                    link.close(why);
                 }
             }
             Order::Reconnect(after) => {

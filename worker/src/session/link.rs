@@ -9,7 +9,7 @@ use std::{
 
 use futures::Stream;
 use mainspring_proto::worker::v1::WorkerStreamRequest;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{shared::Shared, transport::Transport};
@@ -22,7 +22,8 @@ use crate::{
 
 /// A stream that is being opened, or is open. Its end comes to the driver as an order.
 pub(super) struct Link {
-    close: CancellationToken,
+    /// Why it is to be torn down; empty where it is not.
+    close: watch::Sender<&'static str>,
     finish: CancellationToken,
 }
 
@@ -30,13 +31,13 @@ impl Link {
     /// Opens a stream on a new connection. Its Hello is composed when the transport asks for its first message.
     pub(super) fn open(shared: &Arc<Shared>, transport: &Transport) -> (StreamId, Self) {
         let stream = shared.consult(|machine, now| machine.open(now));
-        let link = Self { close: CancellationToken::new(), finish: CancellationToken::new() };
-        let (close, finish) = (link.close.clone(), link.finish.clone());
+        let link = Self { close: watch::Sender::new(""), finish: CancellationToken::new() };
+        let (close, finish) = (link.close.subscribe(), link.finish.clone());
         let (shared, transport) = (shared.clone(), transport.clone());
         drop(tasks::spawn(&Handle::current(), "link", async move {
             let loss = tokio::select! {
                 loss = converse(&shared, &transport, stream) => loss,
-                () = close.cancelled() => Loss::of("closed by this worker"),
+                why = closed(close) => Loss::of(why),
                 () = overdue(&finish) => Loss::of("replaced"),
             };
             shared.ended(stream, loss);
@@ -44,14 +45,23 @@ impl Link {
         (stream, link)
     }
 
-    /// Tears it down.
-    pub(super) fn close(&self) {
-        self.close.cancel();
+    /// Tears it down; `why` is what people are told of its end.
+    pub(super) fn close(&self, why: &'static str) {
+        self.close.send_replace(why);
     }
 
     /// It was half-closed; the server has a moment to end it.
     pub(super) fn finish(&self) {
         self.finish.cancel();
+    }
+}
+
+async fn closed(mut why: watch::Receiver<&'static str>) -> &'static str {
+    let why = why.wait_for(|why| !why.is_empty()).await.map(|why| *why);
+    match why {
+        Ok(why) => why,
+        // Nobody is left to close it.
+        Err(_) => std::future::pending().await,
     }
 }
 

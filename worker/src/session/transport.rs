@@ -23,6 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Servers in other languages, and some proxies, cut off clients that ping more often.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// A server refuses larger headers by a bare status of HTTP, which looks like a proxy's and would be met with patience.
+const LONGEST_KEY: usize = 8 << 10;
 /// h2 cuts a connection on which many small frames wait to be read; how many it takes grows with this window.
 const CONNECTION_WINDOW: u32 = 8 << 20;
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -91,7 +93,12 @@ impl Transport {
 }
 
 fn header(key: &SecretString) -> Result<MetadataValue<Ascii>, Error> {
-    let mut value: MetadataValue<Ascii> = format!("Bearer {}", key.expose_secret())
+    let key = key.expose_secret();
+    if key.len() > LONGEST_KEY {
+        let problem = format!("is {} characters long, and no key is", key.len());
+        return Err(Error::setting("MAINSPRING_API_KEY", problem));
+    }
+    let mut value: MetadataValue<Ascii> = format!("Bearer {key}")
         .parse()
         .map_err(|_| Error::setting("MAINSPRING_API_KEY", "contains characters no key has"))?;
     value.set_sensitive(true);
@@ -122,6 +129,9 @@ mod tests {
         let mut settings = Settings::of("a:1".into());
         settings.api_key = Some("line\nbreak".to_owned().into());
         assert!(Transport::new(&settings).is_err());
+        settings.api_key = Some("k".repeat(20_000).into());
+        let told = Transport::new(&settings).err().unwrap().to_string();
+        assert!(told.contains("20000 characters"), "{told}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The job is read first and sent back with its etag, so that a flag can change one field of a policy, and nobody else's
 //! change is undone in between.
 
-use std::{fs, io::Read as _, path::PathBuf};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use mainspring_proto::{
@@ -22,9 +22,10 @@ use crate::{
         examples,
         policy::{self, PayloadArgs, PolicyArgs},
     },
+    document,
     exit::Exit,
     failure::Failure,
-    named, output, payload,
+    named, output,
     session::Session,
 };
 
@@ -84,7 +85,7 @@ pub(crate) struct UpdateArgs {
 
 pub(super) async fn run(args: UpdateArgs, session: &Session) -> Result<Exit, Failure> {
     let (name, dry_run, etag) = (args.job.clone(), args.dry_run, args.etag.clone());
-    let file = args.file.as_ref().map(read).transpose()?;
+    let file = args.file.as_deref().map(read).transpose()?;
     let server = session.server().await?;
     let namespace = server.namespace();
     let (mut job, mask) = match file {
@@ -117,17 +118,11 @@ pub(super) async fn run(args: UpdateArgs, session: &Session) -> Result<Exit, Fai
 }
 
 /// A definition as it is printed.
-fn read(file: &PathBuf) -> Result<Job, Failure> {
-    let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("-f {}: {error}", file.display()));
-    let mut text = String::new();
-    if file.as_os_str() == "-" {
-        std::io::stdin().read_to_string(&mut text).map_err(|error| wrong(&error))?;
-    } else {
-        text = fs::read_to_string(file).map_err(|error| wrong(&error))?;
-    }
-    let json = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
-    payload::exact(&text).map_err(|error| wrong(&error))?;
-    output::read(json).map_err(|error| wrong(&error))
+fn read(file: &Path) -> Result<Job, Failure> {
+    let text = if file.as_os_str() == "-" { document::of_stdin() } else { document::of_file(file) };
+    let json = text.and_then(|text| document::parsed(&text));
+    let json = json.map_err(|error| Failure::usage(format!("-f {} {error}", file.display())))?;
+    output::read(json).map_err(|error| Failure::usage(format!("-f {}: {error}", file.display())))
 }
 
 /// The job with what was named, and the names of those fields.

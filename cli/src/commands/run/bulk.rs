@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use mainspring_proto::scheduler::v1::{ListRunsRequest, ListRunsResponse, Run, RunView};
 
 use crate::{
@@ -25,15 +25,23 @@ pub(crate) struct BulkArgs {
     /// Instead of one run: all that this finds (`mainspring help filters`)
     #[arg(long, value_name = "FILTER", conflicts_with = "run")]
     filter: Option<String>,
+    /// Instead of a filter: all there are in the namespace
+    #[arg(long, conflicts_with = "run")]
+    all: bool,
     /// Only runs that were made within this
-    #[arg(long, value_name = "LENGTH", requires = "filter")]
+    #[arg(long, value_name = "LENGTH", requires = "many")]
     since: Option<Length>,
     /// Show which they are, change nothing
-    #[arg(long, requires = "filter")]
+    #[arg(long, requires = "many")]
     dry_run: bool,
     /// Do not ask
-    #[arg(short, long, requires = "filter")]
+    #[arg(short, long, requires = "many")]
     yes: bool,
+}
+
+/// How many are named. As a group, for what makes sense beside any of its names.
+pub(super) fn many() -> ArgGroup {
+    ArgGroup::new("many").args(["filter", "all"])
 }
 
 /// What is done to each of them.
@@ -45,9 +53,17 @@ pub(super) struct Doing {
 }
 
 impl BulkArgs {
-    /// Whether many are meant.
-    pub(super) fn is_asked(&self) -> bool {
-        self.filter.is_some()
+    /// Whether many are meant. A filter that says nothing is a slip, mostly a variable that is not set: it finds whatever there
+    /// is, and nobody typed that.
+    pub(super) fn is_asked(&self) -> Result<bool, Failure> {
+        match &self.filter {
+            Some(filter) if filter.trim().is_empty() => {
+                Err(Failure::usage("--filter: it is empty, and would find everything")
+                    .hint("is a variable in it not set? where all there are is meant, --all says so"))
+            }
+            Some(_) => Ok(true),
+            None => Ok(self.all),
+        }
     }
 
     /// The whole filter: what was typed cannot reach beyond its parentheses.
@@ -159,7 +175,8 @@ mod tests {
     #[test]
     fn what_was_typed_stays_within_its_parentheses() {
         let args = |filter: &str, since: Option<&str>| BulkArgs {
-            filter: Some(filter.into()),
+            filter: Some(filter.into()).filter(|filter: &String| !filter.is_empty()),
+            all: filter.is_empty(),
             since: since.map(|since| since.parse().unwrap()),
             dry_run: false,
             yes: false,
@@ -168,6 +185,6 @@ mod tests {
             args("job = a OR job = b", Some("1h30m")).whole("state = FAILED"),
             "(job = a OR job = b) AND (state = FAILED) AND (create_time >= now-1h30m)"
         );
-        assert_eq!(args(" ", None).whole("state = FAILED"), "(state = FAILED)");
+        assert_eq!(args("", None).whole("state = FAILED"), "(state = FAILED)");
     }
 }

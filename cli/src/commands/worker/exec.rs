@@ -11,6 +11,7 @@ use tonic::Code;
 
 use crate::{
     commands::examples,
+    connection::Credential,
     exit::Exit,
     failure::Failure,
     logging, named,
@@ -154,6 +155,8 @@ fn worker(session: &Session) -> Result<Worker, Failure> {
     if settings.api_key.is_none() {
         return Ok(worker);
     }
+    // What cannot be a key is told as by every other command.
+    Credential::new(settings.api_key.as_ref())?;
     let (given, environment) = (session.args.clone(), session.environment.clone());
     Ok(worker.api_key_from(move || {
         let key = Settings::load(&given, &environment).ok()?.api_key?;

@@ -12,6 +12,7 @@ use std::{
     io::{self, ErrorKind, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -25,6 +26,7 @@ use mainspring_engine::{
 };
 use parking_lot::Mutex;
 use rustix::fs::StatVfsMountFlags;
+use tokio::sync::Notify;
 
 use super::super::host_clock::HostClock;
 
@@ -42,6 +44,7 @@ pub(super) struct Room {
     place: Arc<str>,
     clock: HostClock,
     trouble: Mutex<Option<Trouble>>,
+    begun: Notify,
 }
 
 /// A time in which nothing can be written.
@@ -57,7 +60,7 @@ impl Room {
     pub(super) fn new(data: &Path) -> Self {
         let absolute = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
         let place = absolute.display().to_string().into();
-        Self { data: absolute, place, clock: HostClock::default(), trouble: Mutex::new(None) }
+        Self { data: absolute, place, clock: HostClock::default(), trouble: Mutex::new(None), begun: Notify::new() }
     }
 
     /// Names what a failed write ran into, and counts it. Any other error stays as it is.
@@ -85,6 +88,19 @@ impl Room {
         }
     }
 
+    /// When a trouble begins; at once while it lasts.
+    pub(super) async fn refuses(&self) -> Obstacle {
+        loop {
+            let mut begun = pin!(self.begun.notified());
+            // From here on nothing is missed.
+            begun.as_mut().enable();
+            if let Some(Trouble { obstacle, .. }) = *self.trouble.lock() {
+                return obstacle;
+            }
+            begun.await;
+        }
+    }
+
     /// What is written is taken again.
     pub(super) fn over(&self) {
         if let Some(Trouble { obstacle: _, began, told: _, refused }) = self.trouble.lock().take() {
@@ -105,6 +121,7 @@ impl Room {
         match &mut *trouble {
             None => {
                 *trouble = Some(Trouble { obstacle, began: now, told: now, refused });
+                self.begun.notify_waiters();
                 tracing::error!(
                     place,
                     "{obstacle}: nothing new is stored until that is mended; what was acknowledged is kept, and reading goes on"

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::StoreResult;
+use super::{Obstacle, StoreResult};
 use crate::domain::{
     instant::Instant,
     names::{NamespaceName, QueueName},
@@ -30,6 +30,10 @@ pub trait Vitals: Send + Sync {
     /// it does not, nothing that anybody asks for is done. A store that has no room for what is written is not one that
     /// answers: it fails with [`StoreError::Unwritable`](super::StoreError::Unwritable) until there is some.
     async fn answers(&self) -> StoreResult<()>;
+
+    /// Answers at the first write that is refused for want of room, and at once until [`answers`](Self::answers) finds room
+    /// again: whoever asks that from time to time need not wait for the next time to know.
+    async fn refuses(&self) -> Obstacle;
 
     /// How many batches wait for the next commit.
     fn waiting_batches(&self) -> usize;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use mainspring_engine::{
     domain::names::{NamespaceName, QueueName},
-    ports::store::{QueueLevel, StoreResult, Vitals},
+    ports::store::{Obstacle, QueueLevel, StoreResult, Vitals},
 };
 use sea_orm::Value;
 
@@ -34,6 +34,10 @@ impl Vitals for SqliteStore {
             self.room.over();
         }
         Ok(())
+    }
+
+    async fn refuses(&self) -> Obstacle {
+        self.room.refuses().await
     }
 
     fn waiting_batches(&self) -> usize {
