@@ -7,6 +7,7 @@
 //! The plan follows from the seed alone. What the machine makes of it does not, so a failing seed is a strong hint and
 //! no replay: the evidence of a failed case is kept.
 
+mod due;
 mod kill;
 mod load;
 mod pause;
@@ -24,6 +25,8 @@ use crate::harness::scene::Scene;
 pub enum Case {
     /// SIGKILL of the server and of workers.
     Kill,
+    /// SIGKILL of the server near instants at which many jobs are due.
+    Due,
     /// The streams of workers, for less than a lease.
     Stream,
     /// Workers, which stand still for longer than a lease.
@@ -50,6 +53,7 @@ pub async fn run(case: Case, options: &Options) -> Result<u8> {
     let mut scene = Scene::set(options.lease).await?;
     let result = match case {
         Case::Kill => kill::play(&mut scene, options).await,
+        Case::Due => due::play(&mut scene, options).await,
         Case::Stream => stream::play(&mut scene, options).await,
         Case::Pause => pause::play(&mut scene, options).await,
     };

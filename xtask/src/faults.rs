@@ -38,17 +38,20 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
-/// A short run, as one step of `cargo xtask test`.
+/// Short runs, as one step of `cargo xtask test`.
 pub(crate) fn smoke() -> Result<Verdict> {
-    let args = ["--cases", "kill", "--kills", "10", "--seed", "1"];
-    Ok(match suite(&args)? {
-        None => Verdict::Skipped(format!("there is no {SUITE} in this workspace yet")),
-        Some(0) => Verdict::Passed(String::new()),
-        Some(_) => Verdict::Failed {
-            output: String::new(),
-            remedy: format!("read what it found above; again with `cargo xtask faults {}`", args.join(" ")),
-        },
-    })
+    for (case, kills) in [("kill", "10"), ("due", "20")] {
+        let args = ["--cases", case, "--kills", kills, "--seed", "1"];
+        match suite(&args)? {
+            None => return Ok(Verdict::Skipped(format!("there is no {SUITE} in this workspace yet"))),
+            Some(0) => {}
+            Some(_) => {
+                let remedy = format!("read what it found above; again with `cargo xtask faults {}`", args.join(" "));
+                return Ok(Verdict::Failed { output: String::new(), remedy });
+            }
+        }
+    }
+    Ok(Verdict::Passed(String::new()))
 }
 
 /// The suite's exit code; `None` where there is no suite.

@@ -36,6 +36,8 @@ struct Args {
 enum Case {
     /// SIGKILL of the server and of workers
     Kill,
+    /// SIGKILL of the server near instants at which fifty jobs are due
+    Due,
     /// The streams of workers, for less than a lease
     Stream,
     /// Workers, which stand still for longer than a lease
@@ -50,6 +52,7 @@ async fn main() -> ExitCode {
     for case in cases {
         let (name, case) = match case {
             Case::Kill => ("kill", faults::Case::Kill),
+            Case::Due => ("due", faults::Case::Due),
             Case::Stream => ("stream", faults::Case::Stream),
             Case::Pause => ("pause", faults::Case::Pause),
         };
