@@ -98,6 +98,7 @@ named! { "mainspring.scheduler.v1":
     scheduler::PreviewScheduleResponse,
     scheduler::TailLogsResponse,
     scheduler::DeleteJobResponse,
+    scheduler::ExplainInstantResponse,
     scheduler::GetServerInfoResponse,
     scheduler::BackupResult,
 }

@@ -74,6 +74,7 @@ CREATE TABLE job_version (
     spec TEXT NOT NULL,
     payload_type TEXT NOT NULL,
     payload {bytes} NOT NULL,
+    create_time BIGINT NOT NULL,
     PRIMARY KEY (job_uid, version)
 ) {by_key}
 ;

@@ -11,6 +11,8 @@ mod days;
 mod deletes;
 #[path = "engine/doubt.rs"]
 mod doubt;
+#[path = "engine/explain.rs"]
+mod explain;
 #[path = "engine/fairness.rs"]
 mod fairness;
 #[path = "engine/heartbeats.rs"]

@@ -3,6 +3,7 @@
 mod catch_up;
 mod create;
 pub(super) mod describe;
+mod explain;
 mod overlap;
 mod schedule;
 mod update;
@@ -126,6 +127,7 @@ pub(crate) enum JobCommand {
         #[arg(long, value_name = "ETAG")]
         etag: Option<String>,
     },
+    Explain(explain::ExplainArgs),
     /// Show the ledger: every instant of its schedules, and what became of it
     #[command(before_help = examples![
         "mainspring job instants demo.hello",
@@ -199,6 +201,7 @@ pub(super) async fn run(command: JobCommand, session: &Session) -> Result<Exit, 
             };
             session.out.did(&format!("job/{job} deleted{cancelled}"), &answer)?;
         }
+        JobCommand::Explain(args) => explain::run(args, &server, session).await?,
         JobCommand::Instants { job, from, to, limit } => {
             let now = clock::now();
             let bound = |moment: Option<Moment>| moment.map(|moment| moment.to_proto(now));

@@ -6,6 +6,7 @@
 pub mod attempt;
 pub mod catch_up;
 pub mod event;
+pub mod explain;
 pub mod filter;
 pub mod fire;
 pub mod ids;

@@ -70,6 +70,13 @@ impl SchedulerService for Api {
         answer(instants::list(self, request.into_inner())).await
     }
 
+    async fn explain_instant(
+        &self,
+        request: Request<wire::ExplainInstantRequest>,
+    ) -> Answer<wire::ExplainInstantResponse> {
+        answer(instants::explain(self, request.into_inner())).await
+    }
+
     async fn submit_run(&self, request: Request<wire::SubmitRunRequest>) -> Answer<wire::SubmitRunResponse> {
         let (call, request) = Call::split(request);
         answer(runs::submit(self, &call, request)).await

@@ -110,6 +110,7 @@ pub(crate) const ROWS: &[Row] = &[
         ..row("SchedulerService/PreviewSchedule", |_| json!({"schedule": {"cron": "0 3 * * *"}, "range": {"count": 1}}))
     },
     row("SchedulerService/ListInstants", |known| json!({"job": known.job})),
+    row("SchedulerService/ExplainInstant", |known| json!({"job": known.job, "time": "2026-01-01T00:00:00Z"})),
     row("SchedulerService/SubmitRun", |_| json!({"run": submission()})),
     row("SchedulerService/BatchSubmitRuns", |_| json!({"runs": [submission()]})),
     row("SchedulerService/GetRun", |known| json!({"run_id": known.waiting})),

@@ -36,7 +36,7 @@ pub async fn an_edit_makes_a_version(mut w: World) {
     let changed = done(update(&w, &job, spec(vec![every("main", 90)])).await);
     assert_eq!((changed.version, changed.revision), (2, 2));
     assert_eq!(changed.next_times, vec![every("main", 90).next_after(w.now)]);
-    assert_eq!(changed.update_time, w.now);
+    assert_eq!((changed.update_time, changed.define_time), (w.now, w.now));
     assert_eq!(w.job("report").await, Some(changed));
 }
 
@@ -136,6 +136,7 @@ pub async fn a_pause_shows_and_lifts(mut w: World) {
     let paused = done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "broken")).await.unwrap());
     assert_eq!((paused.state, paused.revision, paused.version), (JobState::Paused, 2, 1));
     assert_eq!(paused.pause, Some(pause(&w, "broken")));
+    assert_eq!((paused.define_time, paused.update_time), (job.define_time, w.now));
     w.pass(secs(1));
     let again = done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "still")).await.unwrap());
     assert_eq!((again.revision, again.pause.unwrap().note.as_str()), (3, "still"));
@@ -169,12 +170,21 @@ pub async fn a_deleted_name_is_free(mut w: World) {
     let deleted = done(w.store.delete_job(w.now, &w.scope, &job.name, Some(job.revision)).await.unwrap());
     assert_eq!(deleted.uid, job.uid);
     assert_eq!(w.job("report").await, None);
+    assert_eq!(
+        w.store.deleted_job(&w.scope, &job.name).await.unwrap().map(|(job, at)| (job.uid, at)),
+        Some((job.uid, w.now))
+    );
     let again = w.create("report", spec(vec![])).await;
     assert_ne!(again.uid, job.uid);
     w.pass(secs(600));
     assert!(w.store.due(w.now, None, 10).await.unwrap().ready.is_empty());
     let view = w.store.run(&w.scope, run.run).await.unwrap().unwrap();
-    assert_eq!(view.job, Some(JobRef { uid: job.uid, name: job.name, version: 1 }));
+    assert_eq!(view.job, Some(JobRef { uid: job.uid, name: job.name.clone(), version: 1 }));
+    // Of two that had the name, the one that was deleted last.
+    done(w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap());
+    let last = w.store.deleted_job(&w.scope, &job.name).await.unwrap();
+    assert_eq!(last.map(|(job, at)| (job.uid, at)), Some((again.uid, w.now)));
+    assert_eq!(w.store.deleted_job(&w.scope, &job_name("nobody")).await.unwrap(), None);
 }
 
 pub async fn waiting_runs_of_a_deleted_job_end(w: World) {

@@ -8,10 +8,9 @@ use mainspring_engine::{
         ids::JobUid,
         instant::Instant,
         job::Job,
-        ledger::Fate,
+        ledger::{Fate, InstantView},
         names::Scope,
     },
-    flow::instants::InstantView,
     ports::store::{CreateJob, NewJob},
 };
 use mainspring_tests::{

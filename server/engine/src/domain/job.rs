@@ -1,6 +1,6 @@
 //! Jobs: named definitions, as the engine decides on them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use mainspring_cron::{Rule, Zone};
 use serde::{Deserialize, Serialize};
@@ -148,6 +148,8 @@ pub struct Job {
     pub create_time: Instant,
     /// When anything of it last changed.
     pub update_time: Instant,
+    /// Since when the definition is in force.
+    pub define_time: Instant,
 }
 
 impl Job {
@@ -175,6 +177,11 @@ impl ScheduleSpec {
         let next = Instant::from_timestamp(self.rule.next_after(&self.zone, from.timestamp())?);
         // What is finer than a microsecond was cut; an instant never comes out at or before what was asked.
         (next > after && self.end.is_none_or(|end| next < end)).then_some(next)
+    }
+
+    /// Whether it names this very instant.
+    pub fn names(&self, at: Instant) -> bool {
+        self.next_after(at.minus(Duration::from_micros(1))) == Some(at)
     }
 
     /// The instants in `(after, until]`, at most `limit`.

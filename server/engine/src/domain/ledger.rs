@@ -5,7 +5,7 @@
 //! row of its own when the fate, the reason or the version changes. Which run an instant became is not in the ledger: the
 //! run carries its nominal time, and `(job, nominal time)` is unique.
 
-use super::instant::Instant;
+use super::{ids::RunId, instant::Instant, names::ScheduleName, run::RunState};
 
 /// What became of a nominal instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,6 +56,20 @@ impl Fate {
             Self::Superseded => 7,
             Self::Error => 8,
             Self::Dropped => 11,
+        }
+    }
+
+    /// Whether there is a run for it.
+    pub const fn is_a_run(self) -> bool {
+        match self {
+            Self::Fired | Self::United => true,
+            Self::SkippedOverlap
+            | Self::Coalesced
+            | Self::Missed
+            | Self::Paused
+            | Self::Superseded
+            | Self::Error
+            | Self::Dropped => false,
         }
     }
 
@@ -177,6 +191,21 @@ impl Range {
     pub fn takes(&self, next: &Self) -> bool {
         self.version == next.version && self.fate == next.fate && self.reason == next.reason && next.first > self.last
     }
+}
+
+/// One nominal instant and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstantView {
+    /// Which schedule named it.
+    pub schedule: ScheduleName,
+    /// The time it named.
+    pub nominal: Instant,
+    /// What became of it.
+    pub fate: Fate,
+    /// Why, where the fate alone does not say it.
+    pub reason: Option<FateReason>,
+    /// The run it became or was united with, while it is kept.
+    pub run: Option<(RunId, RunState)>,
 }
 
 /// Appends entries to an open range: what is open afterwards, and the ranges that were closed on the way.

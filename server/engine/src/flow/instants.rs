@@ -1,41 +1,28 @@
 //! The ledger as people read it: one line per nominal instant.
 //!
 //! The store keeps ranges; the instants inside one are named again by the version of the rule that named them first. Which
-//! run a FIRED instant became is found by `(job, nominal time)`, which is unique.
+//! run a FIRED instant became is found by `(job, nominal time)`, which is unique. One instant is explained by what the
+//! ledger has of it, and where it has nothing by the definition in force.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::Core;
 use crate::{
     domain::{
+        explain::{Explanation, Subject},
         filter::{Filter, Value},
-        ids::RunId,
         instant::Instant,
         job::Job,
-        ledger::{Fate, FateReason},
-        names::ScheduleName,
-        run::RunState,
+        ledger::{FateReason, InstantView},
+        names::{JobName, ScheduleName, Scope},
     },
     ports::store::{InstantRange, LedgerPart, StoreResult},
 };
 
+/// More schedules than can ever have named one instant: those of a job, and those it had before.
+const SCHEDULES: usize = 1_000;
 /// Ranges of one schedule read at once.
 const RANGES: usize = 128;
-
-/// One nominal instant and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InstantView {
-    /// Which schedule named it.
-    pub schedule: ScheduleName,
-    /// The time it named.
-    pub nominal: Instant,
-    /// What became of it.
-    pub fate: Fate,
-    /// Why, where the fate alone does not say it.
-    pub reason: Option<FateReason>,
-    /// The run it became or was united with, while it is kept.
-    pub run: Option<(RunId, RunState)>,
-}
 
 /// The ledger, as the services read it.
 #[derive(Debug)]
@@ -74,20 +61,31 @@ impl<'a> Ledger<'a> {
             from = until;
         }
         instants.truncate(limit);
-        let named: Vec<_> = instants.iter().filter(|instant| became_a_run(instant)).map(|it| it.nominal).collect();
+        let named: Vec<_> = instants.iter().filter(|instant| instant.fate.is_a_run()).map(|it| it.nominal).collect();
         let runs = self.core.store.scheduled_runs(job.uid, &named).await?;
         let runs: BTreeMap<_, _> = runs.into_iter().map(|(nominal, run, state)| (nominal, (run, state))).collect();
         for instant in &mut instants {
-            if became_a_run(instant) {
+            if instant.fate.is_a_run() {
                 instant.run = runs.get(&instant.nominal).copied();
             }
         }
         Ok(instants)
     }
-}
 
-fn became_a_run(instant: &InstantView) -> bool {
-    matches!(instant.fate, Fate::Fired | Fate::United)
+    /// What there is to say of one instant of a job, or of the one that had its name last; none where neither is kept.
+    pub async fn explain(&self, scope: &Scope, name: &JobName, at: Instant) -> StoreResult<Option<Explanation>> {
+        let store = &self.core.store;
+        let (job, delete_time) = match store.job(scope, name).await? {
+            Some(job) => (job, None),
+            None => match store.deleted_job(scope, name).await? {
+                Some((job, deleted)) => (job, Some(deleted)),
+                None => return Ok(None),
+            },
+        };
+        let whole = (at, at.plus(Duration::from_micros(1)));
+        let decided = self.list(&job, whole, &Filter::All, None, SCHEDULES).await?;
+        Ok(Some(Subject { job: &job, delete_time, now: self.core.now() }.explain(at, decided)))
+    }
 }
 
 fn passes(found: &InstantRange, filter: &Filter) -> bool {

@@ -17,6 +17,7 @@ use mainspring_engine::{
     },
 };
 use sea_orm::{ConnectionTrait, Value};
+use uuid::Uuid;
 
 use super::{
     Known, SqliteStore,
@@ -24,7 +25,7 @@ use super::{
     lanes::{Bound, intern_queue},
     pauses,
     rows::{json, time},
-    statement::{exec, insert, query_one, single},
+    statement::{Cells, exec, insert, query_one, single},
     submit::{REQUESTS, made, request_cells},
     writer::Tx,
 };
@@ -50,6 +51,15 @@ impl Catalog for SqliteStore {
     async fn job(&self, scope: &Scope, name: &JobName) -> StoreResult<Option<Job>> {
         let Some(namespace) = self.known.lanes.namespace(&scope.0) else { return Ok(None) };
         Ok(jobs(&self.reads, &self.known, NAMED, named(namespace, name)).await?.pop())
+    }
+
+    async fn deleted_job(&self, scope: &Scope, name: &JobName) -> StoreResult<Option<(Job, Instant)>> {
+        let Some(namespace) = self.known.lanes.namespace(&scope.0) else { return Ok(None) };
+        let Some(row) = query_one(&self.reads, DELETED, named(namespace, name)).await? else { return Ok(None) };
+        let mut cells = Cells::of(&row);
+        let (uid, time): (Uuid, i64) = (cells.next()?, cells.next()?);
+        let job = jobs(&self.reads, &self.known, "job.uid = ?", vec![uid.into()]).await?.pop();
+        Ok(job.map(|job| (job, Instant::from_micros(time))))
     }
 
     async fn update_job(&self, now: Instant, update: UpdateJob) -> StoreResult<JobChange> {
@@ -151,6 +161,10 @@ impl SqliteStore {
 
 const NAMED: &str = "job.namespace_id = ? AND job.name = ? AND job.delete_time IS NULL";
 
+/// The one of a name that was deleted last, and when.
+pub(super) const DELETED: &str = "SELECT uid, delete_time FROM job WHERE namespace_id = ? AND name = ? \
+     AND delete_time IS NOT NULL ORDER BY delete_time DESC LIMIT 1";
+
 fn named(namespace: i32, name: &JobName) -> Vec<Value> {
     vec![namespace.into(), name.as_str().into()]
 }
@@ -202,7 +216,7 @@ async fn create(
     let into =
         "job (uid, namespace_id, name, version, revision, state, job_type, queue, owner, create_time, update_time)";
     insert(tx, into, vec![values], "").await?;
-    insert_version(tx, uid, 1, &spec).await?;
+    insert_version(tx, now, uid, 1, &spec).await?;
     insert_schedules(tx, &fresh(uid, 1, None, now, &spec)).await?;
     if let Some((key, body)) = request {
         insert(tx, REQUESTS, vec![request_cells(now, &key, body, uid.uuid())], "").await?;
@@ -210,15 +224,16 @@ async fn create(
     by_uid(tx, known, uid).await.map(CreateJob::Created)
 }
 
-async fn insert_version(tx: &Tx, uid: JobUid, version: i64, spec: &JobSpec) -> StoreResult<()> {
+async fn insert_version(tx: &Tx, now: Instant, uid: JobUid, version: i64, spec: &JobSpec) -> StoreResult<()> {
     let values = [
         uid.uuid().into(),
         version.into(),
         json(spec)?.into(),
         spec.payload.content_type.clone().into(),
         spec.payload.data.clone().into(),
+        time(now),
     ];
-    let into = "job_version (job_uid, version, spec, payload_type, payload)";
+    let into = "job_version (job_uid, version, spec, payload_type, payload, create_time)";
     insert(tx, into, vec![values], "").await.map(drop)
 }
 
@@ -281,7 +296,7 @@ async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreR
 
 async fn define(tx: &Tx, now: Instant, job: &Job, rows: Vec<ScheduleRow>, spec: &JobSpec) -> StoreResult<()> {
     let version = job.version + 1;
-    insert_version(tx, job.uid, version, spec).await?;
+    insert_version(tx, now, job.uid, version, spec).await?;
     let wanted = fresh(job.uid, version, job.pause.as_ref(), now, spec);
     // One whose last instant has passed has nothing to be active for, whatever else of it is edited.
     let over = !wanted.is_empty() && wanted.iter().all(|row| row.next.is_none());

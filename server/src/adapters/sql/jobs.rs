@@ -116,7 +116,7 @@ async fn read_jobs<C: ConnectionTrait>(
     let spec = if with_payload { SPEC } else { BARE_SPEC };
     let sql = format!(
         "SELECT job.uid, job.namespace_id, job.name, job.version, job.revision, job.state, job.pause_time, \
-         job.pause_note, job.pause_actor, job.pause_until, job.create_time, job.update_time, {spec} FROM job JOIN job_version \
+         job.pause_note, job.pause_actor, job.pause_until, job.create_time, job.update_time, job_version.create_time, {spec} FROM job JOIN job_version \
          ON job_version.job_uid = job.uid AND job_version.version = job.version WHERE {rest}"
     );
     let mut jobs = Vec::new();
@@ -151,6 +151,7 @@ fn job(row: &QueryResult, known: &Known, with_payload: bool) -> StoreResult<Job>
         _ => None,
     };
     let (create_time, update_time) = (Instant::from_micros(cells.next()?), Instant::from_micros(cells.next()?));
+    let define_time = Instant::from_micros(cells.next()?);
     let spec = match with_payload {
         true => JobSpec::clone(&*known.specs.read(&mut cells)?),
         // Lists read many at once: what they read is not remembered.
@@ -168,6 +169,7 @@ fn job(row: &QueryResult, known: &Known, with_payload: bool) -> StoreResult<Job>
         next_times: Vec::new(),
         create_time,
         update_time,
+        define_time,
     })
 }
 

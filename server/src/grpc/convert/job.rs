@@ -180,8 +180,20 @@ pub(crate) fn overlay(job: &mut wire::Job, new: wire::Job, mask: &[String]) {
 pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
     let next_fire_time = job.next_fire_time();
     let etag = job.etag();
-    let Job { uid, namespace, name, version, revision: _, spec, state, pause, next_times, create_time, update_time } =
-        job;
+    let Job {
+        uid,
+        namespace,
+        name,
+        version,
+        revision: _,
+        spec,
+        state,
+        pause,
+        next_times,
+        create_time,
+        update_time,
+        define_time: _,
+    } = job;
     let JobSpec {
         display_name,
         description,
@@ -292,6 +304,7 @@ mod tests {
             pause: None,
             create_time: now,
             update_time: now,
+            define_time: now,
         }
     }
 

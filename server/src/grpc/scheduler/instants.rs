@@ -8,7 +8,7 @@ use mainspring_engine::domain::{
 };
 use mainspring_proto::scheduler::v1 as wire;
 
-use super::jobs::find;
+use super::jobs::{find, missing};
 use crate::grpc::{
     Api,
     convert::{
@@ -113,10 +113,29 @@ pub(super) async fn list(
     let found = api.engine.ledger().list(&job, range, &filter, after, turn.page().limit).await?;
     let entries = found.into_iter().map(|view| {
         let key = format!("{}/{}", view.nominal.as_micros(), view.schedule);
-        (key, convert::run::instant(view))
+        (key, convert::instant::instant(view))
     });
     let (instants, next_page_token) = turn.cut(entries);
     Ok(wire::ListInstantsResponse { instants, next_page_token })
+}
+
+pub(super) async fn explain(
+    api: &Api,
+    request: wire::ExplainInstantRequest,
+) -> Result<wire::ExplainInstantResponse, Refusal> {
+    let wire::ExplainInstantRequest { namespace, job, time } = request;
+    let (scope, (name, at)) = api
+        .read(&namespace, |check, _| {
+            let name = check.required("job", &job);
+            if time.is_none() {
+                check.refuse("time", "is required");
+            }
+            let at = check.instant("time", time);
+            Some((name?, at?))
+        })
+        .await?;
+    let found = api.engine.ledger().explain(&scope, &name, at).await?;
+    found.map(convert::instant::explanation).ok_or_else(|| missing(&name, &scope))
 }
 
 /// Where a page of the ledger ended.

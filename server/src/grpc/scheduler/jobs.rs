@@ -238,6 +238,7 @@ pub(super) fn unsaved(scope: Scope, name: JobName, spec: JobSpec, now: Instant) 
         pause: None,
         create_time: now,
         update_time: now,
+        define_time: now,
     }
 }
 

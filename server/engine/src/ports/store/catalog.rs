@@ -146,6 +146,9 @@ pub trait Catalog: Send + Sync {
     /// One job.
     async fn job(&self, scope: &Scope, name: &JobName) -> StoreResult<Option<Job>>;
 
+    /// The one of this name that was deleted last, with when; none where nothing of it is kept.
+    async fn deleted_job(&self, scope: &Scope, name: &JobName) -> StoreResult<Option<(Job, Instant)>>;
+
     /// Replaces the definition: version and revision + 1. A schedule of the same name keeps its cursor, closed ledger and
     /// open range; its next instant is computed by the new rule from `now` on. A schedule that is gone keeps its ledger.
     /// A definition equal to the one in force changes nothing. A job that was COMPLETED or in ERROR becomes ACTIVE. Its
