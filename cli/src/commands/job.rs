@@ -1,6 +1,7 @@
 //! `job`: named definitions of what runs when.
 
 mod catch_up;
+mod completed;
 mod create;
 pub(super) mod describe;
 mod explain;

@@ -2,7 +2,7 @@
 
 use mainspring_proto::{
     common::v1::{RetryPolicy, Timeouts},
-    scheduler::v1::{CalendarInterval, CatchUp, Job, JobState, Overlap, Schedule, schedule::Rule},
+    scheduler::v1::{CalendarInterval, CatchUp, Job, JobState, OnCompleted, Overlap, Schedule, schedule::Rule},
 };
 
 use super::{Resource, pairs, word};
@@ -57,6 +57,7 @@ impl Resource for Job {
             ("next", Cell::time(self.next_fire_time.as_ref())),
             ("overlap", Cell::text(overlap(self))),
             ("catch up", Cell::text(catch_up(self))),
+            ("when done", Cell::text(when_done(self))),
             ("payload", Cell::text(self.payload.as_ref().map(payload::shown).unwrap_or_default())),
             ("retry", Cell::text(self.retry_policy.as_ref().map(retry).unwrap_or_default())),
             ("timeout", Cell::text(self.timeouts.as_ref().map(execution).unwrap_or_default())),
@@ -83,8 +84,19 @@ fn schedules(schedules: &[Schedule]) -> String {
     schedules.iter().map(schedule_words).collect::<Vec<_>>().join("; ")
 }
 
-/// A rule in the words of `job create`.
+/// A schedule in the words of `job create`.
 pub(crate) fn schedule_words(schedule: &Schedule) -> String {
+    let mut text = rule(schedule);
+    if let Some(jitter) = &schedule.jitter {
+        text.push_str(&format!(", up to {} later", length(Some(jitter))));
+    }
+    if schedule.max_runs > 0 {
+        text.push_str(&format!(", {} of {} runs made", schedule.run_count, schedule.max_runs));
+    }
+    text
+}
+
+fn rule(schedule: &Schedule) -> String {
     match &schedule.rule {
         None => String::new(),
         Some(Rule::Cron(expression)) if matches!(schedule.time_zone.as_str(), "" | "UTC") => expression.clone(),
@@ -139,6 +151,15 @@ fn catch_up(job: &Job) -> String {
         }
     }
     text
+}
+
+/// What becomes of it without an instant left; nothing where it stays.
+fn when_done(job: &Job) -> String {
+    match (job.on_completed(), &job.delete_after) {
+        (OnCompleted::Unspecified | OnCompleted::Keep, _) => String::new(),
+        (OnCompleted::Delete, Some(after)) if after.seconds > 0 => format!("deleted {} later", length(Some(after))),
+        (OnCompleted::Delete, Some(_) | None) => "deleted".into(),
+    }
 }
 
 /// An overlap policy as it is typed.

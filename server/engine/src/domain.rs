@@ -21,5 +21,6 @@ pub mod place;
 pub mod policy;
 pub mod rules;
 pub mod run;
+pub mod schedule;
 pub mod transition;
 pub mod worker;

@@ -152,7 +152,7 @@ impl Engine {
         dispatch::start(&core, broker, stream.clone());
         due::start(&core);
         slots::start(&core, outcome.clone());
-        jobs::keep_pauses(&core);
+        jobs::keep_times(&core);
         rescue::start(&core, outcome.clone());
         retain::start(&core, retention);
         core.news.meet(&stream);

@@ -5,9 +5,10 @@ use mainspring_engine::{
         attempt::Outcome,
         catch_up::Mode,
         instant::Instant,
-        job::{Job, JobSpec, JobState, Pause, ScheduleSpec},
+        job::{Job, JobSpec, JobState, Pause},
         ledger::Fate,
         run::{RunState, reason},
+        schedule::ScheduleSpec,
     },
     ports::store::{JobChange, JobRef, NewRun, Resume, UpdateJob},
 };
@@ -136,9 +137,9 @@ pub async fn a_pause_shows_and_lifts(mut w: World) {
     let paused = done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "broken")).await.unwrap());
     assert_eq!((paused.state, paused.revision, paused.version), (JobState::Paused, 2, 1));
     assert_eq!(paused.pause, Some(pause(&w, "broken")));
-    assert_eq!((paused.define_time, paused.update_time), (job.define_time, w.now));
     w.pass(secs(1));
     let again = done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "still")).await.unwrap());
+    assert_eq!((again.define_time, again.update_time), (job.define_time, w.now));
     assert_eq!((again.revision, again.pause.unwrap().note.as_str()), (3, "still"));
     let resumed = done(w.store.resume_job(w.now, &w.scope, &job.name, Resume::Asked(Mode::None)).await.unwrap());
     assert_eq!((resumed.state, resumed.pause, resumed.revision), (JobState::Active, None, 4));

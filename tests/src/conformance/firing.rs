@@ -5,10 +5,11 @@ use mainspring_engine::{
         attempt::Outcome,
         catch_up::{CatchUp, Mode},
         instant::Instant,
-        job::{JobSpec, JobState, Pause, ScheduleSpec},
+        job::{JobSpec, JobState, Pause},
         ledger::Fate,
         overlap::Overlap,
         run::{RunOrigin, RunState},
+        schedule::ScheduleSpec,
     },
     ports::store::{Fired, JobChange, JobRef, NewRun, NextDue, Resume, RetentionPolicy, StoreError, UpdateJob},
 };
@@ -223,7 +224,7 @@ pub async fn a_pause_ends_by_itself_on_time(mut w: World) {
     let until = w.now.plus(secs(25));
     let pause = Pause { note: String::new(), actor: "ops".into(), time: w.now, until: Some(until) };
     w.store.pause_job(w.now, &w.scope, &job.name, pause.clone()).await.unwrap();
-    assert_eq!(w.store.next_pause_end().await.unwrap(), Some(until));
+    assert_eq!(w.store.next_end(w.now).await.unwrap(), Some(until));
     assert_eq!(w.job("report").await.unwrap().pause, Some(pause));
     let end = Resume::TimeOver;
     let early = w.store.resume_job(w.now, &w.scope, &job.name, end).await.unwrap();
@@ -237,7 +238,7 @@ pub async fn a_pause_ends_by_itself_on_time(mut w: World) {
     let resumed = w.store.resume_job(w.now, &w.scope, &job.name, end).await.unwrap();
     assert!(matches!(resumed, JobChange::Done(job) if job.state == JobState::Active && job.pause.is_none()));
     assert_eq!(w.store.pauses_over(w.now, 10).await.unwrap(), []);
-    assert_eq!(w.store.next_pause_end().await.unwrap(), None);
+    assert_eq!(w.store.next_end(w.now).await.unwrap(), None);
 }
 
 pub async fn a_pause_is_caught_up_with(mut w: World) {

@@ -14,6 +14,7 @@ use prost_types::FieldMask;
 
 use super::{
     catch_up::CatchUpArgs,
+    completed::CompletedArgs,
     overlap::OverlapArgs,
     schedule::{self, ScheduleArgs},
 };
@@ -58,6 +59,8 @@ pub(crate) struct UpdateArgs {
     overlap: OverlapArgs,
     #[command(flatten)]
     catch_up: CatchUpArgs,
+    #[command(flatten)]
+    completed: CompletedArgs,
     #[command(flatten)]
     payload: PayloadArgs,
     #[command(flatten)]
@@ -141,6 +144,7 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
         no_schedule,
         overlap,
         catch_up,
+        completed,
         payload,
         policy,
         label,
@@ -163,9 +167,12 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
     if no_schedule || !schedule.is_empty() {
         job.schedules = schedule::schedules(&schedule)?;
         mask.push("schedules");
+    } else if schedule.refine(&mut job.schedules)? {
+        mask.push("schedules");
     }
     mask.extend(overlap.write(&mut job));
     mask.extend(catch_up.write(&mut job));
+    mask.extend(completed.write(&mut job));
     if let Some(payload) = payload.payload()? {
         job.payload = Some(payload);
         mask.push("payload");
@@ -212,7 +219,10 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use mainspring_proto::{common::v1::RetryPolicy, scheduler::v1::Job};
+    use mainspring_proto::{
+        common::v1::RetryPolicy,
+        scheduler::v1::{Job, OnCompleted, Schedule},
+    };
 
     use super::{UpdateArgs, changed};
 
@@ -247,6 +257,18 @@ mod tests {
         let (job, mask) = update(stored, &["--label", "a=3", "--label", "c=4", "--remove-label", "b"]).unwrap();
         assert_eq!(job.labels.into_iter().collect::<Vec<_>>(), [("a".into(), "3".into()), ("c".into(), "4".into())]);
         assert_eq!(mask, ["labels"]);
+    }
+
+    #[test]
+    fn what_is_said_of_schedules_without_a_rule_is_said_of_those_there_are() {
+        let stored = Job { schedules: vec![Schedule::default(); 2], ..Job::default() };
+        let (job, mask) = update(stored, &["--jitter", "5m", "--max-runs", "3"]).unwrap();
+        assert!(job.schedules.iter().all(|schedule| schedule.jitter.unwrap().seconds == 300 && schedule.max_runs == 3));
+        assert_eq!(mask, ["schedules"]);
+        assert!(update(Job::default(), &["--jitter", "5m"]).unwrap_err().contains("--jitter"));
+        let (job, mask) = update(Job::default(), &["--on-completed", "delete", "--delete-after", "1h"]).unwrap();
+        assert_eq!((job.on_completed(), job.delete_after.unwrap().seconds), (OnCompleted::Delete, 3_600));
+        assert_eq!(mask, ["on_completed", "delete_after", "delete_after"]);
     }
 
     #[test]

@@ -8,11 +8,12 @@ use std::fmt::Write as _;
 
 use super::{
     instant::Instant,
-    job::{Job, JobState, ScheduleSpec},
+    job::{Job, JobState},
     ledger::{Fate, InstantView, sentence},
     names::ScheduleName,
     overlap::Overlap,
     run::RunState,
+    schedule::ScheduleSpec,
 };
 
 /// What there is to say of an instant.
@@ -121,6 +122,14 @@ impl Subject<'_> {
             return says(Finding::NotNamed, sentence);
         }
         let named: Vec<_> = self.with_next().filter(|(schedule, _)| schedule.names(at)).collect();
+        if let [(done, None), ..] = named[..]
+            && at > self.now
+            && let Some(most) = done.max_runs.filter(|_| self.job.state != JobState::Error)
+        {
+            let sentence =
+                format!("Schedule `{}` of job `{name}` has made its {most} runs, and names nothing more.", done.name);
+            return says(Finding::NotNamed, sentence);
+        }
         let Some((first, next)) = named.first() else {
             return says(Finding::NotNamed, format!("No schedule of job `{name}` names {at}{}.", self.neighbours(at)));
         };
@@ -142,29 +151,31 @@ impl Subject<'_> {
             let sentence = format!("{at}, of {of}, is older than what the ledger keeps of job `{name}`.");
             return says(Finding::Forgotten, sentence);
         }
-        let (fate, what) = self.prediction(at, *next);
+        let (fate, what, unless) = self.prediction(at, *next);
+        let due = Some(first.due(self.job.uid, at, first.next_after(at)));
+        let due = due.filter(|due| fate == Fate::Fired && *due > at);
         let views = named.iter().enumerate().map(|(place, (schedule, _))| InstantView {
             schedule: schedule.name.clone(),
             nominal: at,
             fate: if fate == Fate::Fired && place > 0 { Fate::United } else { fate },
             reason: None,
             run: None,
+            due,
         });
-        (Finding::Predicted, views.collect(), format!("{at}, of {of}, {what}."))
+        let when = due.map(|due| format!(" that is due at {due}")).unwrap_or_default();
+        (Finding::Predicted, views.collect(), format!("{at}, of {of}, {what}{when}{unless}."))
     }
 
     /// What will become of an instant to come, of a schedule that has this one next.
-    fn prediction(self, at: Instant, next: Option<Instant>) -> (Fate, String) {
+    fn prediction(self, at: Instant, next: Option<Instant>) -> (Fate, String, &'static str) {
         let Job { state, pause, spec, .. } = self.job;
         if let Some(pause) = pause.as_ref().filter(|pause| pause.until.is_none_or(|until| at < until)) {
             let until = pause.until.map_or("somebody resumes it".to_owned(), |until| until.to_string());
-            return (Fate::Paused, format!("will become no run: the job is paused until {until}"));
+            return (Fate::Paused, format!("will become no run: the job is paused until {until}"), "");
         }
         if next.is_none() && *state == JobState::Error {
-            return (
-                Fate::Error,
-                "will become no run: its schedule could not be evaluated, and stands until it is edited".into(),
-            );
+            let why = "will become no run: its schedule could not be evaluated, and stands until it is edited";
+            return (Fate::Error, why.into(), "");
         }
         let unless = match spec.overlap {
             Overlap::Skip => ", unless one is not over by then",
@@ -173,7 +184,7 @@ impl Subject<'_> {
             Overlap::BufferOne | Overlap::BufferAll { .. } => ", which waits where another is not over by then",
             Overlap::CancelOther | Overlap::TerminateOther => ", and end another that is not over by then",
         };
-        (Fate::Fired, format!("will become a run{unless}"))
+        (Fate::Fired, "will become a run".into(), unless)
     }
 
     /// The schedules in force, each with its next instant.
@@ -195,7 +206,9 @@ impl Subject<'_> {
 
     fn next(&self, at: Instant) -> Option<Instant> {
         let from = at.max(self.begin());
-        let found = self.job.spec.schedules.iter().filter_map(|schedule| schedule.next_after(from)).min();
+        let made = self.job.run_counts.iter().copied().chain(std::iter::repeat(0));
+        let found = self.job.spec.schedules.iter().zip(made);
+        let found = found.filter_map(|(schedule, made)| schedule.next_due(from, made)).min();
         found.filter(|found| self.delete_time.is_none_or(|deleted| *found < deleted))
     }
 
@@ -283,7 +296,7 @@ mod tests {
 
     fn schedule(name: &str, expression: &str) -> ScheduleSpec {
         let rule = Rule::cron(Expr::parse(expression).unwrap());
-        ScheduleSpec { name: name.parse().unwrap(), rule, zone: Zone::utc(), start: None, end: None }
+        ScheduleSpec::new(name.parse().unwrap(), rule, Zone::utc())
     }
 
     /// Created on the 1st, edited on the 10th.
@@ -304,6 +317,7 @@ mod tests {
             policy: RunPolicy::default(),
             priority: 0,
             fairness_key: Default::default(),
+            on_completed: Default::default(),
         };
         Job {
             uid: JobUid::new(created),
@@ -312,6 +326,7 @@ mod tests {
             version: 2,
             revision: 2,
             next_times: spec.schedules.iter().map(|schedule| schedule.next_after(NOW.parse().unwrap())).collect(),
+            run_counts: vec![0; spec.schedules.len()],
             spec,
             state: JobState::Active,
             pause: None,
@@ -329,7 +344,7 @@ mod tests {
 
     fn view(schedule: &str, time: &str, fate: Fate, run: Option<RunState>) -> InstantView {
         let run = run.map(|state| (RunId::from_uuid(uuid::Uuid::nil()), state));
-        InstantView { schedule: schedule.parse().unwrap(), nominal: at(time), fate, reason: None, run }
+        InstantView { schedule: schedule.parse().unwrap(), nominal: at(time), fate, reason: None, run, due: None }
     }
 
     #[test]
@@ -395,6 +410,19 @@ mod tests {
         assert_eq!(paused.instants[0].fate, Fate::Paused);
         assert!(paused.sentence.contains("the job is paused until 2026-03-22T00:00:00Z"), "{}", paused.sentence);
         assert_eq!(explain(&job, "2026-03-22T09:00:00Z", Vec::new()).instants[0].fate, Fate::Fired);
+        let mut spread = job.clone();
+        spread.pause = None;
+        spread.spec.schedules[0].jitter = Duration::from_secs(60);
+        let found = explain(&spread, "2026-03-21T09:00:00Z", Vec::new());
+        let due = found.instants[0].due.unwrap();
+        let told = format!("will become a run that is due at {due}, unless");
+        assert!(found.sentence.contains(&told), "{}", found.sentence);
+        spread.spec.schedules.truncate(1);
+        spread.spec.schedules[0].max_runs = Some(3);
+        (spread.run_counts, spread.next_times) = (vec![3], vec![None]);
+        let done = explain(&spread, "2026-03-21T09:00:00Z", Vec::new());
+        assert_eq!((done.finding, done.next), (Finding::NotNamed, None));
+        assert!(done.sentence.contains("has made its 3 runs"), "{}", done.sentence);
         let broken = Job { pause: None, state: JobState::Error, next_times: vec![None, None], ..job };
         assert_eq!(explain(&broken, "2026-03-22T09:00:00Z", Vec::new()).instants[0].fate, Fate::Error);
     }

@@ -206,6 +206,8 @@ pub struct InstantView {
     pub reason: Option<FateReason>,
     /// The run it became or was united with, while it is kept.
     pub run: Option<(RunId, RunState)>,
+    /// When its run is due, where that is to come and not its nominal time.
+    pub due: Option<Instant>,
 }
 
 /// Appends entries to an open range: what is open afterwards, and the ranges that were closed on the way.

@@ -199,6 +199,7 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, due: DueSchedule
                 }
                 core.news.moved(now, &runs);
                 if completed {
+                    core.news.job_times.notify_one();
                     stopped(core, now, due, JobState::Completed, JobChange::Completed);
                 }
             }
@@ -232,6 +233,6 @@ fn evaluate(
     let Some(schedule) = due.spec.schedules.iter().find(|schedule| schedule.name == due.schedule) else {
         return Err(FateReason::ScheduleMissing);
     };
-    let evaluate = || fire::evaluate(schedule, &due.position, due.spec.catch_up, owned_since, now, limit);
+    let evaluate = || fire::evaluate(due.job, schedule, &due.position, due.spec.catch_up, owned_since, now, limit);
     catch_unwind(AssertUnwindSafe(evaluate)).map_err(|_| FateReason::RuleBroken)
 }

@@ -107,6 +107,7 @@ fn expand(found: &InstantRange, from: Instant, to: Instant, limit: usize) -> Vec
         fate: range.fate,
         reason: range.reason,
         run: None,
+        due: None,
     };
     let first = range.first.max(from);
     let last = range.last.min(Instant::from_micros(to.as_micros() - 1));

@@ -10,6 +10,7 @@ use mainspring_engine::{
         instant::Instant,
         job::{Job, JobSpec, JobState, Pause},
         names::{JobName, Lane, NamespaceName, QueueName, Scope},
+        schedule::ScheduleSpec,
     },
     ports::store::{
         Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, Quota, Resume, StoreError, StoreResult,
@@ -24,7 +25,7 @@ use super::{
     jobs::{ScheduleRow, insert_ledger, insert_schedules, jobs, schedules, write_schedules},
     lanes::{Bound, intern_queue},
     pauses,
-    rows::{json, time},
+    rows::{json, maybe_time, time},
     statement::{Cells, exec, insert, query_one, single},
     submit::{REQUESTS, made, request_cells},
     writer::Tx,
@@ -86,8 +87,12 @@ impl Catalog for SqliteStore {
         pauses::over(&self.stage_reads, &self.known, now, limit).await
     }
 
-    async fn next_pause_end(&self) -> StoreResult<Option<Instant>> {
-        pauses::next_end(&self.stage_reads).await
+    async fn next_end(&self, after: Instant) -> StoreResult<Option<Instant>> {
+        pauses::next_end(&self.stage_reads, after).await
+    }
+
+    async fn expired_jobs(&self, now: Instant, limit: usize) -> StoreResult<Vec<(Scope, JobName, i64)>> {
+        pauses::expired(&self.stage_reads, &self.known, now, limit).await
     }
 
     async fn delete_job(
@@ -239,15 +244,16 @@ async fn insert_version(tx: &Tx, now: Instant, uid: JobUid, version: i64, spec: 
 
 /// Schedules of a definition that begin at `now`.
 fn fresh(job: JobUid, version: i64, pause: Option<&Pause>, now: Instant, spec: &JobSpec) -> Vec<ScheduleRow> {
-    let row = |schedule: &mainspring_engine::domain::job::ScheduleSpec| ScheduleRow {
+    let row = |schedule: &ScheduleSpec| ScheduleRow {
         job,
         name: schedule.name.clone(),
         version,
         paused: pause.is_some(),
         pause_until: pause.and_then(|pause| pause.until),
         resumed: None,
-        cursor: now,
-        next: schedule.next_after(now),
+        cursor: schedule.begin(now, spec.catch_up),
+        next: schedule.next_after(schedule.begin(now, spec.catch_up)),
+        made: 0,
         open: None,
     };
     spec.schedules.iter().map(row).collect()
@@ -297,20 +303,27 @@ async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreR
 async fn define(tx: &Tx, now: Instant, job: &Job, rows: Vec<ScheduleRow>, spec: &JobSpec) -> StoreResult<()> {
     let version = job.version + 1;
     insert_version(tx, now, job.uid, version, spec).await?;
-    let wanted = fresh(job.uid, version, job.pause.as_ref(), now, spec);
+    let mut wanted = fresh(job.uid, version, job.pause.as_ref(), now, spec);
+    for (row, schedule) in wanted.iter_mut().zip(&spec.schedules) {
+        if let Some(old) = rows.iter().find(|old| old.name == row.name) {
+            go_on(row, old, schedule, now);
+        }
+    }
     // One whose last instant has passed has nothing to be active for, whatever else of it is edited.
     let over = !wanted.is_empty() && wanted.iter().all(|row| row.next.is_none());
     let state = if over { JobState::Completed } else { JobState::Active };
+    let expires = if over { spec.on_completed.delete_time(now) } else { None };
     let values = vec![
         version.into(),
         state.code().into(),
+        maybe_time(expires),
         spec.job_type.as_str().into(),
         spec.queue.as_str().into(),
         spec.owner.clone().into(),
         time(now),
         job.uid.uuid().into(),
     ];
-    let sql = "UPDATE job SET version = ?, revision = revision + 1, state = ?, job_type = ?, queue = ?, owner = ?, \
+    let sql = "UPDATE job SET version = ?, revision = revision + 1, state = ?, expire_time = ?, job_type = ?, queue = ?, owner = ?, \
          update_time = ? WHERE uid = ?";
     exec(tx, sql, values).await?;
     let names: HashSet<_> = wanted.iter().map(|row| row.name.clone()).collect();
@@ -320,15 +333,25 @@ async fn define(tx: &Tx, now: Instant, job: &Job, rows: Vec<ScheduleRow>, spec: 
     let mut added = Vec::new();
     for row in wanted {
         match kept.iter().find(|old| old.name == row.name) {
-            // Nothing of the old rule is open before now, and nothing of the new one counts before it.
-            Some(old) => {
-                changed.push((ScheduleRow { cursor: old.cursor.max(now), open: old.open.clone(), ..row }, old.cursor))
-            }
+            Some(old) => changed.push((row, old.cursor)),
             None => added.push(row),
         }
     }
     write_schedules(tx, &changed).await?;
     insert_schedules(tx, &added).await
+}
+
+/// A new rule goes on from where the old one of its name stands.
+fn go_on(row: &mut ScheduleRow, old: &ScheduleRow, schedule: &ScheduleSpec, now: Instant) {
+    // Nothing of the old rule is open before now, and nothing of the new one counts before it: but for a one-shot that is
+    // late, which has no fate as long as the last that has one came before it.
+    let is_late = row.next.filter(|next| *next <= now);
+    let is_new = is_late.is_some_and(|at| old.open.as_ref().is_none_or(|open| open.last < at));
+    if !is_new {
+        row.cursor = old.cursor.max(now);
+    }
+    row.next = schedule.next_due(row.cursor, old.made);
+    (row.made, row.open) = (old.made, old.open.clone());
 }
 
 /// Takes schedules out; what became of their instants is kept.

@@ -10,7 +10,7 @@ use super::{run::run_state, time};
 
 /// An entry of the ledger.
 pub(crate) fn instant(view: InstantView) -> wire::Instant {
-    let InstantView { schedule, nominal, fate, reason, run } = view;
+    let InstantView { schedule, nominal, fate, reason, run, due } = view;
     wire::Instant {
         schedule: schedule.into(),
         nominal_time: Some(time::timestamp(nominal)),
@@ -19,6 +19,7 @@ pub(crate) fn instant(view: InstantView) -> wire::Instant {
         sentence: sentence(fate, reason).into(),
         run_id: run.map(|(run, _)| run.to_string()).unwrap_or_default(),
         run_state: run.map_or(0, |(_, state)| run_state(state)),
+        due_time: due.map(time::timestamp),
     }
 }
 

@@ -2,9 +2,11 @@
 
 use mainspring_cron::Zone;
 use mainspring_engine::domain::{
+    catch_up::CatchUp,
     filter::{Field, Kind},
     instant::Instant,
     names::ScheduleName,
+    schedule::ScheduleSpec,
 };
 use mainspring_proto::scheduler::v1 as wire;
 
@@ -68,7 +70,7 @@ pub(super) async fn preview(
             let unsaved = match (schedule, job.is_empty()) {
                 (Some(schedule), true) => {
                     // What `H` stands for is decided when the schedule is saved.
-                    let reading = Reading { now: after, seed: &[], stored: &[] };
+                    let reading = Reading { now: after, seed: &[], catch_up: CatchUp::default(), stored: &[] };
                     Some(check.under("schedule", |check| check.schedule(schedule, reading))?)
                 }
                 (None, false) => None,
@@ -82,14 +84,15 @@ pub(super) async fn preview(
         .await?;
     let count = if count == 0 { DEFAULT_COUNT } else { count };
     let until = within.map(|within| after.plus(within));
-    let rules = match unsaved {
-        Some(rule) => vec![rule],
-        None => find(api, &namespace, &job).await?.1.spec.schedules,
+    let schedules = match unsaved {
+        Some(rule) => vec![shown(&rule, after, until, count, None)],
+        None => {
+            let job = find(api, &namespace, &job).await?.1;
+            let of = |rule: &ScheduleSpec| Some((job.uid, job.made(&rule.name)));
+            job.spec.schedules.iter().map(|rule| shown(rule, after, until, count, of(rule))).collect()
+        }
     };
-    Ok(wire::PreviewScheduleResponse {
-        schedules: rules.iter().map(|rule| shown(rule, after, until, count)).collect(),
-        zone_data_version: Zone::data_version().into(),
-    })
+    Ok(wire::PreviewScheduleResponse { schedules, zone_data_version: Zone::data_version().into() })
 }
 
 pub(super) async fn list(

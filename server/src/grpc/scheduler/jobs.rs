@@ -232,7 +232,12 @@ pub(super) fn unsaved(scope: Scope, name: JobName, spec: JobSpec, now: Instant) 
         name,
         version: 1,
         revision: 1,
-        next_times: spec.schedules.iter().map(|schedule| schedule.next_after(now)).collect(),
+        next_times: spec
+            .schedules
+            .iter()
+            .map(|schedule| schedule.next_after(schedule.begin(now, spec.catch_up)))
+            .collect(),
+        run_counts: vec![0; spec.schedules.len()],
         spec,
         state: JobState::Active,
         pause: None,

@@ -80,8 +80,11 @@ async fn replace(api: &Api, change: &Change, stored: Job, validate_only: bool) -
         return Ok(None);
     }
     if validate_only {
-        let next_times = spec.schedules.iter().map(|schedule| schedule.next_after(now)).collect();
-        return Ok(Some(convert::job::job(Job { spec, next_times, ..stored }, true)));
+        let run_counts: Vec<_> = spec.schedules.iter().map(|schedule| stored.made(&schedule.name)).collect();
+        let standing = spec.schedules.iter().zip(&run_counts);
+        let next_times = standing.map(|(schedule, made)| schedule.next_due(schedule.begin(now, spec.catch_up), *made));
+        let next_times = next_times.collect();
+        return Ok(Some(convert::job::job(Job { spec, next_times, run_counts, ..stored }, true)));
     }
     let update = UpdateJob { scope: change.scope.clone(), name: change.name.clone(), revision: stored.revision, spec };
     Ok(match api.engine.jobs().update(update).await? {

@@ -166,8 +166,12 @@ pub trait Catalog: Send + Sync {
     /// Jobs whose pause ends by itself at or before `now`, earliest first.
     async fn pauses_over(&self, now: Instant, limit: usize) -> StoreResult<Vec<(Scope, JobName)>>;
 
-    /// When the next pause ends by itself.
-    async fn next_pause_end(&self) -> StoreResult<Option<Instant>>;
+    /// Jobs that are COMPLETED, and by their definition deleted so long after, which is over at `now`; none of them has a run
+    /// that is not over. Each with its revision, earliest first.
+    async fn expired_jobs(&self, now: Instant, limit: usize) -> StoreResult<Vec<(Scope, JobName, i64)>>;
+
+    /// When the next pause ends by itself, or the next job is to be deleted after this.
+    async fn next_end(&self, after: Instant) -> StoreResult<Option<Instant>>;
 
     /// Deletes: the name is free, the schedules fire no more, runs keep pointing at the uid. Runs that wait are left to
     /// [`super::Outcomes::cancel_waiting`]. With `revision`, only if the job is still that one. Answers the job as it was.

@@ -22,7 +22,7 @@ use super::{
         leases::renew_sql,
         logs::{HOLDING, batches_sql},
         outcomes::{NEXT_DEADLINE, PAST_DEADLINE, waiting_sql},
-        pauses::{NEXT_PAUSE_END, PAUSES_OVER},
+        pauses::{EXPIRED, NEXT_END, PAUSES_OVER},
         release::level_sql,
         retention::delete_sql,
         slots::{WAITING as BUFFERED, holders_sql},
@@ -56,7 +56,8 @@ fn hot() -> Vec<String> {
         waiting_sql(),
         BUFFERED.to_owned(),
         PAUSES_OVER.to_owned(),
-        NEXT_PAUSE_END.to_owned(),
+        NEXT_END.to_owned(),
+        EXPIRED.to_owned(),
         WAITING.to_owned(),
         "SELECT nominal_time FROM run WHERE origin = 1 AND job_uid = ? AND state = 6 ORDER BY nominal_time DESC LIMIT 1"
             .into(),
