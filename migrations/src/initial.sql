@@ -126,6 +126,21 @@ CREATE TABLE ledger (
 ;
 CREATE INDEX ledger_age ON ledger (last_time)
 ;
+-- Times of the wall clock that a clock change removed, and that a rule would have named: they have no instant, so they are
+-- kept by the change. The walls are as RFC 3339 writes a date and a time without a zone.
+CREATE TABLE skipped_wall (
+    job_uid {id} NOT NULL,
+    schedule TEXT NOT NULL,
+    change_time BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    first_wall TEXT NOT NULL,
+    last_wall TEXT NOT NULL,
+    count BIGINT NOT NULL CHECK (count > 0),
+    PRIMARY KEY (job_uid, change_time, schedule)
+) {by_key}
+;
+CREATE INDEX skipped_wall_age ON skipped_wall (change_time)
+;
 -- Executions. Everything rare is NULL, so that a row is small. No index mentions `state`: the indexed columns are NULL
 -- unless they matter. Input and output over a kilobyte are in run_data (`spilled`: 1 input, 2 output), since a row is
 -- written again at every step. `plain_lease`: by its policy, a lease of it does nothing but lease (it may start again, and

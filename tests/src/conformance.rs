@@ -21,6 +21,7 @@ pub mod lists;
 pub mod logs;
 pub mod outcomes;
 pub mod overlap;
+pub mod pending;
 pub mod property;
 pub mod queues;
 pub mod release;
@@ -59,7 +60,11 @@ macro_rules! conformance {
                 ledger_ranges_join_and_close, a_last_instant_completes_the_job, a_schedule_that_fails_harms_no_other,
                 next_due_is_the_earliest, jobs_of_one_instant_fire_apart, a_deleted_job_fires_no_more, the_longest_due_fire_first, an_error_stays_when_the_last_instant_has_fired, a_firing_with_too_few_ids_is_refused_whole;
             schedules: a_spread_run_waits_for_its_time, a_schedule_is_done_with_its_last_run, what_became_no_run_does_not_count,
-                a_one_shot_that_has_passed_fires_late_and_once, a_completed_job_expires_once_its_runs_are_over;
+                a_one_shot_that_has_passed_fires_late_and_once, a_completed_job_expires_once_its_runs_are_over,
+                what_a_clock_change_takes_is_kept_by_the_change;
+            pending: pending_starts_stay_unless_an_edit_says_otherwise, dropped_starts_are_superseded,
+                starts_of_a_schedule_that_is_gone_are_dropped_too, recomputed_starts_begin_by_the_new_definition,
+                what_waits_for_another_is_pending_as_well;
             overlap: the_newest_waits, all_wait_for_their_turn_up_to_the_most, others_are_cancelled_for_the_new_one,
                 so_many_run_at_once, a_run_that_waits_for_a_retry_holds_the_slot, a_trigger_meets_the_policy_too,
                 what_is_apart_holds_no_slot, a_run_that_waits_can_be_cancelled, nobody_is_let_go_twice,
@@ -156,5 +161,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(backup catalog edits expiry firing hello identity leases lists logs outcomes overlap property queues release retention schedules submit timers views)
+    sources!(backup catalog edits expiry firing hello identity leases lists logs outcomes overlap pending property queues release retention schedules submit timers views)
 }

@@ -22,5 +22,6 @@ pub mod policy;
 pub mod rules;
 pub mod run;
 pub mod schedule;
+pub mod supersede;
 pub mod transition;
 pub mod worker;

@@ -9,6 +9,7 @@ use mainspring_engine::{
         ledger::Fate,
         run::{RunState, reason},
         schedule::ScheduleSpec,
+        supersede::Pending,
     },
     ports::store::{JobChange, JobRef, NewRun, Resume, UpdateJob},
 };
@@ -16,7 +17,13 @@ use mainspring_engine::{
 use super::world::{World, applied, every, failure, fired, job_name, lane, pointer, secs, spec};
 
 async fn update(w: &World, job: &Job, spec: JobSpec) -> JobChange {
-    let update = UpdateJob { scope: w.scope.clone(), name: job.name.clone(), revision: job.revision, spec };
+    let update = UpdateJob {
+        scope: w.scope.clone(),
+        name: job.name.clone(),
+        revision: job.revision,
+        spec,
+        pending: Pending::Keep,
+    };
     w.store.update_job(w.now, update).await.unwrap()
 }
 

@@ -10,6 +10,7 @@ use mainspring_engine::{
         overlap::Overlap,
         run::{RunOrigin, RunState},
         schedule::ScheduleSpec,
+        supersede::Pending,
     },
     ports::store::{Fired, JobChange, JobRef, NewRun, NextDue, Resume, RetentionPolicy, StoreError, UpdateJob},
 };
@@ -140,6 +141,7 @@ pub async fn f04_an_edit_stops_the_old_rule(mut w: World) {
         name: job.name.clone(),
         revision: job.revision,
         spec: spec(vec![every("main", 3_600)]),
+        pending: Pending::Keep,
     };
     assert!(matches!(w.store.update_job(w.now, update).await.unwrap(), JobChange::Done(_)));
     w.pass(secs(60));
@@ -279,6 +281,7 @@ pub async fn what_an_edit_came_after_is_not_caught_up_with(mut w: World) {
         name: job.name.clone(),
         revision: paused.revision,
         spec: JobSpec { priority: 9, ..paused.spec },
+        pending: Pending::Keep,
     };
     assert!(matches!(w.store.update_job(w.now, edited).await.unwrap(), JobChange::Done(_)));
     w.pass(secs(20));

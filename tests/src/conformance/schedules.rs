@@ -1,6 +1,6 @@
 //! What a schedule says beside its rule: how its starts are spread, how many runs it makes, and what comes after the last.
 
-use mainspring_cron::{At, Rule};
+use mainspring_cron::{At, Rule, Zone};
 use mainspring_engine::{
     domain::{
         attempt::Outcome,
@@ -11,8 +11,9 @@ use mainspring_engine::{
         overlap::Overlap,
         run::RunState,
         schedule::ScheduleSpec,
+        supersede::Pending,
     },
-    ports::store::{Fired, JobChange, UpdateJob},
+    ports::store::{Fired, JobChange, RetentionPolicy, UpdateJob},
 };
 
 use super::world::{World, every, fired, pointer, secs, spec};
@@ -20,7 +21,7 @@ use super::world::{World, every, fired, pointer, secs, spec};
 async fn edit(w: &World, name: &str, change: impl FnOnce(JobSpec) -> JobSpec) -> Job {
     let job = w.job(name).await.unwrap();
     let (scope, revision) = (w.scope.clone(), job.revision);
-    let update = UpdateJob { scope, name: job.name, revision, spec: change(job.spec) };
+    let update = UpdateJob { scope, name: job.name, revision, spec: change(job.spec), pending: Pending::Keep };
     match w.store.update_job(w.now, update).await.unwrap() {
         JobChange::Done(job) => job,
         other => panic!("{other:?}"),
@@ -139,4 +140,42 @@ pub async fn a_completed_job_expires_once_its_runs_are_over(mut w: World) {
     assert_eq!(w.store.next_end(w.now).await.unwrap(), Some(w.now.plus(secs(60))));
     edit(&w, "report", |spec| JobSpec { schedules: vec![every("other", 10)], ..spec }).await;
     assert_eq!(w.store.next_end(w.now).await.unwrap(), None);
+}
+
+pub async fn what_a_clock_change_takes_is_kept_by_the_change(mut w: World) {
+    let change: Instant = "2027-03-28T01:00:00Z".parse().unwrap();
+    let berlin = |name: &str, rule: &str| ScheduleSpec {
+        zone: Zone::parse("Europe/Berlin").unwrap(),
+        rule: serde_json::from_str(rule).unwrap(),
+        ..every(name, 1)
+    };
+    let quarter = berlin("quarter", r#"{"kind": "cron", "expr": "*/15 * * * *"}"#);
+    let night = berlin("night", r#"{"kind": "cron", "expr": "30 2 * * *", "gap": "SKIP"}"#);
+    w.now = change.minus(secs(3_000));
+    let job = w.create("report", spec(vec![quarter, night])).await;
+    let shard = w.own().await;
+    let taken = async |w: &World, from| {
+        let part = w.store.ledger(job.uid, from, Instant::MAX, 1_000).await.unwrap();
+        let told = part
+            .skipped
+            .into_iter()
+            .map(|(schedule, walls)| (schedule.to_string(), walls.first.to_string(), walls.count));
+        told.collect::<Vec<_>>()
+    };
+    w.now = change.plus(secs(1_200));
+    w.fire_due(shard).await;
+    w.fire_due(shard).await;
+    let of_quarter = ("quarter".to_owned(), "2027-03-28T02:00:00".to_owned(), 4);
+    assert_eq!(taken(&w, change).await, [of_quarter.clone()]);
+    assert_eq!(taken(&w, change.plus(secs(1))).await, []);
+    // What no instant has come after yet is not lost by an edit.
+    edit(&w, "report", |spec| JobSpec { schedules: vec![every("other", 10)], ..spec }).await;
+    assert_eq!(taken(&w, change).await, [("night".into(), "2027-03-28T02:30:00".into(), 1), of_quarter]);
+    let policy = RetentionPolicy::default();
+    w.now = change.plus(policy.ledger);
+    w.store.sweep(w.now, policy, 1_000).await.unwrap();
+    assert_eq!(taken(&w, change).await.len(), 2);
+    w.pass(secs(1));
+    w.store.sweep(w.now, policy, 1_000).await.unwrap();
+    assert_eq!(taken(&w, change).await, []);
 }

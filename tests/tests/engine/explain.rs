@@ -12,6 +12,7 @@ use mainspring_engine::{
         names::Scope,
         overlap::Overlap,
         run::RunState,
+        supersede::Pending,
     },
     ports::store::{CreateJob, JobChange, NewJob, UpdateJob},
 };
@@ -69,7 +70,13 @@ async fn an_instant_is_told_by_the_ledger_and_by_the_rules() {
     assert_eq!(told(&stage, at(3)).await, (Finding::Decided, Some(Fate::Paused)));
     let stored = stage.engine.store().job(&Scope::default(), &job.name).await.unwrap().unwrap();
     let finer = JobSpec { schedules: vec![every("a", 1)], ..stored.spec };
-    let update = UpdateJob { scope: Scope::default(), name: job.name.clone(), revision: stored.revision, spec: finer };
+    let update = UpdateJob {
+        scope: Scope::default(),
+        name: job.name.clone(),
+        revision: stored.revision,
+        spec: finer,
+        pending: Pending::Keep,
+    };
     assert!(matches!(stage.engine.jobs().update(update).await.unwrap(), JobChange::Done(_)));
     let odd = at(2).plus(Duration::from_secs(1));
     let edited = explain(&stage, odd).await;

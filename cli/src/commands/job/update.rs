@@ -5,10 +5,10 @@
 
 use std::{fs, io::Read as _, path::PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use mainspring_proto::{
     common::v1::{RetryPolicy, Timeouts},
-    scheduler::v1::{GetJobRequest, Job, UpdateJobRequest},
+    scheduler::v1::{GetJobRequest, Job, PendingStarts, UpdateJobRequest},
 };
 use prost_types::FieldMask;
 
@@ -34,6 +34,7 @@ use crate::{
 #[command(before_help = examples![
     "mainspring job update demo.flaky --max-attempts 7 --backoff 2s",
     "mainspring job update demo.hello --cron '0 9 * * 1-5' --tz Europe/Berlin --dry-run",
+    "mainspring job update demo.hello --jitter 5s --pending recompute",
     "mainspring job update demo.sleep --label team=ops --priority 7 -o json",
 ])]
 pub(crate) struct UpdateArgs {
@@ -80,13 +81,33 @@ pub(crate) struct UpdateArgs {
     /// Only if it is still this one (`etag` of `job get -o json`)
     #[arg(long, value_name = "ETAG")]
     etag: Option<String>,
+    /// What becomes of starts that are pending: spread, caught up with at a pace, or waiting for another run [default: keep]
+    #[arg(long, value_name = "WHAT")]
+    pending: Option<PendingArg>,
     /// Check everything, save nothing
     #[arg(long)]
     dry_run: bool,
 }
 
+/// [`PendingStarts`] as typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PendingArg {
+    /// They stay, under the version that made them.
+    Keep,
+    /// They are cancelled.
+    Cancel,
+    /// Those whose instants are still named begin by the new definition; the others are cancelled.
+    Recompute,
+}
+
 pub(super) async fn run(args: UpdateArgs, session: &Session) -> Result<Exit, Failure> {
     let (name, dry_run, etag) = (args.job.clone(), args.dry_run, args.etag.clone());
+    let pending = match args.pending {
+        None => PendingStarts::Unspecified,
+        Some(PendingArg::Keep) => PendingStarts::Keep,
+        Some(PendingArg::Cancel) => PendingStarts::Cancel,
+        Some(PendingArg::Recompute) => PendingStarts::Recompute,
+    };
     let file = args.file.as_ref().map(read).transpose()?;
     let server = session.server().await?;
     let namespace = server.namespace();
@@ -107,8 +128,14 @@ pub(super) async fn run(args: UpdateArgs, session: &Session) -> Result<Exit, Fai
         job.etag = etag;
     }
     let update_mask = Some(FieldMask { paths: mask.into_iter().map(str::to_owned).collect() });
-    let request =
-        UpdateJobRequest { namespace, job: Some(job), update_mask, allow_missing: false, validate_only: dry_run };
+    let request = UpdateJobRequest {
+        namespace,
+        job: Some(job),
+        update_mask,
+        allow_missing: false,
+        validate_only: dry_run,
+        update_pending: pending.into(),
+    };
     let job = server.scheduler().update_job(request).await?.into_inner().job.unwrap_or_default();
     let text = if dry_run {
         format!("would update job/{name} (dry run: nothing was saved)")
@@ -152,6 +179,7 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
         description,
         owner,
         etag: _,
+        pending: _,
         dry_run: _,
     } = args;
     let mut job = Job { namespace: String::new(), ..stored };

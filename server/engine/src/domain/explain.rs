@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use super::{
     instant::Instant,
     job::{Job, JobState},
-    ledger::{Fate, InstantView, sentence},
+    ledger::{Fate, InstantView, SkippedWalls, sentence},
     names::ScheduleName,
     overlap::Overlap,
     run::RunState,
@@ -131,6 +131,12 @@ impl Subject<'_> {
             return says(Finding::NotNamed, sentence);
         }
         let Some((first, next)) = named.first() else {
+            if let Some((schedule, walls)) =
+                self.with_next().find_map(|(schedule, _)| Some((schedule, schedule.skips(at)?)))
+                && walls.change > self.begin()
+            {
+                return self.taken(schedule, walls);
+            }
             return says(Finding::NotNamed, format!("No schedule of job `{name}` names {at}{}.", self.neighbours(at)));
         };
         if at <= *define_time {
@@ -161,9 +167,27 @@ impl Subject<'_> {
             reason: None,
             run: None,
             due,
+            walls: None,
         });
         let when = due.map(|due| format!(" that is due at {due}")).unwrap_or_default();
         (Finding::Predicted, views.collect(), format!("{at}, of {of}, {what}{when}{unless}."))
+    }
+
+    /// What a clock change took from a schedule.
+    fn taken(self, schedule: &ScheduleSpec, walls: SkippedWalls) -> (Finding, Vec<InstantView>, String) {
+        let finding = if walls.change <= self.now { Finding::Decided } else { Finding::Predicted };
+        let view = InstantView {
+            schedule: schedule.name.clone(),
+            nominal: walls.change,
+            fate: Fate::DstSkipped,
+            reason: None,
+            run: None,
+            due: None,
+            walls: Some(walls),
+        };
+        let time = walls.first.strftime("%F %T");
+        let why = "does not exist: the clocks go forward, and by its rule it fires nothing for it";
+        (finding, vec![view], format!("{time}, of schedule `{}`, {why}.", schedule.name))
     }
 
     /// What will become of an instant to come, of a schedule that has this one next.
@@ -344,7 +368,15 @@ mod tests {
 
     fn view(schedule: &str, time: &str, fate: Fate, run: Option<RunState>) -> InstantView {
         let run = run.map(|state| (RunId::from_uuid(uuid::Uuid::nil()), state));
-        InstantView { schedule: schedule.parse().unwrap(), nominal: at(time), fate, reason: None, run, due: None }
+        InstantView {
+            schedule: schedule.parse().unwrap(),
+            nominal: at(time),
+            fate,
+            reason: None,
+            run,
+            due: None,
+            walls: None,
+        }
     }
 
     #[test]
@@ -441,6 +473,25 @@ mod tests {
         assert_eq!((far.finding, far.next), (Finding::NotNamed, None));
         let none = explain(&self::job(Vec::new()), "2026-03-19T10:00:00Z", Vec::new());
         assert!(none.sentence.contains("has no schedule"), "{}", none.sentence);
+    }
+
+    #[test]
+    fn a_time_that_the_clocks_skip_is_told_as_that() {
+        let zone = Zone::parse("Europe/Berlin").unwrap();
+        let job = job(vec![ScheduleSpec { zone, ..schedule("half", "30 * * * *") }]);
+        let found = explain(&job, "2026-03-29T02:30:00+01:00", Vec::new());
+        // The same instant by the new clock is one that fires.
+        assert_eq!((found.finding, found.instants[0].fate), (Finding::Predicted, Fate::Fired));
+        let mut daily = job.clone();
+        daily.spec.schedules[0].rule =
+            serde_json::from_str(r#"{"kind": "cron", "expr": "30 2 * * *", "gap": "SKIP"}"#).unwrap();
+        let found = explain(&daily, "2026-03-29T02:30:00+01:00", Vec::new());
+        assert_eq!((found.finding, found.instants[0].fate), (Finding::Predicted, Fate::DstSkipped));
+        assert_eq!(
+            found.sentence,
+            "2026-03-29 02:30:00, of schedule `half`, does not exist: the clocks go forward, and by its rule it fires \
+             nothing for it."
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
     catch_up::{CatchUp, Judged, Mode},
     ids::JobUid,
     instant::Instant,
-    ledger::{Fate, FateReason, Range},
+    ledger::{Fate, FateReason, Range, SkippedWalls},
     schedule::ScheduleSpec,
 };
 
@@ -64,6 +64,8 @@ pub struct Evaluation {
     pub next: Option<Instant>,
     /// What is decided without looking at other runs, in order.
     pub entries: Vec<Entry>,
+    /// What clock changes took on the way.
+    pub skipped: Vec<SkippedWalls>,
 }
 
 /// One or more instants and what they become.
@@ -105,7 +107,8 @@ pub fn evaluate(
     now: Instant,
     limit: usize,
 ) -> Evaluation {
-    let limit = if schedule.is_done(position.made) { 0 } else { limit.clamp(1, MAX_INSTANTS) };
+    let is_done = schedule.is_done(position.made);
+    let limit = if is_done { 0 } else { limit.clamp(1, MAX_INSTANTS) };
     let due = schedule.instants(position.cursor, now, limit);
     let cursor = due.last().filter(|_| due.len() == limit).map_or(now.max(position.cursor), |last| *last);
     let next = schedule.next_due(cursor, position.made);
@@ -141,7 +144,8 @@ pub fn evaluate(
         due: schedule.due(job, *at, after(place, live)),
         late: false,
     }));
-    Evaluation { cursor, next, entries: entries.entries }
+    let skipped = if is_done { Vec::new() } else { schedule.skipped(position.cursor, cursor) };
+    Evaluation { cursor, next, entries: entries.entries, skipped }
 }
 
 /// Entries as they are decided: instants of one fate are one range, however many they are.
@@ -350,6 +354,27 @@ mod tests {
             due.iter().all(|(nominal, due)| nominal < due && due.since(*nominal) < Duration::from_secs(1)),
             "{due:?}"
         );
+    }
+
+    #[test]
+    fn what_a_clock_change_takes_is_told_once_however_the_time_is_cut() {
+        let rule = Rule::cron(Expr::parse("*/30 * * * *").unwrap());
+        let berlin = ScheduleSpec { zone: Zone::parse("Europe/Berlin").unwrap(), rule, ..every_second() };
+        let time = |text: &str| text.parse::<Instant>().unwrap();
+        let (from, until) = (time("2027-03-27T23:10:00Z"), time("2027-03-28T02:10:00Z"));
+        let all = evaluate(&berlin, &position(from), CatchUp::default(), from, until).skipped;
+        let told: Vec<_> = all.iter().map(|walls| (walls.change, walls.first.to_string(), walls.count)).collect();
+        assert_eq!(told, [(time("2027-03-28T01:00:00Z"), "2027-03-28T02:00:00".into(), 2)]);
+        let mut position = position(from);
+        let mut pieces = Vec::new();
+        while position.cursor < until {
+            let found = super::evaluate(job(), &berlin, &position, CatchUp::default(), from, until, 1);
+            pieces.extend(found.skipped);
+            position.cursor = found.cursor;
+        }
+        assert_eq!(pieces, all);
+        let bounded = ScheduleSpec { end: Some(time("2027-03-28T01:00:00Z")), ..berlin };
+        assert_eq!(evaluate(&bounded, &self::position(from), CatchUp::default(), from, until).skipped, []);
     }
 
     #[test]

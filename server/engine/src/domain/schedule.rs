@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use mainspring_cron::{JitterBounds, Rule, Zone, jittered};
+use mainspring_cron::{JitterBounds, Rule, Skipped, Zone, jittered};
 use serde::{Deserialize, Serialize};
 
-use super::{catch_up::CatchUp, ids::JobUid, instant::Instant, names::ScheduleName};
+use super::{catch_up::CatchUp, ids::JobUid, instant::Instant, ledger::SkippedWalls, names::ScheduleName};
 
 /// One time rule of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,6 +90,23 @@ impl ScheduleSpec {
         found
     }
 
+    /// What clock changes in `(after, until]` take from it.
+    pub fn skipped(&self, after: Instant, until: Instant) -> Vec<SkippedWalls> {
+        let found = self.rule.skipped(&self.zone, after.timestamp(), until.timestamp());
+        found.into_iter().map(walls).filter(|walls| self.holds(walls.change)).collect()
+    }
+
+    /// The time of the wall clock that a clock change took from it, and that somebody means by this instant who reads it by
+    /// the clock before.
+    pub fn skips(&self, at: Instant) -> Option<SkippedWalls> {
+        let found = self.rule.skips(&self.zone, at.timestamp()).map(walls)?;
+        self.holds(found.change).then_some(found)
+    }
+
+    fn holds(&self, at: Instant) -> bool {
+        self.start.is_none_or(|start| start <= at) && self.end.is_none_or(|end| at < end)
+    }
+
     /// Whether a schedule that has made so many runs is done.
     pub fn is_done(&self, made: u64) -> bool {
         self.max_runs.is_some_and(|most| made >= most)
@@ -127,6 +144,11 @@ impl ScheduleSpec {
         let seed = [job.uuid().as_bytes(), self.name.as_str().as_bytes()].concat();
         Instant::from_timestamp(jittered(&seed, nominal.timestamp(), bounds))
     }
+}
+
+fn walls(skipped: Skipped) -> SkippedWalls {
+    let Skipped { change, first, last, count } = skipped;
+    SkippedWalls { change: Instant::from_timestamp(change), first, last, count }
 }
 
 #[cfg(test)]

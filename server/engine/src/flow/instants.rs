@@ -13,7 +13,7 @@ use crate::{
         filter::{Filter, Value},
         instant::Instant,
         job::Job,
-        ledger::{FateReason, InstantView},
+        ledger::{Fate, FateReason, InstantView, SkippedWalls},
         names::{JobName, ScheduleName, Scope},
     },
     ports::store::{InstantRange, LedgerPart, StoreResult},
@@ -42,20 +42,21 @@ impl<'a> Ledger<'a> {
         job: &Job,
         (from, to): (Instant, Instant),
         filter: &Filter,
-        after: Option<(Instant, ScheduleName)>,
+        after: Option<InstantKey>,
         limit: usize,
     ) -> StoreResult<Vec<InstantView>> {
-        let mut from = after.as_ref().map_or(from, |(nominal, _)| (*nominal).max(from));
+        let mut from = after.as_ref().map_or(from, |(nominal, ..)| (*nominal).max(from));
         let mut instants = Vec::new();
         while from < to && instants.len() < limit {
-            let LedgerPart { mut ranges, until } = self.core.store.ledger(job.uid, from, to, RANGES).await?;
+            let LedgerPart { mut ranges, skipped, until } = self.core.store.ledger(job.uid, from, to, RANGES).await?;
             // What the filter asks for is the same for a whole range.
-            ranges.retain(|found| passes(found, filter));
+            ranges.retain(|found| passes(&found.schedule, found.range.fate, found.range.reason, filter));
             let mut part: Vec<_> =
                 ranges.iter().flat_map(|range| expand(range, from, until, limit.saturating_add(1))).collect();
-            part.sort_by(|a, b| (a.nominal, &a.schedule).cmp(&(b.nominal, &b.schedule)));
-            if let Some((nominal, schedule)) = &after {
-                part.retain(|instant| (instant.nominal, &instant.schedule) > (*nominal, schedule));
+            part.extend(skipped.into_iter().map(taken).filter(|view| passes(&view.schedule, view.fate, None, filter)));
+            part.sort_by_cached_key(key);
+            if let Some(after) = &after {
+                part.retain(|instant| key(instant) > *after);
             }
             instants.append(&mut part);
             from = until;
@@ -83,19 +84,34 @@ impl<'a> Ledger<'a> {
             },
         };
         let whole = (at, at.plus(Duration::from_micros(1)));
-        let decided = self.list(&job, whole, &Filter::All, None, SCHEDULES).await?;
+        let mut decided = self.list(&job, whole, &Filter::All, None, SCHEDULES).await?;
+        // Whoever asks for the instant of a clock change asks for what fired then.
+        decided.retain(|view| view.walls.is_none());
         Ok(Some(Subject { job: &job, delete_time, now: self.core.now() }.explain(at, decided)))
     }
 }
 
-fn passes(found: &InstantRange, filter: &Filter) -> bool {
-    let InstantRange { schedule, range, spec: _ } = found;
+/// Where a list of instants goes on: nominal time and schedule; what a clock change took comes after an instant of its own.
+pub type InstantKey = (Instant, ScheduleName, bool);
+
+/// The key of an instant.
+pub fn key(view: &InstantView) -> InstantKey {
+    (view.nominal, view.schedule.clone(), view.walls.is_some())
+}
+
+fn passes(schedule: &ScheduleName, fate: Fate, reason: Option<FateReason>, filter: &Filter) -> bool {
     filter.passes(&|field| match field {
         "schedule" => Some(Value::Text(schedule.as_str().into())),
-        "fate" => Some(Value::Number(range.fate.code().into())),
-        "reason" => Some(Value::Number(range.reason.map_or(0, FateReason::code).into())),
+        "fate" => Some(Value::Number(fate.code().into())),
+        "reason" => Some(Value::Number(reason.map_or(0, FateReason::code).into())),
         _ => None,
     })
+}
+
+/// What a clock change took, among instants.
+fn taken((schedule, walls): (ScheduleName, SkippedWalls)) -> InstantView {
+    let (fate, nominal) = (Fate::DstSkipped, walls.change);
+    InstantView { schedule, nominal, fate, reason: None, run: None, due: None, walls: Some(walls) }
 }
 
 /// The first instants of a range that lie in `[from, to)`.
@@ -108,6 +124,7 @@ fn expand(found: &InstantRange, from: Instant, to: Instant, limit: usize) -> Vec
         reason: range.reason,
         run: None,
         due: None,
+        walls: None,
     };
     let first = range.first.max(from);
     let last = range.last.min(Instant::from_micros(to.as_micros() - 1));

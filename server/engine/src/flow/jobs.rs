@@ -102,7 +102,7 @@ impl<'a> Jobs<'a> {
         Ok(created)
     }
 
-    /// Replaces a definition. Never answers [`JobChange::Unsettled`].
+    /// Replaces a definition. Never answers [`JobChange::Unsettled`] or [`JobChange::DoneWith`].
     pub async fn update(&self, update: UpdateJob) -> StoreResult<JobChange> {
         let (scope, name) = (update.scope.clone(), update.name.clone());
         let change =
@@ -146,6 +146,18 @@ impl<'a> Jobs<'a> {
     }
 
     fn told(&self, change: JobChange, what: event::JobChange) -> JobChange {
+        let change = match change {
+            JobChange::DoneWith(job, moved) => {
+                self.core.news.moved(self.core.now(), &moved);
+                JobChange::Done(job)
+            }
+            other @ (JobChange::Done(_)
+            | JobChange::Unchanged(_)
+            | JobChange::Missing
+            | JobChange::RevisionMismatch
+            | JobChange::Full(_)
+            | JobChange::Unsettled) => other,
+        };
         if let JobChange::Done(job) = &change {
             let state: JobState = job.state;
             self.core.news.job(self.core.now(), job, Some(state), what);
@@ -163,6 +175,7 @@ impl<'a> Jobs<'a> {
             match change().await? {
                 JobChange::Unsettled => {}
                 done @ (JobChange::Done(_)
+                | JobChange::DoneWith(..)
                 | JobChange::Unchanged(_)
                 | JobChange::Missing
                 | JobChange::RevisionMismatch

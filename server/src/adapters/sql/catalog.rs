@@ -11,6 +11,7 @@ use mainspring_engine::{
         job::{Job, JobSpec, JobState, Pause},
         names::{JobName, Lane, NamespaceName, QueueName, Scope},
         schedule::ScheduleSpec,
+        supersede::Pending,
     },
     ports::store::{
         Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, Quota, Resume, StoreError, StoreResult,
@@ -25,7 +26,9 @@ use super::{
     jobs::{ScheduleRow, insert_ledger, insert_schedules, jobs, schedules, write_schedules},
     lanes::{Bound, intern_queue},
     pauses,
+    pending::{drop_starts, start_anew},
     rows::{json, maybe_time, time},
+    skipped,
     statement::{Cells, exec, insert, query_one, single},
     submit::{REQUESTS, made, request_cells},
     writer::Tx,
@@ -64,9 +67,9 @@ impl Catalog for SqliteStore {
     }
 
     async fn update_job(&self, now: Instant, update: UpdateJob) -> StoreResult<JobChange> {
-        let UpdateJob { scope, name, revision, spec } = update;
+        let UpdateJob { scope, name, revision, spec, pending } = update;
         let full = self.full(now, &scope.0, &spec).await?;
-        let what = What::Define(Box::new(spec), full);
+        let what = What::Define(Box::new(spec), pending, full);
         let change = Change { now, scope: scope.0, name, revision: Some(revision), what };
         self.change(change).await
     }
@@ -142,7 +145,7 @@ struct Change {
 
 enum What {
     /// With what there are too many of, where its lane is refused.
-    Define(Box<JobSpec>, Option<Quota>),
+    Define(Box<JobSpec>, Pending, Option<Quota>),
     Pause(Pause),
     Resume(Resume),
     Delete,
@@ -259,7 +262,7 @@ fn fresh(job: JobUid, version: i64, pause: Option<&Pause>, now: Instant, spec: &
     spec.schedules.iter().map(row).collect()
 }
 
-async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreResult<JobChange> {
+async fn apply(tx: &Tx, known: &Arc<Known>, namespace: i32, change: Change) -> StoreResult<JobChange> {
     let Change { now, scope: _, name, revision, what } = change;
     let Some(job) = jobs(tx, known, NAMED, named(namespace, &name)).await?.pop() else {
         return Ok(JobChange::Missing);
@@ -268,7 +271,7 @@ async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreR
         return Ok(JobChange::RevisionMismatch);
     }
     let same = match &what {
-        What::Define(spec, _) => **spec == job.spec,
+        What::Define(spec, ..) => **spec == job.spec,
         What::Resume(Resume::Asked(_)) => job.pause.is_none(),
         What::Resume(Resume::TimeOver) => {
             job.pause.as_ref().is_none_or(|pause| pause.until.is_none_or(|until| until > now))
@@ -278,13 +281,22 @@ async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreR
     if same {
         return Ok(JobChange::Unchanged(job));
     }
-    let rows = schedules(tx, &[job.uid.uuid()]).await?;
+    let mut rows = schedules(tx, &[job.uid.uuid()]).await?;
     if rows.iter().any(|row| row.next.is_some_and(|next| next <= now)) {
         return Ok(JobChange::Unsettled);
     }
+    if let What::Define(_, _, None) | What::Delete = &what {
+        skipped::keep_rest(tx, now, &job, &rows).await?;
+    }
     match what {
-        What::Define(_, Some(quota)) => return Ok(JobChange::Full(quota)),
-        What::Define(spec, None) => define(tx, now, &job, rows, &spec).await?,
+        What::Define(_, _, Some(quota)) => return Ok(JobChange::Full(quota)),
+        What::Define(spec, pending, None) => {
+            let (mut moved, plan) = drop_starts(tx, known, now, &job, &mut rows, (pending, &spec)).await?;
+            define(tx, now, &job, rows, &spec).await?;
+            let job = by_uid(tx, known, job.uid).await?;
+            moved.extend(start_anew(tx, known, now, &job, plan).await?);
+            return Ok(if moved.is_empty() { JobChange::Done(job) } else { JobChange::DoneWith(job, moved) });
+        }
         What::Pause(pause) => pauses::set(tx, now, &job, Some(pause)).await?,
         What::Resume(resume) => {
             pauses::set(tx, now, &job, None).await?;

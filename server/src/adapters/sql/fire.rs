@@ -27,6 +27,7 @@ use super::{
     insert::{Row, insert_runs},
     jobs::{ScheduleRow, base_state, insert_ledger, schedules, write_schedules},
     rows::{maybe_time, time},
+    skipped::{self, Taken},
     statement::{Cells, chunks, exec, query, query_in, query_one, single, tuples},
     submit::standings,
     writer::Tx,
@@ -46,6 +47,7 @@ struct Firings {
     changed: HashSet<(JobUid, ScheduleName)>,
     closed: Vec<(JobUid, ScheduleName, Range)>,
     completed: Vec<(JobUid, OnCompleted)>,
+    skipped: Vec<Taken>,
 }
 
 /// A run that a firing makes.
@@ -148,6 +150,7 @@ impl Firings {
             changed: HashSet::new(),
             closed: Vec::new(),
             completed: Vec::new(),
+            skipped: Vec::new(),
         })
     }
 
@@ -162,7 +165,7 @@ impl Firings {
         let mut ids = run_ids.iter();
         let mut runs = Vec::new();
         let mut ranges = Vec::new();
-        let Evaluation { cursor, next, entries } = evaluation;
+        let Evaluation { cursor, next, entries, skipped } = evaluation;
         let (mut cursor, mut next) = (*cursor, *next);
         let schedule = due.spec.schedules.iter().find(|schedule| schedule.name == due.schedule);
         let is_done = |made: u64| schedule.is_some_and(|schedule| schedule.is_done(made));
@@ -189,6 +192,8 @@ impl Firings {
                 break;
             }
         }
+        let skipped = skipped.iter().filter(|walls| walls.change <= cursor);
+        self.skipped.extend(skipped.map(|walls| (key.0, key.1.clone(), due.position.version, *walls)));
         let (row, _) = self.schedules.get_mut(&key)?;
         let (open, closed) = append(row.open.take(), ranges);
         (row.open, row.cursor, row.next, row.made) = (open, cursor, next, made);
@@ -232,6 +237,9 @@ impl Firings {
             return Err(StoreError::Conflict("a schedule moved while it was fired".into()));
         }
         insert_ledger(tx, self.closed).await?;
+        if !self.skipped.is_empty() {
+            skipped::keep(tx, self.skipped).await?;
+        }
         for (job, then) in self.completed {
             let expires = maybe_time(then.delete_time(now));
             let values = vec![JobState::Completed.code().into(), expires, time(now), job.uuid().into()];

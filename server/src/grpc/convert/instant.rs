@@ -2,7 +2,7 @@
 
 use mainspring_engine::domain::{
     explain::Explanation,
-    ledger::{FateReason, InstantView, sentence},
+    ledger::{FateReason, InstantView},
 };
 use mainspring_proto::scheduler::v1 as wire;
 
@@ -10,16 +10,21 @@ use super::{run::run_state, time};
 
 /// An entry of the ledger.
 pub(crate) fn instant(view: InstantView) -> wire::Instant {
-    let InstantView { schedule, nominal, fate, reason, run, due } = view;
+    let sentence = view.sentence();
+    let InstantView { schedule, nominal, fate, reason, run, due, walls } = view;
+    let wall = |wall: jiff::civil::DateTime| wall.to_string();
     wire::Instant {
         schedule: schedule.into(),
         nominal_time: Some(time::timestamp(nominal)),
         fate: fate.code(),
         reason: reason.map_or(0, FateReason::code),
-        sentence: sentence(fate, reason).into(),
+        sentence,
         run_id: run.map(|(run, _)| run.to_string()).unwrap_or_default(),
         run_state: run.map_or(0, |(_, state)| run_state(state)),
         due_time: due.map(time::timestamp),
+        first_local_time: walls.map(|walls| wall(walls.first)).unwrap_or_default(),
+        last_local_time: walls.map(|walls| wall(walls.last)).unwrap_or_default(),
+        skipped_count: walls.map_or(0, |walls| i64::try_from(walls.count).unwrap_or(i64::MAX)),
     }
 }
 
@@ -43,7 +48,10 @@ pub(crate) fn explanation(explanation: Explanation) -> wire::ExplainInstantRespo
 
 #[cfg(test)]
 mod tests {
-    use mainspring_engine::domain::{explain::Finding, ledger::Fate};
+    use mainspring_engine::domain::{
+        explain::Finding,
+        ledger::{Fate, sentence},
+    };
 
     use super::*;
 

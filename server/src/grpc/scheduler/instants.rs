@@ -8,6 +8,7 @@ use mainspring_engine::domain::{
     names::ScheduleName,
     schedule::ScheduleSpec,
 };
+use mainspring_engine::flow::instants::{InstantKey, key};
 use mainspring_proto::scheduler::v1 as wire;
 
 use super::jobs::{find, missing};
@@ -30,6 +31,7 @@ const FATES: &[(&str, i64)] = &[
     ("PAUSED", 6),
     ("SUPERSEDED", 7),
     ("ERROR", 8),
+    ("DST_SKIPPED", 10),
     ("DROPPED", 11),
 ];
 const REASONS: &[(&str, i64)] = &[
@@ -115,7 +117,8 @@ pub(super) async fn list(
     let range = (from.unwrap_or(job.create_time), to.unwrap_or(turn.asked));
     let found = api.engine.ledger().list(&job, range, &filter, after, turn.page().limit).await?;
     let entries = found.into_iter().map(|view| {
-        let key = format!("{}/{}", view.nominal.as_micros(), view.schedule);
+        let (nominal, schedule, skipped) = key(&view);
+        let key = format!("{}/{schedule}/{}", nominal.as_micros(), u8::from(skipped));
         (key, convert::instant::instant(view))
     });
     let (instants, next_page_token) = turn.cut(entries);
@@ -142,9 +145,11 @@ pub(super) async fn explain(
 }
 
 /// Where a page of the ledger ended.
-fn place(key: &str) -> Option<(Instant, ScheduleName)> {
-    let (nominal, schedule) = key.split_once('/')?;
-    Some((Instant::from_micros(nominal.parse().ok()?), schedule.parse().ok()?))
+fn place(key: &str) -> Option<InstantKey> {
+    let (nominal, rest) = key.split_once('/')?;
+    let (schedule, skipped) = rest.split_once('/')?;
+    let nominal = Instant::from_micros(nominal.parse().ok()?);
+    Some((nominal, schedule.parse::<ScheduleName>().ok()?, skipped == "1"))
 }
 
 #[cfg(test)]

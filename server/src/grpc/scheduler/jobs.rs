@@ -220,7 +220,9 @@ fn done(change: JobChange, name: &JobName, scope: &Scope) -> Result<Job, Refusal
         JobChange::Missing => Err(missing(name, scope)),
         JobChange::RevisionMismatch => Err(changed(name)),
         JobChange::Full(quota) => Err(quota.into()),
-        JobChange::Unsettled => Err(Refusal::bug("the engine left a job unsettled")),
+        JobChange::DoneWith(..) | JobChange::Unsettled => {
+            Err(Refusal::bug("the engine left a change of a job half done"))
+        }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 
-use super::{RequestKey, StoreResult};
+use super::{Moved, RequestKey, StoreResult};
 use crate::domain::{
     catch_up::Mode,
     ids::JobUid,
     instant::Instant,
     job::{Job, JobSpec, Pause},
     names::{JobName, NamespaceName, QueueName, Scope},
+    supersede::Pending,
 };
 
 /// A job to be created.
@@ -52,6 +53,8 @@ pub struct UpdateJob {
     pub revision: i64,
     /// The new definition, valid.
     pub spec: JobSpec,
+    /// What becomes of starts that are pending.
+    pub pending: Pending,
 }
 
 /// What became of a change of a job.
@@ -59,6 +62,8 @@ pub struct UpdateJob {
 pub enum JobChange {
     /// The job as it is now.
     Done(Job),
+    /// The same, and these runs of it moved with the change.
+    DoneWith(Job, Vec<Moved>),
     /// It was so already.
     Unchanged(Job),
     /// There is no such job.
@@ -152,7 +157,9 @@ pub trait Catalog: Send + Sync {
     /// Replaces the definition: version and revision + 1. A schedule of the same name keeps its cursor, closed ledger and
     /// open range; its next instant is computed by the new rule from `now` on. A schedule that is gone keeps its ledger.
     /// A definition equal to the one in force changes nothing. A job that was COMPLETED or in ERROR becomes ACTIVE. Its
-    /// queue exists from then on.
+    /// queue exists from then on. Starts that are pending, which are SCHEDULED runs of its schedules, stay as they are, or with
+    /// [`Pending::Cancel`] end CANCELLED, their instants SUPERSEDED; with [`Pending::Recompute`] those whose instant the
+    /// schedule of the same name still names are made anew under the same id, by the new definition.
     async fn update_job(&self, now: Instant, update: UpdateJob) -> StoreResult<JobChange>;
 
     /// Pauses: revision + 1. Pausing a paused job replaces the note and the end.

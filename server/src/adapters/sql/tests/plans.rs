@@ -23,6 +23,7 @@ use super::{
         logs::{HOLDING, batches_sql},
         outcomes::{NEXT_DEADLINE, PAST_DEADLINE, waiting_sql},
         pauses::{EXPIRED, NEXT_END, PAUSES_OVER},
+        pending::PENDING,
         release::level_sql,
         retention::delete_sql,
         slots::{WAITING as BUFFERED, holders_sql},
@@ -58,6 +59,7 @@ fn hot() -> Vec<String> {
         PAUSES_OVER.to_owned(),
         NEXT_END.to_owned(),
         EXPIRED.to_owned(),
+        PENDING.to_owned(),
         WAITING.to_owned(),
         "SELECT nominal_time FROM run WHERE origin = 1 AND job_uid = ? AND state = 6 ORDER BY nominal_time DESC LIMIT 1"
             .into(),
