@@ -58,7 +58,7 @@ macro_rules! conformance {
                 overlap_skips_while_a_run_is_not_over, overlap_counts_the_same_firing, paused_instants_get_their_fate, a_pause_ends_by_itself_on_time, a_pause_is_caught_up_with,
                 what_an_edit_came_after_is_not_caught_up_with, late_runs_are_due_at_their_pace,
                 ledger_ranges_join_and_close, a_last_instant_completes_the_job, a_schedule_that_fails_harms_no_other,
-                next_due_is_the_earliest, jobs_of_one_instant_fire_apart, a_deleted_job_fires_no_more, the_longest_due_fire_first, an_error_stays_when_the_last_instant_has_fired, a_firing_with_too_few_ids_is_refused_whole;
+                next_due_is_the_earliest, jobs_of_one_instant_fire_apart, a_deleted_job_fires_no_more, the_longest_due_fire_first, what_is_on_time_comes_before_what_is_behind, an_error_stays_when_the_last_instant_has_fired, a_firing_with_too_few_ids_is_refused_whole;
             schedules: a_spread_run_waits_for_its_time, a_schedule_is_done_with_its_last_run, what_became_no_run_does_not_count,
                 a_one_shot_that_has_passed_fires_late_and_once, a_completed_job_expires_once_its_runs_are_over,
                 what_a_clock_change_takes_is_kept_by_the_change;

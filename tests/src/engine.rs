@@ -9,6 +9,7 @@ use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
 use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
+        budget::LATE_RUNS_A_SECOND,
         ids::{RunId, ServerId, WorkerId},
         instant::Instant,
         names::{Lane, Scope},
@@ -107,6 +108,11 @@ impl Stage {
     /// The same by other rules, and with every stage looking at the store this often. What is to last for days looks
     /// seldom, and so depends on what it is told.
     pub async fn set_with(rules: LeaseRules, look: Duration) -> Self {
+        Self::set_to(rules, look, LATE_RUNS_A_SECOND).await
+    }
+
+    /// The same with so many runs a second of what was missed.
+    pub async fn set_to(rules: LeaseRules, look: Duration, late_runs: u32) -> Self {
         let home = tempfile::tempdir().unwrap();
         let clock = ManualClock::at(Instant::from_micros(1_800_000_000_000_000));
         let store = open(OpenOptions { rules, ..OpenOptions::new(home.path().join("data")) }).await.unwrap();
@@ -122,6 +128,7 @@ impl Stage {
             meter: leases.clone(),
             rules,
             retention: RetentionPolicy::default(),
+            late_runs,
             server: ServerId::new(clock.now()),
             tasks: tasks.clone(),
             seed: 0,

@@ -136,6 +136,12 @@ pub const SETTINGS: &[Setting] = &[
         "How long a shutdown waits for workers to move away."
     ),
     setting!(
+        "LIMITS__LATE_RUNS",
+        Takes::Count,
+        parsed/shown limits.late_runs,
+        "How many runs a second are made of what was missed, after an outage or a pause; what is on time never waits for it."
+    ),
+    setting!(
         "LIMITS__LEASE_TTL",
         Takes::Length,
         length/shown_length limits.lease_ttl,

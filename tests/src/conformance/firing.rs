@@ -12,7 +12,7 @@ use mainspring_engine::{
         schedule::ScheduleSpec,
         supersede::Pending,
     },
-    ports::store::{Fired, JobChange, JobRef, NewRun, NextDue, Resume, RetentionPolicy, StoreError, UpdateJob},
+    ports::store::{Fired, JobChange, JobRef, NewRun, NextDue, Resume, RetentionPolicy, Shares, StoreError, UpdateJob},
 };
 
 use super::world::{World, every, fired, lane, pointer, secs, spec};
@@ -417,6 +417,30 @@ pub async fn a_deleted_job_fires_no_more(mut w: World) {
     let answers = w.store.fire(w.now, shard, vec![w.firing(due, shard)]).await.unwrap();
     assert!(matches!(answers[0], Fired::Overtaken));
     assert!(w.queued(&lane()).await.is_empty());
+}
+
+pub async fn what_is_on_time_comes_before_what_is_behind(mut w: World) {
+    for (name, seconds) in [("old", 100), ("older", 50), ("now", 300), ("later", 1_000)] {
+        w.create(name, spec(vec![every("main", seconds)])).await;
+    }
+    let began = w.now;
+    w.pass(secs(300));
+    let names = async |missed_until, live, missed| {
+        let found = w.store.due_in_turn(missed_until, w.now, Shares { live, missed }).await.unwrap();
+        let names: Vec<_> = found.due.ready.iter().map(|due| due.job_name.to_string()).collect();
+        (names, found.more_live, found.more_missed)
+    };
+    let told = |names: &[&str], more_live, more_missed| {
+        (names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), more_live, more_missed)
+    };
+    let missed_until = began.plus(secs(270));
+    assert_eq!(names(missed_until, 5, 5).await, told(&["now", "older", "old"], false, false));
+    assert_eq!(names(missed_until, 1, 1).await, told(&["now", "older"], true, true));
+    assert_eq!(names(missed_until, 5, 0).await, told(&["now"], false, true));
+    assert_eq!(names(began, 5, 5).await, told(&["older", "old", "now"], false, false));
+    // What is behind the clock of the question is not due, however much is missed.
+    let early = w.store.due_in_turn(w.now, began.plus(secs(60)), Shares { live: 5, missed: 5 }).await.unwrap();
+    assert_eq!(early.due.ready.len(), 1);
 }
 
 pub async fn the_longest_due_fire_first(mut w: World) {

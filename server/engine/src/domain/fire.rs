@@ -96,6 +96,11 @@ impl Evaluation {
     }
 }
 
+/// Instants up to this were missed, at `now`, by an owner that is there since.
+pub fn missed_until(owned_since: Instant, now: Instant) -> Instant {
+    owned_since.max(now.minus(MISSED_AFTER))
+}
+
 /// What time means for `schedule` of a job at `now`. Instants at or before `owned_since` passed while nobody could fire them. Not more
 /// than `limit` instants, and at least one.
 pub fn evaluate(
@@ -123,7 +128,7 @@ pub fn evaluate(
     let (paused, due) = due.split_at(paused);
     paused.iter().for_each(|at| entries.fate(*at, Fate::Paused, None));
     // What is in a pause that will have ended was missed by nobody.
-    let missed_until = owned_since.max(now.minus(MISSED_AFTER));
+    let missed_until = missed_until(owned_since, now);
     let resumed = position.resumed.filter(|resumed| resumed.until > position.cursor);
     let missed_until = resumed.map_or(missed_until, |resumed| resumed.until.max(missed_until));
     let catch_up = resumed.map_or(catch_up, |resumed| catch_up.in_mode(resumed.mode));

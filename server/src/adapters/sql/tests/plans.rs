@@ -11,7 +11,7 @@ use sea_orm::sea_query::SqliteQueryBuilder;
 
 use super::{
     super::{
-        due::{NEXT_DUE, due_sql},
+        due::{NEXT_DUE, due_sql, turn_sql},
         expire::{OVER, held_sql},
         filter,
         fire::instants_sql,
@@ -48,6 +48,7 @@ fn hot() -> Vec<String> {
         format!("SELECT {} {WAKING}", columns()),
         PAST_DEADLINE.to_owned(),
         due_sql(false),
+        turn_sql(),
         due_sql(true),
         NEXT_DEADLINE.to_owned(),
         NEXT_DUE.to_owned(),
