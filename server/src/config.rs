@@ -318,7 +318,7 @@ impl Config {
         if let Some(password) = &self.auth.root_password {
             Passwords::check(password.expose_secret()).map_err(ConfigError::RootPassword)?;
         }
-        let RetentionPolicy { succeeded, failed, logs: _, ledger: _, requests, workers: _ } = self.retention;
+        let RetentionPolicy { succeeded, failed, logs: _, ledger: _, jobs: _, requests, workers: _ } = self.retention;
         if requests < PROMISED {
             return Err(ConfigError::Requests(requests));
         }

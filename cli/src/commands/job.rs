@@ -8,6 +8,7 @@ mod explain;
 mod overlap;
 mod schedule;
 mod update;
+mod versions;
 
 use clap::Subcommand;
 use mainspring_proto::scheduler::v1::{
@@ -88,6 +89,9 @@ pub(crate) enum JobCommand {
         after: Option<Moment>,
     },
     Update(Box<update::UpdateArgs>),
+    Versions(versions::VersionsArgs),
+    Restore(versions::RestoreArgs),
+    Undelete(versions::UndeleteArgs),
     /// Stop a job from firing, for good or until a time; runs in flight go on
     #[command(before_help = examples![
         "mainspring job pause demo.hello",
@@ -180,6 +184,9 @@ pub(super) async fn run(command: JobCommand, session: &Session) -> Result<Exit, 
         }
         JobCommand::Describe { job } => describe::describe(job, &server, session).await?,
         JobCommand::Next { job, count, after } => describe::next(&job, count, after, &server, session).await?,
+        JobCommand::Versions(args) => versions::list(args, &server, session).await?,
+        JobCommand::Restore(args) => versions::restore(args, &server, session).await?,
+        JobCommand::Undelete(args) => versions::undelete(args, &server, session).await?,
         JobCommand::Pause { job, note, until } => {
             let until_time = until.map(|until| until.to_proto(clock::now()));
             let request = PauseJobRequest { namespace, job, note: note.unwrap_or_default(), until_time };

@@ -2,7 +2,9 @@
 
 use mainspring_proto::{
     common::v1::{RetryPolicy, Timeouts},
-    scheduler::v1::{CalendarInterval, CatchUp, Job, JobState, OnCompleted, Overlap, Schedule, schedule::Rule},
+    scheduler::v1::{
+        CalendarInterval, CatchUp, Job, JobState, JobVersion, OnCompleted, Overlap, Schedule, schedule::Rule,
+    },
 };
 
 use super::{Resource, pairs, word};
@@ -67,6 +69,21 @@ impl Resource for Job {
             ("version", Cell::of(self.version)),
             ("created", Cell::time(self.create_time.as_ref())),
             ("updated", Cell::time(self.update_time.as_ref())),
+        ]
+    }
+}
+
+impl Resource for JobVersion {
+    const COLUMNS: &'static [&'static str] = &["VERSION", "SINCE", "TYPE", "QUEUE", "SCHEDULE"];
+
+    fn row(&self) -> Vec<Cell> {
+        let of = |field: fn(&Job) -> String| Cell::text(self.job.as_ref().map(field).unwrap_or_default());
+        vec![
+            Cell::of(self.version),
+            Cell::time(self.create_time.as_ref()),
+            of(|job| job.job_type.clone()),
+            of(|job| job.queue.clone()),
+            of(|job| schedules(&job.schedules)),
         ]
     }
 }

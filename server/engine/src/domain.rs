@@ -6,6 +6,7 @@
 pub mod attempt;
 pub mod budget;
 pub mod catch_up;
+pub mod compare;
 pub mod event;
 pub mod explain;
 pub mod filter;

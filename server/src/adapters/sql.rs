@@ -51,6 +51,7 @@ mod statement;
 mod steps;
 mod submit;
 mod unused;
+mod versions;
 mod views;
 mod wake;
 mod writer;

@@ -201,6 +201,12 @@ pub const SETTINGS: &[Setting] = &[
         "How long FAILED and TIMED_OUT runs are kept after their end; at least RETENTION__REQUESTS."
     ),
     setting!(
+        "RETENTION__JOBS",
+        Takes::Length,
+        length/shown_length retention.jobs,
+        "How long a job that was deleted can be brought back; and longer, where runs or a ledger of it are kept."
+    ),
+    setting!(
         "RETENTION__LEDGER",
         Takes::Length,
         length/shown_length retention.ledger,

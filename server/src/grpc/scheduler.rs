@@ -8,6 +8,7 @@ mod payloads;
 mod retry;
 mod runs;
 mod update;
+mod versions;
 
 use mainspring_proto::scheduler::v1::{self as wire, scheduler_service_server::SchedulerService};
 use tokio_stream::wrappers::ReceiverStream;
@@ -57,6 +58,24 @@ impl SchedulerService for Api {
 
     async fn resume_job(&self, request: Request<wire::ResumeJobRequest>) -> Answer<wire::ResumeJobResponse> {
         answer(jobs::resume(self, request.into_inner())).await
+    }
+
+    async fn list_job_versions(
+        &self,
+        request: Request<wire::ListJobVersionsRequest>,
+    ) -> Answer<wire::ListJobVersionsResponse> {
+        answer(versions::list(self, request.into_inner())).await
+    }
+
+    async fn restore_job_version(
+        &self,
+        request: Request<wire::RestoreJobVersionRequest>,
+    ) -> Answer<wire::RestoreJobVersionResponse> {
+        answer(versions::restore(self, request.into_inner())).await
+    }
+
+    async fn undelete_job(&self, request: Request<wire::UndeleteJobRequest>) -> Answer<wire::UndeleteJobResponse> {
+        answer(versions::undelete(self, request.into_inner())).await
     }
 
     async fn preview_schedule(

@@ -95,6 +95,9 @@ pub(crate) const ROWS: &[Row] = &[
     },
     row("SchedulerService/GetJob", |known| json!({"job": known.job})),
     row("SchedulerService/ListJobs", |_| json!({})),
+    row("SchedulerService/ListJobVersions", |known| json!({"job": known.job})),
+    row("SchedulerService/RestoreJobVersion", |known| json!({"job": known.job, "version": 1, "etag": known.job_etag})),
+    row("SchedulerService/UndeleteJob", |known| json!({"job": known.gone})),
     row("SchedulerService/UpdateJob", |known| json!({"job": definition(&known.job, &known.job_etag)})),
     row("SchedulerService/DeleteJob", |known| json!({"job": known.doomed, "etag": known.doomed_etag})),
     row("SchedulerService/TriggerJob", |known| {

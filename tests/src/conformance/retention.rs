@@ -24,7 +24,7 @@ use super::world::{World, all, changed, every, failure, lane, lane_of, pointer, 
 const DAY: u64 = 24 * 3_600;
 
 fn policy() -> RetentionPolicy {
-    RetentionPolicy::default()
+    RetentionPolicy { jobs: secs(DAY), ..RetentionPolicy::default() }
 }
 
 async fn gone(w: &World, run: RunId) -> bool {

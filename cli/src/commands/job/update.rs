@@ -8,7 +8,7 @@ use std::{fs, io::Read as _, path::PathBuf};
 use clap::{Args, ValueEnum};
 use mainspring_proto::{
     common::v1::{RetryPolicy, Timeouts},
-    scheduler::v1::{GetJobRequest, Job, PendingStarts, UpdateJobRequest},
+    scheduler::v1::{ComparedInstant, GetJobRequest, Job, PendingStarts, UpdateJobRequest},
 };
 use prost_types::FieldMask;
 
@@ -27,6 +27,7 @@ use crate::{
     failure::Failure,
     named, output, payload,
     session::Session,
+    times,
 };
 
 /// Change a job; runs that were made already stay as they are
@@ -136,14 +137,34 @@ pub(super) async fn run(args: UpdateArgs, session: &Session) -> Result<Exit, Fai
         validate_only: dry_run,
         update_pending: pending.into(),
     };
-    let job = server.scheduler().update_job(request).await?.into_inner().job.unwrap_or_default();
-    let text = if dry_run {
-        format!("would update job/{name} (dry run: nothing was saved)")
-    } else {
-        format!("job/{name} updated, version {}", job.version)
-    };
+    let answer = server.scheduler().update_job(request).await?.into_inner();
+    if dry_run {
+        // Beside the job there is what would change, which a program wants as well.
+        let text = format!("{}would update job/{name} (dry run: nothing was saved)", compared(&answer.compared));
+        session.out.did(&text, &answer)?;
+        return Ok(Exit::Done);
+    }
+    let job = answer.job.unwrap_or_default();
+    let text = format!("job/{name} updated, version {}", job.version);
     session.out.did(&text, &job)?;
     Ok(Exit::Done)
+}
+
+/// The next instants that are named before or after the change; nothing where they are the same.
+fn compared(instants: &[ComparedInstant]) -> String {
+    if instants.iter().all(|instant| instant.before && instant.after) {
+        return String::new();
+    }
+    let lines = instants.iter().map(|ComparedInstant { time, before, after }| {
+        let sign = match (before, after) {
+            (true, false) => '-',
+            (false, true) => '+',
+            (true, true) | (false, false) => ' ',
+        };
+        let time = time.as_ref().and_then(times::from_proto).map(|time| time.to_string()).unwrap_or_default();
+        format!("{sign} {time}\n")
+    });
+    format!("next instants:\n{}", lines.collect::<String>())
 }
 
 /// A definition as it is printed.

@@ -297,21 +297,39 @@ fn schedules<'a>(names: impl Iterator<Item = &'a ScheduleName>) -> String {
     }
 }
 
+/// A definition with nothing in it, for the tests of this crate.
+#[cfg(test)]
+pub(super) fn bare_spec() -> super::job::JobSpec {
+    super::job::JobSpec {
+        display_name: String::new(),
+        description: String::new(),
+        owner: String::new(),
+        labels: Default::default(),
+        job_type: "report".parse().unwrap(),
+        queue: "default".parse().unwrap(),
+        payload: Default::default(),
+        schedules: Vec::new(),
+        overlap: Overlap::Skip,
+        overlap_ignores_manual: false,
+        catch_up: Default::default(),
+        policy: Default::default(),
+        priority: 0,
+        fairness_key: Default::default(),
+        on_completed: Default::default(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use mainspring_cron::{Expr, Rule, Zone};
 
-    use super::{
-        Explanation, Fate, Finding, Instant, InstantView, Job, JobState, Overlap, RunState, ScheduleSpec, Subject,
-    };
+    use super::{Explanation, Fate, Finding, Instant, InstantView, Job, JobState, RunState, ScheduleSpec, Subject};
     use crate::domain::{
-        catch_up::CatchUp,
         ids::{JobUid, RunId},
         job::{JobSpec, Pause},
         ledger::FateReason,
-        policy::RunPolicy,
     };
 
     fn at(text: &str) -> Instant {
@@ -326,23 +344,7 @@ mod tests {
     /// Created on the 1st, edited on the 10th.
     fn job(schedules: Vec<ScheduleSpec>) -> Job {
         let created = at("2026-03-01T12:00:00Z");
-        let spec = JobSpec {
-            display_name: String::new(),
-            description: String::new(),
-            owner: String::new(),
-            labels: Default::default(),
-            job_type: "report".parse().unwrap(),
-            queue: "default".parse().unwrap(),
-            payload: Default::default(),
-            schedules,
-            overlap: Overlap::Skip,
-            overlap_ignores_manual: false,
-            catch_up: CatchUp::default(),
-            policy: RunPolicy::default(),
-            priority: 0,
-            fairness_key: Default::default(),
-            on_completed: Default::default(),
-        };
+        let spec = JobSpec { schedules, ..super::bare_spec() };
         Job {
             uid: JobUid::new(created),
             namespace: "default".parse().unwrap(),

@@ -28,7 +28,7 @@ use crate::{
         ledger::FateReason,
     },
     ports::store::{
-        DueInTurn, DueSchedule, DueSchedules, Fired, Firing, ShardLease, StoreResult, Shares, UnreadableSchedule,
+        DueInTurn, DueSchedule, DueSchedules, Fired, Firing, ShardLease, Shares, StoreResult, UnreadableSchedule,
     },
 };
 

@@ -23,7 +23,7 @@ use crate::{
         job::{JobState, Pause},
         names::{JobName, Scope},
     },
-    ports::store::{CreateJob, JobChange, NewJob, Resume, StoreError, StoreResult, UpdateJob},
+    ports::store::{CreateJob, JobChange, NewJob, Resume, StoreError, StoreResult, Undelete, UpdateJob},
 };
 
 /// Tries without anything evaluated in between before a change gives up.
@@ -143,6 +143,16 @@ impl<'a> Jobs<'a> {
             cancelled = answered.await.map_err(|_| stopped())??;
         }
         Ok((change, cancelled))
+    }
+
+    /// Brings back the job of a name that was deleted last.
+    pub async fn undelete(&self, scope: &Scope, name: &JobName) -> StoreResult<Undelete> {
+        let undeleted = self.core.store.undelete_job(self.core.now(), scope, name).await?;
+        if let Undelete::Done(job) = &undeleted {
+            self.core.news.job(self.core.now(), job, Some(job.state), event::JobChange::Undeleted);
+            self.core.news.job_times.notify_one();
+        }
+        Ok(undeleted)
     }
 
     fn told(&self, change: JobChange, what: event::JobChange) -> JobChange {

@@ -22,7 +22,9 @@ mod views;
 mod vitals;
 
 pub use backup::{Backup, BackupError, BackupProgress};
-pub use catalog::{Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, Quota, Resume, UpdateJob};
+pub use catalog::{
+    Catalog, CreateJob, JobChange, JobVersion, NewJob, QueueChange, QueueSettings, Quota, Resume, Undelete, UpdateJob,
+};
 pub use due::{
     Due, DueInTurn, DueSchedule, DueSchedules, Fired, Firing, NextDue, ShardLease, Shares, UnreadableSchedule,
 };

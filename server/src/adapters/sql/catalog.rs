@@ -14,8 +14,8 @@ use mainspring_engine::{
         supersede::Pending,
     },
     ports::store::{
-        Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, Quota, Resume, StoreError, StoreResult,
-        UpdateJob,
+        Catalog, CreateJob, JobChange, JobVersion, NewJob, QueueChange, QueueSettings, Quota, Resume, StoreError,
+        StoreResult, Undelete, UpdateJob,
     },
 };
 use sea_orm::{ConnectionTrait, Value};
@@ -31,6 +31,7 @@ use super::{
     skipped,
     statement::{Cells, exec, insert, query_one, single},
     submit::{REQUESTS, made, request_cells},
+    versions,
     writer::Tx,
 };
 
@@ -64,6 +65,27 @@ impl Catalog for SqliteStore {
         let (uid, time): (Uuid, i64) = (cells.next()?, cells.next()?);
         let job = jobs(&self.reads, &self.known, "job.uid = ?", vec![uid.into()]).await?.pop();
         Ok(job.map(|job| (job, Instant::from_micros(time))))
+    }
+
+    async fn undelete_job(&self, now: Instant, scope: &Scope, name: &JobName) -> StoreResult<Undelete> {
+        if self.job(scope, name).await?.is_some() {
+            return Ok(Undelete::NameTaken);
+        }
+        let Some((job, _)) = self.deleted_job(scope, name).await? else { return Ok(Undelete::Missing) };
+        if let Some(quota) = self.full(now, &scope.0, &job.spec).await? {
+            return Ok(Undelete::Full(quota));
+        }
+        let Some(namespace) = self.known.lanes.namespace(&scope.0) else { return Ok(Undelete::Missing) };
+        let (known, name) = (Arc::clone(&self.known), name.clone());
+        self.write(move |tx| Box::pin(async move { versions::undelete(tx, &known, now, namespace, &name).await })).await
+    }
+
+    async fn job_version(&self, job: JobUid, version: i64) -> StoreResult<Option<JobSpec>> {
+        versions::one(&self.reads, &self.known, job, version).await
+    }
+
+    async fn job_versions(&self, job: JobUid, before: Option<i64>, limit: usize) -> StoreResult<Vec<JobVersion>> {
+        versions::list(&self.reads, job, before, limit).await
     }
 
     async fn update_job(&self, now: Instant, update: UpdateJob) -> StoreResult<JobChange> {
@@ -167,18 +189,18 @@ impl SqliteStore {
     }
 }
 
-const NAMED: &str = "job.namespace_id = ? AND job.name = ? AND job.delete_time IS NULL";
+pub(super) const NAMED: &str = "job.namespace_id = ? AND job.name = ? AND job.delete_time IS NULL";
 
 /// The one of a name that was deleted last, and when.
 pub(super) const DELETED: &str = "SELECT uid, delete_time FROM job WHERE namespace_id = ? AND name = ? \
      AND delete_time IS NOT NULL ORDER BY delete_time DESC LIMIT 1";
 
-fn named(namespace: i32, name: &JobName) -> Vec<Value> {
+pub(super) fn named(namespace: i32, name: &JobName) -> Vec<Value> {
     vec![namespace.into(), name.as_str().into()]
 }
 
 /// A job that this transaction has just read or written.
-async fn by_uid(tx: &Tx, known: &Known, uid: JobUid) -> StoreResult<Job> {
+pub(super) async fn by_uid(tx: &Tx, known: &Known, uid: JobUid) -> StoreResult<Job> {
     let found = jobs(tx, known, "job.uid = ?", vec![uid.uuid().into()]).await?.pop();
     found.ok_or_else(|| StoreError::Corrupt(format!("job {uid} is gone")))
 }
@@ -246,7 +268,13 @@ async fn insert_version(tx: &Tx, now: Instant, uid: JobUid, version: i64, spec: 
 }
 
 /// Schedules of a definition that begin at `now`.
-fn fresh(job: JobUid, version: i64, pause: Option<&Pause>, now: Instant, spec: &JobSpec) -> Vec<ScheduleRow> {
+pub(super) fn fresh(
+    job: JobUid,
+    version: i64,
+    pause: Option<&Pause>,
+    now: Instant,
+    spec: &JobSpec,
+) -> Vec<ScheduleRow> {
     let row = |schedule: &ScheduleSpec| ScheduleRow {
         job,
         name: schedule.name.clone(),

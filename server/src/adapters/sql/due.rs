@@ -14,8 +14,8 @@ use mainspring_engine::{
         names::ScheduleName,
     },
     ports::store::{
-        Due, DueInTurn, DueSchedule, DueSchedules, Fired, Firing, Moved, NextDue, ShardLease, StoreError, StoreResult,
-        Shares, UnreadableSchedule,
+        Due, DueInTurn, DueSchedule, DueSchedules, Fired, Firing, Moved, NextDue, ShardLease, Shares, StoreError,
+        StoreResult, UnreadableSchedule,
     },
 };
 use sea_orm::QueryResult;

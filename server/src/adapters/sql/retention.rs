@@ -195,8 +195,9 @@ async fn sweep(tx: &Tx, now: Instant, policy: RetentionPolicy, runs: Vec<Uuid>, 
     for piece in chunks(&runs) {
         swept.rows += exec(tx, delete_sql(piece.len()), piece.iter().map(|id| (*id).into()).collect()).await?;
     }
-    // Its runs and its ledger hold a job by themselves; a repeat of the request that made it must find it.
-    let forgotten = now.minus(policy.requests);
+    // Its runs and its ledger hold a job by themselves; a repeat of the request that made it must find it, and whoever wants
+    // it back.
+    let forgotten = now.minus(policy.requests.max(policy.jobs));
     // A worker that was judged is LOST or GONE until it is heard again.
     let kinds: [(&str, Instant); 6] = [
         (

@@ -2,6 +2,7 @@
 
 use mainspring_engine::{
     domain::{
+        compare::{Compared, compare},
         ids::JobUid,
         instant::Instant,
         job::{Job, JobSpec},
@@ -19,13 +20,15 @@ use crate::grpc::{
         self, Check,
         job::{Context, MUTABLE, overlay},
         payload::Place,
-        read,
+        read, time,
     },
     status::Refusal,
 };
 
 /// A change without an etag is made again where somebody else was faster.
 const TRIES: usize = 20;
+/// So many instants of each definition are compared.
+const COMPARED: usize = 10;
 
 /// A change, read.
 struct Change {
@@ -59,8 +62,8 @@ pub(super) async fn update(api: &Api, request: wire::UpdateJobRequest) -> Result
             None if !allow_missing => return Err(missing(&change.name, &change.scope)),
             None => create(api, &change, validate_only).await?,
         };
-        if let Some(job) = job {
-            return Ok(wire::UpdateJobResponse { job: Some(job) });
+        if let Some(answer) = job {
+            return Ok(answer);
         }
     }
     Err(changed(&change.name))
@@ -68,7 +71,12 @@ pub(super) async fn update(api: &Api, request: wire::UpdateJobRequest) -> Result
 
 /// The job afterwards; none where somebody else was faster, as the etag or the revision says. The etag comes last: a caller
 /// who reads the job again should not hear only then that the change cannot be made.
-async fn replace(api: &Api, change: &Change, stored: Job, validate_only: bool) -> Result<Option<wire::Job>, Refusal> {
+async fn replace(
+    api: &Api,
+    change: &Change,
+    stored: Job,
+    validate_only: bool,
+) -> Result<Option<wire::UpdateJobResponse>, Refusal> {
     let now = api.now();
     let mut merged = convert::job::job(stored.clone(), true);
     overlay(&mut merged, change.new.clone(), &change.mask);
@@ -87,12 +95,20 @@ async fn replace(api: &Api, change: &Change, stored: Job, validate_only: bool) -
         let standing = spec.schedules.iter().zip(&run_counts);
         let next_times = standing.map(|(schedule, made)| schedule.next_due(schedule.begin(now, spec.catch_up), *made));
         let next_times = next_times.collect();
-        return Ok(Some(convert::job::job(Job { spec, next_times, run_counts, ..stored }, true)));
+        let compared = compare(&stored.spec, &spec, |schedule| stored.made(schedule), now, COMPARED).into_iter();
+        let compared = compared.map(|Compared { at, before, after }| wire::ComparedInstant {
+            time: Some(time::timestamp(at)),
+            before,
+            after,
+        });
+        let compared = compared.collect();
+        let job = convert::job::job(Job { spec, next_times, run_counts, ..stored }, true);
+        return Ok(Some(wire::UpdateJobResponse { job: Some(job), compared }));
     }
     let (scope, name, revision) = (change.scope.clone(), change.name.clone(), stored.revision);
     let update = UpdateJob { scope, name, revision, spec, pending };
     Ok(match api.engine.jobs().update(update).await? {
-        JobChange::Done(job) | JobChange::Unchanged(job) => Some(convert::job::job(job, true)),
+        JobChange::Done(job) | JobChange::Unchanged(job) => Some(stored_as(convert::job::job(job, true))),
         JobChange::Missing | JobChange::RevisionMismatch => None,
         JobChange::Full(quota) => return Err(quota.into()),
         JobChange::DoneWith(..) | JobChange::Unsettled => {
@@ -103,7 +119,7 @@ async fn replace(api: &Api, change: &Change, stored: Job, validate_only: bool) -
 
 /// The new job; none where somebody else was faster, or the change is to one that was there. All fields count, whatever
 /// the mask names.
-async fn create(api: &Api, change: &Change, validate_only: bool) -> Result<Option<wire::Job>, Refusal> {
+async fn create(api: &Api, change: &Change, validate_only: bool) -> Result<Option<wire::UpdateJobResponse>, Refusal> {
     let now = api.now();
     let uid = JobUid::new(now);
     let Change { scope, name, new, mask: _, pending } = change;
@@ -120,15 +136,19 @@ async fn create(api: &Api, change: &Change, validate_only: bool) -> Result<Optio
     }
     if validate_only {
         let job = convert::job::job(unsaved(scope.clone(), name.clone(), spec, now), true);
-        return Ok(Some(wire::Job { uid: String::new(), ..job }));
+        return Ok(Some(stored_as(wire::Job { uid: String::new(), ..job })));
     }
     let new = NewJob { scope: scope.clone(), uid, name: name.clone(), spec, request: None };
     match api.engine.jobs().create(new).await? {
-        CreateJob::Created(job) | CreateJob::Replayed(job) => Ok(Some(convert::job::job(job, true))),
+        CreateJob::Created(job) | CreateJob::Replayed(job) => Ok(Some(stored_as(convert::job::job(job, true)))),
         CreateJob::NameTaken => Ok(None),
         CreateJob::Full(quota) => Err(quota.into()),
         CreateJob::RequestReused => Err(Refusal::bug("a job was made without a request id, and met one")),
     }
+}
+
+fn stored_as(job: wire::Job) -> wire::UpdateJobResponse {
+    wire::UpdateJobResponse { job: Some(job), compared: Vec::new() }
 }
 
 fn definition(

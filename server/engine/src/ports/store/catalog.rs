@@ -77,6 +77,30 @@ pub enum JobChange {
     Unsettled,
 }
 
+/// What became of bringing back a job.
+#[derive(Clone, Debug)]
+pub enum Undelete {
+    /// It is back.
+    Done(Job),
+    /// Nothing of it is kept.
+    Missing,
+    /// Another job has the name.
+    NameTaken,
+    /// The namespace is full.
+    Full(Quota),
+}
+
+/// A definition that a job has, or has had.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobVersion {
+    /// Its number.
+    pub version: i64,
+    /// Since when it is, or was, in force.
+    pub create_time: Instant,
+    /// The definition.
+    pub spec: JobSpec,
+}
+
 /// How a pause ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resume {
@@ -153,6 +177,17 @@ pub trait Catalog: Send + Sync {
 
     /// The one of this name that was deleted last, with when; none where nothing of it is kept.
     async fn deleted_job(&self, scope: &Scope, name: &JobName) -> StoreResult<Option<(Job, Instant)>>;
+
+    /// Brings the one of this name back that was deleted last: revision + 1, its schedules' cursors at `now`, so that nothing was
+    /// missed meanwhile. A job that was COMPLETED stays so. [`StoreError::Conflict`](super::StoreError::Conflict) while its runs
+    /// are still being ended.
+    async fn undelete_job(&self, now: Instant, scope: &Scope, name: &JobName) -> StoreResult<Undelete>;
+
+    /// A definition that a job has had, with its payload.
+    async fn job_version(&self, job: JobUid, version: i64) -> StoreResult<Option<JobSpec>>;
+
+    /// The definitions of a job before a version, without their payloads, the newest first.
+    async fn job_versions(&self, job: JobUid, before: Option<i64>, limit: usize) -> StoreResult<Vec<JobVersion>>;
 
     /// Replaces the definition: version and revision + 1. A schedule of the same name keeps its cursor, closed ledger and
     /// open range; its next instant is computed by the new rule from `now` on. A schedule that is gone keeps its ledger.
