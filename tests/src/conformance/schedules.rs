@@ -166,7 +166,7 @@ pub async fn what_a_clock_change_takes_is_kept_by_the_change(mut w: World) {
     w.fire_due(shard).await;
     w.fire_due(shard).await;
     let of_quarter = ("quarter".to_owned(), "2027-03-28T02:00:00".to_owned(), 4);
-    assert_eq!(taken(&w, change).await, [of_quarter.clone()]);
+    assert_eq!(taken(&w, change).await, std::slice::from_ref(&of_quarter));
     assert_eq!(taken(&w, change.plus(secs(1))).await, []);
     // What no instant has come after yet is not lost by an edit.
     edit(&w, "report", |spec| JobSpec { schedules: vec![every("other", 10)], ..spec }).await;

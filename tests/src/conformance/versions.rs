@@ -32,7 +32,7 @@ async fn delete(w: &World, job: &Job) {
 
 async fn undelete(w: &World) -> Job {
     match w.store.undelete_job(w.now, &w.scope, &job_name("report")).await.unwrap() {
-        Undelete::Done(job) => job,
+        Undelete::Done(job) => *job,
         other => panic!("{other:?}"),
     }
 }

@@ -89,5 +89,5 @@ pub(super) async fn undelete(
         rows.iter_mut().for_each(|row| row.next = None);
     }
     insert_schedules(tx, &rows).await?;
-    by_uid(tx, known, job.uid).await.map(Undelete::Done)
+    by_uid(tx, known, job.uid).await.map(Box::new).map(Undelete::Done)
 }

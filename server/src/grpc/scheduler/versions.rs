@@ -89,7 +89,7 @@ pub(super) async fn undelete(
     let wire::UndeleteJobRequest { namespace, job } = request;
     let (scope, name) = api.read(&namespace, |check, _| check.required("job", &job)).await?;
     match api.engine.jobs().undelete(&scope, &name).await? {
-        Undelete::Done(job) => Ok(wire::UndeleteJobResponse { job: Some(convert::job::job(job, true)) }),
+        Undelete::Done(job) => Ok(wire::UndeleteJobResponse { job: Some(convert::job::job(*job, true)) }),
         Undelete::Missing => Err(missing(&name, &scope)),
         Undelete::NameTaken => Err(taken(&name, &scope)),
         Undelete::Full(quota) => Err(quota.into()),

@@ -81,7 +81,7 @@ pub enum JobChange {
 #[derive(Clone, Debug)]
 pub enum Undelete {
     /// It is back.
-    Done(Job),
+    Done(Box<Job>),
     /// Nothing of it is kept.
     Missing,
     /// Another job has the name.
