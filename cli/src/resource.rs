@@ -79,6 +79,7 @@ macro_rules! named {
 
 named! { "mainspring.scheduler.v1":
     scheduler::Job = "job" job,
+    scheduler::JobVersion,
     scheduler::Instant,
     scheduler::Run = "run" run_id,
     scheduler::Attempt,
@@ -88,6 +89,7 @@ named! { "mainspring.scheduler.v1":
     scheduler::JobType = "type" job_type,
     scheduler::SchemaAnnouncement,
     scheduler::ListJobsResponse,
+    scheduler::ListJobVersionsResponse,
     scheduler::ListInstantsResponse,
     scheduler::ListRunsResponse,
     scheduler::ListAttemptsResponse,
@@ -98,6 +100,8 @@ named! { "mainspring.scheduler.v1":
     scheduler::PreviewScheduleResponse,
     scheduler::TailLogsResponse,
     scheduler::DeleteJobResponse,
+    scheduler::UpdateJobResponse,
+    scheduler::ExplainInstantResponse,
     scheduler::GetServerInfoResponse,
     scheduler::BackupResult,
 }
@@ -128,6 +132,7 @@ macro_rules! lists {
 
 lists! {
     scheduler::ListJobsResponse: "jobs", jobs of scheduler::Job;
+    scheduler::ListJobVersionsResponse: "versions", versions of scheduler::JobVersion;
     scheduler::ListInstantsResponse: "instants", instants of scheduler::Instant;
     scheduler::ListRunsResponse: "runs", runs of scheduler::Run;
     scheduler::ListAttemptsResponse: "attempts", attempts of scheduler::Attempt;

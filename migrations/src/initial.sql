@@ -33,7 +33,7 @@ CREATE TABLE lane (
 ;
 -- `state` is the state apart from a pause; a job is paused while `pause_time` is set. `job_type`, `queue`, `owner` repeat
 -- the definition for filters. A deleted job keeps its row for the runs that point at it; `half_deleted` while some of them
--- may still wait.
+-- may still wait. `expire_time`: when a job that is COMPLETED is to be deleted.
 CREATE TABLE job (
     uid {id} NOT NULL PRIMARY KEY,
     namespace_id INTEGER NOT NULL REFERENCES namespace (id),
@@ -50,6 +50,7 @@ CREATE TABLE job (
     owner TEXT NOT NULL,
     create_time BIGINT NOT NULL,
     update_time BIGINT NOT NULL,
+    expire_time BIGINT CHECK (expire_time IS NULL OR state = 4),
     delete_time BIGINT,
     half_deleted BOOLEAN NOT NULL DEFAULT FALSE,
     CHECK (NOT half_deleted OR delete_time IS NOT NULL),
@@ -66,6 +67,8 @@ CREATE INDEX job_deleted ON job (delete_time) WHERE delete_time IS NOT NULL
 ;
 CREATE INDEX job_pause_end ON job (pause_until) WHERE pause_until IS NOT NULL AND delete_time IS NULL
 ;
+CREATE INDEX job_expiry ON job (expire_time) WHERE expire_time IS NOT NULL AND delete_time IS NULL
+;
 CREATE INDEX job_half_deleted ON job (delete_time) WHERE half_deleted
 ;
 CREATE TABLE job_version (
@@ -74,12 +77,14 @@ CREATE TABLE job_version (
     spec TEXT NOT NULL,
     payload_type TEXT NOT NULL,
     payload {bytes} NOT NULL,
+    create_time BIGINT NOT NULL,
     PRIMARY KEY (job_uid, version)
 ) {by_key}
 ;
 -- Where the evaluation of a schedule stands. Cursor, version and pause are the guard of a firing, so all three are in
 -- this row. The open ledger range is here too: firing once more costs no further write. `pause_until`: when the pause ends
--- by itself. `resume_until`: instants up to this passed in a pause, and are caught up with by `resume_mode`.
+-- by itself. `resume_until`: instants up to this passed in a pause, and are caught up with by `resume_mode`. `run_count`: how
+-- many runs it has made, which may be all that it makes.
 CREATE TABLE schedule (
     job_uid {id} NOT NULL REFERENCES job (uid) ON DELETE CASCADE,
     name TEXT NOT NULL,
@@ -90,6 +95,7 @@ CREATE TABLE schedule (
     pause_until BIGINT,
     resume_until BIGINT,
     resume_mode SMALLINT CHECK (resume_mode BETWEEN 1 AND 3),
+    run_count BIGINT NOT NULL DEFAULT 0 CHECK (run_count >= 0),
     open_version BIGINT,
     open_first BIGINT,
     open_last BIGINT,
@@ -119,6 +125,21 @@ CREATE TABLE ledger (
 ) {by_key}
 ;
 CREATE INDEX ledger_age ON ledger (last_time)
+;
+-- Times of the wall clock that a clock change removed, and that a rule would have named: they have no instant, so they are
+-- kept by the change. The walls are as RFC 3339 writes a date and a time without a zone.
+CREATE TABLE skipped_wall (
+    job_uid {id} NOT NULL,
+    schedule TEXT NOT NULL,
+    change_time BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    first_wall TEXT NOT NULL,
+    last_wall TEXT NOT NULL,
+    count BIGINT NOT NULL CHECK (count > 0),
+    PRIMARY KEY (job_uid, change_time, schedule)
+) {by_key}
+;
+CREATE INDEX skipped_wall_age ON skipped_wall (change_time)
 ;
 -- Executions. Everything rare is NULL, so that a row is small. No index mentions `state`: the indexed columns are NULL
 -- unless they matter. Input and output over a kilobyte are in run_data (`spilled`: 1 input, 2 output), since a row is

@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 
-use mainspring_engine::{domain::rules::LeaseRules, ports::store::RetentionPolicy};
+use mainspring_engine::{
+    domain::{budget::LATE_RUNS_A_SECOND, rules::LeaseRules},
+    ports::store::RetentionPolicy,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use env::EnvError;
@@ -101,6 +104,8 @@ pub struct LimitsConfig {
     pub lease_ttl: Duration,
     /// How long a shutdown waits for workers to move away. Default 30 s.
     pub drain_deadline: Duration,
+    /// Runs a second that are made of what was missed. Default 1,000.
+    pub late_runs: u32,
     /// Connections at a time; whoever comes then waits. Default 10,000, or as many as the system allows.
     pub max_connections: usize,
     /// Largest message. Default 4 MiB.
@@ -165,6 +170,7 @@ impl Default for LimitsConfig {
         Self {
             lease_ttl: Duration::from_secs(30),
             drain_deadline: Duration::from_secs(30),
+            late_runs: LATE_RUNS_A_SECOND,
             max_connections: 10_000,
             max_message_bytes: 4 << 20,
             max_inline_payload_bytes: 1 << 20,
@@ -265,6 +271,9 @@ pub enum ConfigError {
         /// How long their request ids would be.
         requests: Duration,
     },
+    /// What was missed would never be caught up with.
+    #[error("limits.late_runs must be at least 1")]
+    LateRuns,
     /// Nobody could connect, or too many could.
     #[error("limits.max_connections must be 1 to 1,000,000, not {0}")]
     Connections(usize),
@@ -309,7 +318,7 @@ impl Config {
         if let Some(password) = &self.auth.root_password {
             Passwords::check(password.expose_secret()).map_err(ConfigError::RootPassword)?;
         }
-        let RetentionPolicy { succeeded, failed, logs: _, ledger: _, requests, workers: _ } = self.retention;
+        let RetentionPolicy { succeeded, failed, logs: _, ledger: _, jobs: _, requests, workers: _ } = self.retention;
         if requests < PROMISED {
             return Err(ConfigError::Requests(requests));
         }
@@ -317,6 +326,9 @@ impl Config {
             if kept < requests {
                 return Err(ConfigError::RunsBeforeRequests { name, kept, requests });
             }
+        }
+        if self.limits.late_runs == 0 {
+            return Err(ConfigError::LateRuns);
         }
         let connections = self.limits.max_connections;
         if !(1..=1_000_000).contains(&connections) {
@@ -365,6 +377,7 @@ mod tests {
         assert_eq!(refused(|config| config.limits.lease_ttl = Duration::ZERO), ConfigError::LeaseTtl(Duration::ZERO));
         assert_eq!(refused(|config| config.limits.max_message_bytes = 1 << 20), ConfigError::Sizes);
         assert_eq!(refused(|config| config.limits.max_connections = 0), ConfigError::Connections(0));
+        assert_eq!(refused(|config| config.limits.late_runs = 0), ConfigError::LateRuns);
         assert_eq!(refused(|config| config.auth.issuer.clear()), ConfigError::NoIssuer);
     }
 

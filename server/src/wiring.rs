@@ -168,6 +168,7 @@ fn parts(config: &Config, store: SharedStore, clock: SharedClock, telemetry: &Te
         signals: Arc::new(InprocSignals::default()),
         rules: config.lease_rules(),
         retention: config.retention,
+        late_runs: config.limits.late_runs,
         server: ServerId::new(clock.now()),
         seed: rand::random(),
         meter: telemetry.runs.clone(),

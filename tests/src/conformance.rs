@@ -21,13 +21,16 @@ pub mod lists;
 pub mod logs;
 pub mod outcomes;
 pub mod overlap;
+pub mod pending;
 pub mod property;
 pub mod queues;
 pub mod release;
 pub mod retention;
+pub mod schedules;
 pub mod signals;
 pub mod submit;
 pub mod timers;
+pub mod versions;
 pub mod views;
 pub mod world;
 
@@ -56,7 +59,13 @@ macro_rules! conformance {
                 overlap_skips_while_a_run_is_not_over, overlap_counts_the_same_firing, paused_instants_get_their_fate, a_pause_ends_by_itself_on_time, a_pause_is_caught_up_with,
                 what_an_edit_came_after_is_not_caught_up_with, late_runs_are_due_at_their_pace,
                 ledger_ranges_join_and_close, a_last_instant_completes_the_job, a_schedule_that_fails_harms_no_other,
-                next_due_is_the_earliest, jobs_of_one_instant_fire_apart, a_deleted_job_fires_no_more, the_longest_due_fire_first, an_error_stays_when_the_last_instant_has_fired, a_firing_with_too_few_ids_is_refused_whole;
+                next_due_is_the_earliest, jobs_of_one_instant_fire_apart, a_deleted_job_fires_no_more, the_longest_due_fire_first, what_is_on_time_comes_before_what_is_behind, an_error_stays_when_the_last_instant_has_fired, a_firing_with_too_few_ids_is_refused_whole;
+            schedules: a_spread_run_waits_for_its_time, a_schedule_is_done_with_its_last_run, what_became_no_run_does_not_count,
+                a_one_shot_that_has_passed_fires_late_and_once, a_completed_job_expires_once_its_runs_are_over,
+                what_a_clock_change_takes_is_kept_by_the_change;
+            pending: pending_starts_stay_unless_an_edit_says_otherwise, dropped_starts_are_superseded,
+                starts_of_a_schedule_that_is_gone_are_dropped_too, recomputed_starts_begin_by_the_new_definition,
+                what_waits_for_another_is_pending_as_well;
             overlap: the_newest_waits, all_wait_for_their_turn_up_to_the_most, others_are_cancelled_for_the_new_one,
                 so_many_run_at_once, a_run_that_waits_for_a_retry_holds_the_slot, a_trigger_meets_the_policy_too,
                 what_is_apart_holds_no_slot, a_run_that_waits_can_be_cancelled, nobody_is_let_go_twice,
@@ -99,6 +108,9 @@ macro_rules! conformance {
             views: runs_page_by_key, runs_are_found_by_the_worker_they_are_at, filters_narrow_runs, a_name_finds_the_runs_of_every_job_that_had_it, filters_narrow_jobs, absent_fields_compare_as_false, details_only_where_asked,
                 attempts_tell_the_whole_story, workers_are_listed, job_types_show_drift, queues_are_counted, stats_count,
                 wait_facts_tell_why, ledger_ranges_carry_their_rule, a_long_ledger_is_read_in_parts, last_success_is_the_newest;
+            versions: definitions_are_listed_newest_first_and_read_back, a_job_that_is_brought_back_goes_on_from_now,
+                a_name_that_is_taken_brings_nothing_back, a_job_whose_runs_are_being_ended_is_not_brought_back_yet,
+                a_job_comes_back_paused_or_completed_as_it_went;
             identity: root_is_claimed_until_it_has_a_password_of_its_own, passwords_replace_and_end_sessions, refresh_replaces_the_token,
                 a_reused_token_ends_the_session, unknown_and_ended_sessions_are_told_apart, keys_live_and_die,
                 keys_page_newest_first, a_repeated_key_is_replayed, touching_a_key_is_cheap,
@@ -153,5 +165,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(backup catalog edits expiry firing hello identity leases lists logs outcomes overlap property queues release retention submit timers views)
+    sources!(backup catalog edits expiry firing hello identity leases lists logs outcomes overlap pending property queues release retention schedules submit timers versions views)
 }

@@ -9,6 +9,7 @@ use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
 use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
+        budget::LATE_RUNS_A_SECOND,
         ids::{JobUid, RunId, ServerId, WorkerId},
         instant::Instant,
         job::{Job, JobSpec},
@@ -62,6 +63,7 @@ pub struct Stage {
     pub leases: Arc<Leases>,
     look: Duration,
     retention: RetentionPolicy,
+    late_runs: u32,
     tasks: StopTasks,
     home: TempDir,
 }
@@ -114,9 +116,14 @@ impl Stage {
     /// The same by other rules, and with every stage looking at the store this often. What is to last for days looks
     /// seldom, and so depends on what it is told.
     pub async fn set_with(rules: LeaseRules, look: Duration) -> Self {
+        Self::set_to(rules, look, LATE_RUNS_A_SECOND).await
+    }
+
+    /// The same with so many runs a second of what was missed.
+    pub async fn set_to(rules: LeaseRules, look: Duration, late_runs: u32) -> Self {
         let home = tempfile::tempdir().unwrap();
         let clock = ManualClock::at(Instant::from_micros(1_800_000_000_000_000));
-        let stage = Self::start(home, clock, rules, look, RetentionPolicy::default()).await;
+        let stage = Self::start(home, clock, rules, look, RetentionPolicy::default(), late_runs).await;
         stage.clock.settled().await;
         stage
     }
@@ -136,6 +143,7 @@ impl Stage {
         rules: LeaseRules,
         look: Duration,
         retention: RetentionPolicy,
+        late_runs: u32,
     ) -> Self {
         let store = open(OpenOptions { rules, ..OpenOptions::new(home.path().join("data")) }).await.unwrap();
         let tasks = Tasks::default();
@@ -150,24 +158,25 @@ impl Stage {
             meter: leases.clone(),
             rules,
             retention,
+            late_runs,
             server: ServerId::new(clock.now()),
             tasks: tasks.clone(),
             seed: 0,
         });
-        Self { clock, engine, store, rules, others, leases, look, retention, tasks: StopTasks(tasks), home }
+        Self { clock, engine, store, rules, others, leases, look, retention, late_runs, tasks: StopTasks(tasks), home }
     }
 
     /// The server goes, is away for so long, and another one has looked at its data when this returns. Sessions are over,
     /// and must have been dropped.
     pub async fn outage(self, length: Duration) -> Self {
-        let Self { clock, engine, store, rules, look, retention, tasks, home, .. } = self;
+        let Self { clock, engine, store, rules, look, retention, late_runs, tasks, home, .. } = self;
         tasks.0.stop();
         drop(engine);
         host::within(PATIENCE, "every loop to end", tasks.0.ended()).await.unwrap();
         store.close().await;
         drop(store);
         clock.jump(length);
-        let stage = Self::start(home, clock, rules, look, retention).await;
+        let stage = Self::start(home, clock, rules, look, retention, late_runs).await;
         stage.asleep("due").await;
         stage.pass(Duration::ZERO).await;
         stage

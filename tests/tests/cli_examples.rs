@@ -22,6 +22,7 @@ const LAST: &[&str] = &[
     "mainspring job pause",
     "mainspring job resume",
     "mainspring job delete",
+    "mainspring job undelete",
     "mainspring admin key revoke",
     "mainspring worker drain",
     "mainspring context rm",

@@ -3,6 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
 
+#[path = "engine/catch_up.rs"]
+mod catch_up;
+#[path = "engine/completed.rs"]
+mod completed;
 #[path = "engine/crew.rs"]
 mod crew;
 #[path = "engine/damage.rs"]
@@ -13,6 +17,8 @@ mod days;
 mod deletes;
 #[path = "engine/doubt.rs"]
 mod doubt;
+#[path = "engine/explain.rs"]
+mod explain;
 #[path = "engine/fairness.rs"]
 mod fairness;
 #[path = "engine/heartbeats.rs"]

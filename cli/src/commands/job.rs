@@ -1,11 +1,14 @@
 //! `job`: named definitions of what runs when.
 
 mod catch_up;
+mod completed;
 mod create;
 pub(super) mod describe;
+mod explain;
 mod overlap;
 mod schedule;
 mod update;
+mod versions;
 
 use clap::Subcommand;
 use mainspring_proto::scheduler::v1::{
@@ -86,6 +89,9 @@ pub(crate) enum JobCommand {
         after: Option<Moment>,
     },
     Update(Box<update::UpdateArgs>),
+    Versions(versions::VersionsArgs),
+    Restore(versions::RestoreArgs),
+    Undelete(versions::UndeleteArgs),
     /// Stop a job from firing, for good or until a time; runs in flight go on
     #[command(before_help = examples![
         "mainspring job pause demo.hello",
@@ -126,6 +132,7 @@ pub(crate) enum JobCommand {
         #[arg(long, value_name = "ETAG")]
         etag: Option<String>,
     },
+    Explain(explain::ExplainArgs),
     /// Show the ledger: every instant of its schedules, and what became of it
     #[command(before_help = examples![
         "mainspring job instants demo.hello",
@@ -177,6 +184,9 @@ pub(super) async fn run(command: JobCommand, session: &Session) -> Result<Exit, 
         }
         JobCommand::Describe { job } => describe::describe(job, &server, session).await?,
         JobCommand::Next { job, count, after } => describe::next(&job, count, after, &server, session).await?,
+        JobCommand::Versions(args) => versions::list(args, &server, session).await?,
+        JobCommand::Restore(args) => versions::restore(args, &server, session).await?,
+        JobCommand::Undelete(args) => versions::undelete(args, &server, session).await?,
         JobCommand::Pause { job, note, until } => {
             let until_time = until.map(|until| until.to_proto(clock::now()));
             let request = PauseJobRequest { namespace, job, note: note.unwrap_or_default(), until_time };
@@ -199,6 +209,7 @@ pub(super) async fn run(command: JobCommand, session: &Session) -> Result<Exit, 
             };
             session.out.did(&format!("job/{job} deleted{cancelled}"), &answer)?;
         }
+        JobCommand::Explain(args) => explain::run(args, &server, session).await?,
         JobCommand::Instants { job, from, to, limit } => {
             let now = clock::now();
             let bound = |moment: Option<Moment>| moment.map(|moment| moment.to_proto(now));

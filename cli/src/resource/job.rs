@@ -2,7 +2,9 @@
 
 use mainspring_proto::{
     common::v1::{RetryPolicy, Timeouts},
-    scheduler::v1::{CalendarInterval, CatchUp, Job, JobState, Overlap, Schedule, schedule::Rule},
+    scheduler::v1::{
+        CalendarInterval, CatchUp, Job, JobState, JobVersion, OnCompleted, Overlap, Schedule, schedule::Rule,
+    },
 };
 
 use super::{Resource, pairs, word};
@@ -57,6 +59,7 @@ impl Resource for Job {
             ("next", Cell::time(self.next_fire_time.as_ref())),
             ("overlap", Cell::text(overlap(self))),
             ("catch up", Cell::text(catch_up(self))),
+            ("when done", Cell::text(when_done(self))),
             ("payload", Cell::text(self.payload.as_ref().map(payload::shown).unwrap_or_default())),
             ("retry", Cell::text(self.retry_policy.as_ref().map(retry).unwrap_or_default())),
             ("timeout", Cell::text(self.timeouts.as_ref().map(execution).unwrap_or_default())),
@@ -66,6 +69,21 @@ impl Resource for Job {
             ("version", Cell::of(self.version)),
             ("created", Cell::time(self.create_time.as_ref())),
             ("updated", Cell::time(self.update_time.as_ref())),
+        ]
+    }
+}
+
+impl Resource for JobVersion {
+    const COLUMNS: &'static [&'static str] = &["VERSION", "SINCE", "TYPE", "QUEUE", "SCHEDULE"];
+
+    fn row(&self) -> Vec<Cell> {
+        let of = |field: fn(&Job) -> String| Cell::text(self.job.as_ref().map(field).unwrap_or_default());
+        vec![
+            Cell::of(self.version),
+            Cell::time(self.create_time.as_ref()),
+            of(|job| job.job_type.clone()),
+            of(|job| job.queue.clone()),
+            of(|job| schedules(&job.schedules)),
         ]
     }
 }
@@ -83,8 +101,19 @@ fn schedules(schedules: &[Schedule]) -> String {
     schedules.iter().map(schedule_words).collect::<Vec<_>>().join("; ")
 }
 
-/// A rule in the words of `job create`.
+/// A schedule in the words of `job create`.
 pub(crate) fn schedule_words(schedule: &Schedule) -> String {
+    let mut text = rule(schedule);
+    if let Some(jitter) = &schedule.jitter {
+        text.push_str(&format!(", up to {} later", length(Some(jitter))));
+    }
+    if schedule.max_runs > 0 {
+        text.push_str(&format!(", {} of {} runs made", schedule.run_count, schedule.max_runs));
+    }
+    text
+}
+
+fn rule(schedule: &Schedule) -> String {
     match &schedule.rule {
         None => String::new(),
         Some(Rule::Cron(expression)) if matches!(schedule.time_zone.as_str(), "" | "UTC") => expression.clone(),
@@ -139,6 +168,15 @@ fn catch_up(job: &Job) -> String {
         }
     }
     text
+}
+
+/// What becomes of it without an instant left; nothing where it stays.
+fn when_done(job: &Job) -> String {
+    match (job.on_completed(), &job.delete_after) {
+        (OnCompleted::Unspecified | OnCompleted::Keep, _) => String::new(),
+        (OnCompleted::Delete, Some(after)) if after.seconds > 0 => format!("deleted {} later", length(Some(after))),
+        (OnCompleted::Delete, Some(_) | None) => "deleted".into(),
+    }
 }
 
 /// An overlap policy as it is typed.

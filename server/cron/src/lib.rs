@@ -37,6 +37,7 @@ mod placed;
 mod plan;
 mod rule;
 mod search;
+mod skipped;
 mod zone;
 
 pub use calendar::{Calendar, Hours, Roll, ical::CalendarError};
@@ -53,4 +54,5 @@ pub use parse::MAX_EXPRESSION_LENGTH;
 pub use plan::DayMatch;
 pub use rule::{At, Cron, Fires, Rule};
 pub use search::Fire;
+pub use skipped::Skipped;
 pub use zone::Zone;

@@ -128,3 +128,60 @@ fn notes_tell_what_becomes_of_each_class_of_hours() {
     assert_eq!(notes("0 9 * * *", 10), [""; 0]);
     assert_eq!(notes("30 2 * * MON", 10), [""; 0], "clocks change on Sundays");
 }
+
+/// What a year takes from a rule: first and last time, and how many.
+fn skipped(rule: &Rule, zone: &str, year: i16) -> Vec<(String, String, u64)> {
+    let zone = Zone::parse(zone).unwrap();
+    let at = |year: i16| format!("{year}-01-01T00:00:00Z").parse().unwrap();
+    let found = rule.skipped(&zone, at(year), at(year + 1));
+    found.iter().map(|skipped| (skipped.first.to_string(), skipped.last.to_string(), skipped.count)).collect()
+}
+
+#[test]
+fn what_is_skipped_for_good_is_counted() {
+    let lost = |expr: &str, rest: &str| skipped(&rule(expr, rest), "Europe/Berlin", 2026);
+    let of =
+        |first: &str, last: &str, count| vec![(format!("2026-03-29T{first}"), format!("2026-03-29T{last}"), count)];
+    // An appointment is kept, and so is what is shifted.
+    assert_eq!(lost("30 2 * * *", ""), []);
+    assert_eq!(lost("30 2 * * *", r#""gap": "SHIFT""#), []);
+    assert_eq!(lost("30 2 * * *", r#""gap": "SKIP""#), of("02:30:00", "02:30:00", 1));
+    assert_eq!(lost("30 * * * *", ""), of("02:30:00", "02:30:00", 1));
+    assert_eq!(lost("* * * * * *", ""), of("02:00:00", "02:59:59", 3_600));
+    assert_eq!(lost("30 4 * * *", r#""gap": "SKIP""#), []);
+    // A gap of a whole day, and one of half an hour.
+    let apia = skipped(&rule("0 * * * *", ""), "Pacific/Apia", 2011);
+    assert_eq!(apia.last().unwrap(), &("2011-12-30T00:00:00".into(), "2011-12-30T23:00:00".into(), 24));
+    let lord_howe = skipped(&rule("*/10 * * * *", ""), "Australia/Lord_Howe", 2026);
+    assert_eq!(lord_howe, [("2026-10-04T02:00:00".into(), "2026-10-04T02:20:00".into(), 3)]);
+    let daily = r#"{"kind": "calendar_interval", "every": 1, "unit": "DAY", "first": "2026-01-01", "time": "02:30:00""#;
+    let daily = |rest: &str| serde_json::from_str::<Rule>(&format!("{daily}{rest}}}")).unwrap();
+    assert_eq!(skipped(&daily(r#", "gap": "SKIP""#), "Europe/Berlin", 2026), of("02:30:00", "02:30:00", 1));
+    assert_eq!(skipped(&daily(""), "Europe/Berlin", 2026), []);
+}
+
+#[test]
+fn a_window_holds_the_changes_inside_it() {
+    let zone = Zone::parse("Europe/Berlin").unwrap();
+    let rule = rule("30 * * * *", "");
+    let found = |after: &str, until: &str| rule.skipped(&zone, after.parse().unwrap(), until.parse().unwrap()).len();
+    assert_eq!(found("2026-03-29T00:59:59Z", "2026-03-29T01:00:00Z"), 1);
+    assert_eq!(found("2026-03-29T01:00:00Z", "2026-09-01T00:00:00Z"), 0);
+    assert_eq!(found("2026-01-01T00:00:00Z", "2026-03-29T00:59:59Z"), 0);
+    assert_eq!(found("2025-01-01T00:00:00Z", "2028-01-01T00:00:00Z"), 3);
+}
+
+#[test]
+fn a_time_that_was_skipped_is_known_by_what_the_old_clock_would_show() {
+    let zone = Zone::parse("Europe/Berlin").unwrap();
+    let skips = |rule: &Rule, at: &str| rule.skips(&zone, at.parse().unwrap()).map(|skipped| skipped.first.to_string());
+    for rule in [rule("30 * * * *", ""), rule("30 2 * * *", r#""gap": "SKIP""#)] {
+        assert_eq!(skips(&rule, "2026-03-29T02:30:00+01:00").as_deref(), Some("2026-03-29T02:30:00"));
+        for at in ["2026-03-29T02:31:00+01:00", "2026-03-29T03:30:00+01:00", "2026-03-29T01:30:00+01:00"] {
+            assert_eq!(skips(&rule, at), None, "{at}");
+        }
+        assert_eq!(skips(&rule, "2026-03-29T02:30:00.5+01:00"), None);
+        assert_eq!(skips(&rule, "2026-10-25T02:30:00+01:00"), None);
+    }
+    assert_eq!(skips(&rule("30 2 * * *", ""), "2026-03-29T02:30:00+01:00"), None);
+}

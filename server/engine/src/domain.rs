@@ -4,8 +4,11 @@
 //! the state of a run; [`fire`] the one place that turns time rules into runs and ledger entries.
 
 pub mod attempt;
+pub mod budget;
 pub mod catch_up;
+pub mod compare;
 pub mod event;
+pub mod explain;
 pub mod filter;
 pub mod fire;
 pub mod ids;
@@ -20,5 +23,7 @@ pub mod place;
 pub mod policy;
 pub mod rules;
 pub mod run;
+pub mod schedule;
+pub mod supersede;
 pub mod transition;
 pub mod worker;

@@ -92,6 +92,8 @@ pub struct Parts {
     pub rules: LeaseRules,
     /// How long things are kept.
     pub retention: RetentionPolicy,
+    /// How many runs a second are made of what was missed.
+    pub late_runs: u32,
     /// This process.
     pub server: ServerId,
     /// Where loops run.
@@ -139,7 +141,8 @@ impl Core {
 impl Engine {
     /// Starts every stage. Nothing fires and nobody is judged before its time: the reaper waits one lease first.
     pub fn start(parts: Parts) -> Self {
-        let Parts { store, broker, signals, clock, meter, rules, retention, server, tasks, look, seed } = parts;
+        let Parts { store, broker, signals, clock, meter, rules, retention, late_runs, server, tasks, look, seed } =
+            parts;
         let start_time = clock.now();
         let news = News::new(signals.clone(), meter.clone(), server);
         let shard = Mutex::new(None);
@@ -150,9 +153,9 @@ impl Engine {
         let logs = logs::LogWriter::start(&core);
         let stream = stream::Hub::start(&core, &broker, outcome.clone(), logs);
         dispatch::start(&core, broker, stream.clone());
-        due::start(&core);
+        due::start(&core, late_runs);
         slots::start(&core, outcome.clone());
-        jobs::keep_pauses(&core);
+        jobs::keep_times(&core);
         rescue::start(&core, outcome.clone());
         retain::start(&core, retention);
         core.news.meet(&stream);

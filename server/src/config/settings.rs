@@ -136,6 +136,12 @@ pub const SETTINGS: &[Setting] = &[
         "How long a shutdown waits for workers to move away."
     ),
     setting!(
+        "LIMITS__LATE_RUNS",
+        Takes::Count,
+        parsed/shown limits.late_runs,
+        "How many runs a second are made of what was missed, after an outage or a pause; what is on time never waits for it."
+    ),
+    setting!(
         "LIMITS__LEASE_TTL",
         Takes::Length,
         length/shown_length limits.lease_ttl,
@@ -193,6 +199,12 @@ pub const SETTINGS: &[Setting] = &[
         Takes::Length,
         length/shown_length retention.failed,
         "How long FAILED and TIMED_OUT runs are kept after their end; at least RETENTION__REQUESTS."
+    ),
+    setting!(
+        "RETENTION__JOBS",
+        Takes::Length,
+        length/shown_length retention.jobs,
+        "How long a job that was deleted can be brought back; and longer, where runs or a ledger of it are kept."
     ),
     setting!(
         "RETENTION__LEDGER",

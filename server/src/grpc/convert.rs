@@ -17,6 +17,7 @@ pub(crate) mod catch_up;
 pub(crate) mod event;
 pub(crate) mod failure;
 pub(crate) mod from_worker;
+pub(crate) mod instant;
 pub(crate) mod job;
 pub(crate) mod json;
 pub(crate) mod overlap;

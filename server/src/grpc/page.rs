@@ -49,6 +49,7 @@ paged! {
     scheduler::ListAttemptsRequest of "ListAttempts",
     scheduler::ListInstantsRequest of "ListInstants",
     scheduler::ListJobTypesRequest of "ListJobTypes",
+    scheduler::ListJobVersionsRequest of "ListJobVersions",
     scheduler::ListJobsRequest of "ListJobs",
     scheduler::ListLogsRequest of "ListLogs",
     scheduler::ListQueuesRequest of "ListQueues",

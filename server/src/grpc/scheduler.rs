@@ -8,6 +8,7 @@ mod payloads;
 mod retry;
 mod runs;
 mod update;
+mod versions;
 
 use mainspring_proto::scheduler::v1::{self as wire, scheduler_service_server::SchedulerService};
 use tokio_stream::wrappers::ReceiverStream;
@@ -59,6 +60,24 @@ impl SchedulerService for Api {
         answer(jobs::resume(self, request.into_inner())).await
     }
 
+    async fn list_job_versions(
+        &self,
+        request: Request<wire::ListJobVersionsRequest>,
+    ) -> Answer<wire::ListJobVersionsResponse> {
+        answer(versions::list(self, request.into_inner())).await
+    }
+
+    async fn restore_job_version(
+        &self,
+        request: Request<wire::RestoreJobVersionRequest>,
+    ) -> Answer<wire::RestoreJobVersionResponse> {
+        answer(versions::restore(self, request.into_inner())).await
+    }
+
+    async fn undelete_job(&self, request: Request<wire::UndeleteJobRequest>) -> Answer<wire::UndeleteJobResponse> {
+        answer(versions::undelete(self, request.into_inner())).await
+    }
+
     async fn preview_schedule(
         &self,
         request: Request<wire::PreviewScheduleRequest>,
@@ -68,6 +87,13 @@ impl SchedulerService for Api {
 
     async fn list_instants(&self, request: Request<wire::ListInstantsRequest>) -> Answer<wire::ListInstantsResponse> {
         answer(instants::list(self, request.into_inner())).await
+    }
+
+    async fn explain_instant(
+        &self,
+        request: Request<wire::ExplainInstantRequest>,
+    ) -> Answer<wire::ExplainInstantResponse> {
+        answer(instants::explain(self, request.into_inner())).await
     }
 
     async fn submit_run(&self, request: Request<wire::SubmitRunRequest>) -> Answer<wire::SubmitRunResponse> {

@@ -110,6 +110,8 @@ reasons! {
         "There is no such namespace. So far there is `default` and no other.";
     JobNotFound "JOB_NOT_FOUND" NotFound
         "There is no such job in the namespace.";
+    VersionNotFound "VERSION_NOT_FOUND" NotFound
+        "The job never had such a version. `ListJobVersions` tells those that it had.";
     RunNotFound "RUN_NOT_FOUND" NotFound
         "There is no such run in the namespace; retention may have deleted it.";
     QueueNotFound "QUEUE_NOT_FOUND" NotFound

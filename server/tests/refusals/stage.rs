@@ -28,6 +28,8 @@ pub(crate) struct Known {
     /// A job that may be deleted.
     pub(crate) doomed: String,
     pub(crate) doomed_etag: String,
+    /// A job that was deleted.
+    pub(crate) gone: String,
     /// A queue with an etag.
     pub(crate) queue: String,
     pub(crate) queue_etag: String,
@@ -77,11 +79,14 @@ impl Stage {
         let key = json!({"name": "spare", "bindings": [{"role": "viewer"}]});
         let key = said(&server, "UserService/CreateApiKey", &key).await;
         let files = TempDir::new().unwrap();
+        made("gone").await;
+        said(&server, "SchedulerService/DeleteJob", &json!({"job": "gone"})).await;
         let known = Known {
             job: "kept".into(),
             job_etag: made("kept").await,
             doomed: "doomed".into(),
             doomed_etag: made("doomed").await,
+            gone: "gone".into(),
             queue: "narrow".into(),
             queue_etag: text(&queue["queue"]["etag"]),
             waiting: submit().await,

@@ -95,6 +95,9 @@ pub(crate) const ROWS: &[Row] = &[
     },
     row("SchedulerService/GetJob", |known| json!({"job": known.job})),
     row("SchedulerService/ListJobs", |_| json!({})),
+    row("SchedulerService/ListJobVersions", |known| json!({"job": known.job})),
+    row("SchedulerService/RestoreJobVersion", |known| json!({"job": known.job, "version": 1, "etag": known.job_etag})),
+    row("SchedulerService/UndeleteJob", |known| json!({"job": known.gone})),
     row("SchedulerService/UpdateJob", |known| json!({"job": definition(&known.job, &known.job_etag)})),
     row("SchedulerService/DeleteJob", |known| json!({"job": known.doomed, "etag": known.doomed_etag})),
     row("SchedulerService/TriggerJob", |known| {
@@ -110,6 +113,7 @@ pub(crate) const ROWS: &[Row] = &[
         ..row("SchedulerService/PreviewSchedule", |_| json!({"schedule": {"cron": "0 3 * * *"}, "range": {"count": 1}}))
     },
     row("SchedulerService/ListInstants", |known| json!({"job": known.job})),
+    row("SchedulerService/ExplainInstant", |known| json!({"job": known.job, "time": "2026-01-01T00:00:00Z"})),
     row("SchedulerService/SubmitRun", |_| json!({"run": submission()})),
     row("SchedulerService/BatchSubmitRuns", |_| json!({"runs": [submission()]})),
     row("SchedulerService/GetRun", |known| json!({"run_id": known.waiting})),

@@ -334,3 +334,49 @@ async fn the_server_tells_of_itself() {
     let stats = admin.get_stats(wire::GetStatsRequest::default()).await.unwrap().into_inner();
     assert_eq!((stats.jobs, stats.queued), (1, 0));
 }
+
+#[tokio::test]
+async fn what_a_job_was_it_can_be_again() {
+    let server = Server::start().await;
+    let mut client = server.scheduler();
+    let created = client.create_job(create("nightly")).await.unwrap().into_inner().job.unwrap();
+    let rule = Some(wire::schedule::Rule::Cron("0 12 * * *".into()));
+    let noon = wire::Schedule { rule, ..wire::Schedule::default() };
+    let edited = wire::Job { schedules: vec![noon], etag: String::new(), ..created.clone() };
+    let mask = FieldMask { paths: vec!["schedules".into()] };
+    let mut update = wire::UpdateJobRequest {
+        job: Some(edited),
+        update_mask: Some(mask),
+        validate_only: true,
+        ..wire::UpdateJobRequest::default()
+    };
+    let compared = client.update_job(update.clone()).await.unwrap().into_inner().compared;
+    assert!(compared.iter().any(|instant| instant.before && !instant.after), "{compared:?}");
+    assert!(compared.iter().any(|instant| instant.after && !instant.before), "{compared:?}");
+    update.validate_only = false;
+    let updated = client.update_job(update).await.unwrap().into_inner();
+    assert!(updated.compared.is_empty());
+    let list = wire::ListJobVersionsRequest { job: "nightly".into(), ..Default::default() };
+    let versions = client.list_job_versions(list).await.unwrap().into_inner().versions;
+    assert_eq!(versions.iter().map(|version| version.version).collect::<Vec<_>>(), [2, 1]);
+    let first = versions[1].job.as_ref().unwrap();
+    assert_eq!((&first.schedules[0].rule, first.payload.is_none()), (&created.schedules[0].rule, true));
+    let restore = |version| wire::RestoreJobVersionRequest { job: "nightly".into(), version, ..Default::default() };
+    let restored = client.restore_job_version(restore(1)).await.unwrap().into_inner().job.unwrap();
+    assert_eq!((restored.version, &restored.schedules[0].rule), (3, &created.schedules[0].rule));
+    assert_eq!(restored.payload, created.payload);
+    assert_eq!(reason(&client.restore_job_version(restore(9)).await.unwrap_err()), "VERSION_NOT_FOUND");
+    let undelete = wire::UndeleteJobRequest { job: "nightly".into(), ..Default::default() };
+    assert_eq!(reason(&client.undelete_job(undelete.clone()).await.unwrap_err()), "JOB_ALREADY_EXISTS");
+    let delete = wire::DeleteJobRequest { job: "nightly".into(), ..Default::default() };
+    client.delete_job(delete).await.unwrap();
+    let explain = wire::ExplainInstantRequest {
+        job: "nightly".into(),
+        time: Some(prost_types::Timestamp { seconds: 4_000_000_000, nanos: 0 }),
+        ..Default::default()
+    };
+    let told = client.explain_instant(explain).await.unwrap().into_inner();
+    assert_eq!(told.finding(), wire::InstantFinding::AfterJob, "{told:?}");
+    let back = client.undelete_job(undelete).await.unwrap().into_inner().job.unwrap();
+    assert_eq!((back.uid, back.version), (created.uid, 3));
+}

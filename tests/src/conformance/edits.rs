@@ -5,9 +5,11 @@ use mainspring_engine::{
         attempt::Outcome,
         catch_up::Mode,
         instant::Instant,
-        job::{Job, JobSpec, JobState, Pause, ScheduleSpec},
+        job::{Job, JobSpec, JobState, Pause},
         ledger::Fate,
         run::{RunState, reason},
+        schedule::ScheduleSpec,
+        supersede::Pending,
     },
     ports::store::{JobChange, JobRef, NewRun, Resume, UpdateJob},
 };
@@ -15,7 +17,13 @@ use mainspring_engine::{
 use super::world::{World, applied, every, failure, fired, job_name, lane, pointer, secs, spec};
 
 async fn update(w: &World, job: &Job, spec: JobSpec) -> JobChange {
-    let update = UpdateJob { scope: w.scope.clone(), name: job.name.clone(), revision: job.revision, spec };
+    let update = UpdateJob {
+        scope: w.scope.clone(),
+        name: job.name.clone(),
+        revision: job.revision,
+        spec,
+        pending: Pending::Keep,
+    };
     w.store.update_job(w.now, update).await.unwrap()
 }
 
@@ -36,7 +44,7 @@ pub async fn an_edit_makes_a_version(mut w: World) {
     let changed = done(update(&w, &job, spec(vec![every("main", 90)])).await);
     assert_eq!((changed.version, changed.revision), (2, 2));
     assert_eq!(changed.next_times, vec![every("main", 90).next_after(w.now)]);
-    assert_eq!(changed.update_time, w.now);
+    assert_eq!((changed.update_time, changed.define_time), (w.now, w.now));
     assert_eq!(w.job("report").await, Some(changed));
 }
 
@@ -138,6 +146,7 @@ pub async fn a_pause_shows_and_lifts(mut w: World) {
     assert_eq!(paused.pause, Some(pause(&w, "broken")));
     w.pass(secs(1));
     let again = done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "still")).await.unwrap());
+    assert_eq!((again.define_time, again.update_time), (job.define_time, w.now));
     assert_eq!((again.revision, again.pause.unwrap().note.as_str()), (3, "still"));
     let resumed = done(w.store.resume_job(w.now, &w.scope, &job.name, Resume::Asked(Mode::None)).await.unwrap());
     assert_eq!((resumed.state, resumed.pause, resumed.revision), (JobState::Active, None, 4));
@@ -169,12 +178,21 @@ pub async fn a_deleted_name_is_free(mut w: World) {
     let deleted = done(w.store.delete_job(w.now, &w.scope, &job.name, Some(job.revision)).await.unwrap());
     assert_eq!(deleted.uid, job.uid);
     assert_eq!(w.job("report").await, None);
+    assert_eq!(
+        w.store.deleted_job(&w.scope, &job.name).await.unwrap().map(|(job, at)| (job.uid, at)),
+        Some((job.uid, w.now))
+    );
     let again = w.create("report", spec(vec![])).await;
     assert_ne!(again.uid, job.uid);
     w.pass(secs(600));
     assert!(w.store.due(w.now, None, 10).await.unwrap().ready.is_empty());
     let view = w.store.run(&w.scope, run.run).await.unwrap().unwrap();
-    assert_eq!(view.job, Some(JobRef { uid: job.uid, name: job.name, version: 1 }));
+    assert_eq!(view.job, Some(JobRef { uid: job.uid, name: job.name.clone(), version: 1 }));
+    // Of two that had the name, the one that was deleted last.
+    done(w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap());
+    let last = w.store.deleted_job(&w.scope, &job.name).await.unwrap();
+    assert_eq!(last.map(|(job, at)| (job.uid, at)), Some((again.uid, w.now)));
+    assert_eq!(w.store.deleted_job(&w.scope, &job_name("nobody")).await.unwrap(), None);
 }
 
 pub async fn waiting_runs_of_a_deleted_job_end(w: World) {

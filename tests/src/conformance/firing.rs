@@ -5,12 +5,14 @@ use mainspring_engine::{
         attempt::Outcome,
         catch_up::{CatchUp, Mode},
         instant::Instant,
-        job::{JobSpec, JobState, Pause, ScheduleSpec},
+        job::{JobSpec, JobState, Pause},
         ledger::Fate,
         overlap::Overlap,
         run::{RunOrigin, RunState},
+        schedule::ScheduleSpec,
+        supersede::Pending,
     },
-    ports::store::{Fired, JobChange, JobRef, NewRun, NextDue, Resume, RetentionPolicy, StoreError, UpdateJob},
+    ports::store::{Fired, JobChange, JobRef, NewRun, NextDue, Resume, RetentionPolicy, Shares, StoreError, UpdateJob},
 };
 
 use super::world::{World, every, fired, lane, pointer, secs, spec};
@@ -139,6 +141,7 @@ pub async fn f04_an_edit_stops_the_old_rule(mut w: World) {
         name: job.name.clone(),
         revision: job.revision,
         spec: spec(vec![every("main", 3_600)]),
+        pending: Pending::Keep,
     };
     assert!(matches!(w.store.update_job(w.now, update).await.unwrap(), JobChange::Done(_)));
     w.pass(secs(60));
@@ -223,7 +226,7 @@ pub async fn a_pause_ends_by_itself_on_time(mut w: World) {
     let until = w.now.plus(secs(25));
     let pause = Pause { note: String::new(), actor: "ops".into(), time: w.now, until: Some(until) };
     w.store.pause_job(w.now, &w.scope, &job.name, pause.clone()).await.unwrap();
-    assert_eq!(w.store.next_pause_end().await.unwrap(), Some(until));
+    assert_eq!(w.store.next_end(w.now).await.unwrap(), Some(until));
     assert_eq!(w.job("report").await.unwrap().pause, Some(pause));
     let end = Resume::TimeOver;
     let early = w.store.resume_job(w.now, &w.scope, &job.name, end).await.unwrap();
@@ -237,7 +240,7 @@ pub async fn a_pause_ends_by_itself_on_time(mut w: World) {
     let resumed = w.store.resume_job(w.now, &w.scope, &job.name, end).await.unwrap();
     assert!(matches!(resumed, JobChange::Done(job) if job.state == JobState::Active && job.pause.is_none()));
     assert_eq!(w.store.pauses_over(w.now, 10).await.unwrap(), []);
-    assert_eq!(w.store.next_pause_end().await.unwrap(), None);
+    assert_eq!(w.store.next_end(w.now).await.unwrap(), None);
 }
 
 pub async fn a_pause_is_caught_up_with(mut w: World) {
@@ -278,6 +281,7 @@ pub async fn what_an_edit_came_after_is_not_caught_up_with(mut w: World) {
         name: job.name.clone(),
         revision: paused.revision,
         spec: JobSpec { priority: 9, ..paused.spec },
+        pending: Pending::Keep,
     };
     assert!(matches!(w.store.update_job(w.now, edited).await.unwrap(), JobChange::Done(_)));
     w.pass(secs(20));
@@ -413,6 +417,30 @@ pub async fn a_deleted_job_fires_no_more(mut w: World) {
     let answers = w.store.fire(w.now, shard, vec![w.firing(due, shard)]).await.unwrap();
     assert!(matches!(answers[0], Fired::Overtaken));
     assert!(w.queued(&lane()).await.is_empty());
+}
+
+pub async fn what_is_on_time_comes_before_what_is_behind(mut w: World) {
+    for (name, seconds) in [("old", 100), ("older", 50), ("now", 300), ("later", 1_000)] {
+        w.create(name, spec(vec![every("main", seconds)])).await;
+    }
+    let began = w.now;
+    w.pass(secs(300));
+    let names = async |missed_until, live, missed| {
+        let found = w.store.due_in_turn(missed_until, w.now, Shares { live, missed }).await.unwrap();
+        let names: Vec<_> = found.due.ready.iter().map(|due| due.job_name.to_string()).collect();
+        (names, found.more_live, found.more_missed)
+    };
+    let told = |names: &[&str], more_live, more_missed| {
+        (names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), more_live, more_missed)
+    };
+    let missed_until = began.plus(secs(270));
+    assert_eq!(names(missed_until, 5, 5).await, told(&["now", "older", "old"], false, false));
+    assert_eq!(names(missed_until, 1, 1).await, told(&["now", "older"], true, true));
+    assert_eq!(names(missed_until, 5, 0).await, told(&["now"], false, true));
+    assert_eq!(names(began, 5, 5).await, told(&["older", "old", "now"], false, false));
+    // What is behind the clock of the question is not due, however much is missed.
+    let early = w.store.due_in_turn(w.now, began.plus(secs(60)), Shares { live: 5, missed: 5 }).await.unwrap();
+    assert_eq!(early.due.ready.len(), 1);
 }
 
 pub async fn the_longest_due_fire_first(mut w: World) {

@@ -7,6 +7,7 @@ use mainspring_engine::{
         job::JobSpec,
         names::{Lane, QueueName},
         run::RunState,
+        supersede::Pending,
         transition::Event,
     },
     ports::store::{
@@ -157,7 +158,13 @@ pub async fn a_queue_is_known_once_it_was_named(w: World) {
     w.submit(vec![NewRun { lane: lane_of("default", "by-run", "t"), ..w.new_run() }]).await;
     let named = |queue: &str| JobSpec { queue: queue.parse().unwrap(), ..spec(vec![]) };
     let job = w.create("report", named("by-job")).await;
-    let update = UpdateJob { scope: w.scope.clone(), name: job.name, revision: job.revision, spec: named("by-edit") };
+    let update = UpdateJob {
+        scope: w.scope.clone(),
+        name: job.name,
+        revision: job.revision,
+        spec: named("by-edit"),
+        pending: Pending::Keep,
+    };
     w.store.update_job(w.now, update).await.unwrap();
     let mut hello = w.hello(WorkerId::new(w.now), 1, &[]);
     hello.handlers[0].queue = "by-worker".parse().unwrap();

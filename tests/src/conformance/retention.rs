@@ -9,6 +9,7 @@ use mainspring_engine::{
         log::{Batch, Level, Line},
         payload::{Failure, RetryHint},
         run::RunState,
+        supersede::Pending,
         transition::Event,
         worker::WorkerStatus,
     },
@@ -23,7 +24,7 @@ use super::world::{World, all, changed, every, failure, lane, lane_of, pointer, 
 const DAY: u64 = 24 * 3_600;
 
 fn policy() -> RetentionPolicy {
-    RetentionPolicy::default()
+    RetentionPolicy { jobs: secs(DAY), ..RetentionPolicy::default() }
 }
 
 async fn gone(w: &World, run: RunId) -> bool {
@@ -311,7 +312,11 @@ pub async fn a_ledger_range_is_as_old_as_its_last_instant(mut w: World) {
     }
     let job = w.job(job.name.as_str()).await.unwrap();
     let (scope, name, spec) = (w.scope.clone(), job.name.clone(), spec(vec![every("main", DAY)]));
-    let edited = w.store.update_job(w.now, UpdateJob { scope, name, revision: job.revision, spec }).await.unwrap();
+    let edited = w
+        .store
+        .update_job(w.now, UpdateJob { scope, name, revision: job.revision, spec, pending: Pending::Keep })
+        .await
+        .unwrap();
     assert!(matches!(edited, JobChange::Done(_)));
     w.now = every("main", DAY).next_after(w.now).unwrap();
     w.fire_due(shard).await;

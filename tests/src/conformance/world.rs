@@ -11,7 +11,7 @@ use mainspring_engine::{
         fire::{Evaluation, MAX_INSTANTS, evaluate},
         ids::{JobUid, RunId, ServerId, SessionId, WorkerId},
         instant::Instant,
-        job::{Job, JobSpec, ScheduleSpec},
+        job::{Job, JobSpec, OnCompleted},
         ledger::FateReason,
         names::{FairnessKey, JobName, Lane, Scope},
         overlap::Overlap,
@@ -19,6 +19,7 @@ use mainspring_engine::{
         policy::{Delivery, RunPolicy},
         rules::LeaseRules,
         run::{RunOrigin, RunState},
+        schedule::ScheduleSpec,
         transition::Event,
         worker::{Handler, Held, Hello, Phase},
     },
@@ -103,7 +104,7 @@ pub fn at_most_once() -> RunPolicy {
 pub fn every(name: &str, seconds: u64) -> ScheduleSpec {
     let micros = i64::try_from(seconds).unwrap() * 1_000_000;
     let rule = Rule::Interval(Interval::new(micros, Anchor::Epoch { phase_us: 0 }).unwrap());
-    ScheduleSpec { name: name.parse().unwrap(), rule, zone: Zone::utc(), start: None, end: None }
+    ScheduleSpec::new(name.parse().unwrap(), rule, Zone::utc())
 }
 
 /// A definition with these schedules.
@@ -124,6 +125,7 @@ pub fn spec(schedules: Vec<ScheduleSpec>) -> JobSpec {
         policy: RunPolicy::default(),
         priority: 5,
         fairness_key: FairnessKey::default(),
+        on_completed: OnCompleted::Keep,
     }
 }
 
@@ -338,7 +340,7 @@ impl World {
 
     /// A job's ledger, all of it that reaches into `[from, to)`.
     pub async fn ledger(&self, job: JobUid, from: Instant, to: Instant) -> Vec<InstantRange> {
-        let LedgerPart { ranges, until } = self.store.ledger(job, from, to, 1_000).await.unwrap();
+        let LedgerPart { ranges, skipped: _, until } = self.store.ledger(job, from, to, 1_000).await.unwrap();
         assert_eq!(until, to);
         ranges
     }
@@ -358,7 +360,7 @@ impl World {
     pub fn firing(&self, due: DueSchedule, shard: ShardLease) -> Firing {
         let schedule = due.spec.schedules.iter().find(|schedule| schedule.name == due.schedule).unwrap();
         let evaluation: Evaluation =
-            evaluate(schedule, &due.position, due.spec.catch_up, shard.since, self.now, MAX_INSTANTS);
+            evaluate(due.job, schedule, &due.position, due.spec.catch_up, shard.since, self.now, MAX_INSTANTS);
         let run_ids = evaluation.entries.iter().map(|_| RunId::new(self.now)).collect();
         Firing { due, evaluation, run_ids }
     }

@@ -76,7 +76,8 @@ async fn days(seed: u64) {
             stage.sleep(Duration::from_secs(rng.random_range(600..20_000))).await;
         }
     }
-    assert!(seen.deaths > 5 && seen.breaks > 20 && sleeps > 0, "a quiet life proves nothing");
+    let (deaths, breaks) = (seen.deaths, seen.breaks);
+    assert!(deaths > 5 && breaks > 20 && sleeps > 0, "a quiet life proves nothing: {deaths}, {breaks}, {sleeps}");
     // Whatever is left has its lease, its retries and an hour's look.
     let unfinished = "SELECT count(*) FROM run WHERE end_time IS NULL";
     let patience = step + 4 * 3_600 / STEP.as_secs();

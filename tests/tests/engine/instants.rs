@@ -8,10 +8,10 @@ use mainspring_engine::{
         ids::JobUid,
         instant::Instant,
         job::Job,
-        ledger::Fate,
+        ledger::{Fate, InstantView},
         names::Scope,
     },
-    flow::instants::InstantView,
+    flow::instants::key,
     ports::store::{CreateJob, NewJob},
 };
 use mainspring_tests::{
@@ -52,7 +52,7 @@ async fn long_ledger(stage: &Stage) -> Job {
 }
 
 async fn page(stage: &Stage, job: &Job, filter: &Filter, after: Option<&InstantView>) -> Vec<InstantView> {
-    let after = after.map(|last| (last.nominal, last.schedule.clone()));
+    let after = after.map(key);
     stage.engine.ledger().list(job, (begin(stage), stage.engine.now()), filter, after, 100).await.unwrap()
 }
 
@@ -82,4 +82,44 @@ async fn what_is_rare_is_found_behind_what_does_not_pass() {
     let found = page(&stage, &job, &missed, None).await;
     let told: Vec<_> = found.iter().map(|view| (view.fate, view.schedule.as_str())).collect();
     assert_eq!(told, [(Fate::Missed, "a"), (Fate::Missed, "b")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_clock_change_took_stands_beside_what_fired_then() {
+    let stage = Stage::set().await;
+    let job = long_ledger(&stage).await;
+    let change = begin(&stage).plus(Duration::from_secs(10));
+    stage
+        .sql(format!(
+            "INSERT INTO skipped_wall (job_uid, schedule, change_time, version, first_wall, last_wall, count) \
+             VALUES (x'{}', 'a', {}, 1, '2027-03-28T02:00:00', '2027-03-28T02:45:00', 4)",
+            job.uid.uuid().simple(),
+            change.as_micros()
+        ))
+        .await;
+    // Page by page, and one instant has a page of its own.
+    let mut seen: Vec<InstantView> = Vec::new();
+    for _ in 0..6 {
+        let range = (begin(&stage), stage.engine.now());
+        let found = stage.engine.ledger().list(&job, range, &Filter::All, seen.last().map(key), 1).await.unwrap();
+        seen.extend(found);
+    }
+    let told: Vec<_> = seen.iter().map(|view| (view.schedule.as_str(), view.fate, view.nominal == change)).collect();
+    let (skipped, paused) = (Fate::SkippedOverlap, Fate::Paused);
+    assert_eq!(
+        told[..5],
+        [
+            ("a", skipped, false),
+            ("b", skipped, false),
+            ("a", paused, true),
+            ("a", Fate::DstSkipped, true),
+            ("b", paused, true)
+        ]
+    );
+    assert_eq!(
+        seen[3].sentence(),
+        "The clocks went forward, and 4 times from 2027-03-28 02:00:00 to 02:45:00 did not exist."
+    );
+    let only = Filter::Test { field: "fate", op: Op::Equal, value: Value::Number(Fate::DstSkipped.code().into()) };
+    assert_eq!(page(&stage, &job, &only, None).await.len(), 1);
 }

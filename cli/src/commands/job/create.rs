@@ -7,6 +7,7 @@ use mainspring_proto::scheduler::v1::{
 
 use super::{
     catch_up::CatchUpArgs,
+    completed::CompletedArgs,
     overlap::OverlapArgs,
     schedule::{self, ScheduleArgs},
 };
@@ -32,6 +33,7 @@ const PREVIEWED: i32 = 3;
 #[command(before_help = examples![
     "mainspring job create greet --type demo.hello --cron '0 9 * * 1-5' --tz Europe/Berlin --dry-run",
     "mainspring job create often --type demo.hello --every 30s --max-attempts 5 --backoff 2s",
+    "mainspring job create soon --type demo.hello --cron '0 * * * *' --jitter 5m --max-runs 3 --on-completed delete",
     "mainspring job create quarter --type demo.hello --every '3 months from 2026-01-31 at 09:00'",
 ])]
 pub(crate) struct CreateArgs {
@@ -50,6 +52,8 @@ pub(crate) struct CreateArgs {
     overlap: OverlapArgs,
     #[command(flatten)]
     catch_up: CatchUpArgs,
+    #[command(flatten)]
+    completed: CompletedArgs,
     #[command(flatten)]
     payload: PayloadArgs,
     #[command(flatten)]
@@ -101,6 +105,7 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
         schedule,
         overlap,
         catch_up,
+        completed,
         payload,
         policy,
         label,
@@ -123,6 +128,7 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
     };
     overlap.write(&mut made);
     catch_up.write(&mut made);
+    completed.write(&mut made);
     Ok(made)
 }
 

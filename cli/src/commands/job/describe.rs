@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use mainspring_proto::scheduler::v1::{
     GetJobRequest, GetRunRequest, ListRunsRequest, PreviewRange, PreviewScheduleRequest, PreviewScheduleResponse,
-    PreviewedSchedule, Run, RunView,
+    PreviewedInstant, PreviewedSchedule, Run, RunView,
 };
 
 use crate::{
@@ -92,7 +92,7 @@ pub(super) async fn next(
                 Cell::text(&instant.local_time),
                 Cell::text(time.map(|time| times::ahead(time, now)).unwrap_or_default()),
                 Cell::text(schedule),
-                Cell::text(&instant.note),
+                Cell::text(noted(instant)),
             ];
             rows.push((time, cells));
         }
@@ -130,10 +130,18 @@ fn told(schedules: &[PreviewedSchedule]) -> String {
         text.push_str(&format!("  {schedule}: {sentence}\n"));
         for instant in instants {
             let away = instant.time.as_ref().and_then(times::from_proto).map(|time| times::ahead(time, now));
-            let note = if instant.note.is_empty() { String::new() } else { format!("  [{}]", instant.note) };
+            let note = noted(instant);
+            let note = if note.is_empty() { String::new() } else { format!("  [{note}]") };
             text.push_str(&format!("    {}  {}{note}\n", instant.local_time, away.unwrap_or_default()));
         }
         warnings.iter().for_each(|warning| text.push_str(&format!("    warning: {warning}\n")));
     }
     text
+}
+
+/// What there is to say of an instant beside its time.
+fn noted(instant: &PreviewedInstant) -> String {
+    let due = instant.due_time.as_ref().and_then(times::from_proto).map(|due| format!("due at {due}"));
+    let note = Some(instant.note.clone()).filter(|note| !note.is_empty());
+    due.into_iter().chain(note).collect::<Vec<_>>().join("; ")
 }

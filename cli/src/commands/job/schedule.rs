@@ -43,6 +43,12 @@ pub(super) struct ScheduleArgs {
     /// Whether one or both day fields of --cron must match [default: or; and with a + before the day of week]
     #[arg(long, value_name = "MATCH", requires = "cron")]
     day_match: Option<DayMatchArg>,
+    /// Runs are due up to this later than their times, each by a length of its own
+    #[arg(long, value_name = "LENGTH")]
+    jitter: Option<Length>,
+    /// It is done once it has made so many runs; 0 for any number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=1_000_000_000))]
+    max_runs: Option<i32>,
 }
 
 impl ScheduleArgs {
@@ -137,7 +143,8 @@ pub(super) fn schedules(args: &ScheduleArgs) -> Result<Vec<Schedule>, Failure> {
     if !rules.iter().any(|(_, rule)| on_the_wall(rule)) {
         args.need_a_wall_clock()?;
     }
-    let schedules: Vec<_> = rules.into_iter().map(|(kind, rule)| (kind, args.refined(rule))).collect();
+    let mut schedules: Vec<_> = rules.into_iter().map(|(kind, rule)| (kind, args.refined(rule))).collect();
+    args.refine(schedules.iter_mut().map(|(_, schedule)| schedule))?;
     if let [(_, only)] = schedules.as_slice() {
         return Ok(vec![only.clone()]);
     }
@@ -194,6 +201,24 @@ impl ScheduleArgs {
                     .hint("it goes with --cron, and with --every of the calendar: '1 day from 2026-01-31 at 09:00'"))
             }
         }
+    }
+
+    /// Says of schedules what goes with any rule; whether there was anything to say.
+    pub(super) fn refine<'a>(&self, schedules: impl IntoIterator<Item = &'a mut Schedule>) -> Result<bool, Failure> {
+        let flag = match (self.jitter, self.max_runs) {
+            (Some(_), _) => "--jitter",
+            (None, Some(_)) => "--max-runs",
+            (None, None) => return Ok(false),
+        };
+        let mut any = false;
+        for schedule in schedules {
+            any = true;
+            if let Some(jitter) = self.jitter {
+                schedule.jitter = Some(jitter.to_proto());
+            }
+            schedule.max_runs = self.max_runs.unwrap_or(schedule.max_runs);
+        }
+        if any { Ok(true) } else { Err(Failure::usage(format!("{flag} is about schedules, and there is none"))) }
     }
 
     /// The rule with what is said of all rules of its kind.

@@ -5,15 +5,16 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use mainspring_proto::{
     common::v1::{RetryPolicy, Timeouts},
-    scheduler::v1::{GetJobRequest, Job, UpdateJobRequest},
+    scheduler::v1::{ComparedInstant, GetJobRequest, Job, PendingStarts, UpdateJobRequest},
 };
 use prost_types::FieldMask;
 
 use super::{
     catch_up::CatchUpArgs,
+    completed::CompletedArgs,
     overlap::OverlapArgs,
     schedule::{self, ScheduleArgs},
 };
@@ -27,6 +28,7 @@ use crate::{
     failure::Failure,
     named, output,
     session::Session,
+    times,
 };
 
 /// Change a job; runs that were made already stay as they are
@@ -34,6 +36,7 @@ use crate::{
 #[command(before_help = examples![
     "mainspring job update demo.flaky --max-attempts 7 --backoff 2s",
     "mainspring job update demo.hello --cron '0 9 * * 1-5' --tz Europe/Berlin --dry-run",
+    "mainspring job update demo.hello --jitter 5s --pending recompute",
     "mainspring job update demo.sleep --label team=ops --priority 7 -o json",
 ])]
 pub(crate) struct UpdateArgs {
@@ -60,6 +63,8 @@ pub(crate) struct UpdateArgs {
     #[command(flatten)]
     catch_up: CatchUpArgs,
     #[command(flatten)]
+    completed: CompletedArgs,
+    #[command(flatten)]
     payload: PayloadArgs,
     #[command(flatten)]
     policy: PolicyArgs,
@@ -78,13 +83,33 @@ pub(crate) struct UpdateArgs {
     /// Only if it is still this one (`etag` of `job get -o json`)
     #[arg(long, value_name = "ETAG")]
     etag: Option<String>,
+    /// What becomes of starts that are pending: spread, caught up with at a pace, or waiting for another run [default: keep]
+    #[arg(long, value_name = "WHAT")]
+    pending: Option<PendingArg>,
     /// Check everything, save nothing
     #[arg(long)]
     dry_run: bool,
 }
 
+/// [`PendingStarts`] as typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PendingArg {
+    /// They stay, under the version that made them.
+    Keep,
+    /// They are cancelled.
+    Cancel,
+    /// Those whose instants are still named begin by the new definition; the others are cancelled.
+    Recompute,
+}
+
 pub(super) async fn run(args: UpdateArgs, session: &Session) -> Result<Exit, Failure> {
     let (name, dry_run, etag) = (args.job.clone(), args.dry_run, args.etag.clone());
+    let pending = match args.pending {
+        None => PendingStarts::Unspecified,
+        Some(PendingArg::Keep) => PendingStarts::Keep,
+        Some(PendingArg::Cancel) => PendingStarts::Cancel,
+        Some(PendingArg::Recompute) => PendingStarts::Recompute,
+    };
     let file = args.file.as_deref().map(read).transpose()?;
     let server = session.server().await?;
     let namespace = server.namespace();
@@ -105,16 +130,42 @@ pub(super) async fn run(args: UpdateArgs, session: &Session) -> Result<Exit, Fai
         job.etag = etag;
     }
     let update_mask = Some(FieldMask { paths: mask.into_iter().map(str::to_owned).collect() });
-    let request =
-        UpdateJobRequest { namespace, job: Some(job), update_mask, allow_missing: false, validate_only: dry_run };
-    let job = server.scheduler().update_job(request).await?.into_inner().job.unwrap_or_default();
-    let text = if dry_run {
-        format!("would update job/{name} (dry run: nothing was saved)")
-    } else {
-        format!("job/{name} updated, version {}", job.version)
+    let request = UpdateJobRequest {
+        namespace,
+        job: Some(job),
+        update_mask,
+        allow_missing: false,
+        validate_only: dry_run,
+        update_pending: pending.into(),
     };
+    let answer = server.scheduler().update_job(request).await?.into_inner();
+    if dry_run {
+        // Beside the job there is what would change, which a program wants as well.
+        let text = format!("{}would update job/{name} (dry run: nothing was saved)", compared(&answer.compared));
+        session.out.did(&text, &answer)?;
+        return Ok(Exit::Done);
+    }
+    let job = answer.job.unwrap_or_default();
+    let text = format!("job/{name} updated, version {}", job.version);
     session.out.did(&text, &job)?;
     Ok(Exit::Done)
+}
+
+/// The next instants that are named before or after the change; nothing where they are the same.
+fn compared(instants: &[ComparedInstant]) -> String {
+    if instants.iter().all(|instant| instant.before && instant.after) {
+        return String::new();
+    }
+    let lines = instants.iter().map(|ComparedInstant { time, before, after }| {
+        let sign = match (before, after) {
+            (true, false) => '-',
+            (false, true) => '+',
+            (true, true) | (false, false) => ' ',
+        };
+        let time = time.as_ref().and_then(times::from_proto).map(|time| time.to_string()).unwrap_or_default();
+        format!("{sign} {time}\n")
+    });
+    format!("next instants:\n{}", lines.collect::<String>())
 }
 
 /// A definition as it is printed.
@@ -136,6 +187,7 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
         no_schedule,
         overlap,
         catch_up,
+        completed,
         payload,
         policy,
         label,
@@ -143,6 +195,7 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
         description,
         owner,
         etag: _,
+        pending: _,
         dry_run: _,
     } = args;
     let mut job = Job { namespace: String::new(), ..stored };
@@ -158,9 +211,12 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
     if no_schedule || !schedule.is_empty() {
         job.schedules = schedule::schedules(&schedule)?;
         mask.push("schedules");
+    } else if schedule.refine(&mut job.schedules)? {
+        mask.push("schedules");
     }
     mask.extend(overlap.write(&mut job));
     mask.extend(catch_up.write(&mut job));
+    mask.extend(completed.write(&mut job));
     if let Some(payload) = payload.payload()? {
         job.payload = Some(payload);
         mask.push("payload");
@@ -207,7 +263,10 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use mainspring_proto::{common::v1::RetryPolicy, scheduler::v1::Job};
+    use mainspring_proto::{
+        common::v1::RetryPolicy,
+        scheduler::v1::{Job, OnCompleted, Schedule},
+    };
 
     use super::{UpdateArgs, changed};
 
@@ -242,6 +301,18 @@ mod tests {
         let (job, mask) = update(stored, &["--label", "a=3", "--label", "c=4", "--remove-label", "b"]).unwrap();
         assert_eq!(job.labels.into_iter().collect::<Vec<_>>(), [("a".into(), "3".into()), ("c".into(), "4".into())]);
         assert_eq!(mask, ["labels"]);
+    }
+
+    #[test]
+    fn what_is_said_of_schedules_without_a_rule_is_said_of_those_there_are() {
+        let stored = Job { schedules: vec![Schedule::default(); 2], ..Job::default() };
+        let (job, mask) = update(stored, &["--jitter", "5m", "--max-runs", "3"]).unwrap();
+        assert!(job.schedules.iter().all(|schedule| schedule.jitter.unwrap().seconds == 300 && schedule.max_runs == 3));
+        assert_eq!(mask, ["schedules"]);
+        assert!(update(Job::default(), &["--jitter", "5m"]).unwrap_err().contains("--jitter"));
+        let (job, mask) = update(Job::default(), &["--on-completed", "delete", "--delete-after", "1h"]).unwrap();
+        assert_eq!((job.on_completed(), job.delete_after.unwrap().seconds), (OnCompleted::Delete, 3_600));
+        assert_eq!(mask, ["on_completed", "delete_after", "delete_after"]);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     instant::Instant,
-    job::ScheduleSpec,
     ledger::{Fate, FateReason},
+    schedule::ScheduleSpec,
 };
 
 /// What a job wants of missed instants.
@@ -86,6 +86,16 @@ impl CatchUp {
         Self { mode, ..self }
     }
 
+    /// Whether an instant that passed before there was a schedule for it may still make a run: only where somebody said how
+    /// late it may be.
+    pub fn reaches(self, at: Instant, now: Instant) -> bool {
+        let makes_runs = match self.mode {
+            Mode::Latest | Mode::All => true,
+            Mode::None => false,
+        };
+        makes_runs && self.max_lateness.is_some_and(|most| now.since(at) <= most)
+    }
+
     /// What becomes of `missed`, all of them at or before `missed_until`, at `now`.
     pub(super) fn judge(
         self,
@@ -131,23 +141,5 @@ impl CatchUp {
                 missed.iter().map(one).collect()
             }
         }
-    }
-}
-
-impl ScheduleSpec {
-    /// The first of the last `count` instants at or before `until`; none where there are fewer.
-    fn back_from(&self, until: Instant, count: usize) -> Option<Instant> {
-        let mut at = until.plus(Duration::from_micros(1));
-        for _ in 0..count {
-            at = self.prev_before(at)?;
-        }
-        Some(at)
-    }
-
-    /// The last instant before `before` that the rule names and the bounds allow.
-    pub fn prev_before(&self, before: Instant) -> Option<Instant> {
-        let until = self.end.map_or(before, |end| end.min(before));
-        let prev = Instant::from_timestamp(self.rule.prev_before(&self.zone, until.timestamp())?);
-        (prev < before && self.start.is_none_or(|start| prev >= start)).then_some(prev)
     }
 }

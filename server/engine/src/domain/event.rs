@@ -110,6 +110,8 @@ pub enum JobChange {
     Failed,
     /// It was deleted.
     Deleted,
+    /// Undeleted.
+    Undeleted,
 }
 
 /// What a running attempt last told.

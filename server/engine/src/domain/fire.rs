@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use super::{
     catch_up::{CatchUp, Judged, Mode},
+    ids::JobUid,
     instant::Instant,
-    job::ScheduleSpec,
-    ledger::{Fate, FateReason, Range},
+    ledger::{Fate, FateReason, Range, SkippedWalls},
+    schedule::ScheduleSpec,
 };
 
 /// An instant that is evaluated later than this after it was due counts as missed even under an owner that was there: the
@@ -32,6 +33,8 @@ pub struct Position {
     pub pause: Option<PauseEnd>,
     /// A pause that ended, and how its instants are caught up with.
     pub resumed: Option<Resumed>,
+    /// How many runs it has made.
+    pub made: u64,
 }
 
 /// When a pause ends.
@@ -61,6 +64,8 @@ pub struct Evaluation {
     pub next: Option<Instant>,
     /// What is decided without looking at other runs, in order.
     pub entries: Vec<Entry>,
+    /// What clock changes took on the way.
+    pub skipped: Vec<SkippedWalls>,
 }
 
 /// One or more instants and what they become.
@@ -71,7 +76,7 @@ pub enum Entry {
     Run {
         /// The nominal time.
         nominal: Instant,
-        /// When it is due.
+        /// When it is due: at the nominal time, unless it is late or the schedule spreads its starts.
         due: Instant,
         /// It stands for instants that were missed.
         late: bool,
@@ -91,9 +96,15 @@ impl Evaluation {
     }
 }
 
-/// What time means for `schedule` at `now`. Instants at or before `owned_since` passed while nobody could fire them. Not more
+/// Instants up to this were missed, at `now`, by an owner that is there since.
+pub fn missed_until(owned_since: Instant, now: Instant) -> Instant {
+    owned_since.max(now.minus(MISSED_AFTER))
+}
+
+/// What time means for `schedule` of a job at `now`. Instants at or before `owned_since` passed while nobody could fire them. Not more
 /// than `limit` instants, and at least one.
 pub fn evaluate(
+    job: JobUid,
     schedule: &ScheduleSpec,
     position: &Position,
     catch_up: CatchUp,
@@ -101,9 +112,13 @@ pub fn evaluate(
     now: Instant,
     limit: usize,
 ) -> Evaluation {
-    let limit = limit.clamp(1, MAX_INSTANTS);
+    let is_done = schedule.is_done(position.made);
+    let limit = if is_done { 0 } else { limit.clamp(1, MAX_INSTANTS) };
     let due = schedule.instants(position.cursor, now, limit);
-    let cursor = if due.len() < limit { now.max(position.cursor) } else { due[due.len() - 1] };
+    let cursor = due.last().filter(|_| due.len() == limit).map_or(now.max(position.cursor), |last| *last);
+    let next = schedule.next_due(cursor, position.made);
+    // Nothing lies between the last instant and the cursor.
+    let after = |at: usize, due: &[Instant]| due.get(at + 1).copied().or(next);
     let mut entries = Entries { version: position.version, entries: Vec::new() };
     let paused = match position.pause {
         None => 0,
@@ -113,7 +128,7 @@ pub fn evaluate(
     let (paused, due) = due.split_at(paused);
     paused.iter().for_each(|at| entries.fate(*at, Fate::Paused, None));
     // What is in a pause that will have ended was missed by nobody.
-    let missed_until = owned_since.max(now.minus(MISSED_AFTER));
+    let missed_until = missed_until(owned_since, now);
     let resumed = position.resumed.filter(|resumed| resumed.until > position.cursor);
     let missed_until = resumed.map_or(missed_until, |resumed| resumed.until.max(missed_until));
     let catch_up = resumed.map_or(catch_up, |resumed| catch_up.in_mode(resumed.mode));
@@ -129,8 +144,13 @@ pub fn evaluate(
             Judged::Fate(fate, why) => entries.fate(*at, fate, Some(why)),
         }
     }
-    entries.entries.extend(live.iter().map(|at| Entry::Run { nominal: *at, due: *at, late: false }));
-    Evaluation { cursor, next: schedule.next_after(cursor), entries: entries.entries }
+    entries.entries.extend(live.iter().enumerate().map(|(place, at)| Entry::Run {
+        nominal: *at,
+        due: schedule.due(job, *at, after(place, live)),
+        late: false,
+    }));
+    let skipped = if is_done { Vec::new() } else { schedule.skipped(position.cursor, cursor) };
+    Evaluation { cursor, next, entries: entries.entries, skipped }
 }
 
 /// Entries as they are decided: instants of one fate are one range, however many they are.
@@ -160,8 +180,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        CatchUp, Entry, Evaluation, Fate, FateReason, Instant, MAX_INSTANTS, Mode, PauseEnd, Position, Range, Resumed,
-        ScheduleSpec,
+        CatchUp, Entry, Evaluation, Fate, FateReason, Instant, JobUid, MAX_INSTANTS, Mode, PauseEnd, Position, Range,
+        Resumed, ScheduleSpec,
     };
 
     /// In one step as far as a step goes.
@@ -172,12 +192,16 @@ mod tests {
         since: Instant,
         now: Instant,
     ) -> Evaluation {
-        super::evaluate(schedule, position, catch_up, since, now, MAX_INSTANTS)
+        super::evaluate(job(), schedule, position, catch_up, since, now, MAX_INSTANTS)
     }
 
     fn every_second() -> ScheduleSpec {
         let rule = Rule::cron(Expr::parse("* * * * * *").unwrap());
-        ScheduleSpec { name: Default::default(), rule, zone: Zone::utc(), start: None, end: None }
+        ScheduleSpec::new(Default::default(), rule, Zone::utc())
+    }
+
+    fn job() -> JobUid {
+        JobUid::from_uuid(uuid::Uuid::from_u128(7))
     }
 
     fn at(second: i64) -> Instant {
@@ -185,7 +209,7 @@ mod tests {
     }
 
     fn position(cursor: Instant) -> Position {
-        Position { cursor, version: 1, pause: None, resumed: None }
+        Position { cursor, version: 1, pause: None, resumed: None, made: 0 }
     }
 
     fn live(second: i64) -> Entry {
@@ -298,7 +322,7 @@ mod tests {
         let mut position = position(at(0));
         let (mut runs, mut dropped) = (Vec::new(), 0);
         while position.cursor < at(1_000) {
-            let found = super::evaluate(&every_second(), &position, all, at(1_000), at(1_000), 100);
+            let found = super::evaluate(job(), &every_second(), &position, all, at(1_000), at(1_000), 100);
             for entry in &found.entries {
                 match entry {
                     Entry::Run { nominal, .. } => runs.push(*nominal),
@@ -315,6 +339,55 @@ mod tests {
         let bounded = ScheduleSpec { start: Some(at(2)), end: Some(at(4)), ..every_second() };
         let found = evaluate(&bounded, &position(at(0)), CatchUp::default(), at(-100), at(10));
         assert_eq!((found.entries, found.next), (vec![live(2), live(3)], None));
+    }
+
+    #[test]
+    fn runs_are_due_within_the_jitter_and_those_that_are_late_at_once() {
+        let spread = ScheduleSpec { jitter: Duration::from_secs(3_600), ..every_second() };
+        let found = evaluate(&spread, &position(at(0)), CatchUp::default(), at(5), at(7));
+        assert_eq!(found.entries[1], Entry::Run { nominal: at(5), due: at(7), late: true });
+        let due: Vec<_> = found.entries[2..]
+            .iter()
+            .map(|entry| match entry {
+                Entry::Run { nominal, due, late: false } => (*nominal, *due),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(due.iter().map(|(nominal, _)| *nominal).collect::<Vec<_>>(), [at(6), at(7)]);
+        // The window is wide, but the next instant comes soon.
+        assert!(
+            due.iter().all(|(nominal, due)| nominal < due && due.since(*nominal) < Duration::from_secs(1)),
+            "{due:?}"
+        );
+    }
+
+    #[test]
+    fn what_a_clock_change_takes_is_told_once_however_the_time_is_cut() {
+        let rule = Rule::cron(Expr::parse("*/30 * * * *").unwrap());
+        let berlin = ScheduleSpec { zone: Zone::parse("Europe/Berlin").unwrap(), rule, ..every_second() };
+        let time = |text: &str| text.parse::<Instant>().unwrap();
+        let (from, until) = (time("2027-03-27T23:10:00Z"), time("2027-03-28T02:10:00Z"));
+        let all = evaluate(&berlin, &position(from), CatchUp::default(), from, until).skipped;
+        let told: Vec<_> = all.iter().map(|walls| (walls.change, walls.first.to_string(), walls.count)).collect();
+        assert_eq!(told, [(time("2027-03-28T01:00:00Z"), "2027-03-28T02:00:00".into(), 2)]);
+        let mut position = position(from);
+        let mut pieces = Vec::new();
+        while position.cursor < until {
+            let found = super::evaluate(job(), &berlin, &position, CatchUp::default(), from, until, 1);
+            pieces.extend(found.skipped);
+            position.cursor = found.cursor;
+        }
+        assert_eq!(pieces, all);
+        let bounded = ScheduleSpec { end: Some(time("2027-03-28T01:00:00Z")), ..berlin };
+        assert_eq!(evaluate(&bounded, &self::position(from), CatchUp::default(), from, until).skipped, []);
+    }
+
+    #[test]
+    fn a_schedule_that_is_done_names_nothing() {
+        let once = ScheduleSpec { max_runs: Some(1), ..every_second() };
+        let done = Position { made: 1, ..position(at(0)) };
+        let found = evaluate(&once, &done, CatchUp::default(), at(-100), at(3));
+        assert_eq!((found.entries, found.next, found.cursor), (Vec::new(), None, at(3)));
     }
 
     #[test]
@@ -346,7 +419,7 @@ mod tests {
         let mut position = position(at(0));
         let (mut steps, mut instants, mut entries) = (0, 0, 0);
         while position.cursor < now {
-            let found = super::evaluate(&every_second(), &position, CatchUp::default(), now, now, 1_000);
+            let found = super::evaluate(job(), &every_second(), &position, CatchUp::default(), now, now, 1_000);
             assert!(found.instants() <= 1_000);
             steps += 1;
             instants += found.instants();

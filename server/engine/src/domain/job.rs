@@ -1,8 +1,7 @@
 //! Jobs: named definitions, as the engine decides on them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use mainspring_cron::{Rule, Zone};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -13,6 +12,7 @@ use super::{
     overlap::Overlap,
     payload::Payload,
     policy::RunPolicy,
+    schedule::ScheduleSpec,
 };
 
 /// What a user defines: immutable once stored, versioned, kept as JSON text.
@@ -50,21 +50,33 @@ pub struct JobSpec {
     /// Runs of one priority take turns by this key.
     #[serde(default)]
     pub fairness_key: FairnessKey,
+    /// What becomes of it once its schedules have no instant left.
+    #[serde(default)]
+    pub on_completed: OnCompleted,
 }
 
-/// One time rule of a job.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ScheduleSpec {
-    /// Its name in the job.
-    pub name: ScheduleName,
-    /// The rule.
-    pub rule: Rule,
-    /// The zone a cron rule is read in.
-    pub zone: Zone,
-    /// No instant before this.
-    pub start: Option<Instant>,
-    /// No instant at or after this.
-    pub end: Option<Instant>,
+/// What becomes of a job whose schedules have no instant left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnCompleted {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It is deleted, so long after, and not before its runs are over.
+    Delete {
+        /// How long.
+        after: Duration,
+    },
+}
+
+impl OnCompleted {
+    /// When a job is deleted that is COMPLETED since `now`.
+    pub fn delete_time(self, now: Instant) -> Option<Instant> {
+        match self {
+            Self::Keep => None,
+            Self::Delete { after } => Some(now.plus(after)),
+        }
+    }
 }
 
 /// Whether a job fires.
@@ -144,10 +156,14 @@ pub struct Job {
     pub pause: Option<Pause>,
     /// The next instant of each of its schedules, in the order of `spec.schedules`.
     pub next_times: Vec<Option<Instant>>,
+    /// How many runs each of them has made, in the same order.
+    pub run_counts: Vec<u64>,
     /// When it was created.
     pub create_time: Instant,
     /// When anything of it last changed.
     pub update_time: Instant,
+    /// Since when the definition is in force.
+    pub define_time: Instant,
 }
 
 impl Job {
@@ -159,37 +175,14 @@ impl Job {
         }
     }
 
+    /// How many runs a schedule of it has made.
+    pub fn made(&self, schedule: &ScheduleName) -> u64 {
+        let mut standing = self.spec.schedules.iter().zip(&self.run_counts);
+        standing.find(|(spec, _)| spec.name == *schedule).map_or(0, |(_, made)| *made)
+    }
+
     /// The etag people see and send back.
     pub fn etag(&self) -> String {
         format!("{}-{}", self.version, self.revision)
-    }
-}
-
-impl ScheduleSpec {
-    /// The first instant after `after` that the rule names and the bounds allow.
-    pub fn next_after(&self, after: Instant) -> Option<Instant> {
-        let from = match self.start {
-            Some(start) if start > after => Instant::from_micros(start.as_micros() - 1),
-            _ => after,
-        };
-        let next = Instant::from_timestamp(self.rule.next_after(&self.zone, from.timestamp())?);
-        // What is finer than a microsecond was cut; an instant never comes out at or before what was asked.
-        (next > after && self.end.is_none_or(|end| next < end)).then_some(next)
-    }
-
-    /// The instants in `(after, until]`, at most `limit`.
-    pub fn instants(&self, after: Instant, until: Instant, limit: usize) -> Vec<Instant> {
-        let mut found = Vec::new();
-        let mut at = after;
-        while found.len() < limit {
-            match self.next_after(at) {
-                Some(next) if next <= until => {
-                    found.push(next);
-                    at = next;
-                }
-                _ => break,
-            }
-        }
-        found
     }
 }

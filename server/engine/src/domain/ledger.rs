@@ -5,7 +5,9 @@
 //! row of its own when the fate, the reason or the version changes. Which run an instant became is not in the ledger: the
 //! run carries its nominal time, and `(job, nominal time)` is unique.
 
-use super::instant::Instant;
+use jiff::civil::DateTime;
+
+use super::{ids::RunId, instant::Instant, names::ScheduleName, run::RunState};
 
 /// What became of a nominal instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,13 +28,15 @@ pub enum Fate {
     Superseded,
     /// It could not be evaluated.
     Error,
+    /// A clock change took the time of the wall clock that it would have been.
+    DstSkipped,
     /// A cap or a budget left no room for it.
     Dropped,
 }
 
 impl Fate {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Fired,
         Self::United,
         Self::SkippedOverlap,
@@ -41,6 +45,7 @@ impl Fate {
         Self::Paused,
         Self::Superseded,
         Self::Error,
+        Self::DstSkipped,
         Self::Dropped,
     ];
 
@@ -55,7 +60,23 @@ impl Fate {
             Self::Paused => 6,
             Self::Superseded => 7,
             Self::Error => 8,
+            Self::DstSkipped => 10,
             Self::Dropped => 11,
+        }
+    }
+
+    /// Whether there is a run for it.
+    pub const fn is_a_run(self) -> bool {
+        match self {
+            Self::Fired | Self::United => true,
+            Self::SkippedOverlap
+            | Self::Coalesced
+            | Self::Missed
+            | Self::Paused
+            | Self::Superseded
+            | Self::Error
+            | Self::DstSkipped
+            | Self::Dropped => false,
         }
     }
 
@@ -146,6 +167,7 @@ pub const fn sentence(fate: Fate, reason: Option<FateReason>) -> &'static str {
         (Fate::Paused, None) => "The job was paused.",
         (Fate::Superseded, None) => "An edit replaced it before it was due.",
         (Fate::Error, None) => "It could not be evaluated.",
+        (Fate::DstSkipped, None) => "A clock change took the time of the wall clock that it would have been.",
         (Fate::Dropped, None) => "There was no room for it.",
     }
 }
@@ -176,6 +198,57 @@ impl Range {
     /// Whether `next` only continues this range.
     pub fn takes(&self, next: &Self) -> bool {
         self.version == next.version && self.fate == next.fate && self.reason == next.reason && next.first > self.last
+    }
+}
+
+/// One nominal instant and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstantView {
+    /// Which schedule named it.
+    pub schedule: ScheduleName,
+    /// The time it named.
+    pub nominal: Instant,
+    /// What became of it.
+    pub fate: Fate,
+    /// Why, where the fate alone does not say it.
+    pub reason: Option<FateReason>,
+    /// The run it became or was united with, while it is kept.
+    pub run: Option<(RunId, RunState)>,
+    /// When its run is due, where that is to come and not its nominal time.
+    pub due: Option<Instant>,
+    /// The times of the wall clock, of what a clock change took; its nominal time is the change.
+    pub walls: Option<SkippedWalls>,
+}
+
+impl InstantView {
+    /// What became of it, as one sentence.
+    pub fn sentence(&self) -> String {
+        self.walls.map_or_else(|| sentence(self.fate, self.reason).into(), SkippedWalls::sentence)
+    }
+}
+
+/// Times of the wall clock that a clock change took from a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SkippedWalls {
+    /// When the clocks change.
+    pub change: Instant,
+    /// The first.
+    pub first: DateTime,
+    /// The last.
+    pub last: DateTime,
+    /// How many.
+    pub count: u64,
+}
+
+impl SkippedWalls {
+    /// All of it, as one sentence.
+    pub fn sentence(self) -> String {
+        let Self { change: _, first, last, count } = self;
+        let first = first.strftime("%F %T");
+        if count == 1 {
+            return format!("The clocks went forward, and {first} did not exist.");
+        }
+        format!("The clocks went forward, and {count} times from {first} to {} did not exist.", last.strftime("%T"))
     }
 }
 

@@ -5,8 +5,9 @@
 //! transaction, guarded by the shard's epoch and the cursor itself. A crash anywhere repeats the step; another server at
 //! the same time loses the compare-and-set. Timers only wake the stage, which sleeps to the exact instant.
 //!
-//! A step is bounded by schedules and by instants, so that whatever was missed is worked off in small pieces; and one
-//! schedule that cannot be read or evaluated is that job's error, never the stage's.
+//! A step is bounded by schedules and by instants, of which each schedule has its share, so that whatever was missed is
+//! worked off in small pieces; those on time come first, and what was missed makes so many runs a second
+//! ([`Budget`]). One schedule that cannot be read or evaluated is that job's error, never the stage's.
 
 use std::{
     collections::HashMap,
@@ -18,6 +19,7 @@ use std::{
 use super::Core;
 use crate::{
     domain::{
+        budget::Budget,
         event::JobChange,
         fire::{self, Entry, MAX_INSTANTS},
         ids::{JobUid, RunId},
@@ -25,7 +27,9 @@ use crate::{
         job::JobState,
         ledger::FateReason,
     },
-    ports::store::{DueSchedule, DueSchedules, Fired, Firing, ShardLease, StoreResult, UnreadableSchedule},
+    ports::store::{
+        DueInTurn, DueSchedule, DueSchedules, Fired, Firing, ShardLease, Shares, StoreResult, UnreadableSchedule,
+    },
 };
 
 /// Schedules fired, or runs woken, in one step.
@@ -33,13 +37,14 @@ const BATCH: usize = 500;
 /// After the store failed.
 const PAUSE: Duration = Duration::from_millis(250);
 
-pub(crate) fn start(core: &Arc<Core>) {
+pub(crate) fn start(core: &Arc<Core>, late_runs: u32) {
     let core = core.clone();
     core.tasks.clone().spawn("due", async move {
+        let mut budget = Budget::new(late_runs);
         let mut timer = core.clock.exact_timer("due");
         let mut look = Look::WHOLE;
         while !core.tasks.is_stopping() {
-            let until = match turn(&core, look).await {
+            let until = match turn(&core, look, &mut budget).await {
                 Ok(Some(until)) => until,
                 Ok(None) => {
                     look = Look::WHOLE;
@@ -78,17 +83,22 @@ struct Until {
 }
 
 /// One look: what comes next, or `None` for another whole look at once.
-async fn turn(core: &Core, look: Look) -> StoreResult<Option<Until>> {
+async fn turn(core: &Core, look: Look, budget: &mut Budget) -> StoreResult<Option<Until>> {
     let now = core.now();
-    let (fired, woken) =
-        tokio::join!(async { if look.schedules { fire_due(core, now).await } else { Ok(true) } }, async {
-            if look.runs { wake(core, now).await } else { Ok(true) }
-        },);
+    let fire = async { if look.schedules { fire_due(core, now, budget).await } else { Ok(Left::Nothing) } };
+    let wake = async { if look.runs { wake(core, now).await } else { Ok(true) } };
+    let (fired, woken) = tokio::join!(fire, wake);
     // Each is done to its end whatever became of the other.
-    if !(fired? && woken?) {
+    let (fired, woken) = (fired?, woken?);
+    if !woken {
         return Ok(None);
     }
-    let whole = Until { at: core.now().plus(core.look), look: Look::WHOLE };
+    let again = match fired {
+        Left::More => return Ok(None),
+        Left::Nothing => Instant::MAX,
+        Left::Missed(at) => at,
+    };
+    let whole = Until { at: core.now().plus(core.look).min(again), look: Look::WHOLE };
     // What has been due all the while and cannot be read keeps nobody from sleeping to the next instant.
     let next = core.store.next_due(now).await?;
     Ok(Some(match next.first().filter(|first| *first < whole.at) {
@@ -100,8 +110,18 @@ async fn turn(core: &Core, look: Look) -> StoreResult<Option<Until>> {
     }))
 }
 
-/// Fires schedules that are due; whether that was all.
-async fn fire_due(core: &Core, now: Instant) -> StoreResult<bool> {
+/// What a look left to do.
+enum Left {
+    /// Nothing.
+    Nothing,
+    /// More than one look takes.
+    More,
+    /// What was missed, and is caught up with from then on.
+    Missed(Instant),
+}
+
+/// Fires schedules that are due: those that are on time, then those that are behind as far as the budget goes.
+async fn fire_due(core: &Core, now: Instant, budget: &mut Budget) -> StoreResult<Left> {
     let held = *core.shard.lock();
     let lease = match held {
         Some(lease) => lease,
@@ -110,13 +130,24 @@ async fn fire_due(core: &Core, now: Instant) -> StoreResult<bool> {
             *core.shard.lock().insert(taken)
         }
     };
-    let due = core.store.due(now, None, BATCH).await?;
-    let full = due.ready.len() + due.unreadable.len() == BATCH;
+    let missed_until = fire::missed_until(lease.since, now);
+    let room = budget.room(now);
+    let most = Shares { live: BATCH, missed: BATCH.min(room) };
+    let DueInTurn { due, more_live, more_missed } = core.store.due_in_turn(missed_until, now, most).await?;
     match fire_all(core, lease, now, due).await? {
-        FiredAll::Done { left, any: _ } => Ok(!full && !left),
+        FiredAll::Done { left, late, any } => {
+            budget.spend(late);
+            // What cannot be read at all is there at every look.
+            Ok(match ((more_live || left) && any, more_missed && (any || room == 0)) {
+                (true, _) => Left::More,
+                (false, true) if budget.room(now) > 0 => Left::More,
+                (false, true) => Left::Missed(budget.refilled()),
+                (false, false) => Left::Nothing,
+            })
+        }
         FiredAll::NotOwner => {
             *core.shard.lock() = None;
-            Ok(false)
+            Ok(Left::More)
         }
     }
 }
@@ -135,7 +166,7 @@ pub(super) async fn settle(core: &Core, job: JobUid) -> StoreResult<bool> {
     let now = core.now();
     let due = core.store.due(now, Some(job), BATCH).await?;
     Ok(match fire_all(core, lease, now, due).await? {
-        FiredAll::Done { any, left: _ } => any,
+        FiredAll::Done { any, left: _, late: _ } => any,
         FiredAll::NotOwner => false,
     })
 }
@@ -148,6 +179,8 @@ enum FiredAll {
         any: bool,
         /// There is more: the step was full.
         left: bool,
+        /// So many runs may have been made of what was missed.
+        late: usize,
     },
     /// The shard has another owner.
     NotOwner,
@@ -164,15 +197,16 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, due: DueSchedule
     }
     let mut firings = Vec::with_capacity(ready.len());
     let mut room = MAX_INSTANTS;
-    let mut left = false;
-    for due in ready {
-        if room == 0 {
-            left = true;
-            break;
-        }
-        match evaluate(&due, lease.since, now, room) {
+    let (mut left, mut late) = (false, 0);
+    let many = ready.len();
+    for (place, due) in ready.into_iter().enumerate() {
+        let share = share(room, many - place);
+        match evaluate(&due, lease.since, now, share) {
             Ok(evaluation) => {
+                left |= evaluation.instants() >= share;
                 room = room.saturating_sub(evaluation.instants());
+                late +=
+                    evaluation.entries.iter().filter(|entry| matches!(entry, Entry::Run { late: true, .. })).count();
                 let runs = evaluation.entries.iter().filter(|entry| matches!(entry, Entry::Run { .. }));
                 let run_ids = runs.map(|_| RunId::new(now)).collect();
                 firings.push(Firing { due, evaluation, run_ids });
@@ -186,7 +220,7 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, due: DueSchedule
         }
     }
     if firings.is_empty() {
-        return Ok(FiredAll::Done { any, left });
+        return Ok(FiredAll::Done { any, left, late });
     }
     let fired_of: Vec<_> = firings.iter().map(|firing| (firing.due.clone(), instants_of(firing))).collect();
     let mut owner = true;
@@ -199,6 +233,7 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, due: DueSchedule
                 }
                 core.news.moved(now, &runs);
                 if completed {
+                    core.news.job_times.notify_one();
                     stopped(core, now, due, JobState::Completed, JobChange::Completed);
                 }
             }
@@ -206,7 +241,12 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, due: DueSchedule
             Fired::NotOwner => owner = false,
         }
     }
-    Ok(if owner { FiredAll::Done { any, left: left || room == 0 } } else { FiredAll::NotOwner })
+    Ok(if owner { FiredAll::Done { any, left, late } } else { FiredAll::NotOwner })
+}
+
+/// How many of the instants that are left one of so many schedules has; what it does not use is for those after it.
+fn share(room: usize, schedules: usize) -> usize {
+    (room / schedules.max(1)).max(1)
 }
 
 /// The instants of the runs that a firing may make.
@@ -232,6 +272,27 @@ fn evaluate(
     let Some(schedule) = due.spec.schedules.iter().find(|schedule| schedule.name == due.schedule) else {
         return Err(FateReason::ScheduleMissing);
     };
-    let evaluate = || fire::evaluate(schedule, &due.position, due.spec.catch_up, owned_since, now, limit);
+    let evaluate = || fire::evaluate(due.job, schedule, &due.position, due.spec.catch_up, owned_since, now, limit);
     catch_unwind(AssertUnwindSafe(evaluate)).map_err(|_| FateReason::RuleBroken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_is_far_behind_leaves_the_others_theirs() {
+        // What each of them would take.
+        let step = |wanted: &[usize]| {
+            let (many, mut room) = (wanted.len(), MAX_INSTANTS);
+            let taken = wanted.iter().enumerate().map(|(place, wanted)| {
+                let taken = share(room, many - place).min(*wanted);
+                room = room.saturating_sub(taken);
+                taken
+            });
+            taken.collect::<Vec<_>>()
+        };
+        assert_eq!(step(&[1_000_000, 1, 1, 1_000_000]), [2_500, 1, 1, 7_498]);
+        assert_eq!((share(0, 3), share(7, 500), share(MAX_INSTANTS, 1)), (1, 1, MAX_INSTANTS));
+    }
 }

@@ -1,41 +1,28 @@
 //! The ledger as people read it: one line per nominal instant.
 //!
 //! The store keeps ranges; the instants inside one are named again by the version of the rule that named them first. Which
-//! run a FIRED instant became is found by `(job, nominal time)`, which is unique.
+//! run a FIRED instant became is found by `(job, nominal time)`, which is unique. One instant is explained by what the
+//! ledger has of it, and where it has nothing by the definition in force.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::Core;
 use crate::{
     domain::{
+        explain::{Explanation, Subject},
         filter::{Filter, Value},
-        ids::RunId,
         instant::Instant,
         job::Job,
-        ledger::{Fate, FateReason},
-        names::ScheduleName,
-        run::RunState,
+        ledger::{Fate, FateReason, InstantView, SkippedWalls},
+        names::{JobName, ScheduleName, Scope},
     },
     ports::store::{InstantRange, LedgerPart, StoreResult},
 };
 
+/// More schedules than can ever have named one instant: those of a job, and those it had before.
+const SCHEDULES: usize = 1_000;
 /// Ranges of one schedule read at once.
 const RANGES: usize = 128;
-
-/// One nominal instant and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InstantView {
-    /// Which schedule named it.
-    pub schedule: ScheduleName,
-    /// The time it named.
-    pub nominal: Instant,
-    /// What became of it.
-    pub fate: Fate,
-    /// Why, where the fate alone does not say it.
-    pub reason: Option<FateReason>,
-    /// The run it became or was united with, while it is kept.
-    pub run: Option<(RunId, RunState)>,
-}
 
 /// The ledger, as the services read it.
 #[derive(Debug)]
@@ -55,49 +42,76 @@ impl<'a> Ledger<'a> {
         job: &Job,
         (from, to): (Instant, Instant),
         filter: &Filter,
-        after: Option<(Instant, ScheduleName)>,
+        after: Option<InstantKey>,
         limit: usize,
     ) -> StoreResult<Vec<InstantView>> {
-        let mut from = after.as_ref().map_or(from, |(nominal, _)| (*nominal).max(from));
+        let mut from = after.as_ref().map_or(from, |(nominal, ..)| (*nominal).max(from));
         let mut instants = Vec::new();
         while from < to && instants.len() < limit {
-            let LedgerPart { mut ranges, until } = self.core.store.ledger(job.uid, from, to, RANGES).await?;
+            let LedgerPart { mut ranges, skipped, until } = self.core.store.ledger(job.uid, from, to, RANGES).await?;
             // What the filter asks for is the same for a whole range.
-            ranges.retain(|found| passes(found, filter));
+            ranges.retain(|found| passes(&found.schedule, found.range.fate, found.range.reason, filter));
             let mut part: Vec<_> =
                 ranges.iter().flat_map(|range| expand(range, from, until, limit.saturating_add(1))).collect();
-            part.sort_by(|a, b| (a.nominal, &a.schedule).cmp(&(b.nominal, &b.schedule)));
-            if let Some((nominal, schedule)) = &after {
-                part.retain(|instant| (instant.nominal, &instant.schedule) > (*nominal, schedule));
+            part.extend(skipped.into_iter().map(taken).filter(|view| passes(&view.schedule, view.fate, None, filter)));
+            part.sort_by_cached_key(key);
+            if let Some(after) = &after {
+                part.retain(|instant| key(instant) > *after);
             }
             instants.append(&mut part);
             from = until;
         }
         instants.truncate(limit);
-        let named: Vec<_> = instants.iter().filter(|instant| became_a_run(instant)).map(|it| it.nominal).collect();
+        let named: Vec<_> = instants.iter().filter(|instant| instant.fate.is_a_run()).map(|it| it.nominal).collect();
         let runs = self.core.store.scheduled_runs(job.uid, &named).await?;
         let runs: BTreeMap<_, _> = runs.into_iter().map(|(nominal, run, state)| (nominal, (run, state))).collect();
         for instant in &mut instants {
-            if became_a_run(instant) {
+            if instant.fate.is_a_run() {
                 instant.run = runs.get(&instant.nominal).copied();
             }
         }
         Ok(instants)
     }
+
+    /// What there is to say of one instant of a job, or of the one that had its name last; none where neither is kept.
+    pub async fn explain(&self, scope: &Scope, name: &JobName, at: Instant) -> StoreResult<Option<Explanation>> {
+        let store = &self.core.store;
+        let (job, delete_time) = match store.job(scope, name).await? {
+            Some(job) => (job, None),
+            None => match store.deleted_job(scope, name).await? {
+                Some((job, deleted)) => (job, Some(deleted)),
+                None => return Ok(None),
+            },
+        };
+        let whole = (at, at.plus(Duration::from_micros(1)));
+        let mut decided = self.list(&job, whole, &Filter::All, None, SCHEDULES).await?;
+        // Whoever asks for the instant of a clock change asks for what fired then.
+        decided.retain(|view| view.walls.is_none());
+        Ok(Some(Subject { job: &job, delete_time, now: self.core.now() }.explain(at, decided)))
+    }
 }
 
-fn became_a_run(instant: &InstantView) -> bool {
-    matches!(instant.fate, Fate::Fired | Fate::United)
+/// Where a list of instants goes on: nominal time and schedule; what a clock change took comes after an instant of its own.
+pub type InstantKey = (Instant, ScheduleName, bool);
+
+/// The key of an instant.
+pub fn key(view: &InstantView) -> InstantKey {
+    (view.nominal, view.schedule.clone(), view.walls.is_some())
 }
 
-fn passes(found: &InstantRange, filter: &Filter) -> bool {
-    let InstantRange { schedule, range, spec: _ } = found;
+fn passes(schedule: &ScheduleName, fate: Fate, reason: Option<FateReason>, filter: &Filter) -> bool {
     filter.passes(&|field| match field {
         "schedule" => Some(Value::Text(schedule.as_str().into())),
-        "fate" => Some(Value::Number(range.fate.code().into())),
-        "reason" => Some(Value::Number(range.reason.map_or(0, FateReason::code).into())),
+        "fate" => Some(Value::Number(fate.code().into())),
+        "reason" => Some(Value::Number(reason.map_or(0, FateReason::code).into())),
         _ => None,
     })
+}
+
+/// What a clock change took, among instants.
+fn taken((schedule, walls): (ScheduleName, SkippedWalls)) -> InstantView {
+    let (fate, nominal) = (Fate::DstSkipped, walls.change);
+    InstantView { schedule, nominal, fate, reason: None, run: None, due: None, walls: Some(walls) }
 }
 
 /// The first instants of a range that lie in `[from, to)`.
@@ -109,6 +123,8 @@ fn expand(found: &InstantRange, from: Instant, to: Instant, limit: usize) -> Vec
         fate: range.fate,
         reason: range.reason,
         run: None,
+        due: None,
+        walls: None,
     };
     let first = range.first.max(from);
     let last = range.last.min(Instant::from_micros(to.as_micros() - 1));

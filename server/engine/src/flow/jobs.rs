@@ -4,8 +4,8 @@
 //! the store refuses a change while an instant of the job is due and not evaluated; here it is evaluated, and the change
 //! tried again.
 //!
-//! A pause may end by itself ([`keep_pauses`]). Until that is done the evaluation knows the time, so that nothing depends on
-//! how soon it is.
+//! A pause may end by itself, and a job that is COMPLETED be deleted after a while ([`keep_times`]). Until a pause is ended
+//! the evaluation knows the time, so that nothing depends on how soon it is.
 //!
 //! A delete is two steps: the job is gone, then its waiting runs end. The second goes on when the caller has gone away, and
 //! what a crash leaves of it is found by [`finish_deletes`].
@@ -23,7 +23,7 @@ use crate::{
         job::{JobState, Pause},
         names::{JobName, Scope},
     },
-    ports::store::{CreateJob, JobChange, NewJob, Resume, StoreError, StoreResult, UpdateJob},
+    ports::store::{CreateJob, JobChange, NewJob, Resume, StoreError, StoreResult, Undelete, UpdateJob},
 };
 
 /// Tries without anything evaluated in between before a change gives up.
@@ -38,23 +38,23 @@ const LEFT: Duration = Duration::from_secs(60);
 /// After the store failed.
 const PUT_OFF: Duration = Duration::from_millis(250);
 
-/// Ends the pauses whose time is over.
-pub(super) fn keep_pauses(core: &Arc<Core>) {
+/// Ends the pauses whose time is over, and the jobs.
+pub(super) fn keep_times(core: &Arc<Core>) {
     let core = core.clone();
-    core.tasks.clone().spawn("pauses", async move {
-        let mut timer = core.clock.timer("pauses");
+    core.tasks.clone().spawn("job-times", async move {
+        let mut timer = core.clock.timer("job-times");
         while !core.tasks.is_stopping() {
-            let until = match end_pauses(&core).await {
+            let until = match end_what_is_over(&core).await {
                 Ok(Some(until)) => until,
                 Ok(None) => continue,
                 Err(error) => {
-                    put_off!(error, "pauses that are over cannot be ended for now");
+                    put_off!(error, "pauses and jobs whose time is over cannot be ended for now");
                     core.now().plus(PUT_OFF)
                 }
             };
             tokio::select! {
                 () = timer.sleep_until(until) => {}
-                () = core.news.paused.notified() => {}
+                () = core.news.job_times.notified() => {}
                 () = core.tasks.stopping() => return,
             }
         }
@@ -62,15 +62,21 @@ pub(super) fn keep_pauses(core: &Arc<Core>) {
 }
 
 /// When to look again; none for at once.
-async fn end_pauses(core: &Arc<Core>) -> StoreResult<Option<Instant>> {
-    let over = core.store.pauses_over(core.now(), BATCH).await?;
+async fn end_what_is_over(core: &Arc<Core>) -> StoreResult<Option<Instant>> {
+    let now = core.now();
+    let over = core.store.pauses_over(now, BATCH).await?;
     for (scope, name) in &over {
         Jobs::new(core).resume(scope, name, Resume::TimeOver).await?;
     }
-    if over.len() == BATCH {
+    let expired = core.store.expired_jobs(now, BATCH).await?;
+    for (scope, name, revision) in &expired {
+        Jobs::new(core).delete(scope, name, Some(*revision)).await?;
+    }
+    if over.len() == BATCH || expired.len() == BATCH {
         return Ok(None);
     }
-    let next = core.store.next_pause_end().await?;
+    // A job that waits for its runs to be over is looked at again and again.
+    let next = core.store.next_end(now).await?;
     let look = core.now().plus(core.look);
     Ok(Some(next.map_or(look, |next| next.min(look))))
 }
@@ -96,7 +102,7 @@ impl<'a> Jobs<'a> {
         Ok(created)
     }
 
-    /// Replaces a definition. Never answers [`JobChange::Unsettled`].
+    /// Replaces a definition. Never answers [`JobChange::Unsettled`] or [`JobChange::DoneWith`].
     pub async fn update(&self, update: UpdateJob) -> StoreResult<JobChange> {
         let (scope, name) = (update.scope.clone(), update.name.clone());
         let change =
@@ -109,7 +115,7 @@ impl<'a> Jobs<'a> {
         let change = self
             .settled(scope, name, || self.core.store.pause_job(self.core.now(), scope, name, pause.clone()))
             .await?;
-        self.core.news.paused.notify_one();
+        self.core.news.job_times.notify_one();
         Ok(self.told(change, event::JobChange::Paused))
     }
 
@@ -139,7 +145,29 @@ impl<'a> Jobs<'a> {
         Ok((change, cancelled))
     }
 
+    /// Brings back the job of a name that was deleted last.
+    pub async fn undelete(&self, scope: &Scope, name: &JobName) -> StoreResult<Undelete> {
+        let undeleted = self.core.store.undelete_job(self.core.now(), scope, name).await?;
+        if let Undelete::Done(job) = &undeleted {
+            self.core.news.job(self.core.now(), job, Some(job.state), event::JobChange::Undeleted);
+            self.core.news.job_times.notify_one();
+        }
+        Ok(undeleted)
+    }
+
     fn told(&self, change: JobChange, what: event::JobChange) -> JobChange {
+        let change = match change {
+            JobChange::DoneWith(job, moved) => {
+                self.core.news.moved(self.core.now(), &moved);
+                JobChange::Done(job)
+            }
+            other @ (JobChange::Done(_)
+            | JobChange::Unchanged(_)
+            | JobChange::Missing
+            | JobChange::RevisionMismatch
+            | JobChange::Full(_)
+            | JobChange::Unsettled) => other,
+        };
         if let JobChange::Done(job) = &change {
             let state: JobState = job.state;
             self.core.news.job(self.core.now(), job, Some(state), what);
@@ -157,6 +185,7 @@ impl<'a> Jobs<'a> {
             match change().await? {
                 JobChange::Unsettled => {}
                 done @ (JobChange::Done(_)
+                | JobChange::DoneWith(..)
                 | JobChange::Unchanged(_)
                 | JobChange::Missing
                 | JobChange::RevisionMismatch

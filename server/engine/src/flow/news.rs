@@ -49,8 +49,8 @@ pub(crate) struct News {
     pub(crate) watched: Watched,
     /// Something becomes due earlier than the time stages may know.
     pub(crate) due: Notify,
-    /// A pause was set that may end earlier than its keeper knows.
-    pub(crate) paused: Notify,
+    /// A pause may end, or a job expire, earlier than their keeper knows.
+    pub(crate) job_times: Notify,
     /// A deadline was set that is earlier than the rescuer may know.
     pub(crate) deadline: Notify,
 }
@@ -65,7 +65,7 @@ impl News {
             board: Board::default(),
             watched: Watched::default(),
             due: Notify::new(),
-            paused: Notify::new(),
+            job_times: Notify::new(),
             deadline: Notify::new(),
         }
     }

@@ -22,8 +22,12 @@ mod views;
 mod vitals;
 
 pub use backup::{Backup, BackupError, BackupProgress};
-pub use catalog::{Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, Quota, Resume, UpdateJob};
-pub use due::{Due, DueSchedule, DueSchedules, Fired, Firing, NextDue, ShardLease, UnreadableSchedule};
+pub use catalog::{
+    Catalog, CreateJob, JobChange, JobVersion, NewJob, QueueChange, QueueSettings, Quota, Resume, Undelete, UpdateJob,
+};
+pub use due::{
+    Due, DueInTurn, DueSchedule, DueSchedules, Fired, Firing, NextDue, ShardLease, Shares, UnreadableSchedule,
+};
 pub use identity::{
     ApiKeyRecord, CreateKey, Identity, NewPassword, NewSession, RefreshAnswer, RefreshUse, RootUser, SessionRecord,
     UserRecord,

@@ -10,22 +10,28 @@ use mainspring_engine::{
         instant::Instant,
         job::{Job, JobSpec, JobState, Pause},
         names::{JobName, Lane, NamespaceName, QueueName, Scope},
+        schedule::ScheduleSpec,
+        supersede::Pending,
     },
     ports::store::{
-        Catalog, CreateJob, JobChange, NewJob, QueueChange, QueueSettings, Quota, Resume, StoreError, StoreResult,
-        UpdateJob,
+        Catalog, CreateJob, JobChange, JobVersion, NewJob, QueueChange, QueueSettings, Quota, Resume, StoreError,
+        StoreResult, Undelete, UpdateJob,
     },
 };
 use sea_orm::{ConnectionTrait, Value};
+use uuid::Uuid;
 
 use super::{
     Known, SqliteStore,
     jobs::{ScheduleRow, insert_ledger, insert_schedules, jobs, schedules, write_schedules},
     lanes::{Bound, intern_queue},
     pauses,
-    rows::{json, time},
-    statement::{exec, insert, query_one, single},
+    pending::{drop_starts, start_anew},
+    rows::{json, maybe_time, time},
+    skipped,
+    statement::{Cells, exec, insert, query_one, single},
     submit::{REQUESTS, made, request_cells},
+    versions,
     writer::Tx,
 };
 
@@ -52,10 +58,40 @@ impl Catalog for SqliteStore {
         Ok(jobs(&self.reads, &self.known, NAMED, named(namespace, name)).await?.pop())
     }
 
+    async fn deleted_job(&self, scope: &Scope, name: &JobName) -> StoreResult<Option<(Job, Instant)>> {
+        let Some(namespace) = self.known.lanes.namespace(&scope.0) else { return Ok(None) };
+        let Some(row) = query_one(&self.reads, DELETED, named(namespace, name)).await? else { return Ok(None) };
+        let mut cells = Cells::of(&row);
+        let (uid, time): (Uuid, i64) = (cells.next()?, cells.next()?);
+        let job = jobs(&self.reads, &self.known, "job.uid = ?", vec![uid.into()]).await?.pop();
+        Ok(job.map(|job| (job, Instant::from_micros(time))))
+    }
+
+    async fn undelete_job(&self, now: Instant, scope: &Scope, name: &JobName) -> StoreResult<Undelete> {
+        if self.job(scope, name).await?.is_some() {
+            return Ok(Undelete::NameTaken);
+        }
+        let Some((job, _)) = self.deleted_job(scope, name).await? else { return Ok(Undelete::Missing) };
+        if let Some(quota) = self.full(now, &scope.0, &job.spec).await? {
+            return Ok(Undelete::Full(quota));
+        }
+        let Some(namespace) = self.known.lanes.namespace(&scope.0) else { return Ok(Undelete::Missing) };
+        let (known, name) = (Arc::clone(&self.known), name.clone());
+        self.write(move |tx| Box::pin(async move { versions::undelete(tx, &known, now, namespace, &name).await })).await
+    }
+
+    async fn job_version(&self, job: JobUid, version: i64) -> StoreResult<Option<JobSpec>> {
+        versions::one(&self.reads, &self.known, job, version).await
+    }
+
+    async fn job_versions(&self, job: JobUid, before: Option<i64>, limit: usize) -> StoreResult<Vec<JobVersion>> {
+        versions::list(&self.reads, job, before, limit).await
+    }
+
     async fn update_job(&self, now: Instant, update: UpdateJob) -> StoreResult<JobChange> {
-        let UpdateJob { scope, name, revision, spec } = update;
+        let UpdateJob { scope, name, revision, spec, pending } = update;
         let full = self.full(now, &scope.0, &spec).await?;
-        let what = What::Define(Box::new(spec), full);
+        let what = What::Define(Box::new(spec), pending, full);
         let change = Change { now, scope: scope.0, name, revision: Some(revision), what };
         self.change(change).await
     }
@@ -76,8 +112,12 @@ impl Catalog for SqliteStore {
         pauses::over(&self.stage_reads, &self.known, now, limit).await
     }
 
-    async fn next_pause_end(&self) -> StoreResult<Option<Instant>> {
-        pauses::next_end(&self.stage_reads).await
+    async fn next_end(&self, after: Instant) -> StoreResult<Option<Instant>> {
+        pauses::next_end(&self.stage_reads, after).await
+    }
+
+    async fn expired_jobs(&self, now: Instant, limit: usize) -> StoreResult<Vec<(Scope, JobName, i64)>> {
+        pauses::expired(&self.stage_reads, &self.known, now, limit).await
     }
 
     async fn delete_job(
@@ -127,7 +167,7 @@ struct Change {
 
 enum What {
     /// With what there are too many of, where its lane is refused.
-    Define(Box<JobSpec>, Option<Quota>),
+    Define(Box<JobSpec>, Pending, Option<Quota>),
     Pause(Pause),
     Resume(Resume),
     Delete,
@@ -149,14 +189,18 @@ impl SqliteStore {
     }
 }
 
-const NAMED: &str = "job.namespace_id = ? AND job.name = ? AND job.delete_time IS NULL";
+pub(super) const NAMED: &str = "job.namespace_id = ? AND job.name = ? AND job.delete_time IS NULL";
 
-fn named(namespace: i32, name: &JobName) -> Vec<Value> {
+/// The one of a name that was deleted last, and when.
+pub(super) const DELETED: &str = "SELECT uid, delete_time FROM job WHERE namespace_id = ? AND name = ? \
+     AND delete_time IS NOT NULL ORDER BY delete_time DESC LIMIT 1";
+
+pub(super) fn named(namespace: i32, name: &JobName) -> Vec<Value> {
     vec![namespace.into(), name.as_str().into()]
 }
 
 /// A job that this transaction has just read or written.
-async fn by_uid(tx: &Tx, known: &Known, uid: JobUid) -> StoreResult<Job> {
+pub(super) async fn by_uid(tx: &Tx, known: &Known, uid: JobUid) -> StoreResult<Job> {
     let found = jobs(tx, known, "job.uid = ?", vec![uid.uuid().into()]).await?.pop();
     found.ok_or_else(|| StoreError::Corrupt(format!("job {uid} is gone")))
 }
@@ -202,7 +246,7 @@ async fn create(
     let into =
         "job (uid, namespace_id, name, version, revision, state, job_type, queue, owner, create_time, update_time)";
     insert(tx, into, vec![values], "").await?;
-    insert_version(tx, uid, 1, &spec).await?;
+    insert_version(tx, now, uid, 1, &spec).await?;
     insert_schedules(tx, &fresh(uid, 1, None, now, &spec)).await?;
     if let Some((key, body)) = request {
         insert(tx, REQUESTS, vec![request_cells(now, &key, body, uid.uuid())], "").await?;
@@ -210,35 +254,43 @@ async fn create(
     by_uid(tx, known, uid).await.map(CreateJob::Created)
 }
 
-async fn insert_version(tx: &Tx, uid: JobUid, version: i64, spec: &JobSpec) -> StoreResult<()> {
+async fn insert_version(tx: &Tx, now: Instant, uid: JobUid, version: i64, spec: &JobSpec) -> StoreResult<()> {
     let values = [
         uid.uuid().into(),
         version.into(),
         json(spec)?.into(),
         spec.payload.content_type.clone().into(),
         spec.payload.data.clone().into(),
+        time(now),
     ];
-    let into = "job_version (job_uid, version, spec, payload_type, payload)";
+    let into = "job_version (job_uid, version, spec, payload_type, payload, create_time)";
     insert(tx, into, vec![values], "").await.map(drop)
 }
 
 /// Schedules of a definition that begin at `now`.
-fn fresh(job: JobUid, version: i64, pause: Option<&Pause>, now: Instant, spec: &JobSpec) -> Vec<ScheduleRow> {
-    let row = |schedule: &mainspring_engine::domain::job::ScheduleSpec| ScheduleRow {
+pub(super) fn fresh(
+    job: JobUid,
+    version: i64,
+    pause: Option<&Pause>,
+    now: Instant,
+    spec: &JobSpec,
+) -> Vec<ScheduleRow> {
+    let row = |schedule: &ScheduleSpec| ScheduleRow {
         job,
         name: schedule.name.clone(),
         version,
         paused: pause.is_some(),
         pause_until: pause.and_then(|pause| pause.until),
         resumed: None,
-        cursor: now,
-        next: schedule.next_after(now),
+        cursor: schedule.begin(now, spec.catch_up),
+        next: schedule.next_after(schedule.begin(now, spec.catch_up)),
+        made: 0,
         open: None,
     };
     spec.schedules.iter().map(row).collect()
 }
 
-async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreResult<JobChange> {
+async fn apply(tx: &Tx, known: &Arc<Known>, namespace: i32, change: Change) -> StoreResult<JobChange> {
     let Change { now, scope: _, name, revision, what } = change;
     let Some(job) = jobs(tx, known, NAMED, named(namespace, &name)).await?.pop() else {
         return Ok(JobChange::Missing);
@@ -247,7 +299,7 @@ async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreR
         return Ok(JobChange::RevisionMismatch);
     }
     let same = match &what {
-        What::Define(spec, _) => **spec == job.spec,
+        What::Define(spec, ..) => **spec == job.spec,
         What::Resume(Resume::Asked(_)) => job.pause.is_none(),
         What::Resume(Resume::TimeOver) => {
             job.pause.as_ref().is_none_or(|pause| pause.until.is_none_or(|until| until > now))
@@ -257,13 +309,22 @@ async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreR
     if same {
         return Ok(JobChange::Unchanged(job));
     }
-    let rows = schedules(tx, &[job.uid.uuid()]).await?;
+    let mut rows = schedules(tx, &[job.uid.uuid()]).await?;
     if rows.iter().any(|row| row.next.is_some_and(|next| next <= now)) {
         return Ok(JobChange::Unsettled);
     }
+    if let What::Define(_, _, None) | What::Delete = &what {
+        skipped::keep_rest(tx, now, &job, &rows).await?;
+    }
     match what {
-        What::Define(_, Some(quota)) => return Ok(JobChange::Full(quota)),
-        What::Define(spec, None) => define(tx, now, &job, rows, &spec).await?,
+        What::Define(_, _, Some(quota)) => return Ok(JobChange::Full(quota)),
+        What::Define(spec, pending, None) => {
+            let (mut moved, plan) = drop_starts(tx, known, now, &job, &mut rows, (pending, &spec)).await?;
+            define(tx, now, &job, rows, &spec).await?;
+            let job = by_uid(tx, known, job.uid).await?;
+            moved.extend(start_anew(tx, known, now, &job, plan).await?);
+            return Ok(if moved.is_empty() { JobChange::Done(job) } else { JobChange::DoneWith(job, moved) });
+        }
         What::Pause(pause) => pauses::set(tx, now, &job, Some(pause)).await?,
         What::Resume(resume) => {
             pauses::set(tx, now, &job, None).await?;
@@ -281,21 +342,28 @@ async fn apply(tx: &Tx, known: &Known, namespace: i32, change: Change) -> StoreR
 
 async fn define(tx: &Tx, now: Instant, job: &Job, rows: Vec<ScheduleRow>, spec: &JobSpec) -> StoreResult<()> {
     let version = job.version + 1;
-    insert_version(tx, job.uid, version, spec).await?;
-    let wanted = fresh(job.uid, version, job.pause.as_ref(), now, spec);
+    insert_version(tx, now, job.uid, version, spec).await?;
+    let mut wanted = fresh(job.uid, version, job.pause.as_ref(), now, spec);
+    for (row, schedule) in wanted.iter_mut().zip(&spec.schedules) {
+        if let Some(old) = rows.iter().find(|old| old.name == row.name) {
+            go_on(row, old, schedule, now);
+        }
+    }
     // One whose last instant has passed has nothing to be active for, whatever else of it is edited.
     let over = !wanted.is_empty() && wanted.iter().all(|row| row.next.is_none());
     let state = if over { JobState::Completed } else { JobState::Active };
+    let expires = if over { spec.on_completed.delete_time(now) } else { None };
     let values = vec![
         version.into(),
         state.code().into(),
+        maybe_time(expires),
         spec.job_type.as_str().into(),
         spec.queue.as_str().into(),
         spec.owner.clone().into(),
         time(now),
         job.uid.uuid().into(),
     ];
-    let sql = "UPDATE job SET version = ?, revision = revision + 1, state = ?, job_type = ?, queue = ?, owner = ?, \
+    let sql = "UPDATE job SET version = ?, revision = revision + 1, state = ?, expire_time = ?, job_type = ?, queue = ?, owner = ?, \
          update_time = ? WHERE uid = ?";
     exec(tx, sql, values).await?;
     let names: HashSet<_> = wanted.iter().map(|row| row.name.clone()).collect();
@@ -305,15 +373,25 @@ async fn define(tx: &Tx, now: Instant, job: &Job, rows: Vec<ScheduleRow>, spec: 
     let mut added = Vec::new();
     for row in wanted {
         match kept.iter().find(|old| old.name == row.name) {
-            // Nothing of the old rule is open before now, and nothing of the new one counts before it.
-            Some(old) => {
-                changed.push((ScheduleRow { cursor: old.cursor.max(now), open: old.open.clone(), ..row }, old.cursor))
-            }
+            Some(old) => changed.push((row, old.cursor)),
             None => added.push(row),
         }
     }
     write_schedules(tx, &changed).await?;
     insert_schedules(tx, &added).await
+}
+
+/// A new rule goes on from where the old one of its name stands.
+fn go_on(row: &mut ScheduleRow, old: &ScheduleRow, schedule: &ScheduleSpec, now: Instant) {
+    // Nothing of the old rule is open before now, and nothing of the new one counts before it: but for a one-shot that is
+    // late, which has no fate as long as the last that has one came before it.
+    let is_late = row.next.filter(|next| *next <= now);
+    let is_new = is_late.is_some_and(|at| old.open.as_ref().is_none_or(|open| open.last < at));
+    if !is_new {
+        row.cursor = old.cursor.max(now);
+    }
+    row.next = schedule.next_due(row.cursor, old.made);
+    (row.made, row.open) = (old.made, old.open.clone());
 }
 
 /// Takes schedules out; what became of their instants is kept.

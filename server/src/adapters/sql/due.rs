@@ -14,8 +14,8 @@ use mainspring_engine::{
         names::ScheduleName,
     },
     ports::store::{
-        Due, DueSchedule, DueSchedules, Fired, Firing, Moved, NextDue, ShardLease, StoreError, StoreResult,
-        UnreadableSchedule,
+        Due, DueInTurn, DueSchedule, DueSchedules, Fired, Firing, Moved, NextDue, ShardLease, Shares, StoreError,
+        StoreResult, UnreadableSchedule,
     },
 };
 use sea_orm::QueryResult;
@@ -59,23 +59,21 @@ impl Due for SqliteStore {
         values.extend(job.map(|job| job.uuid().into()));
         values.push(limit.into());
         let rows = query(&self.stage_reads, due_sql(job.is_some()), values).await?;
-        let mut due = DueSchedules::default();
-        for row in &rows {
-            match due_schedule(row, &self.known) {
-                Ok(Ok(ready)) => due.ready.push(ready),
-                Ok(Err(unreadable)) => due.unreadable.push(unreadable),
-                Err(StoreError::Corrupt(why)) => tracing::error!(why, "a schedule's row cannot be read; it is skipped"),
-                Err(
-                    error @ (StoreError::Unavailable(_)
-                    | StoreError::Unwritable { .. }
-                    | StoreError::Conflict(_)
-                    | StoreError::TooSlow),
-                ) => {
-                    return Err(error);
-                }
-            }
-        }
-        Ok(due)
+        read_due(&rows, &self.known)
+    }
+
+    async fn due_in_turn(&self, missed_until: Instant, until: Instant, most: Shares) -> StoreResult<DueInTurn> {
+        let limit = |most: usize| i64::try_from(most).unwrap_or(i64::MAX).into();
+        let live = [time(until), time(missed_until), limit(most.live)];
+        let behind = [time(until.min(missed_until)), limit(most.missed)];
+        let rows = query(&self.stage_reads, turn_sql(), live.into_iter().chain(behind).collect()).await?;
+        let missed = rows.iter().map(|row| Cells::at(row, TURN_COLUMN).next::<bool>());
+        let missed = missed.collect::<StoreResult<Vec<_>>>()?.into_iter().filter(|missed| *missed).count();
+        Ok(DueInTurn {
+            due: read_due(&rows, &self.known)?,
+            more_live: rows.len() - missed == most.live,
+            more_missed: missed == most.missed,
+        })
     }
 
     async fn fire(&self, now: Instant, shard: ShardLease, firings: Vec<Firing>) -> StoreResult<Vec<Fired>> {
@@ -112,15 +110,50 @@ impl Due for SqliteStore {
     }
 }
 
+/// What a schedule that is due is read by, in order; whether it is behind stands after these.
+fn due_columns() -> String {
+    format!("{SCHEDULE}, job.name, job.namespace_id, {SPEC}")
+}
+
+/// How many these are.
+const TURN_COLUMN: usize = 23;
+
+const DUE: &str = "FROM schedule JOIN job ON job.uid = schedule.job_uid JOIN job_version ON      job_version.job_uid = schedule.job_uid AND job_version.version = schedule.version      WHERE schedule.next_time IS NOT NULL AND schedule.next_time <= ?";
+
 /// Schedules that are due; those of one job where asked.
 pub(super) fn due_sql(of_job: bool) -> String {
     let of_job = if of_job { "AND schedule.job_uid = ?" } else { "" };
-    format!(
-        "SELECT {SCHEDULE}, job.name, job.namespace_id, {SPEC} FROM schedule JOIN job ON job.uid = schedule.job_uid \
-         JOIN job_version ON job_version.job_uid = schedule.job_uid AND job_version.version = schedule.version \
-         WHERE schedule.next_time IS NOT NULL AND schedule.next_time <= ? {of_job} \
-         ORDER BY schedule.next_time LIMIT ?"
-    )
+    format!("SELECT {} {DUE} {of_job} ORDER BY schedule.next_time LIMIT ?", due_columns())
+}
+
+/// Schedules that are on time, then those that are behind, in one look.
+pub(super) fn turn_sql() -> String {
+    let columns = due_columns();
+    let part = |behind: &str, bound: &str| {
+        format!(
+            "SELECT * FROM (SELECT {columns}, {behind} AS behind {DUE} {bound} ORDER BY schedule.next_time LIMIT ?)"
+        )
+    };
+    format!("{} UNION ALL {}", part("FALSE", "AND schedule.next_time > ?"), part("TRUE", ""))
+}
+
+/// Reads schedules that are due, and says which of them cannot be.
+fn read_due(rows: &[QueryResult], known: &Known) -> StoreResult<DueSchedules> {
+    let mut due = DueSchedules::default();
+    for row in rows {
+        match due_schedule(row, known) {
+            Ok(Ok(ready)) => due.ready.push(ready),
+            Ok(Err(unreadable)) => due.unreadable.push(unreadable),
+            Err(StoreError::Corrupt(why)) => tracing::error!(why, "a schedule's row cannot be read; it is skipped"),
+            Err(
+                error @ (StoreError::Unavailable(_)
+                | StoreError::Unwritable { .. }
+                | StoreError::Conflict(_)
+                | StoreError::TooSlow),
+            ) => return Err(error),
+        }
+    }
+    Ok(due)
 }
 
 fn due_schedule(row: &QueryResult, known: &Known) -> StoreResult<Result<DueSchedule, UnreadableSchedule>> {

@@ -11,7 +11,7 @@ use mainspring_engine::{
         fire::{Entry, Evaluation},
         ids::{JobUid, RunId},
         instant::Instant,
-        job::JobState,
+        job::{JobState, OnCompleted},
         ledger::{Fate, FateReason, Range, append},
         names::{Lane, ScheduleName},
         overlap::{Admitted, Buffer, Standing},
@@ -26,7 +26,8 @@ use super::{
     due::{SHARD, still_at},
     insert::{Row, insert_runs},
     jobs::{ScheduleRow, base_state, insert_ledger, schedules, write_schedules},
-    rows::time,
+    rows::{maybe_time, time},
+    skipped::{self, Taken},
     statement::{Cells, chunks, exec, query, query_in, query_one, single, tuples},
     submit::standings,
     writer::Tx,
@@ -45,7 +46,8 @@ struct Firings {
     instants: HashSet<(JobUid, Instant)>,
     changed: HashSet<(JobUid, ScheduleName)>,
     closed: Vec<(JobUid, ScheduleName, Range)>,
-    completed: Vec<JobUid>,
+    completed: Vec<(JobUid, OnCompleted)>,
+    skipped: Vec<Taken>,
 }
 
 /// A run that a firing makes.
@@ -81,7 +83,7 @@ pub(super) async fn fire(
             decided.push(None);
             continue;
         };
-        decided.push(Some((runs.len(), around.complete(firing.due.job))));
+        decided.push(Some((runs.len(), around.complete(&firing.due))));
         made.extend(runs.into_iter().map(|run| (&firing.due, run)));
     }
     let lanes = made
@@ -148,6 +150,7 @@ impl Firings {
             changed: HashSet::new(),
             closed: Vec::new(),
             completed: Vec::new(),
+            skipped: Vec::new(),
         })
     }
 
@@ -162,7 +165,11 @@ impl Firings {
         let mut ids = run_ids.iter();
         let mut runs = Vec::new();
         let mut ranges = Vec::new();
-        let Evaluation { cursor, next, entries } = evaluation;
+        let Evaluation { cursor, next, entries, skipped } = evaluation;
+        let (mut cursor, mut next) = (*cursor, *next);
+        let schedule = due.spec.schedules.iter().find(|schedule| schedule.name == due.schedule);
+        let is_done = |made: u64| schedule.is_some_and(|schedule| schedule.is_done(made));
+        let mut made = due.position.made;
         for entry in entries {
             let range = match entry {
                 Entry::Fate(range) => range.clone(),
@@ -170,17 +177,26 @@ impl Firings {
                     let id = ids.next().copied()?;
                     let (fate, reason, buffer) = self.fate(due, *nominal);
                     if fate == Fate::Fired {
+                        made += 1;
                         self.instants.insert((due.job, *nominal));
                         runs.push(Made { id, nominal: *nominal, due: *at, late: *late, buffer });
                     }
                     Range::one(due.position.version, *nominal, fate, reason)
                 }
             };
+            let last = range.last;
             ranges.push(range);
+            // What comes after its last run is none of its instants.
+            if made > due.position.made && is_done(made) {
+                (cursor, next) = (last, None);
+                break;
+            }
         }
+        let skipped = skipped.iter().filter(|walls| walls.change <= cursor);
+        self.skipped.extend(skipped.map(|walls| (key.0, key.1.clone(), due.position.version, *walls)));
         let (row, _) = self.schedules.get_mut(&key)?;
         let (open, closed) = append(row.open.take(), ranges);
-        (row.open, row.cursor, row.next) = (open, *cursor, *next);
+        (row.open, row.cursor, row.next, row.made) = (open, cursor, next, made);
         self.closed.extend(closed.into_iter().map(|range| (key.0, key.1.clone(), range)));
         self.changed.insert(key);
         Some(runs)
@@ -203,12 +219,13 @@ impl Firings {
     }
 
     /// Whether a job has just had its last instant.
-    fn complete(&mut self, job: JobUid) -> bool {
+    fn complete(&mut self, due: &DueSchedule) -> bool {
+        let job = due.job;
         let over = self.schedules.iter().filter(|((of, _), _)| *of == job).all(|(_, (row, _))| row.next.is_none());
         let ends = over && self.states.get(&job) == Some(&JobState::Active);
         if ends {
             self.states.insert(job, JobState::Completed);
-            self.completed.push(job);
+            self.completed.push((job, due.spec.on_completed));
         }
         ends
     }
@@ -220,10 +237,15 @@ impl Firings {
             return Err(StoreError::Conflict("a schedule moved while it was fired".into()));
         }
         insert_ledger(tx, self.closed).await?;
-        for job in self.completed {
-            let values = vec![JobState::Completed.code().into(), time(now), job.uuid().into()];
-            exec(tx, "UPDATE job SET state = ?, revision = revision + 1, update_time = ? WHERE uid = ?", values)
-                .await?;
+        if !self.skipped.is_empty() {
+            skipped::keep(tx, self.skipped).await?;
+        }
+        for (job, then) in self.completed {
+            let expires = maybe_time(then.delete_time(now));
+            let values = vec![JobState::Completed.code().into(), expires, time(now), job.uuid().into()];
+            let sql =
+                "UPDATE job SET state = ?, expire_time = ?, revision = revision + 1, update_time = ? WHERE uid = ?";
+            exec(tx, sql, values).await?;
         }
         Ok(())
     }

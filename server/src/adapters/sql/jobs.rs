@@ -116,7 +116,7 @@ async fn read_jobs<C: ConnectionTrait>(
     let spec = if with_payload { SPEC } else { BARE_SPEC };
     let sql = format!(
         "SELECT job.uid, job.namespace_id, job.name, job.version, job.revision, job.state, job.pause_time, \
-         job.pause_note, job.pause_actor, job.pause_until, job.create_time, job.update_time, {spec} FROM job JOIN job_version \
+         job.pause_note, job.pause_actor, job.pause_until, job.create_time, job.update_time, job_version.create_time, {spec} FROM job JOIN job_version \
          ON job_version.job_uid = job.uid AND job_version.version = job.version WHERE {rest}"
     );
     let mut jobs = Vec::new();
@@ -124,16 +124,17 @@ async fn read_jobs<C: ConnectionTrait>(
         jobs.push(job(&row, known, with_payload)?);
     }
     let uids: Vec<Uuid> = jobs.iter().map(|job| job.uid.uuid()).collect();
-    let mut next: HashMap<(JobUid, ScheduleName), Option<Instant>> = HashMap::new();
-    for row in query_in(connection, "SELECT job_uid, name, next_time FROM schedule WHERE job_uid IN", &uids, "").await?
-    {
+    let mut standing: HashMap<(JobUid, ScheduleName), (Option<Instant>, u64)> = HashMap::new();
+    let sql = "SELECT job_uid, name, next_time, run_count FROM schedule WHERE job_uid IN";
+    for row in query_in(connection, sql, &uids, "").await? {
         let mut cells = Cells::of(&row);
         let key = (JobUid::from_uuid(cells.next()?), name(cells.next()?)?);
-        next.insert(key, maybe(cells.next()?));
+        standing.insert(key, (maybe(cells.next()?), counted(&mut cells)?));
     }
     for job in &mut jobs {
-        let times = job.spec.schedules.iter().map(|schedule| next.remove(&(job.uid, schedule.name.clone())).flatten());
-        job.next_times = times.collect();
+        let uid = job.uid;
+        let stands = job.spec.schedules.iter().map(|schedule| standing.remove(&(uid, schedule.name.clone())));
+        (job.next_times, job.run_counts) = stands.map(Option::unwrap_or_default).unzip();
     }
     Ok(jobs)
 }
@@ -151,6 +152,7 @@ fn job(row: &QueryResult, known: &Known, with_payload: bool) -> StoreResult<Job>
         _ => None,
     };
     let (create_time, update_time) = (Instant::from_micros(cells.next()?), Instant::from_micros(cells.next()?));
+    let define_time = Instant::from_micros(cells.next()?);
     let spec = match with_payload {
         true => JobSpec::clone(&*known.specs.read(&mut cells)?),
         // Lists read many at once: what they read is not remembered.
@@ -166,8 +168,10 @@ fn job(row: &QueryResult, known: &Known, with_payload: bool) -> StoreResult<Job>
         state: if pause.is_some() { JobState::Paused } else { state },
         pause,
         next_times: Vec::new(),
+        run_counts: Vec::new(),
         create_time,
         update_time,
+        define_time,
     })
 }
 
@@ -182,13 +186,14 @@ pub(super) struct ScheduleRow {
     pub(super) next: Option<Instant>,
     pub(super) pause_until: Option<Instant>,
     pub(super) resumed: Option<Resumed>,
+    pub(super) made: u64,
     pub(super) open: Option<Range>,
 }
 
 /// The columns of [`ScheduleRow::read`], in order.
 pub(super) const SCHEDULE: &str = "schedule.job_uid, schedule.name, schedule.version, schedule.paused, \
      schedule.cursor_time, schedule.next_time, schedule.pause_until, schedule.resume_until, schedule.resume_mode, \
-     schedule.open_version, schedule.open_first, schedule.open_last, \
+     schedule.run_count, schedule.open_version, schedule.open_first, schedule.open_last, \
      schedule.open_count, schedule.open_fate, schedule.open_reason";
 
 impl ScheduleRow {
@@ -203,6 +208,7 @@ impl ScheduleRow {
             next: maybe(cells.next()?),
             pause_until: maybe(cells.next()?),
             resumed: resumed(cells)?,
+            made: counted(cells)?,
             open: open_range(cells)?,
         })
     }
@@ -210,12 +216,12 @@ impl ScheduleRow {
     /// Where its evaluation stands.
     pub(super) fn position(&self) -> Position {
         let end = self.pause_until.map_or(PauseEnd::Open, PauseEnd::At);
-        let (cursor, version, resumed) = (self.cursor, self.version, self.resumed);
-        Position { cursor, version, pause: self.paused.then_some(end), resumed }
+        let (cursor, version, resumed, made) = (self.cursor, self.version, self.resumed, self.made);
+        Position { cursor, version, pause: self.paused.then_some(end), resumed, made }
     }
 
-    fn cells(&self) -> StoreResult<[Value; 15]> {
-        let Self { job, name, version, paused, cursor, next, pause_until, resumed, open } = self;
+    fn cells(&self) -> StoreResult<[Value; 16]> {
+        let Self { job, name, version, paused, cursor, next, pause_until, resumed, made, open } = self;
         let (mut of, mut count, mut fate, mut reason) = (None, None, None, None);
         let (mut first, mut last) = (None, None);
         if let Some(range) = open {
@@ -233,6 +239,7 @@ impl ScheduleRow {
             maybe_time(*pause_until),
             maybe_time(resumed.map(|resumed| resumed.until)),
             resumed.map(|resumed| resumed.mode.code()).into(),
+            signed(*made)?.into(),
             of.into(),
             maybe_time(first),
             maybe_time(last),
@@ -241,6 +248,11 @@ impl ScheduleRow {
             reason.into(),
         ])
     }
+}
+
+/// A number that only grows.
+fn counted(cells: &mut Cells<'_>) -> StoreResult<u64> {
+    cells.parse("a count", |count: &i64| u64::try_from(*count).ok())
 }
 
 fn resumed(cells: &mut Cells<'_>) -> StoreResult<Option<Resumed>> {
@@ -292,7 +304,7 @@ pub(super) async fn schedules<C: ConnectionTrait>(connection: &C, jobs: &[Uuid])
 /// New schedules.
 pub(super) async fn insert_schedules(tx: &Tx, rows: &[ScheduleRow]) -> StoreResult<()> {
     let into = "schedule (job_uid, name, version, paused, cursor_time, next_time, pause_until, resume_until, resume_mode, \
-         open_version, open_first, open_last, open_count, open_fate, open_reason)";
+         run_count, open_version, open_first, open_last, open_count, open_fate, open_reason)";
     let cells = rows.iter().map(ScheduleRow::cells).collect::<StoreResult<_>>()?;
     insert(tx, into, cells, "").await.map(drop)
 }
@@ -301,7 +313,7 @@ pub(super) async fn insert_schedules(tx: &Tx, rows: &[ScheduleRow]) -> StoreResu
 pub(super) async fn write_schedules(tx: &Tx, rows: &[(ScheduleRow, Instant)]) -> StoreResult<u64> {
     let mut written = 0;
     for piece in chunks(rows) {
-        let mut values = Vec::with_capacity(16 * piece.len());
+        let mut values = Vec::with_capacity(17 * piece.len());
         for (row, cursor) in piece {
             values.extend(row.cells()?);
             values.push(time(*cursor));
@@ -315,12 +327,12 @@ pub(super) async fn write_schedules(tx: &Tx, rows: &[(ScheduleRow, Instant)]) ->
 pub(super) fn schedule_sql(count: usize) -> String {
     format!(
         "WITH t(job_uid, name, version, paused, cursor_time, next_time, pause_until, resume_until, resume_mode, \
-         open_version, open_first, open_last, open_count, open_fate, open_reason, was_cursor) AS (VALUES {}) UPDATE schedule SET version = t.version, paused = t.paused, \
+         run_count, open_version, open_first, open_last, open_count, open_fate, open_reason, was_cursor) AS (VALUES {}) UPDATE schedule SET version = t.version, paused = t.paused, \
          cursor_time = t.cursor_time, next_time = t.next_time, pause_until = t.pause_until, \
-         resume_until = t.resume_until, resume_mode = t.resume_mode, open_version = t.open_version, open_first = t.open_first, \
+         resume_until = t.resume_until, resume_mode = t.resume_mode, run_count = t.run_count, open_version = t.open_version, open_first = t.open_first, \
          open_last = t.open_last, open_count = t.open_count, open_fate = t.open_fate, open_reason = t.open_reason FROM t \
          WHERE schedule.job_uid = t.job_uid AND schedule.name = t.name AND schedule.cursor_time = t.was_cursor",
-        tuples(count, 16)
+        tuples(count, 17)
     )
 }
 

@@ -1,4 +1,4 @@
-//! Pauses of jobs: set, ended, and caught up with.
+//! Pauses of jobs: set, ended, and caught up with; and what else comes to a job by itself, its end.
 //!
 //! Called by [`super::catalog`] with a job that it has read in the transaction and whose instants are all evaluated.
 
@@ -21,7 +21,7 @@ use super::{
     Known,
     jobs::{ScheduleRow, write_schedules},
     rows::{maybe, maybe_time, name, time},
-    statement::{Cells, exec, query, query_one, single},
+    statement::{Cells, exec, query, query_one},
     writer::Tx,
 };
 
@@ -29,9 +29,15 @@ use super::{
 pub(super) const PAUSES_OVER: &str = "SELECT namespace_id, name FROM job WHERE pause_until IS NOT NULL \
      AND pause_until <= ? AND delete_time IS NULL ORDER BY pause_until LIMIT ?";
 
-/// When the next pause is.
-pub(super) const NEXT_PAUSE_END: &str =
-    "SELECT min(pause_until) FROM job WHERE pause_until IS NOT NULL AND delete_time IS NULL";
+/// When the next pause is over, or the next job expires.
+pub(super) const NEXT_END: &str = "SELECT (SELECT min(pause_until) FROM job WHERE pause_until IS NOT NULL AND \
+     delete_time IS NULL), (SELECT min(expire_time) FROM job WHERE expire_time IS NOT NULL AND expire_time > ? \
+     AND delete_time IS NULL)";
+
+/// Jobs that are to be deleted, and have no run that is not over.
+pub(super) const EXPIRED: &str = "SELECT namespace_id, name, revision FROM job WHERE expire_time IS NOT NULL \
+     AND expire_time <= ? AND delete_time IS NULL AND NOT EXISTS (SELECT 1 FROM run WHERE run.job_uid = job.uid \
+     AND run.end_time IS NULL) ORDER BY expire_time LIMIT ?";
 
 /// Jobs whose pause is over by itself.
 pub(super) async fn over<C: ConnectionTrait>(
@@ -49,10 +55,28 @@ pub(super) async fn over<C: ConnectionTrait>(
     named.collect()
 }
 
-/// When the next pause ends by itself.
-pub(super) async fn next_end<C: ConnectionTrait>(connection: &C) -> StoreResult<Option<Instant>> {
-    let row = query_one(connection, NEXT_PAUSE_END, Vec::new()).await?;
-    Ok(maybe(row.map(|row| single(&row)).transpose()?.flatten()))
+/// Jobs that have come to their end, and at which revision.
+pub(super) async fn expired<C: ConnectionTrait>(
+    connection: &C,
+    known: &Known,
+    now: Instant,
+    limit: usize,
+) -> StoreResult<Vec<(Scope, JobName, i64)>> {
+    let values = vec![time(now), i64::try_from(limit).unwrap_or(i64::MAX).into()];
+    let rows = query(connection, EXPIRED, values).await?;
+    let named = rows.iter().map(|row| {
+        let mut cells = Cells::of(row);
+        Ok((Scope(known.lanes.namespace_name(cells.next()?)?), name(cells.next()?)?, cells.next()?))
+    });
+    named.collect()
+}
+
+/// When the next pause ends by itself, or the next job expires.
+pub(super) async fn next_end<C: ConnectionTrait>(connection: &C, after: Instant) -> StoreResult<Option<Instant>> {
+    let Some(row) = query_one(connection, NEXT_END, vec![time(after)]).await? else { return Ok(None) };
+    let mut cells = Cells::of(&row);
+    let (pause, expiry) = (maybe(cells.next()?), maybe(cells.next()?));
+    Ok([pause, expiry].into_iter().flatten().min())
 }
 
 /// Pauses a job and its schedules, or ends that.
@@ -83,7 +107,7 @@ pub(super) async fn catch_up(tx: &Tx, now: Instant, job: &Job, rows: Vec<Schedul
         };
         let spec = job.spec.schedules.iter().find(|schedule| schedule.name == row.name);
         let cursor = open.first.minus(Duration::from_micros(1));
-        let next = spec.and_then(|spec| spec.next_after(cursor));
+        let next = spec.and_then(|spec| spec.next_due(cursor, row.made));
         let resumed = Some(Resumed { until: now, mode });
         let was = row.cursor;
         changed.push((ScheduleRow { paused: false, pause_until: None, cursor, next, resumed, open: None, ..row }, was));

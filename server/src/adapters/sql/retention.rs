@@ -195,13 +195,19 @@ async fn sweep(tx: &Tx, now: Instant, policy: RetentionPolicy, runs: Vec<Uuid>, 
     for piece in chunks(&runs) {
         swept.rows += exec(tx, delete_sql(piece.len()), piece.iter().map(|id| (*id).into()).collect()).await?;
     }
-    // Its runs and its ledger hold a job by themselves; a repeat of the request that made it must find it.
-    let forgotten = now.minus(policy.requests);
+    // Its runs and its ledger hold a job by themselves; a repeat of the request that made it must find it, and whoever wants
+    // it back.
+    let forgotten = now.minus(policy.requests.max(policy.jobs));
     // A worker that was judged is LOST or GONE until it is heard again.
-    let kinds: [(&str, Instant); 5] = [
+    let kinds: [(&str, Instant); 6] = [
         (
             "DELETE FROM ledger WHERE (job_uid, schedule, first_time) IN (SELECT job_uid, schedule, first_time \
              FROM ledger WHERE last_time < ? ORDER BY last_time LIMIT ?)",
+            now.minus(policy.ledger),
+        ),
+        (
+            "DELETE FROM skipped_wall WHERE (job_uid, change_time, schedule) IN (SELECT job_uid, change_time, schedule \
+             FROM skipped_wall WHERE change_time < ? ORDER BY change_time LIMIT ?)",
             now.minus(policy.ledger),
         ),
         (

@@ -80,6 +80,7 @@ fn job_change(change: JobChange) -> wire::JobChange {
         JobChange::Completed => wire::JobChange::Completed,
         JobChange::Failed => wire::JobChange::Failed,
         JobChange::Deleted => wire::JobChange::Deleted,
+        JobChange::Undeleted => wire::JobChange::Undeleted,
     }
 }
 

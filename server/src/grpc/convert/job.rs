@@ -1,10 +1,12 @@
 //! Jobs: definitions that people write and read back.
 
 use mainspring_engine::domain::{
+    catch_up::CatchUp,
     ids::JobUid,
     instant::Instant,
-    job::{Job, JobSpec, JobState, Pause, ScheduleSpec},
+    job::{Job, JobSpec, JobState, OnCompleted, Pause},
     names::{JobName, ScheduleName},
+    schedule::ScheduleSpec,
 };
 use mainspring_proto::scheduler::v1 as wire;
 
@@ -38,6 +40,8 @@ pub(crate) const MUTABLE: &[&str] = &[
     "catch_up_max",
     "catch_up_pace",
     "max_lateness",
+    "on_completed",
+    "delete_after",
 ];
 
 /// What a definition is read against.
@@ -90,11 +94,15 @@ impl Check {
             catch_up_max,
             catch_up_pace,
             max_lateness,
+            on_completed,
+            delete_after,
         } = job;
         self.same_namespace(&namespace, context.namespace);
         let name = self.required::<JobName>("job", &job);
         let job_type = self.required("job_type", &job_type);
         let overlap = self.overlap(overlap, overlap_max);
+        let catch_up = self.catch_up(catch_up::Fields { catch_up, catch_up_max, catch_up_pace, max_lateness });
+        let on_completed = self.on_completed(on_completed, delete_after);
         let spec = JobSpec {
             display_name: self.line("display_name", display_name, MAX_DISPLAY_NAME),
             description: self.text("description", description, MAX_DESCRIPTION),
@@ -102,13 +110,14 @@ impl Check {
             labels: self.labels("labels", labels),
             queue: self.or_default("queue", &queue),
             payload: self.payload("payload", payload, context.max_payload).unwrap_or_default(),
-            schedules: self.schedules(schedules, context),
+            schedules: self.schedules(schedules, catch_up, context),
             overlap: overlap.unwrap_or_default(),
             overlap_ignores_manual,
-            catch_up: self.catch_up(catch_up::Fields { catch_up, catch_up_max, catch_up_pace, max_lateness }),
+            catch_up,
             policy: self.policy(Policies { retry_policy, timeouts, delivery, lease_loss_policy }),
             priority: self.priority("priority", priority),
             fairness_key: self.or_default("fairness_key", &fairness_key),
+            on_completed,
             job_type: job_type?,
         };
         Some((name?, spec))
@@ -119,14 +128,36 @@ impl Check {
         u8::try_from(self.within(field, priority, 0..=9)).unwrap_or(0)
     }
 
-    fn schedules(&mut self, schedules: Vec<wire::Schedule>, context: Context<'_>) -> Vec<ScheduleSpec> {
+    fn on_completed(&mut self, on_completed: i32, after: Option<prost_types::Duration>) -> OnCompleted {
+        let deletes = self.choice("on_completed", on_completed, |value| {
+            Some(match value {
+                wire::OnCompleted::Unspecified | wire::OnCompleted::Keep => false,
+                wire::OnCompleted::Delete => true,
+            })
+        });
+        let after = self.length("delete_after", after);
+        if deletes == Some(false) && after.is_some() {
+            self.refuse("delete_after", "is for DELETE; leave it out, or choose it");
+        }
+        match deletes {
+            Some(true) => OnCompleted::Delete { after: after.unwrap_or_default() },
+            Some(false) | None => OnCompleted::Keep,
+        }
+    }
+
+    fn schedules(
+        &mut self,
+        schedules: Vec<wire::Schedule>,
+        catch_up: CatchUp,
+        context: Context<'_>,
+    ) -> Vec<ScheduleSpec> {
         if schedules.len() > MAX_SCHEDULES {
             self.refuse("schedules", format!("must be at most {MAX_SCHEDULES}"));
             return Vec::new();
         }
         let Context { now, uid, stored, max_payload: _, namespace: _ } = context;
         let uid = uid.uuid();
-        let reading = Reading { now, seed: uid.as_bytes(), stored };
+        let reading = Reading { now, seed: uid.as_bytes(), catch_up, stored };
         let mut names: Vec<ScheduleName> = Vec::new();
         self.each("schedules", schedules, |check, schedule| {
             let spec = check.schedule(schedule, reading)?;
@@ -166,6 +197,8 @@ pub(crate) fn overlay(job: &mut wire::Job, new: wire::Job, mask: &[String]) {
         catch_up_max,
         catch_up_pace,
         max_lateness,
+        on_completed,
+        delete_after,
         retry_policy,
         timeouts,
         delivery,
@@ -180,8 +213,21 @@ pub(crate) fn overlay(job: &mut wire::Job, new: wire::Job, mask: &[String]) {
 pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
     let next_fire_time = job.next_fire_time();
     let etag = job.etag();
-    let Job { uid, namespace, name, version, revision: _, spec, state, pause, next_times, create_time, update_time } =
-        job;
+    let Job {
+        uid,
+        namespace,
+        name,
+        version,
+        revision: _,
+        spec,
+        state,
+        pause,
+        next_times,
+        run_counts,
+        create_time,
+        update_time,
+        define_time: _,
+    } = job;
     let JobSpec {
         display_name,
         description,
@@ -197,9 +243,14 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         policy,
         priority,
         fairness_key,
+        on_completed,
     } = spec;
     let told = catch_up::catch_up(catch_up);
-    let next_times = next_times.into_iter().chain(std::iter::repeat(None));
+    let (on_completed, delete_after) = match on_completed {
+        OnCompleted::Keep => (wire::OnCompleted::Keep, None),
+        OnCompleted::Delete { after } => (wire::OnCompleted::Delete, Some(time::duration(after))),
+    };
+    let standing = next_times.into_iter().zip(run_counts).chain(std::iter::repeat((None, 0)));
     wire::Job {
         namespace: namespace.into(),
         job: name.into(),
@@ -213,7 +264,11 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         job_type: job_type.into(),
         queue: queue.into(),
         payload: with_payload.then(|| payload::to_caller(payload)).flatten(),
-        schedules: schedules.into_iter().zip(next_times).map(|(spec, next)| schedule::schedule(spec, next)).collect(),
+        schedules: schedules
+            .into_iter()
+            .zip(standing)
+            .map(|(spec, (next, made))| schedule::schedule(spec, next, made))
+            .collect(),
         overlap: overlap::overlap(overlap).into(),
         overlap_max: overlap::number(overlap),
         overlap_ignores_manual,
@@ -237,6 +292,8 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         create_time: Some(time::timestamp(create_time)),
         update_time: Some(time::timestamp(update_time)),
         fairness_key: fairness_key.into(),
+        on_completed: on_completed.into(),
+        delete_after,
     }
 }
 
@@ -274,6 +331,8 @@ mod tests {
             overlap: wire::Overlap::Allow.into(),
             priority: 7,
             fairness_key: "tenant 1".into(),
+            on_completed: wire::OnCompleted::Delete.into(),
+            delete_after: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
             ..wire::Job::default()
         }
     }
@@ -287,11 +346,13 @@ mod tests {
             version: 3,
             revision: 5,
             next_times: spec.schedules.iter().map(|spec| spec.next_after(now)).collect(),
+            run_counts: vec![0; spec.schedules.len()],
             spec,
             state: JobState::Active,
             pause: None,
             create_time: now,
             update_time: now,
+            define_time: now,
         }
     }
 
@@ -317,6 +378,7 @@ mod tests {
             overlap: 9,
             priority: 10,
             fairness_key: "a\tb".into(),
+            on_completed: wire::OnCompleted::Keep.into(),
             namespace: "other".into(),
             schedules: vec![sent().schedules.remove(0), sent().schedules.remove(0)],
             ..sent()
@@ -329,6 +391,7 @@ mod tests {
         assert_eq!(
             fields,
             [
+                "delete_after",
                 "display_name",
                 "fairness_key",
                 "job",

@@ -5,13 +5,12 @@ use mainspring_engine::{
         attempt::LossReason,
         event::Progress,
         ids::RunId,
-        ledger::{FateReason, sentence},
         log::{Level, Stored},
         overlap::Buffer,
         payload::Failure,
         run::{Lifecycle, RunState, reason as why},
     },
-    flow::{instants::InstantView, stream::Room},
+    flow::stream::Room,
     ports::store::{AttemptView, JobRef, RunDetail, RunView, StatsView, WaitFacts},
 };
 use mainspring_proto::{common::v1::LogLevel, scheduler::v1 as wire};
@@ -251,20 +250,6 @@ fn log_level(level: Level) -> LogLevel {
     }
 }
 
-/// An entry of the ledger.
-pub(crate) fn instant(view: InstantView) -> wire::Instant {
-    let InstantView { schedule, nominal, fate, reason, run } = view;
-    wire::Instant {
-        schedule: schedule.into(),
-        nominal_time: Some(time::timestamp(nominal)),
-        fate: fate.code(),
-        reason: reason.map_or(0, FateReason::code),
-        sentence: sentence(fate, reason).into(),
-        run_id: run.map(|(run, _)| run.to_string()).unwrap_or_default(),
-        run_state: run.map_or(0, |(_, state)| run_state(state)),
-    }
-}
-
 /// Counts.
 pub(crate) fn stats(view: StatsView) -> wire::GetStatsResponse {
     let StatsView { runs, jobs, connected_workers, queued, in_flight } = view;
@@ -288,7 +273,7 @@ pub(crate) fn run_state(state: RunState) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use mainspring_engine::domain::{attempt::AttemptState, ledger::Fate, run::RunOrigin};
+    use mainspring_engine::domain::{attempt::AttemptState, run::RunOrigin};
 
     use super::*;
 
@@ -311,17 +296,6 @@ mod tests {
         for state in AttemptState::ALL {
             let name = wire::AttemptState::try_from(state.code()).unwrap().as_str_name();
             assert_eq!(name, format!("ATTEMPT_STATE_{}", shouted(format!("{state:?}"))));
-        }
-        for fate in Fate::ALL {
-            let name = wire::Fate::try_from(fate.code()).unwrap().as_str_name();
-            assert_eq!(name, format!("FATE_{}", shouted(format!("{fate:?}"))));
-            for reason in FateReason::ALL.into_iter().map(Some).chain([None]) {
-                assert!(sentence(fate, reason).ends_with('.'));
-            }
-        }
-        for reason in FateReason::ALL {
-            let name = wire::FateReason::try_from(reason.code()).unwrap().as_str_name();
-            assert_eq!(name, format!("FATE_REASON_{}", reason.name()));
         }
         for reason in LossReason::ALL {
             let name = wire::LossReason::try_from(reason.code()).unwrap().as_str_name();

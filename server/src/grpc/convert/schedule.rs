@@ -1,11 +1,18 @@
 //! Time rules. A rule is read, and checked to fire at all, before it is stored.
 
 use mainspring_cron::{Rule, RuleError, Zone};
-use mainspring_engine::domain::{instant::Instant, job::ScheduleSpec};
+use mainspring_engine::domain::{
+    catch_up::CatchUp,
+    instant::Instant,
+    schedule::{MAX_JITTER, ScheduleSpec},
+};
 use mainspring_proto::scheduler::v1 as wire;
 
 use super::{Check, time};
 use crate::grpc::status::Reason;
+
+/// More than any schedule makes in a lifetime.
+const MAX_RUNS: i32 = 1_000_000_000;
 
 mod preview;
 mod rule;
@@ -19,6 +26,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) now: Instant,
     /// Decides what `H` stands for; the job's uid.
     pub(crate) seed: &'a [u8],
+    /// What the job wants of instants that passed.
+    pub(crate) catch_up: CatchUp,
     /// Schedules as they are stored: one that is not changed is not judged again, since what fired once and is over is
     /// no mistake.
     pub(crate) stored: &'a [ScheduleSpec],
@@ -27,8 +36,20 @@ pub(crate) struct Reading<'a> {
 impl Check {
     /// One schedule of a job.
     pub(crate) fn schedule(&mut self, schedule: wire::Schedule, reading: Reading<'_>) -> Option<ScheduleSpec> {
-        let wire::Schedule { name, time_zone, start_time, end_time, next_time: _, gap, overlap, day_match, rule } =
-            schedule;
+        let wire::Schedule {
+            name,
+            time_zone,
+            start_time,
+            end_time,
+            next_time: _,
+            gap,
+            overlap,
+            day_match,
+            jitter,
+            max_runs,
+            run_count: _,
+            rule,
+        } = schedule;
         let name = self.or_default("name", &name);
         let zone = self.zone(&time_zone);
         let start = self.instant("start_time", start_time);
@@ -36,13 +57,18 @@ impl Check {
         if start.zip(end).is_some_and(|(start, end)| end <= start) {
             self.refuse("end_time", "must be later than start_time");
         }
+        let jitter = self.length("jitter", jitter).unwrap_or_default();
+        if jitter > MAX_JITTER {
+            self.refuse("jitter", "must be at most 24 h");
+        }
+        let max_runs = u64::try_from(self.within("max_runs", max_runs, 0..=MAX_RUNS)).ok().filter(|most| *most > 0);
         let rule = self.rule(rule, rule::Refinements { gap, overlap, day_match });
         let (rule, zone) = (rule?, zone?);
         // One seed per schedule, or two schedules of a job would share every `H`.
         let seed = [reading.seed, name_of(&name)].concat();
-        let spec = ScheduleSpec { name, rule: rule.resolve(&seed), zone, start, end };
+        let spec = ScheduleSpec { name, rule: rule.resolve(&seed), zone, start, end, jitter, max_runs };
         if !reading.stored.contains(&spec) {
-            self.fires(&spec, reading.now);
+            self.fires(&spec, reading);
         }
         Some(spec)
     }
@@ -69,16 +95,19 @@ impl Check {
     }
 
     /// Whether a schedule names anything after now, within its bounds.
-    fn fires(&mut self, spec: &ScheduleSpec, now: Instant) {
+    fn fires(&mut self, spec: &ScheduleSpec, reading: Reading<'_>) {
+        let Reading { now, seed: _, catch_up, stored: _ } = reading;
         match spec.rule.validate(&spec.zone, now.timestamp()) {
-            Ok(_) if spec.next_after(now).is_some() => {}
+            Ok(_) if spec.next_after(spec.begin(now, catch_up)).is_some() => {}
             Err(RuleError::DayMatchConflict) => {
                 self.refuse("day_match", "says OR, but the `+` in the expression's day of week says AND; choose one");
             }
             Err(error) if error != RuleError::NeverFires => self.refuse("", error.to_string()),
             Ok(_) | Err(_) => {
                 let why = match (&spec.rule, spec.start.is_some() || spec.end.is_some()) {
-                    (Rule::At(at), false) => format!("{} has passed; name an instant that is to come", at.instant()),
+                    (Rule::At(at), false) => {
+                        format!("{} has passed; name an instant that is to come, or a `max_lateness`", at.instant())
+                    }
                     (_, true) => "names no instant between now, its start_time and its end_time".into(),
                     (_, false) => "names no instant in the next 400 years".into(),
                 };
@@ -93,8 +122,8 @@ fn name_of(name: &mainspring_engine::domain::names::ScheduleName) -> &[u8] {
 }
 
 /// A schedule for people.
-pub(crate) fn schedule(spec: ScheduleSpec, next: Option<Instant>) -> wire::Schedule {
-    let ScheduleSpec { name, rule, zone, start, end } = spec;
+pub(crate) fn schedule(spec: ScheduleSpec, next: Option<Instant>, made: u64) -> wire::Schedule {
+    let ScheduleSpec { name, rule, zone, start, end, jitter, max_runs } = spec;
     let (rule, rule::Refinements { gap, overlap, day_match }) = rule::shown(&rule);
     wire::Schedule {
         name: name.into(),
@@ -105,19 +134,24 @@ pub(crate) fn schedule(spec: ScheduleSpec, next: Option<Instant>) -> wire::Sched
         gap,
         overlap,
         day_match,
+        jitter: (!jitter.is_zero()).then(|| time::duration(jitter)),
+        max_runs: max_runs.and_then(|most| i32::try_from(most).ok()).unwrap_or_default(),
+        run_count: i64::try_from(made).unwrap_or(i64::MAX),
         rule: Some(rule),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use mainspring_engine::domain::ids::JobUid;
+
     use super::*;
     use crate::grpc::{convert::read, status::Refusal};
 
     const NOW: &str = "2026-11-21T12:00:00Z";
 
     fn parsed(schedule: wire::Schedule) -> Result<ScheduleSpec, Refusal> {
-        let reading = Reading { now: NOW.parse().unwrap(), seed: b"uid", stored: &[] };
+        let reading = Reading { now: NOW.parse().unwrap(), seed: b"uid", catch_up: CatchUp::default(), stored: &[] };
         read(|check| check.schedule(schedule, reading))
     }
 
@@ -169,10 +203,45 @@ mod tests {
 
     #[test]
     fn a_stored_rule_is_not_judged_again() {
-        let earlier = Reading { now: "2026-01-01T00:00:00Z".parse().unwrap(), seed: b"uid", stored: &[] };
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let earlier = Reading { now, seed: b"uid", catch_up: CatchUp::default(), stored: &[] };
         let spec = read(|check| check.schedule(at("2026-02-01T00:00:00Z"), earlier)).unwrap();
         let now = Reading { now: NOW.parse().unwrap(), stored: std::slice::from_ref(&spec), ..earlier };
         assert_eq!(read(|check| check.schedule(at("2026-02-01T00:00:00Z"), now)).unwrap(), spec);
+    }
+
+    #[test]
+    fn a_one_shot_may_be_as_late_as_its_job_allows() {
+        let catch_up = CatchUp { max_lateness: Some(std::time::Duration::from_secs(60)), ..CatchUp::default() };
+        let reading = Reading { now: NOW.parse().unwrap(), seed: b"uid", catch_up, stored: &[] };
+        let parsed = |text: &str| read(|check| check.schedule(at(text), reading));
+        assert!(parsed("2026-11-21T11:59:00Z").is_ok());
+        let refusal = parsed("2026-11-21T11:58:59Z").unwrap_err();
+        assert_eq!(refusal.reason(), Reason::ScheduleNeverFires);
+        assert!(refusal.message().contains("max_lateness"), "{}", refusal.message());
+    }
+
+    #[test]
+    fn spread_and_number_of_runs_have_bounds() {
+        let field = |schedule| parsed(schedule).unwrap_err().first_field().unwrap().to_owned();
+        let length = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        assert_eq!(field(wire::Schedule { jitter: length(86_401), ..every(90) }), "jitter");
+        assert_eq!(field(wire::Schedule { jitter: length(-1), ..every(90) }), "jitter");
+        assert_eq!(field(wire::Schedule { max_runs: -1, ..every(90) }), "max_runs");
+    }
+
+    #[test]
+    fn a_preview_of_a_job_shows_when_runs_are_due_and_no_more_than_there_will_be() {
+        let spread =
+            wire::Schedule { jitter: Some(prost_types::Duration { seconds: 60, nanos: 0 }), max_runs: 2, ..every(90) };
+        let spec = parsed(spread).unwrap();
+        let job = JobUid::from_uuid(uuid::Uuid::from_u128(7));
+        let shown = preview(&spec, NOW.parse().unwrap(), None, 5, Some((job, 1)));
+        assert_eq!(shown.instants.len(), 1);
+        let (time, due) = (shown.instants[0].time.unwrap(), shown.instants[0].due_time.unwrap());
+        assert!((time.seconds..time.seconds + 60).contains(&due.seconds), "{due:?}");
+        let unsaved = preview(&spec, NOW.parse().unwrap(), None, 5, None);
+        assert_eq!((unsaved.instants.len(), unsaved.instants[0].due_time), (2, None));
     }
 
     #[test]
@@ -208,11 +277,12 @@ mod tests {
             }),
             quarterly("2026-12-31"),
             wire::Schedule { gap: wire::DstGap::Skip.into(), ..quarterly("2026-12-31") },
+            wire::Schedule { jitter: secs(300), max_runs: 7, ..every(90) },
             at("2027-01-01T00:00:00Z"),
         ] {
             let spec =
                 parsed(wire::Schedule { name: "n".into(), time_zone: "Europe/Berlin".into(), ..schedule }).unwrap();
-            assert_eq!(parsed(super::schedule(spec.clone(), None)).unwrap(), spec);
+            assert_eq!(parsed(super::schedule(spec.clone(), None, 0)).unwrap(), spec);
         }
     }
 
@@ -220,12 +290,12 @@ mod tests {
     fn a_preview_tells_what_clock_changes_do() {
         let berlin = wire::Schedule { time_zone: "Europe/Berlin".into(), ..cron("30 2 * * *") };
         let spec = parsed(berlin).unwrap();
-        let shown = preview(&spec, "2026-03-27T12:00:00Z".parse().unwrap(), None, 3);
+        let shown = preview(&spec, "2026-03-27T12:00:00Z".parse().unwrap(), None, 3, None);
         let times: Vec<_> = shown.instants.iter().map(|instant| instant.local_time.as_str()).collect();
         assert_eq!(times, ["2026-03-28T02:30:00+01:00", "2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"]);
         assert!(shown.instants[1].note.contains("does not exist"), "{shown:?}");
         assert_eq!(shown.canonical, "30 2 * * *");
-        let bounded = preview(&spec, NOW.parse().unwrap(), Some("2026-11-22T12:00:00Z".parse().unwrap()), 100);
+        let bounded = preview(&spec, NOW.parse().unwrap(), Some("2026-11-22T12:00:00Z".parse().unwrap()), 100, None);
         assert_eq!(bounded.instants.len(), 1);
     }
     #[test]
@@ -264,7 +334,7 @@ mod tests {
         assert_eq!(next("2026-11-22T00:00:07Z"), "2026-11-22T00:01:37Z");
         // Two schedules with an hour of their own, which stays the same.
         let hashed = parsed(interval(None, true, None)).unwrap();
-        assert_eq!(parsed(schedule(hashed.clone(), None)).unwrap(), hashed);
+        assert_eq!(parsed(schedule(hashed.clone(), None, 0)).unwrap(), hashed);
         let other = parsed(wire::Schedule { name: "other".into(), ..interval(None, true, None) }).unwrap();
         assert_ne!(other.rule, hashed.rule);
     }
@@ -285,7 +355,7 @@ mod tests {
         assert_eq!(field(|interval| interval.first_date = "2026-2-3".into()), "calendar_interval.first_date");
         assert_eq!(field(|interval| interval.first_date = "1969-12-31".into()), "calendar_interval.first_date");
         assert_eq!(field(|interval| interval.time_of_day = "24:00".into()), "calendar_interval.time_of_day");
-        let shown = preview(&with(|interval| interval.every = 0).unwrap(), NOW.parse().unwrap(), None, 3);
+        let shown = preview(&with(|interval| interval.every = 0).unwrap(), NOW.parse().unwrap(), None, 3, None);
         let times: Vec<_> = shown.instants.iter().map(|instant| instant.local_time.as_str()).collect();
         assert_eq!(times, ["2026-12-31T09:00:00+00:00", "2027-01-31T09:00:00+00:00", "2027-02-28T09:00:00+00:00"]);
         assert_eq!(shown.canonical, "every month from 2026-12-31 at 09:00");

@@ -2,13 +2,16 @@
 
 use mainspring_cron::Zone;
 use mainspring_engine::domain::{
+    catch_up::CatchUp,
     filter::{Field, Kind},
     instant::Instant,
     names::ScheduleName,
+    schedule::ScheduleSpec,
 };
+use mainspring_engine::flow::instants::{InstantKey, key};
 use mainspring_proto::scheduler::v1 as wire;
 
-use super::jobs::find;
+use super::jobs::{find, missing};
 use crate::grpc::{
     Api,
     convert::{
@@ -28,6 +31,7 @@ const FATES: &[(&str, i64)] = &[
     ("PAUSED", 6),
     ("SUPERSEDED", 7),
     ("ERROR", 8),
+    ("DST_SKIPPED", 10),
     ("DROPPED", 11),
 ];
 const REASONS: &[(&str, i64)] = &[
@@ -68,7 +72,7 @@ pub(super) async fn preview(
             let unsaved = match (schedule, job.is_empty()) {
                 (Some(schedule), true) => {
                     // What `H` stands for is decided when the schedule is saved.
-                    let reading = Reading { now: after, seed: &[], stored: &[] };
+                    let reading = Reading { now: after, seed: &[], catch_up: CatchUp::default(), stored: &[] };
                     Some(check.under("schedule", |check| check.schedule(schedule, reading))?)
                 }
                 (None, false) => None,
@@ -82,14 +86,15 @@ pub(super) async fn preview(
         .await?;
     let count = if count == 0 { DEFAULT_COUNT } else { count };
     let until = within.map(|within| after.plus(within));
-    let rules = match unsaved {
-        Some(rule) => vec![rule],
-        None => find(api, &namespace, &job).await?.1.spec.schedules,
+    let schedules = match unsaved {
+        Some(rule) => vec![shown(&rule, after, until, count, None)],
+        None => {
+            let job = find(api, &namespace, &job).await?.1;
+            let of = |rule: &ScheduleSpec| Some((job.uid, job.made(&rule.name)));
+            job.spec.schedules.iter().map(|rule| shown(rule, after, until, count, of(rule))).collect()
+        }
     };
-    Ok(wire::PreviewScheduleResponse {
-        schedules: rules.iter().map(|rule| shown(rule, after, until, count)).collect(),
-        zone_data_version: Zone::data_version().into(),
-    })
+    Ok(wire::PreviewScheduleResponse { schedules, zone_data_version: Zone::data_version().into() })
 }
 
 pub(super) async fn list(
@@ -112,17 +117,39 @@ pub(super) async fn list(
     let range = (from.unwrap_or(job.create_time), to.unwrap_or(turn.asked));
     let found = api.engine.ledger().list(&job, range, &filter, after, turn.page().limit).await?;
     let entries = found.into_iter().map(|view| {
-        let key = format!("{}/{}", view.nominal.as_micros(), view.schedule);
-        (key, convert::run::instant(view))
+        let (nominal, schedule, skipped) = key(&view);
+        let key = format!("{}/{schedule}/{}", nominal.as_micros(), u8::from(skipped));
+        (key, convert::instant::instant(view))
     });
     let (instants, next_page_token) = turn.cut(entries);
     Ok(wire::ListInstantsResponse { instants, next_page_token })
 }
 
+pub(super) async fn explain(
+    api: &Api,
+    request: wire::ExplainInstantRequest,
+) -> Result<wire::ExplainInstantResponse, Refusal> {
+    let wire::ExplainInstantRequest { namespace, job, time } = request;
+    let (scope, (name, at)) = api
+        .read(&namespace, |check, _| {
+            let name = check.required("job", &job);
+            if time.is_none() {
+                check.refuse("time", "is required");
+            }
+            let at = check.instant("time", time);
+            Some((name?, at?))
+        })
+        .await?;
+    let found = api.engine.ledger().explain(&scope, &name, at).await?;
+    found.map(convert::instant::explanation).ok_or_else(|| missing(&name, &scope))
+}
+
 /// Where a page of the ledger ended.
-fn place(key: &str) -> Option<(Instant, ScheduleName)> {
-    let (nominal, schedule) = key.split_once('/')?;
-    Some((Instant::from_micros(nominal.parse().ok()?), schedule.parse().ok()?))
+fn place(key: &str) -> Option<InstantKey> {
+    let (nominal, rest) = key.split_once('/')?;
+    let (schedule, skipped) = rest.split_once('/')?;
+    let nominal = Instant::from_micros(nominal.parse().ok()?);
+    Some((nominal, schedule.parse::<ScheduleName>().ok()?, skipped == "1"))
 }
 
 #[cfg(test)]

@@ -220,7 +220,9 @@ fn done(change: JobChange, name: &JobName, scope: &Scope) -> Result<Job, Refusal
         JobChange::Missing => Err(missing(name, scope)),
         JobChange::RevisionMismatch => Err(changed(name)),
         JobChange::Full(quota) => Err(quota.into()),
-        JobChange::Unsettled => Err(Refusal::bug("the engine left a job unsettled")),
+        JobChange::DoneWith(..) | JobChange::Unsettled => {
+            Err(Refusal::bug("the engine left a change of a job half done"))
+        }
     }
 }
 
@@ -232,12 +234,18 @@ pub(super) fn unsaved(scope: Scope, name: JobName, spec: JobSpec, now: Instant) 
         name,
         version: 1,
         revision: 1,
-        next_times: spec.schedules.iter().map(|schedule| schedule.next_after(now)).collect(),
+        next_times: spec
+            .schedules
+            .iter()
+            .map(|schedule| schedule.next_after(schedule.begin(now, spec.catch_up)))
+            .collect(),
+        run_counts: vec![0; spec.schedules.len()],
         spec,
         state: JobState::Active,
         pause: None,
         create_time: now,
         update_time: now,
+        define_time: now,
     }
 }
 

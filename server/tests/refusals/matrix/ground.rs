@@ -135,6 +135,8 @@ impl Busy {
             dispatched(&mut worker).await;
         }
         said(server, "SchedulerService/PauseJob", &json!({"job": "ticking"})).await;
+        let edit = json!({"job": {"job": "ticking", "owner": "ada"}, "update_mask": "owner"});
+        said(server, "SchedulerService/UpdateJob", &edit).await;
         Self { run, job: "ticking".into(), _worker: worker }
     }
 }

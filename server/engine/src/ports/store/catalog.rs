@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 
-use super::{RequestKey, StoreResult};
+use super::{Moved, RequestKey, StoreResult};
 use crate::domain::{
     catch_up::Mode,
     ids::JobUid,
     instant::Instant,
     job::{Job, JobSpec, Pause},
     names::{JobName, NamespaceName, QueueName, Scope},
+    supersede::Pending,
 };
 
 /// A job to be created.
@@ -52,6 +53,8 @@ pub struct UpdateJob {
     pub revision: i64,
     /// The new definition, valid.
     pub spec: JobSpec,
+    /// What becomes of starts that are pending.
+    pub pending: Pending,
 }
 
 /// What became of a change of a job.
@@ -59,6 +62,8 @@ pub struct UpdateJob {
 pub enum JobChange {
     /// The job as it is now.
     Done(Job),
+    /// The same, and these runs of it moved with the change.
+    DoneWith(Job, Vec<Moved>),
     /// It was so already.
     Unchanged(Job),
     /// There is no such job.
@@ -70,6 +75,30 @@ pub enum JobChange {
     /// Instants of it are due and not evaluated yet. Evaluate them, then try again: what a change means for an instant
     /// must not depend on who was faster.
     Unsettled,
+}
+
+/// What became of bringing back a job.
+#[derive(Clone, Debug)]
+pub enum Undelete {
+    /// It is back.
+    Done(Box<Job>),
+    /// Nothing of it is kept.
+    Missing,
+    /// Another job has the name.
+    NameTaken,
+    /// The namespace is full.
+    Full(Quota),
+}
+
+/// A definition that a job has, or has had.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobVersion {
+    /// Its number.
+    pub version: i64,
+    /// Since when it is, or was, in force.
+    pub create_time: Instant,
+    /// The definition.
+    pub spec: JobSpec,
 }
 
 /// How a pause ends.
@@ -146,10 +175,26 @@ pub trait Catalog: Send + Sync {
     /// One job.
     async fn job(&self, scope: &Scope, name: &JobName) -> StoreResult<Option<Job>>;
 
+    /// The one of this name that was deleted last, with when; none where nothing of it is kept.
+    async fn deleted_job(&self, scope: &Scope, name: &JobName) -> StoreResult<Option<(Job, Instant)>>;
+
+    /// Brings the one of this name back that was deleted last: revision + 1, its schedules' cursors at `now`, so that nothing was
+    /// missed meanwhile. A job that was COMPLETED stays so. [`StoreError::Conflict`](super::StoreError::Conflict) while its runs
+    /// are still being ended.
+    async fn undelete_job(&self, now: Instant, scope: &Scope, name: &JobName) -> StoreResult<Undelete>;
+
+    /// A definition that a job has had, with its payload.
+    async fn job_version(&self, job: JobUid, version: i64) -> StoreResult<Option<JobSpec>>;
+
+    /// The definitions of a job before a version, without their payloads, the newest first.
+    async fn job_versions(&self, job: JobUid, before: Option<i64>, limit: usize) -> StoreResult<Vec<JobVersion>>;
+
     /// Replaces the definition: version and revision + 1. A schedule of the same name keeps its cursor, closed ledger and
     /// open range; its next instant is computed by the new rule from `now` on. A schedule that is gone keeps its ledger.
     /// A definition equal to the one in force changes nothing. A job that was COMPLETED or in ERROR becomes ACTIVE. Its
-    /// queue exists from then on.
+    /// queue exists from then on. Starts that are pending, which are SCHEDULED runs of its schedules, stay as they are, or with
+    /// [`Pending::Cancel`] end CANCELLED, their instants SUPERSEDED; with [`Pending::Recompute`] those whose instant the
+    /// schedule of the same name still names are made anew under the same id, by the new definition.
     async fn update_job(&self, now: Instant, update: UpdateJob) -> StoreResult<JobChange>;
 
     /// Pauses: revision + 1. Pausing a paused job replaces the note and the end.
@@ -163,8 +208,12 @@ pub trait Catalog: Send + Sync {
     /// Jobs whose pause ends by itself at or before `now`, earliest first.
     async fn pauses_over(&self, now: Instant, limit: usize) -> StoreResult<Vec<(Scope, JobName)>>;
 
-    /// When the next pause ends by itself.
-    async fn next_pause_end(&self) -> StoreResult<Option<Instant>>;
+    /// Jobs that are COMPLETED, and by their definition deleted so long after, which is over at `now`; none of them has a run
+    /// that is not over. Each with its revision, earliest first.
+    async fn expired_jobs(&self, now: Instant, limit: usize) -> StoreResult<Vec<(Scope, JobName, i64)>>;
+
+    /// When the next pause ends by itself, or the next job is to be deleted after this.
+    async fn next_end(&self, after: Instant) -> StoreResult<Option<Instant>>;
 
     /// Deletes: the name is free, the schedules fire no more, runs keep pointing at the uid. Runs that wait are left to
     /// [`super::Outcomes::cancel_waiting`]. With `revision`, only if the job is still that one. Answers the job as it was.

@@ -66,6 +66,26 @@ pub struct DueSchedules {
     pub unreadable: Vec<UnreadableSchedule>,
 }
 
+/// How many schedules are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// Of those that are on time.
+    pub live: usize,
+    /// Of those that are behind.
+    pub missed: usize,
+}
+
+/// What is due, those that are on time before those that are behind.
+#[derive(Clone, Debug, Default)]
+pub struct DueInTurn {
+    /// All of them.
+    pub due: DueSchedules,
+    /// There are as many as were asked for of those on time.
+    pub more_live: bool,
+    /// There are as many as were asked for of those behind, none included.
+    pub more_missed: bool,
+}
+
 /// One schedule's evaluation, to be committed.
 #[derive(Clone, Debug)]
 pub struct Firing {
@@ -117,6 +137,10 @@ pub trait Due: Send + Sync {
 
     /// Schedules with an unevaluated instant at or before `until`, earliest first. With `job`, only of that one.
     async fn due(&self, until: Instant, job: Option<JobUid>, limit: usize) -> StoreResult<DueSchedules>;
+
+    /// Schedules with an unevaluated instant at or before `until`: first those whose earliest one is after `missed_until`, then
+    /// those that are behind, each part earliest first. Nobody who is on time waits for what was missed long ago.
+    async fn due_in_turn(&self, missed_until: Instant, until: Instant, most: Shares) -> StoreResult<DueInTurn>;
 
     /// Commits firings, each atomically with its runs, its ledger entries and its cursor, guarded by the shard's epoch
     /// and by cursor, version and pause of [`Position`]. In the transaction a `Run` entry becomes

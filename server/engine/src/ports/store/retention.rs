@@ -18,6 +18,8 @@ pub struct RetentionPolicy {
     pub logs: Duration,
     /// Ledger ranges, since their last instant.
     pub ledger: Duration,
+    /// Jobs that were deleted, since then: so long they can be brought back. Longer where anything is of them.
+    pub jobs: Duration,
     /// Request ids.
     pub requests: Duration,
     /// Workers that are LOST or GONE, since they were last heard.
@@ -32,6 +34,7 @@ impl Default for RetentionPolicy {
             failed: DAY * 90,
             logs: DAY * 14,
             ledger: DAY * 90,
+            jobs: DAY * 30,
             requests: DAY,
             workers: DAY * 7,
         }

@@ -11,7 +11,7 @@ use crate::domain::{
     ids::{JobUid, RunId, ServerId, WorkerId},
     instant::Instant,
     job::{Job, JobSpec},
-    ledger::Range,
+    ledger::{Range, SkippedWalls},
     names::{FairnessKey, JobType, NamespaceName, QueueName, ScheduleName, Scope},
     payload::{Failure, Payload},
     policy::RunPolicy,
@@ -285,6 +285,8 @@ pub struct InstantRange {
 pub struct LedgerPart {
     /// What there is, by first instant.
     pub ranges: Vec<InstantRange>,
+    /// What clock changes took meanwhile, by the time of the change.
+    pub skipped: Vec<(ScheduleName, SkippedWalls)>,
     /// Of the instants before this, none is missing. The end of what was asked for, unless there was too much.
     pub until: Instant,
 }

@@ -8,12 +8,13 @@ use mainspring_engine::{
         fire::evaluate,
         ids::{JobUid, RunId, ServerId, SessionId, WorkerId},
         instant::Instant,
-        job::{JobSpec, ScheduleSpec},
+        job::JobSpec,
         names::{FairnessKey, Lane, Scope},
         overlap::Overlap,
         payload::Payload,
         policy::RunPolicy,
         run::{RunOrigin, RunState},
+        schedule::ScheduleSpec,
         transition::Event,
         worker::Hello,
     },
@@ -145,13 +146,14 @@ async fn a_schedule_that_moved_after_it_was_read_takes_the_firing_back() {
         job_type: lane().job_type,
         queue: lane().queue,
         payload: Payload::default(),
-        schedules: vec![ScheduleSpec { name: Default::default(), rule, zone, start: None, end: None }],
+        schedules: vec![ScheduleSpec::new(Default::default(), rule, zone)],
         overlap: Overlap::Allow { max: None },
         overlap_ignores_manual: false,
         catch_up: CatchUp::default(),
         policy: RunPolicy::default(),
         priority: 5,
         fairness_key: FairnessKey::default(),
+        on_completed: Default::default(),
     };
     let (uid, name) = (JobUid::new(now()), "report".parse().unwrap());
     let job = NewJob { scope: Scope::default(), uid, name, spec, request: None };
@@ -159,7 +161,8 @@ async fn a_schedule_that_moved_after_it_was_read_takes_the_firing_back() {
     let shard = store.take_shard(now()).await.unwrap();
     let later = now().plus(std::time::Duration::from_secs(1));
     let due = store.due(later, None, 1).await.unwrap().ready.remove(0);
-    let evaluation = evaluate(&due.spec.schedules[0], &due.position, CatchUp::default(), shard.since, later, 10);
+    let evaluation =
+        evaluate(due.job, &due.spec.schedules[0], &due.position, CatchUp::default(), shard.since, later, 10);
     let firing = Firing { due, evaluation, run_ids: vec![RunId::new(later)] };
     sql(
         &store,

@@ -11,7 +11,7 @@ use sea_orm::sea_query::SqliteQueryBuilder;
 
 use super::{
     super::{
-        due::{NEXT_DUE, due_sql},
+        due::{NEXT_DUE, due_sql, turn_sql},
         expire::{OVER, held_sql},
         filter,
         fire::instants_sql,
@@ -22,7 +22,8 @@ use super::{
         leases::renew_sql,
         logs::{HOLDING, batches_sql},
         outcomes::{NEXT_DEADLINE, PAST_DEADLINE, waiting_sql},
-        pauses::{NEXT_PAUSE_END, PAUSES_OVER},
+        pauses::{EXPIRED, NEXT_END, PAUSES_OVER},
+        pending::PENDING,
         release::level_sql,
         retention::delete_sql,
         slots::{WAITING as BUFFERED, holders_sql},
@@ -47,6 +48,7 @@ fn hot() -> Vec<String> {
         format!("SELECT {} {WAKING}", columns()),
         PAST_DEADLINE.to_owned(),
         due_sql(false),
+        turn_sql(),
         due_sql(true),
         NEXT_DEADLINE.to_owned(),
         NEXT_DUE.to_owned(),
@@ -56,7 +58,9 @@ fn hot() -> Vec<String> {
         waiting_sql(),
         BUFFERED.to_owned(),
         PAUSES_OVER.to_owned(),
-        NEXT_PAUSE_END.to_owned(),
+        NEXT_END.to_owned(),
+        EXPIRED.to_owned(),
+        PENDING.to_owned(),
         WAITING.to_owned(),
         "SELECT nominal_time FROM run WHERE origin = 1 AND job_uid = ? AND state = 6 ORDER BY nominal_time DESC LIMIT 1"
             .into(),

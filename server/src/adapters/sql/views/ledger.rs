@@ -16,13 +16,14 @@ use mainspring_engine::{
     },
     ports::store::{InstantRange, LedgerPart, StoreError, StoreResult},
 };
-use sea_orm::Value;
+use sea_orm::{ConnectionTrait, Value};
 
 use super::{
     super::{
-        SqliteStore,
+        Known, SqliteStore,
         jobs::{SPEC, range, schedules},
         rows::{name, run_state, time},
+        skipped,
         statement::{Cells, chunks, places, query, single},
     },
     limit,
@@ -72,18 +73,21 @@ pub(super) async fn part(
         ranges.extend(row.open.filter(reaches).map(|range| (row.name, range)));
     }
     ranges.sort_by(|(a, one), (b, other)| (one.first, a).cmp(&(other.first, b)));
-    let specs = specs(store, job, ranges.iter().map(|(_, range)| range.version)).await?;
+    let versions = ranges.iter().map(|(_, range)| range.version);
+    let specs = specs(&store.reads, &store.known, job, versions).await?;
     let ranges = ranges.into_iter().map(|(schedule, range)| {
         let spec = specs.get(&range.version).cloned();
         let spec = spec.ok_or_else(|| StoreError::Corrupt(format!("job {job} has no version {}", range.version)))?;
         Ok(InstantRange { schedule, range, spec })
     });
-    Ok(LedgerPart { ranges: ranges.collect::<StoreResult<_>>()?, until })
+    let skipped = skipped::taken(&store.reads, job, from, until).await?;
+    Ok(LedgerPart { ranges: ranges.collect::<StoreResult<_>>()?, skipped, until })
 }
 
 /// Definitions of a job by their versions.
-async fn specs(
-    store: &SqliteStore,
+pub(in super::super) async fn specs<C: ConnectionTrait>(
+    connection: &C,
+    known: &Known,
     job: JobUid,
     versions: impl Iterator<Item = i64>,
 ) -> StoreResult<HashMap<i64, Arc<JobSpec>>> {
@@ -96,9 +100,9 @@ async fn specs(
         let sql =
             format!("SELECT job_version.version, {SPEC} FROM job_version WHERE job_uid = ? AND version IN ({places})");
         let values = std::iter::once(job.uuid().into()).chain(piece.iter().map(|version| (*version).into()));
-        for row in query(&store.reads, sql, values.collect()).await? {
+        for row in query(connection, sql, values.collect()).await? {
             let mut cells = Cells::of(&row);
-            specs.insert(cells.next()?, store.known.specs.read(&mut cells)?);
+            specs.insert(cells.next()?, known.specs.read(&mut cells)?);
         }
     }
     Ok(specs)

@@ -2,19 +2,28 @@
 
 use jiff::Timestamp;
 use mainspring_cron::{Anchor, DstEffect, Rule, Zone, format_duration};
-use mainspring_engine::domain::{instant::Instant, job::ScheduleSpec};
+use mainspring_engine::domain::{ids::JobUid, instant::Instant, schedule::ScheduleSpec};
 use mainspring_proto::scheduler::v1 as wire;
 
 use super::time;
 
-/// The instants a schedule names after another, with what they look like on the wall and what clock changes do to them.
+/// The instants a schedule names after another, with what they look like on the wall and what clock changes do to them. Of a
+/// job that exists: which, and how many runs the schedule has made.
 pub(crate) fn preview(
     spec: &ScheduleSpec,
     after: Instant,
     until: Option<Instant>,
     count: usize,
+    of: Option<(JobUid, u64)>,
 ) -> wire::PreviewedSchedule {
-    let ScheduleSpec { name, rule, zone, start, end } = spec;
+    let ScheduleSpec { name, rule, zone, start, end, jitter, max_runs } = spec;
+    let made = of.map_or(0, |(_, made)| made);
+    let left = max_runs.map_or(u64::MAX, |most| most.saturating_sub(made));
+    let count = count.min(usize::try_from(left).unwrap_or(usize::MAX));
+    let due = |at: Instant| {
+        let (job, _) = of.filter(|_| !jitter.is_zero())?;
+        Some(time::timestamp(spec.due(job, at, spec.next_after(at))))
+    };
     let from = match start {
         Some(start) if *start > after => start.timestamp() - jiff::SignedDuration::from_micros(1),
         _ => after.timestamp(),
@@ -44,6 +53,7 @@ pub(crate) fn preview(
                 time: Some(time::timestamp(Instant::from_timestamp(fire.at))),
                 local_time: local_time(zone, fire.at),
                 note: fire.note.map(|note| note.to_string()).unwrap_or_default(),
+                due_time: due(Instant::from_timestamp(fire.at)),
             })
             .collect(),
         warnings,

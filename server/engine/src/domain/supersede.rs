@@ -1,0 +1,96 @@
+//! Superseding: what an edit makes of starts that are pending.
+//!
+//! An instant that has passed may have a run that has not begun: its start is spread, it is caught up with at a pace, or it
+//! waits for another run. An edit leaves these alone unless it says otherwise; those that it drops lose their fate FIRED
+//! in the ledger, where they stand in the middle of a range ([`carve`]).
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    instant::Instant,
+    ledger::{Fate, Range, append},
+    schedule::ScheduleSpec,
+};
+
+/// What an edit makes of pending starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Pending {
+    /// They stay, under the version that made them.
+    #[default]
+    Keep,
+    /// They are dropped.
+    Cancel,
+    /// Those whose instants the new definition names too begin by it, and when it says; the others are dropped.
+    Recompute,
+}
+
+impl Pending {
+    /// All of them, in the order of their codes.
+    pub const ALL: [Self; 3] = [Self::Keep, Self::Cancel, Self::Recompute];
+
+    /// The number that stands for it on the wire.
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::Keep => 1,
+            Self::Cancel => 2,
+            Self::Recompute => 3,
+        }
+    }
+}
+
+/// So far back from the end of a range an instant is looked for, in instants: more than can wait for a start that is spread.
+const REACH: usize = 100_000;
+
+/// A range of instants that fired, in pieces, where some of them are superseded. `rule` named them. One that lies further
+/// back than can be looked for keeps its fate.
+pub fn carve(range: Range, rule: &ScheduleSpec, dropped: &BTreeSet<Instant>) -> Vec<Range> {
+    let microsecond = Duration::from_micros(1);
+    let Some(first) = dropped.range(range.first..=range.last).next().copied() else { return vec![range] };
+    let named = rule.instants(first.minus(microsecond), range.last, REACH);
+    let before = range.count.checked_sub(named.len() as u64);
+    let (Some(before), true) = (before, named.last() == Some(&range.last)) else { return vec![range] };
+    let head = rule.prev_before(first).filter(|_| before > 0);
+    let head = head.map(|last| Range { last, count: before, ..range.clone() });
+    let each = named.into_iter().map(|at| {
+        let (fate, reason) = if dropped.contains(&at) { (Fate::Superseded, None) } else { (range.fate, range.reason) };
+        Range::one(range.version, at, fate, reason)
+    });
+    let (open, mut pieces) = append(head, each);
+    pieces.extend(open);
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use mainspring_cron::{Expr, Rule, Zone};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(second: i64) -> Instant {
+        Instant::from_micros(1_800_000_000_000_000 + second * 1_000_000)
+    }
+
+    fn every_second() -> ScheduleSpec {
+        ScheduleSpec::new(Default::default(), Rule::cron(Expr::parse("* * * * * *").unwrap()), Zone::utc())
+    }
+
+    proptest! {
+        #[test]
+        fn every_instant_keeps_one_fate(count in 1_i64..60, dropped in prop::collection::btree_set(0_i64..70, 0..10)) {
+            let range = Range { last: at(count), count: count.unsigned_abs(), ..Range::one(1, at(1), Fate::Fired, None) };
+            let dropped: BTreeSet<_> = dropped.into_iter().map(at).collect();
+            let pieces = carve(range, &every_second(), &dropped);
+            let mut seen = Vec::new();
+            for piece in &pieces {
+                let named = every_second().instants(piece.first.minus(Duration::from_micros(1)), piece.last, 100);
+                prop_assert_eq!(named.len() as u64, piece.count);
+                seen.extend(named.into_iter().map(|at| (at, piece.fate)));
+            }
+            let fate = |at: Instant| if dropped.contains(&at) { Fate::Superseded } else { Fate::Fired };
+            let expected: Vec<_> = (1..=count).map(at).map(|at| (at, fate(at))).collect();
+            prop_assert_eq!(seen, expected);
+            prop_assert!(pieces.windows(2).all(|pair| pair[0].fate != pair[1].fate));
+        }
+    }
+}
