@@ -37,6 +37,10 @@ pub(crate) fn for_reason(reason: &str, metadata: &BTreeMap<String, String>) -> O
         }
         "JOB_PAUSED" => "resume it, or pass --while-paused",
         "OVERLAP_NOT_ALLOWED" => "wait for the run that is not over, or pass --force",
+        "UNIQUE_KEY_TAKEN" => {
+            let run = metadata.get("run_id").map_or("RUN", String::as_str);
+            return Some(format!("`mainspring run describe {run}` shows who holds it; or pass --on-conflict"));
+        }
         "REQUEST_ID_REUSED" => "this --request-id was used for another request within 24 h; choose a new one",
         "RUN_NOT_RETRYABLE" => {
             "a run is retried when it is over: `mainspring run wait RUN`, or `mainspring run cancel RUN`"

@@ -171,6 +171,7 @@ CREATE TABLE run (
     plain_lease BOOLEAN NOT NULL DEFAULT TRUE,
     buffer SMALLINT CHECK (buffer BETWEEN 1 AND 4),
     apart BOOLEAN NOT NULL DEFAULT FALSE,
+    unique_key TEXT,
     spilled SMALLINT NOT NULL DEFAULT 0 CHECK (spilled BETWEEN 0 AND 3),
     payload_type TEXT NOT NULL,
     payload {bytes},
@@ -223,6 +224,19 @@ CREATE INDEX run_job ON run (job_uid, id) WHERE job_uid IS NOT NULL
 ;
 -- No schedule instant becomes two runs.
 CREATE UNIQUE INDEX run_instant ON run (job_uid, nominal_time) WHERE origin = 1
+;
+-- Keys that one run at a time holds: until it is over, and until `expire_time` in any case. `run_id` is no foreign key: a
+-- claim outlives its run until then. `look_time`: whether it still stands is not looked at before.
+CREATE TABLE unique_claim (
+    namespace_id INTEGER NOT NULL REFERENCES namespace (id),
+    key TEXT NOT NULL,
+    run_id {id} NOT NULL,
+    expire_time BIGINT NOT NULL,
+    look_time BIGINT NOT NULL,
+    PRIMARY KEY (namespace_id, key)
+) {by_key}
+;
+CREATE INDEX unique_claim_look ON unique_claim (look_time)
 ;
 CREATE TABLE run_data (
     run_id {id} NOT NULL REFERENCES run (id) ON DELETE CASCADE,

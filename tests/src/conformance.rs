@@ -28,6 +28,7 @@ pub mod retention;
 pub mod signals;
 pub mod submit;
 pub mod timers;
+pub mod unique;
 pub mod views;
 pub mod world;
 
@@ -50,6 +51,10 @@ macro_rules! conformance {
                 a_batch_tried_again_stores_once, a_deleted_job_makes_no_runs, only_if_idle_finds_the_run,
                 only_if_idle_counts_the_same_batch, large_payloads_read_back, many_runs_in_one_batch,
                 concurrent_callers_all_get_their_own, every_request_has_its_own_run;
+            unique: a_key_is_held_until_its_run_is_over, a_window_outlives_its_run, what_waits_is_replaced,
+                runs_of_one_batch_meet, a_request_is_answered_alike_whatever_becomes_of_the_key,
+                a_batch_with_keys_tried_again_stores_once, a_run_that_is_made_again_keeps_the_key,
+                claims_go_once_they_stand_no_longer;
             firing: f01_an_old_owner_commits_nothing, f01_a_cursor_never_goes_back, f02_retention_keeps_a_named_instant,
                 f03_a_second_schedule_is_united, f04_an_edit_stops_the_old_rule, f04_a_pause_stops_a_firing,
                 f05_a_refused_owner_fires_again_under_its_new_epoch, a_firing_makes_a_queued_run, firing_twice_fires_once,
@@ -153,5 +158,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(backup catalog edits expiry firing hello identity leases lists logs outcomes overlap property queues release retention submit timers views)
+    sources!(backup catalog edits expiry firing hello identity leases lists logs outcomes overlap property queues release retention submit timers unique views)
 }

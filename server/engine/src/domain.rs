@@ -21,4 +21,5 @@ pub mod policy;
 pub mod rules;
 pub mod run;
 pub mod transition;
+pub mod unique;
 pub mod worker;

@@ -19,6 +19,7 @@ use sea_orm::DatabaseConnection;
 mod announced;
 mod backup;
 mod catalog;
+mod claims;
 mod dialect;
 mod dispatch;
 mod due;

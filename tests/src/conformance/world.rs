@@ -165,6 +165,7 @@ impl World {
             headers: BTreeMap::new(),
             overlap: None,
             apart: false,
+            unique: None,
         }
     }
 

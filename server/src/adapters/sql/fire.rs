@@ -101,6 +101,7 @@ pub(super) async fn fire(
         apart: false,
         priority: due.spec.priority,
         fairness_key: &due.spec.fairness_key,
+        unique_key: None,
         labels: &due.spec.labels,
         headers: &no_headers,
         payload: &due.spec.payload,

@@ -65,6 +65,8 @@ pub(super) struct Row<'a> {
     pub(super) priority: u8,
     /// Its fairness key.
     pub(super) fairness_key: &'a FairnessKey,
+    /// The unique key it holds.
+    pub(super) unique_key: Option<&'a str>,
     /// Labels.
     pub(super) labels: &'a BTreeMap<String, String>,
     /// For the worker.
@@ -100,7 +102,7 @@ const PLAIN: [(&str, Kind); 14] = [
 ];
 
 /// What only some have, after [`PLAIN`].
-const MORE: [(&str, Kind); 16] = [
+const MORE: [(&str, Kind); 17] = [
     ("deadline_time", Kind::Int),
     ("job_uid", Kind::Bytes),
     ("job_version", Kind::Int),
@@ -117,6 +119,7 @@ const MORE: [(&str, Kind); 16] = [
     ("buffer", Kind::Int),
     ("apart", Kind::Int),
     ("spilled", Kind::Int),
+    ("unique_key", Kind::Text),
 ];
 
 /// Inserts runs that have no more than every run has, or all that one can have.
@@ -178,7 +181,7 @@ async fn insert_new(tx: &Tx, sql: String, mut news: Vec<&New<'_>>) -> StoreResul
 impl<'a> New<'a> {
     fn of(row: &'a Row<'a>, now: Instant) -> StoreResult<Self> {
         let more = More { labels: labels(row.labels)?, headers: labels(row.headers)?, policy: policy(row.policy)? };
-        let says = !row.note.is_empty() || row.request.is_some();
+        let says = !row.note.is_empty() || row.request.is_some() || row.unique_key.is_some();
         let made = row.job.is_some() || row.instant.is_some() || row.parent.is_some();
         let has = more.labels.is_some() || more.headers.is_some() || more.policy.is_some();
         let full = has || says || made || row.late || !keep_inline(&row.payload.data);
@@ -222,7 +225,8 @@ impl<'a> New<'a> {
             .int(i64::from(!row.policy.at_most_once() && row.policy.timeouts.total.is_none()))
             .int(row.buffer.map(|buffer| i64::from(buffer.code())))
             .int(i64::from(row.apart))
-            .int(i64::from(if inline { 0 } else { INPUT }));
+            .int(i64::from(if inline { 0 } else { INPUT }))
+            .text(row.unique_key);
     }
 }
 

@@ -16,7 +16,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 use uuid::Uuid;
 
 use super::{
-    SqliteStore,
+    SqliteStore, claims,
     rows::{ID_SLACK, first_id, maybe, run_state, time},
     statement::{Cells, chunks, exec, places, query, query_in},
     unused::{self, LaneRound},
@@ -229,6 +229,9 @@ async fn sweep(tx: &Tx, now: Instant, policy: RetentionPolicy, runs: Vec<Uuid>, 
         swept.rows += rows;
         swept.more |= i64::try_from(rows).is_ok_and(|rows| rows >= limit);
     }
+    let (claims, more) = claims::sweep(tx, now, limit).await?;
+    swept.rows += claims;
+    swept.more |= more;
     Ok(swept)
 }
 

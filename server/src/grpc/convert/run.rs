@@ -32,6 +32,7 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         labels,
         priority,
         fairness_key,
+        unique_key,
         nominal_time,
         due_time,
         late,
@@ -110,6 +111,7 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         late,
         note,
         fairness_key: fairness_key.into(),
+        unique_key: unique_key.map(String::from).unwrap_or_default(),
     };
     if let Some(detail) = detail {
         let RunDetail { payload, output, failure, policy } = *detail;

@@ -1,6 +1,6 @@
 //! Requests that make runs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use mainspring_engine::{
     domain::{
@@ -10,6 +10,7 @@ use mainspring_engine::{
         names::{FairnessKey, Lane, Scope},
         policy::RunPolicy,
         run::RunOrigin,
+        unique::{Conflict, Unique},
     },
     ports::store::{JobRef, NewRun, RequestKey, RunView},
 };
@@ -82,6 +83,7 @@ impl Check {
             request_id: _,
             note,
             fairness_key,
+            unique,
         } = run;
         let job_type = self.required("job_type", &job_type);
         let queue = self.or_default("queue", &queue);
@@ -89,6 +91,7 @@ impl Check {
             due: self.instant("due_time", due_time),
             priority: self.priority("priority", priority),
             fairness_key: self.or_default("fairness_key", &fairness_key),
+            unique: self.unique(unique),
             labels: self.labels("labels", labels),
             payload: self.payload("payload", payload, context.max_payload).unwrap_or_default(),
             policy: self.policy(Policies { retry_policy, timeouts, delivery, lease_loss_policy }),
@@ -121,6 +124,7 @@ impl Check {
             timeouts,
             while_paused: _,
             fairness_key,
+            unique,
         } = request;
         let payload = match payload {
             None => job.spec.payload.clone(),
@@ -131,6 +135,7 @@ impl Check {
             priority: priority.map_or(job.spec.priority, |priority| self.priority("priority", priority)),
             fairness_key: fairness_key
                 .map_or_else(|| job.spec.fairness_key.clone(), |key| self.or_default("fairness_key", &key)),
+            unique: self.unique(unique),
             labels: job.spec.labels.clone(),
             payload,
             policy: self.policy_over(job.spec.policy.clone(), retry_policy, timeouts),
@@ -148,6 +153,30 @@ impl Check {
             apart: job.spec.overlap_ignores_manual,
             ..new.run(lane, RunOrigin::Trigger, context)
         }
+    }
+}
+
+/// A run holds a unique key for at most so long after it is over.
+const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 86_400);
+
+impl Check {
+    fn unique(&mut self, unique: Option<wire::UniqueKey>) -> Option<Unique> {
+        let wire::UniqueKey { key, window, on_conflict } = unique?;
+        self.under("unique", |check| {
+            let key = check.required("key", &key);
+            let window = check.length("window", window).unwrap_or_default();
+            if window > LONGEST_WINDOW {
+                check.refuse("window", "must be at most 366 days");
+            }
+            let on_conflict = check.choice("on_conflict", on_conflict, |value| {
+                Some(match value {
+                    wire::UniqueConflict::Unspecified | wire::UniqueConflict::Reject => Conflict::Reject,
+                    wire::UniqueConflict::ReturnExisting => Conflict::ReturnExisting,
+                    wire::UniqueConflict::ReplacePending => Conflict::ReplacePending,
+                })
+            });
+            Some(Unique { key: key?, window, on_conflict: on_conflict? })
+        })
     }
 }
 
@@ -169,6 +198,8 @@ pub(crate) fn again(
         due: None,
         priority: old.priority,
         fairness_key: old.fairness_key,
+        // It stands in for the old one, and holds the key as that one would.
+        unique: old.unique_key.map(|key| Unique { key, window: Duration::ZERO, on_conflict: Conflict::Reject }),
         labels: old.labels,
         payload: detail.payload,
         policy: detail.policy,
@@ -184,6 +215,7 @@ struct Parts {
     due: Option<Instant>,
     priority: u8,
     fairness_key: FairnessKey,
+    unique: Option<Unique>,
     labels: BTreeMap<String, String>,
     payload: mainspring_engine::domain::payload::Payload,
     policy: RunPolicy,
@@ -193,7 +225,7 @@ struct Parts {
 
 impl Parts {
     fn run(self, lane: Lane, origin: RunOrigin, context: &Context) -> NewRun {
-        let Self { due, priority, fairness_key, labels, payload, policy, note, request } = self;
+        let Self { due, priority, fairness_key, unique, labels, payload, policy, note, request } = self;
         NewRun {
             id: RunId::new(context.now),
             lane,
@@ -212,6 +244,7 @@ impl Parts {
             headers: context.headers.clone(),
             overlap: None,
             apart: false,
+            unique,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::domain::{
     instant::Instant,
     job::{Job, JobSpec},
     ledger::Range,
-    names::{FairnessKey, JobType, NamespaceName, QueueName, ScheduleName, Scope},
+    names::{FairnessKey, JobType, NamespaceName, QueueName, ScheduleName, Scope, UniqueKey},
     payload::{Failure, Payload},
     policy::RunPolicy,
     run::{Lifecycle, RunOrigin, RunState},
@@ -89,6 +89,8 @@ pub struct RunView {
     pub priority: u8,
     /// Its fairness key.
     pub fairness_key: FairnessKey,
+    /// The unique key it was made under.
+    pub unique_key: Option<UniqueKey>,
     /// The instant the schedule named.
     pub nominal_time: Option<Instant>,
     /// When it became due, or will.

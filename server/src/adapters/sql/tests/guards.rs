@@ -58,6 +58,7 @@ async fn submit(store: &SqliteStore, data: &[u8]) -> RunId {
         headers: Default::default(),
         overlap: None,
         apart: false,
+        unique: None,
     };
     match store.submit(now(), vec![run]).await.unwrap().remove(0) {
         Submitted::Stored(stored) => stored.moved.run,

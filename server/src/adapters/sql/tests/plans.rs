@@ -11,6 +11,7 @@ use sea_orm::sea_query::SqliteQueryBuilder;
 
 use super::{
     super::{
+        claims::{GONE, STAND, claims_sql},
         due::{NEXT_DUE, due_sql},
         expire::{OVER, held_sql},
         filter,
@@ -37,8 +38,8 @@ use super::{
 };
 
 /// Tables that grow with what happened.
-const LARGE: [&str; 9] =
-    ["run", "run_data", "attempt_end", "schedule", "job", "job_version", "ledger", "request", "worker"];
+const LARGE: [&str; 10] =
+    ["run", "run_data", "attempt_end", "schedule", "job", "job_version", "ledger", "request", "unique_claim", "worker"];
 
 /// Every statement of the way of a run, at every size of a piece.
 fn hot() -> Vec<String> {
@@ -58,6 +59,8 @@ fn hot() -> Vec<String> {
         PAUSES_OVER.to_owned(),
         NEXT_PAUSE_END.to_owned(),
         WAITING.to_owned(),
+        GONE.to_owned(),
+        STAND.to_owned(),
         "SELECT nominal_time FROM run WHERE origin = 1 AND job_uid = ? AND state = 6 ORDER BY nominal_time DESC LIMIT 1"
             .into(),
     ];
@@ -69,7 +72,7 @@ fn hot() -> Vec<String> {
         statements.extend([whole_sql(size), schedule_sql(size), renew_sql(size), instants_sql(size)]);
         let places = places(size);
         statements.push(format!("SELECT {} FROM run WHERE id IN ({places})", columns()));
-        statements.extend([unfinished_sql(size), holders_sql(size)]);
+        statements.extend([unfinished_sql(size), holders_sql(size), claims_sql(size)]);
         statements.push(delete_sql(size));
         statements.push(format!("SELECT count(*), min(queue_time) FROM run WHERE ready_lane IN ({places})"));
     }
@@ -152,6 +155,8 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         ("run_buffered (job_uid>?)", BUFFERED.to_owned()),
         ("run_instant (job_uid=? AND nominal_time=?)", instants_sql(1)),
         ("run_instant (job_uid=? AND nominal_time=?)", ledger::runs_sql(4)),
+        ("unique_claim_look (look_time<?)", GONE.to_owned()),
+        ("unique_claim_look (look_time<?)", STAND.to_owned()),
         ("worker_handler_lane (lane_id=?)", IDLE.to_owned()),
     ];
     for (index, sql) in served {

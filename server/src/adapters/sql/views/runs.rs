@@ -29,7 +29,7 @@ use super::{
 /// The columns of [`view`], in order; those of [`detail`] follow.
 fn columns(detail: bool) -> String {
     let list = "run.id, run.lane_id, run.job_uid, run.job_version, run.schedule, run.origin, run.labels, run.priority, \
-         run.fairness_key, run.nominal_time, run.due_time, run.late, run.parent_id, run.request_id, run.note";
+         run.fairness_key, run.unique_key, run.nominal_time, run.due_time, run.late, run.parent_id, run.request_id, run.note";
     let more = ", payload_type, payload, spilled, output_type, output, policy";
     format!("{list}, {LIFE}{}", if detail { more } else { "" })
 }
@@ -211,6 +211,7 @@ fn view(store: &SqliteStore, cells: &mut Cells<'_>, detailed: bool) -> StoreResu
     let labels = read_labels(cells.next()?)?;
     let priority = cells.parse("a priority", |number: &i32| u8::try_from(*number).ok())?;
     let fairness_key = name(cells.next()?)?;
+    let unique_key = cells.next::<Option<String>>()?.map(name).transpose()?;
     let nominal_time = maybe(cells.next()?);
     let due_time = Instant::from_micros(cells.next()?);
     let late = cells.next()?;
@@ -232,6 +233,7 @@ fn view(store: &SqliteStore, cells: &mut Cells<'_>, detailed: bool) -> StoreResu
         labels,
         priority,
         fairness_key,
+        unique_key,
         nominal_time,
         due_time,
         late,
