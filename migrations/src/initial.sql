@@ -31,6 +31,20 @@ CREATE TABLE lane (
     UNIQUE (queue_id, job_type)
 )
 ;
+-- Concurrency keys, as numbers: at most `run_limit` runs of one have an attempt open, and `in_flight` have. `look_time`:
+-- whether any run still names it is not looked at before.
+CREATE TABLE limit_key (
+    id {serial} PRIMARY KEY,
+    namespace_id INTEGER NOT NULL REFERENCES namespace (id),
+    key TEXT NOT NULL,
+    run_limit BIGINT NOT NULL CHECK (run_limit > 0),
+    in_flight BIGINT NOT NULL DEFAULT 0 CHECK (in_flight >= 0),
+    look_time BIGINT NOT NULL,
+    UNIQUE (namespace_id, key)
+)
+;
+CREATE INDEX limit_key_look ON limit_key (look_time)
+;
 -- `state` is the state apart from a pause; a job is paused while `pause_time` is set. `job_type`, `queue`, `owner` repeat
 -- the definition for filters. A deleted job keeps its row for the runs that point at it; `half_deleted` while some of them
 -- may still wait.
@@ -124,7 +138,8 @@ CREATE INDEX ledger_age ON ledger (last_time)
 -- unless they matter. Input and output over a kilobyte are in run_data (`spilled`: 1 input, 2 output), since a row is
 -- written again at every step. `plain_lease`: by its policy, a lease of it does nothing but lease (it may start again, and
 -- no time runs against it before it starts). `log_lines`: how many the attempt that succeeded wrote, if its worker said.
--- `buffer`: how it waits for runs of its job to be over; `apart`: it is none that others wait for.
+-- `buffer`: how it waits for runs of its job to be over; `apart`: it is none that others wait for. `key_id`: its
+-- concurrency key; while that is full it waits in `parked_key` instead of `ready_lane`.
 -- `lane_id` is no foreign key: to let go of a lane, the database would read every run.
 CREATE TABLE run (
     id {id} NOT NULL PRIMARY KEY,
@@ -151,6 +166,8 @@ CREATE TABLE run (
     cancel_time BIGINT,
     cancel_reason TEXT,
     ready_lane INTEGER,
+    key_id INTEGER,
+    parked_key INTEGER,
     deadline_time BIGINT,
     dead_time BIGINT,
     priority SMALLINT NOT NULL CHECK (priority BETWEEN 0 AND 9),
@@ -185,7 +202,8 @@ CREATE TABLE run (
     CHECK (end_time IS NULL OR open_token IS NULL),
     CHECK ((state IN (1, 5)) = (wake_time IS NOT NULL OR buffer IS NOT NULL)),
     CHECK (buffer IS NULL OR (state = 1 AND wake_time IS NULL AND job_uid IS NOT NULL)),
-    CHECK ((state = 2) = (ready_lane IS NOT NULL)),
+    CHECK ((state = 2) = (ready_lane IS NOT NULL OR parked_key IS NOT NULL)),
+    CHECK (parked_key IS NULL OR (parked_key = key_id AND ready_lane IS NULL AND open_token IS NULL)),
     CHECK (stop_deadline IS NULL OR state IN (3, 4)),
     CHECK ((state IN (7, 9)) = (dead_time IS NOT NULL)),
     CHECK (log_lines IS NULL OR state = 6),
@@ -196,6 +214,12 @@ CREATE TABLE run (
 -- What waits, best first: release reads the head of a lane.
 -- Its pointers are in the index, so that they are read without their rows; and how long the oldest has waited.
 CREATE INDEX run_ready ON run (ready_lane, priority DESC, fairness_key, due_time, id, queue_time, generation) WHERE ready_lane IS NOT NULL
+;
+-- Runs of a concurrency key, and those of them that wait in a lane.
+CREATE INDEX run_key ON run (key_id, ready_lane, priority DESC) WHERE key_id IS NOT NULL
+;
+-- What waits for room under a key, best first: a lane gets the head of its own.
+CREATE INDEX run_parked ON run (parked_key, lane_id, priority DESC, due_time, id, queue_time) WHERE parked_key IS NOT NULL
 ;
 CREATE INDEX run_wake ON run (wake_time) WHERE wake_time IS NOT NULL
 ;

@@ -17,6 +17,8 @@ mod fairness;
 mod heartbeats;
 #[path = "engine/instants.rs"]
 mod instants;
+#[path = "engine/limits.rs"]
+mod limits;
 #[path = "engine/overlap.rs"]
 mod overlap;
 #[path = "engine/refusals.rs"]

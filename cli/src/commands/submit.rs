@@ -25,6 +25,7 @@ use crate::{
     "mainspring submit demo.sleep -d seconds:=0.2 --label team=ops --wait",
     "mainspring submit demo.hello --delay 1h --max-attempts 1 -o json",
     "mainspring submit demo.hello --unique-key mail-7 --unique-window 1h --on-conflict return-existing",
+    "mainspring submit demo.hello --concurrency-key host-1 --concurrency-limit 2",
 ])]
 pub(crate) struct SubmitArgs {
     /// The type that names the worker's handler
@@ -61,6 +62,8 @@ pub(super) async fn run(args: SubmitArgs, session: &Session) -> Result<Exit, Fai
         retry_policy: policy.retry_policy(),
         timeouts: policy.timeouts(),
         fairness_key: policy.fairness_key.unwrap_or_default(),
+        concurrency_key: policy.concurrency_key.unwrap_or_default(),
+        concurrency_limit: policy.concurrency_limit.unwrap_or_default(),
         unique: unique.message(),
         request_id: when.request_id.unwrap_or_default(),
         note: when.note.unwrap_or_default(),

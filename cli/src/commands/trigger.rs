@@ -94,6 +94,8 @@ pub(super) async fn run(args: TriggerArgs, session: &Session) -> Result<Exit, Fa
             fairness_key: policy.fairness_key,
             while_paused,
             unique: unique.message(),
+            concurrency_key: policy.concurrency_key,
+            concurrency_limit: policy.concurrency_limit.unwrap_or_default(),
         };
         Ok(server.scheduler().trigger_job(request).await?.into_inner().run.unwrap_or_default())
     };

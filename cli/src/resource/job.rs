@@ -62,6 +62,7 @@ impl Resource for Job {
             ("timeout", Cell::text(self.timeouts.as_ref().map(execution).unwrap_or_default())),
             ("priority", Cell::of(self.priority)),
             ("fairness key", Cell::text(&self.fairness_key)),
+            ("concurrency", Cell::text(concurrency(self))),
             ("labels", Cell::text(pairs(&self.labels))),
             ("version", Cell::of(self.version)),
             ("created", Cell::time(self.create_time.as_ref())),
@@ -139,6 +140,14 @@ fn catch_up(job: &Job) -> String {
         }
     }
     text
+}
+
+/// A concurrency key, with the limit that the job says.
+fn concurrency(job: &Job) -> String {
+    match job.concurrency_limit {
+        0 => job.concurrency_key.clone(),
+        limit => format!("{}, at most {limit}", job.concurrency_key),
+    }
 }
 
 /// An overlap policy as it is typed.

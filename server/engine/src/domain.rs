@@ -12,6 +12,7 @@ pub mod ids;
 pub mod instant;
 pub mod job;
 pub mod ledger;
+pub mod limit;
 pub mod log;
 pub mod names;
 pub mod overlap;

@@ -31,6 +31,7 @@ mod hot;
 mod identity;
 mod insert;
 mod jobs;
+mod keys;
 mod lanes;
 mod leases;
 mod logs;

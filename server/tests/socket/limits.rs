@@ -1,10 +1,13 @@
-//! Unique keys, as a client meets them.
+//! Unique keys and concurrency keys, as a client and a worker meet them.
 
-use mainspring_proto::scheduler::v1::{self as wire, RunState, UniqueConflict, submission_answer::Answer};
+use mainspring_proto::scheduler::v1::{self as wire, RunState, UniqueConflict, WaitReason, submission_answer::Answer};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use super::server::{Server, reason};
+use super::{
+    server::{Server, reason},
+    streams::{acked, dispatched, result, welcomed},
+};
 
 fn submission(key: &str, on_conflict: UniqueConflict) -> wire::RunSubmission {
     let unique = wire::UniqueKey { key: key.into(), window: None, on_conflict: on_conflict.into() };
@@ -74,4 +77,53 @@ async fn a_unique_key_is_a_key() {
     let violations = &details.bad_request().unwrap().field_violations;
     let fields: Vec<_> = violations.iter().map(|bad| bad.field.as_str()).collect();
     assert_eq!(fields, ["run.unique.key", "run.unique.window"]);
+}
+
+#[tokio::test]
+async fn a_concurrency_key_has_so_many_runs_at_workers() {
+    let server = Server::start().await;
+    let mut worker = welcomed(&server).await;
+    let mut client = server.scheduler();
+    let of_key = |limit: i32, queue: &str| wire::RunSubmission {
+        job_type: "echo".into(),
+        queue: queue.into(),
+        concurrency_key: "host-1".into(),
+        concurrency_limit: limit,
+        ..Default::default()
+    };
+    let runs = vec![of_key(1, ""), of_key(0, ""), of_key(0, "")];
+    let request = wire::BatchSubmitRunsRequest { namespace: String::new(), runs };
+    client.batch_submit_runs(request).await.unwrap();
+    for left in (0..3).rev() {
+        // The worker has four slots, and is given one run at a time.
+        let dispatch = dispatched(&mut worker).await;
+        let filter = "state = QUEUED AND concurrency_key = \"host-1\"".to_owned();
+        let list = wire::ListRunsRequest { filter, ..Default::default() };
+        let waiting = client.list_runs(list).await.unwrap().into_inner().runs;
+        assert_eq!(waiting.len(), left);
+        if let Some(run) = waiting.first() {
+            let get = wire::GetRunRequest { run_id: run.run_id.clone(), ..Default::default() };
+            let run = client.get_run(get).await.unwrap().into_inner().run.unwrap();
+            assert_eq!(run.wait_reason(), WaitReason::KeyLimitReached);
+            assert!(run.wait_sentence.contains("`host-1` has reached its limit of 1"), "{}", run.wait_sentence);
+        }
+        worker.say(result(&dispatch, None)).await;
+        acked(&mut worker).await;
+    }
+}
+
+#[tokio::test]
+async fn a_limit_needs_a_key() {
+    let server = Server::start().await;
+    for (concurrency_key, concurrency_limit, field) in
+        [("", 1, "run.concurrency_limit"), ("k", -1, "run.concurrency_limit"), ("a\nb", 1, "run.concurrency_key")]
+    {
+        let concurrency_key = concurrency_key.into();
+        let run =
+            wire::RunSubmission { job_type: "echo".into(), concurrency_key, concurrency_limit, ..Default::default() };
+        let request = wire::SubmitRunRequest { namespace: String::new(), run: Some(run) };
+        let refused = server.scheduler().submit_run(request).await.unwrap_err();
+        let details = refused.get_error_details();
+        assert_eq!(details.bad_request().unwrap().field_violations[0].field, field, "{refused:?}");
+    }
 }

@@ -124,6 +124,7 @@ pub fn spec(schedules: Vec<ScheduleSpec>) -> JobSpec {
         policy: RunPolicy::default(),
         priority: 5,
         fairness_key: FairnessKey::default(),
+        concurrency: None,
     }
 }
 
@@ -165,6 +166,7 @@ impl World {
             headers: BTreeMap::new(),
             overlap: None,
             apart: false,
+            concurrency: None,
             unique: None,
         }
     }

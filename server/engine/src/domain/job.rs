@@ -9,6 +9,7 @@ use super::{
     catch_up::CatchUp,
     ids::JobUid,
     instant::Instant,
+    limit::Concurrency,
     names::{FairnessKey, JobName, JobType, NamespaceName, QueueName, ScheduleName},
     overlap::Overlap,
     payload::Payload,
@@ -50,6 +51,9 @@ pub struct JobSpec {
     /// Runs of one priority take turns by this key.
     #[serde(default)]
     pub fairness_key: FairnessKey,
+    /// At most so many runs of this key are at workers at once.
+    #[serde(default)]
+    pub concurrency: Option<Concurrency>,
 }
 
 /// One time rule of a job.

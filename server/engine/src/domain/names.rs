@@ -183,6 +183,10 @@ key!(
     /// What one run of a namespace holds at a time.
     UniqueKey, false
 );
+key!(
+    /// What so many runs of a namespace are at workers by at once.
+    ConcurrencyKey, false
+);
 
 impl Default for FairnessKey {
     fn default() -> Self {

@@ -24,7 +24,7 @@ use mainspring_engine::{
 use sea_orm::QueryResult;
 
 use super::{
-    Known,
+    Known, keys,
     rows::{name, time},
     statement::{Cells, chunks, exec, insert, query, tuples},
     steps::Steps,
@@ -118,22 +118,23 @@ impl Claims {
         let taken = "ON CONFLICT (namespace_id, key) DO UPDATE SET run_id = excluded.run_id, \
              expire_time = excluded.expire_time, look_time = excluded.look_time";
         insert(tx, into, rows, taken).await?;
-        let mut moved = HashMap::new();
+        let mut ended = Vec::new();
         if self.replaced.is_empty() {
-            return Ok(moved);
+            return Ok(HashMap::new());
         }
         let mut steps = Steps::begin(tx, known, now).await?;
         steps.load(tx, self.replaced.iter().map(|(run, _)| *run)).await?;
         for (run, by) in self.replaced.drain(..) {
             match steps.apply(run, &Event::Displace) {
-                Some(Ok(ended)) => drop(moved.insert(by, ended)),
+                Some(Ok(moved)) => ended.push((by, moved)),
                 Some(Err(_)) | None => {
                     return Err(StoreError::Conflict(format!("run {run} was to make room, and moved meanwhile")));
                 }
             }
         }
-        steps.save(tx).await?;
-        Ok(moved)
+        let free = steps.save(tx).await?;
+        keys::tell(ended.iter_mut().map(|(_, moved)| moved), free);
+        Ok(ended.into_iter().collect())
     }
 }
 

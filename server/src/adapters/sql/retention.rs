@@ -16,7 +16,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 use uuid::Uuid;
 
 use super::{
-    SqliteStore, claims,
+    SqliteStore, claims, keys,
     rows::{ID_SLACK, first_id, maybe, run_state, time},
     statement::{Cells, chunks, exec, places, query, query_in},
     unused::{self, LaneRound},
@@ -229,9 +229,10 @@ async fn sweep(tx: &Tx, now: Instant, policy: RetentionPolicy, runs: Vec<Uuid>, 
         swept.rows += rows;
         swept.more |= i64::try_from(rows).is_ok_and(|rows| rows >= limit);
     }
-    let (claims, more) = claims::sweep(tx, now, limit).await?;
-    swept.rows += claims;
-    swept.more |= more;
+    for (rows, more) in [claims::sweep(tx, now, limit).await?, keys::sweep(tx, now, limit).await?] {
+        swept.rows += rows;
+        swept.more |= more;
+    }
     Ok(swept)
 }
 

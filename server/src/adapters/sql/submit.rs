@@ -26,6 +26,7 @@ use super::{
     Known, SqliteStore,
     claims::Claims,
     insert::{Row, insert_runs},
+    keys,
     lanes::Bound,
     rows::time,
     statement::{Cells, chunks, insert, query, query_in, single, tuples},
@@ -114,7 +115,15 @@ async fn submit(
             known.lanes.find(&run.lane).ok_or_else(|| StoreError::Corrupt(format!("lane {} has no number", run.lane)))
         })
         .collect::<StoreResult<Vec<_>>>()?;
-    let rows = stored.iter().zip(&lanes).map(|((run, buffer), lane)| Row {
+    let wanted = stored.iter().zip(&lanes);
+    let wanted = wanted.filter_map(|((run, _), lane)| Some((lane.namespace, run.concurrency.as_ref()?)));
+    let interned = keys::intern(tx, now, wanted).await?;
+    let numbers = stored
+        .iter()
+        .zip(&lanes)
+        .map(|((run, _), lane)| keys::number(&interned, lane.namespace, run.concurrency.as_ref()))
+        .collect::<StoreResult<Vec<_>>>()?;
+    let rows = stored.iter().zip(&lanes).zip(&numbers).map(|(((run, buffer), lane), key)| Row {
         id: run.id,
         lane,
         job: run.job.as_ref().map(|job| (job.uid, &job.name, job.version)),
@@ -126,6 +135,7 @@ async fn submit(
         apart: run.apart,
         priority: run.priority,
         fairness_key: &run.fairness_key,
+        key: *key,
         unique_key: run.unique.as_ref().map(|unique| unique.key.as_str()),
         labels: &run.labels,
         headers: &run.headers,
@@ -135,7 +145,7 @@ async fn submit(
         note: &run.note,
         parent: run.parent,
     });
-    let moved = insert_runs(tx, now, rows.collect()).await?;
+    let moved = insert_runs(tx, known, now, rows.collect()).await?;
     let buffers: Vec<_> = stored.into_iter().map(|(_, buffer)| buffer).collect();
     let mut moved = moved.into_iter().zip(buffers);
     insert(tx, REQUESTS, requests, "").await?;

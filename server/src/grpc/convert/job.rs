@@ -1,5 +1,7 @@
 //! Jobs: definitions that people write and read back.
 
+use std::num::NonZeroU32;
+
 use mainspring_engine::domain::{
     ids::JobUid,
     instant::Instant,
@@ -38,6 +40,8 @@ pub(crate) const MUTABLE: &[&str] = &[
     "catch_up_max",
     "catch_up_pace",
     "max_lateness",
+    "concurrency_key",
+    "concurrency_limit",
 ];
 
 /// What a definition is read against.
@@ -90,6 +94,8 @@ impl Check {
             catch_up_max,
             catch_up_pace,
             max_lateness,
+            concurrency_key,
+            concurrency_limit,
         } = job;
         self.same_namespace(&namespace, context.namespace);
         let name = self.required::<JobName>("job", &job);
@@ -109,6 +115,7 @@ impl Check {
             policy: self.policy(Policies { retry_policy, timeouts, delivery, lease_loss_policy }),
             priority: self.priority("priority", priority),
             fairness_key: self.or_default("fairness_key", &fairness_key),
+            concurrency: self.concurrency(&concurrency_key, concurrency_limit),
             job_type: job_type?,
         };
         Some((name?, spec))
@@ -172,6 +179,8 @@ pub(crate) fn overlay(job: &mut wire::Job, new: wire::Job, mask: &[String]) {
         lease_loss_policy,
         priority,
         fairness_key,
+        concurrency_key,
+        concurrency_limit,
     );
     policy::follow_delivery(job, delivery, named);
 }
@@ -197,7 +206,9 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         policy,
         priority,
         fairness_key,
+        concurrency,
     } = spec;
+    let concurrency_limit = concurrency.as_ref().and_then(|concurrency| concurrency.limit).map_or(0, NonZeroU32::get);
     let told = catch_up::catch_up(catch_up);
     let next_times = next_times.into_iter().chain(std::iter::repeat(None));
     wire::Job {
@@ -237,6 +248,8 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         create_time: Some(time::timestamp(create_time)),
         update_time: Some(time::timestamp(update_time)),
         fairness_key: fairness_key.into(),
+        concurrency_key: concurrency.map(|concurrency| concurrency.key.into()).unwrap_or_default(),
+        concurrency_limit: i32::try_from(concurrency_limit).unwrap_or(i32::MAX),
     }
 }
 
@@ -274,6 +287,8 @@ mod tests {
             overlap: wire::Overlap::Allow.into(),
             priority: 7,
             fairness_key: "tenant 1".into(),
+            concurrency_key: "host 1".into(),
+            concurrency_limit: 3,
             ..wire::Job::default()
         }
     }

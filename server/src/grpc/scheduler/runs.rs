@@ -66,6 +66,8 @@ const FIELDS: &[Field] = &[
     Field { name: "reason", kind: Kind::Text },
     Field { name: "priority", kind: Kind::Number },
     Field { name: "fairness_key", kind: Kind::Text },
+    Field { name: "concurrency_key", kind: Kind::Text },
+    Field { name: "unique_key", kind: Kind::Text },
     Field { name: "at_worker", kind: Kind::Id },
     Field { name: "create_time", kind: Kind::Time },
     Field { name: "nominal_time", kind: Kind::Time },

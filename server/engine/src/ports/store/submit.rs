@@ -9,6 +9,7 @@ use super::{Moved, Quota, RunDetail, RunView, StoreResult};
 use crate::domain::{
     ids::{JobUid, RunId},
     instant::Instant,
+    limit::Concurrency,
     names::{FairnessKey, JobName, Lane, Scope, UniqueKey},
     overlap::{Buffer, Overlap},
     payload::Payload,
@@ -74,6 +75,8 @@ pub struct NewRun {
     pub overlap: Option<Overlap>,
     /// It holds no slot of its job.
     pub apart: bool,
+    /// At most so many runs of this key are at workers at once.
+    pub concurrency: Option<Concurrency>,
     /// It is made only where nobody holds this key, and holds it then.
     pub unique: Option<Unique>,
 }
@@ -99,6 +102,7 @@ impl NewRun {
             headers: _,
             overlap: _,
             apart: _,
+            concurrency,
             unique,
         } = self;
         RunView {
@@ -113,6 +117,7 @@ impl NewRun {
             labels,
             priority,
             fairness_key,
+            concurrency_key: concurrency.map(|concurrency| concurrency.key),
             unique_key: unique.map(|unique| unique.key),
             nominal_time: None,
             due_time: due,

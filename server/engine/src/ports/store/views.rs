@@ -12,7 +12,7 @@ use crate::domain::{
     instant::Instant,
     job::{Job, JobSpec},
     ledger::Range,
-    names::{FairnessKey, JobType, NamespaceName, QueueName, ScheduleName, Scope, UniqueKey},
+    names::{ConcurrencyKey, FairnessKey, JobType, NamespaceName, QueueName, ScheduleName, Scope, UniqueKey},
     payload::{Failure, Payload},
     policy::RunPolicy,
     run::{Lifecycle, RunOrigin, RunState},
@@ -89,6 +89,8 @@ pub struct RunView {
     pub priority: u8,
     /// Its fairness key.
     pub fairness_key: FairnessKey,
+    /// Its concurrency key.
+    pub concurrency_key: Option<ConcurrencyKey>,
     /// The unique key it was made under.
     pub unique_key: Option<UniqueKey>,
     /// The instant the schedule named.
@@ -302,6 +304,19 @@ pub struct WaitFacts {
     pub handlers: u32,
     /// Of these, how many drain.
     pub draining: u32,
+    /// Its concurrency key, if that is full.
+    pub key_full: Option<FullKey>,
+}
+
+/// A concurrency key that has reached its limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FullKey {
+    /// The key.
+    pub key: ConcurrencyKey,
+    /// So many of its runs may be at workers.
+    pub limit: u32,
+    /// So many are, or may come back.
+    pub in_flight: u32,
 }
 
 /// Lists and counts.
