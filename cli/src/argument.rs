@@ -39,6 +39,8 @@ pub(crate) fn of(path: &str) -> Option<&'static str> {
         "timeouts.execution" => "--timeout",
         "priority" => "--priority",
         "fairness_key" => "--fairness-key",
+        "queue.rate_limit" | "queue.rate_limit.count" | "queue.rate_limit.per" => "--rate",
+        "queue.rate_limit.burst" => "--burst",
         "concurrency_key" => "--concurrency-key",
         "concurrency_limit" if of_job.is_some() || of_run.is_some() => "--concurrency-limit",
         "unique" | "unique.key" => "--unique-key",

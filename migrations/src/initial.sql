@@ -6,6 +6,7 @@ CREATE TABLE namespace (
 )
 ;
 -- A queue exists from the first run, job type or setting that names it. `in_flight` is kept only while there is a limit.
+-- Its runs are released at most at a rate: `rate_count` in `rate_per` microseconds, `rate_burst` at once.
 CREATE TABLE queue (
     id {serial} PRIMARY KEY,
     namespace_id INTEGER NOT NULL REFERENCES namespace (id),
@@ -14,11 +15,15 @@ CREATE TABLE queue (
     note TEXT NOT NULL DEFAULT '',
     concurrency_limit BIGINT NOT NULL DEFAULT 0 CHECK (concurrency_limit >= 0),
     in_flight BIGINT NOT NULL DEFAULT 0 CHECK (in_flight >= 0),
+    rate_count BIGINT CHECK (rate_count > 0),
+    rate_per BIGINT CHECK (rate_per > 0),
+    rate_burst BIGINT CHECK (rate_burst > 0),
     revision BIGINT NOT NULL DEFAULT 1,
-    UNIQUE (namespace_id, name)
+    UNIQUE (namespace_id, name),
+    CHECK ((rate_count IS NULL) = (rate_per IS NULL) AND (rate_count IS NULL) = (rate_burst IS NULL))
 )
 ;
-CREATE INDEX queue_restricted ON queue (id) WHERE paused OR concurrency_limit > 0
+CREATE INDEX queue_restricted ON queue (id) WHERE paused OR concurrency_limit > 0 OR rate_count IS NOT NULL
 ;
 -- (namespace, queue, job type) as one number, so that rows and index entries of runs stay small. `use_time`: when it
 -- was last named, or up to a day earlier.

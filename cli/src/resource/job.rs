@@ -118,13 +118,7 @@ fn execution(timeouts: &Timeouts) -> String {
 
 /// A length as it is typed; "default" where the server chooses.
 fn length(length: Option<&prost_types::Duration>) -> String {
-    match length {
-        None => "default".into(),
-        Some(length) => {
-            let length = jiff::SignedDuration::new(length.seconds, length.nanos);
-            mainspring_cron::format_duration(i64::try_from(length.as_micros()).unwrap_or(i64::MAX))
-        }
-    }
+    length.map_or_else(|| "default".into(), times::length)
 }
 
 /// What becomes of missed instants, as it is typed.

@@ -19,6 +19,7 @@ pub mod overlap;
 pub mod payload;
 pub mod place;
 pub mod policy;
+pub mod rate;
 pub mod rules;
 pub mod run;
 pub mod transition;

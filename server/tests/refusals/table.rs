@@ -129,10 +129,12 @@ pub(crate) const ROWS: &[Row] = &[
     row("SchedulerService/WatchEvents", |_| json!({"topics": ["EVENT_TOPIC_RUNS"]})),
     row("QueueService/ListQueues", |_| json!({})),
     row("QueueService/GetQueue", |known| json!({"queue": known.queue})),
-    row(
-        "QueueService/UpdateQueue",
-        |known| json!({"queue": {"queue": known.queue, "etag": known.queue_etag, "concurrency_limit": 2}}),
-    ),
+    row("QueueService/UpdateQueue", |known| {
+        let rate_limit = json!({"count": 1000, "per": "1s"});
+        json!({"queue": {
+            "queue": known.queue, "etag": known.queue_etag, "concurrency_limit": 2, "rate_limit": rate_limit
+        }})
+    }),
     row("QueueService/PauseQueue", |known| json!({"queue": known.queue})),
     row("QueueService/ResumeQueue", |known| json!({"queue": known.queue})),
     row("QueueService/ListWorkers", |_| json!({})),

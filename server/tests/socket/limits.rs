@@ -1,4 +1,4 @@
-//! Unique keys and concurrency keys, as a client and a worker meet them.
+//! Unique keys, concurrency keys and rates, as a client and a worker meet them.
 
 use mainspring_proto::scheduler::v1::{self as wire, RunState, UniqueConflict, WaitReason, submission_answer::Answer};
 use tonic::Code;
@@ -126,4 +126,43 @@ async fn a_limit_needs_a_key() {
         let details = refused.get_error_details();
         assert_eq!(details.bad_request().unwrap().field_violations[0].field, field, "{refused:?}");
     }
+}
+
+#[tokio::test]
+async fn a_queue_has_a_rate() {
+    let server = Server::start().await;
+    let mut worker = welcomed(&server).await;
+    let per = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let update = |rate_limit, paths: &[&str]| wire::UpdateQueueRequest {
+        queue: Some(wire::Queue { queue: "default".into(), concurrency_limit: 7, rate_limit, ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: paths.iter().map(|path| (*path).into()).collect() }),
+        allow_missing: true,
+        ..Default::default()
+    };
+    let limit = wire::RateLimit { count: 1, per: per(3_600), burst: 0 };
+    let mut queues = server.queues();
+    let paced = queues.update_queue(update(Some(limit), &["rate_limit"])).await.unwrap().into_inner();
+    let queue = paced.queue.unwrap();
+    assert_eq!((queue.rate_limit, queue.concurrency_limit), (Some(wire::RateLimit { burst: 1, ..limit }), 0));
+    let run = || wire::RunSubmission { job_type: "echo".into(), ..Default::default() };
+    let request = wire::BatchSubmitRunsRequest { namespace: String::new(), runs: vec![run(), run()] };
+    server.scheduler().batch_submit_runs(request).await.unwrap();
+    dispatched(&mut worker).await;
+    let list = wire::ListRunsRequest { filter: "state = QUEUED".into(), ..Default::default() };
+    let waits = server.scheduler().list_runs(list).await.unwrap().into_inner().runs.remove(0);
+    let get = wire::GetRunRequest { run_id: waits.run_id, ..Default::default() };
+    let waits = server.scheduler().get_run(get).await.unwrap().into_inner().run.unwrap();
+    assert_eq!(waits.wait_reason(), WaitReason::RateLimited);
+    assert!(waits.wait_sentence.contains("gives out at most 1 in 1h, and the next at 2"), "{}", waits.wait_sentence);
+    for (bad, field) in [
+        (wire::RateLimit { count: 0, ..limit }, "queue.rate_limit.count"),
+        (wire::RateLimit { per: per(0), ..limit }, "queue.rate_limit.per"),
+        (wire::RateLimit { burst: -1, ..limit }, "queue.rate_limit.burst"),
+    ] {
+        let refused = queues.update_queue(update(Some(bad), &["rate_limit"])).await.unwrap_err();
+        let details = refused.get_error_details();
+        assert_eq!(details.bad_request().unwrap().field_violations[0].field, field, "{refused:?}");
+    }
+    let lifted = queues.update_queue(update(None, &[])).await.unwrap().into_inner().queue.unwrap();
+    assert_eq!((lifted.rate_limit, lifted.concurrency_limit), (None, 7));
 }

@@ -5,10 +5,12 @@ use mainspring_engine::{
         attempt::LossReason,
         event::Progress,
         ids::RunId,
+        instant::Instant,
         ledger::{FateReason, sentence},
         log::{Level, Stored},
         overlap::Buffer,
         payload::Failure,
+        rate::Rate,
         run::{Lifecycle, RunState, reason as why},
     },
     flow::{instants::InstantView, stream::Room},
@@ -175,7 +177,12 @@ fn waits_for(buffer: Buffer) -> &'static str {
 }
 
 /// Why a QUEUED run waits, as a name and as one sentence.
-pub(crate) fn wait_reason(facts: &WaitFacts, room: Room, run: &wire::Run) -> (wire::WaitReason, String) {
+pub(crate) fn wait_reason(
+    facts: &WaitFacts,
+    room: Room,
+    paced: Option<(Instant, Rate)>,
+    run: &wire::Run,
+) -> (wire::WaitReason, String) {
     use wire::WaitReason as Why;
     let WaitFacts { queue_paused, limit_reached, handlers, draining, key_full } = facts;
     let Room { answering, silent, free } = room;
@@ -193,6 +200,10 @@ pub(crate) fn wait_reason(facts: &WaitFacts, room: Room, run: &wire::Run) -> (wi
         (Why::KeyLimitReached, sentence)
     } else if let Some(limit) = limit_reached {
         (Why::QueueLimitReached, format!("queue `{queue}` has reached its limit of {limit} runs at workers"))
+    } else if let Some((next, Rate { count, per, burst: _ })) = paced.filter(|_| free > 0) {
+        let per = mainspring_cron::format_duration(i64::try_from(per.as_micros()).unwrap_or(i64::MAX));
+        let sentence = format!("queue `{queue}` gives out at most {count} in {per}, and the next at {next}");
+        (Why::RateLimited, sentence)
     } else if free > 0 {
         (Why::AboutToBeGivenOut, format!("a worker has a free slot for `{job_type}`, and it is given out in a moment"))
     } else if answering == 0 && silent > 0 && silent >= handlers - draining {
@@ -386,7 +397,7 @@ mod tests {
             (WaitFacts { handlers: 3, ..busy.clone() }, silent, Why::NoFreeSlot, "for a free slot"),
             (WaitFacts { handlers: 3, draining: 1, ..busy }, silent, Why::WorkersNotAnswering, "look at their logs"),
         ] {
-            let (reason, sentence) = wait_reason(&facts, room, &run);
+            let (reason, sentence) = wait_reason(&facts, room, None, &run);
             assert!(reason == why && sentence.contains(part), "{facts:?}: {reason:?}, {sentence}");
         }
     }

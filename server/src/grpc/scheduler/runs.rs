@@ -251,7 +251,8 @@ pub(super) async fn get(api: &Api, request: wire::GetRunRequest) -> Result<wire:
     let mut shown = live(api, view);
     if let Some(lane) = waits {
         let facts = api.store().wait_facts(&scope, run).await?;
-        let (reason, sentence) = convert::run::wait_reason(&facts, api.engine.room(&lane), &shown);
+        let (reason, sentence) =
+            convert::run::wait_reason(&facts, api.engine.room(&lane), api.engine.paced(&lane), &shown);
         (shown.wait_reason, shown.wait_sentence) = (reason.into(), sentence);
     }
     Ok(wire::GetRunResponse { run: Some(shown) })

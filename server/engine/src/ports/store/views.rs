@@ -15,6 +15,7 @@ use crate::domain::{
     names::{ConcurrencyKey, FairnessKey, JobType, NamespaceName, QueueName, ScheduleName, Scope, UniqueKey},
     payload::{Failure, Payload},
     policy::RunPolicy,
+    rate::Rate,
     run::{Lifecycle, RunOrigin, RunState},
     worker::{Capacity, WorkerStatus},
 };
@@ -160,6 +161,8 @@ pub struct QueueView {
     pub pause_note: String,
     /// At most so many at workers; 0 is no limit.
     pub concurrency_limit: u32,
+    /// How fast its runs are released.
+    pub rate: Option<Rate>,
     /// Runs that wait.
     pub depth: u64,
     /// Since when the oldest waits.

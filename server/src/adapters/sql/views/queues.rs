@@ -14,11 +14,11 @@ use sea_orm::{Condition, ConnectionTrait, QueryResult, Value, sea_query::Expr};
 
 use super::super::{
     SqliteStore, filter,
-    rows::{maybe, name},
+    rows::{maybe, name, rate},
     statement::{Cells, failed, query, query_in},
 };
 
-const COLUMNS: &str = "id, name, paused, note, concurrency_limit, revision";
+const COLUMNS: &str = "id, name, paused, note, concurrency_limit, rate_count, rate_per, rate_burst, revision";
 
 pub(super) async fn list(
     store: &SqliteStore,
@@ -66,6 +66,7 @@ async fn views(store: &SqliteStore, scope: &Scope, rows: Vec<QueryResult>) -> St
             paused: cells.next()?,
             pause_note: cells.next()?,
             concurrency_limit: cells.parse("a limit", |limit: &i64| u32::try_from(*limit).ok())?,
+            rate: rate(&mut cells)?,
             depth: held.depth,
             oldest_queue_time: held.oldest,
             in_flight: held.in_flight,
