@@ -25,6 +25,7 @@ mod serve;
 mod submit;
 mod trigger;
 mod types;
+mod unique;
 mod version;
 mod whoami;
 mod worker;

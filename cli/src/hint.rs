@@ -32,6 +32,10 @@ pub(crate) fn for_reason(reason: &str, metadata: &BTreeMap<String, String>) -> O
         "JOB_ALREADY_EXISTS" => {
             "`mainspring job get NAME` shows it, `mainspring job update NAME` changes it, `mainspring job delete NAME` makes room for another"
         }
+        "UNIQUE_KEY_TAKEN" => {
+            let run = metadata.get("run_id").map_or("RUN", String::as_str);
+            return Some(format!("`mainspring run describe {run}` shows who holds it; or pass --on-conflict"));
+        }
         "RUN_NOT_RETRYABLE" => {
             "a run is retried when it is over: `mainspring run wait RUN`, or `mainspring run cancel RUN`"
         }

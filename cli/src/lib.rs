@@ -25,6 +25,7 @@ mod payload;
 #[cfg(unix)]
 mod program;
 mod prompt;
+mod rate;
 mod resource;
 mod server;
 mod session;

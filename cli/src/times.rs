@@ -44,6 +44,12 @@ impl Length {
     }
 }
 
+/// A length of the wire, as it is typed.
+pub(crate) fn length(length: &prost_types::Duration) -> String {
+    let length = SignedDuration::new(length.seconds, length.nanos);
+    mainspring_cron::format_duration(i64::try_from(length.as_micros()).unwrap_or(i64::MAX))
+}
+
 /// A time as it is typed: RFC 3339 with an offset, or `now`, `now-1h`, `now+5m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {

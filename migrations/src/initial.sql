@@ -6,6 +6,7 @@ CREATE TABLE namespace (
 )
 ;
 -- A queue exists from the first run, job type or setting that names it. `in_flight` is kept only while there is a limit.
+-- Its runs are released at most at a rate: `rate_count` in `rate_per` microseconds, `rate_burst` at once.
 CREATE TABLE queue (
     id {serial} PRIMARY KEY,
     namespace_id INTEGER NOT NULL REFERENCES namespace (id),
@@ -14,11 +15,15 @@ CREATE TABLE queue (
     note TEXT NOT NULL DEFAULT '',
     concurrency_limit BIGINT NOT NULL DEFAULT 0 CHECK (concurrency_limit >= 0),
     in_flight BIGINT NOT NULL DEFAULT 0 CHECK (in_flight >= 0),
+    rate_count BIGINT CHECK (rate_count > 0),
+    rate_per BIGINT CHECK (rate_per > 0),
+    rate_burst BIGINT CHECK (rate_burst > 0),
     revision BIGINT NOT NULL DEFAULT 1,
-    UNIQUE (namespace_id, name)
+    UNIQUE (namespace_id, name),
+    CHECK ((rate_count IS NULL) = (rate_per IS NULL) AND (rate_count IS NULL) = (rate_burst IS NULL))
 )
 ;
-CREATE INDEX queue_restricted ON queue (id) WHERE paused OR concurrency_limit > 0
+CREATE INDEX queue_restricted ON queue (id) WHERE paused OR concurrency_limit > 0 OR rate_count IS NOT NULL
 ;
 -- (namespace, queue, job type) as one number, so that rows and index entries of runs stay small. `use_time`: when it
 -- was last named, or up to a day earlier.
@@ -30,6 +35,20 @@ CREATE TABLE lane (
     use_time BIGINT NOT NULL,
     UNIQUE (queue_id, job_type)
 )
+;
+-- Concurrency keys, as numbers: at most `run_limit` runs of one have an attempt open, and `in_flight` have. `look_time`:
+-- whether any run still names it is not looked at before.
+CREATE TABLE limit_key (
+    id {serial} PRIMARY KEY,
+    namespace_id INTEGER NOT NULL REFERENCES namespace (id),
+    key TEXT NOT NULL,
+    run_limit BIGINT NOT NULL CHECK (run_limit > 0),
+    in_flight BIGINT NOT NULL DEFAULT 0 CHECK (in_flight >= 0),
+    look_time BIGINT NOT NULL,
+    UNIQUE (namespace_id, key)
+)
+;
+CREATE INDEX limit_key_look ON limit_key (look_time)
 ;
 -- `state` is the state apart from a pause; a job is paused while `pause_time` is set. `job_type`, `queue`, `owner` repeat
 -- the definition for filters. A deleted job keeps its row for the runs that point at it; `half_deleted` while some of them
@@ -145,7 +164,8 @@ CREATE INDEX skipped_wall_age ON skipped_wall (change_time)
 -- unless they matter. Input and output over a kilobyte are in run_data (`spilled`: 1 input, 2 output), since a row is
 -- written again at every step. `plain_lease`: by its policy, a lease of it does nothing but lease (it may start again, and
 -- no time runs against it before it starts). `log_lines`: how many the attempt that succeeded wrote, if its worker said.
--- `buffer`: how it waits for runs of its job to be over; `apart`: it is none that others wait for.
+-- `buffer`: how it waits for runs of its job to be over; `apart`: it is none that others wait for. `key_id`: its
+-- concurrency key; while that is full it waits in `parked_key` instead of `ready_lane`.
 -- `lane_id` is no foreign key: to let go of a lane, the database would read every run.
 CREATE TABLE run (
     id {id} NOT NULL PRIMARY KEY,
@@ -172,6 +192,8 @@ CREATE TABLE run (
     cancel_time BIGINT,
     cancel_reason TEXT,
     ready_lane INTEGER,
+    key_id INTEGER,
+    parked_key INTEGER,
     deadline_time BIGINT,
     dead_time BIGINT,
     priority SMALLINT NOT NULL CHECK (priority BETWEEN 0 AND 9),
@@ -192,6 +214,7 @@ CREATE TABLE run (
     plain_lease BOOLEAN NOT NULL DEFAULT TRUE,
     buffer SMALLINT CHECK (buffer BETWEEN 1 AND 4),
     apart BOOLEAN NOT NULL DEFAULT FALSE,
+    unique_key TEXT,
     spilled SMALLINT NOT NULL DEFAULT 0 CHECK (spilled BETWEEN 0 AND 3),
     payload_type TEXT NOT NULL,
     payload {bytes},
@@ -205,7 +228,8 @@ CREATE TABLE run (
     CHECK (end_time IS NULL OR open_token IS NULL),
     CHECK ((state IN (1, 5)) = (wake_time IS NOT NULL OR buffer IS NOT NULL)),
     CHECK (buffer IS NULL OR (state = 1 AND wake_time IS NULL AND job_uid IS NOT NULL)),
-    CHECK ((state = 2) = (ready_lane IS NOT NULL)),
+    CHECK ((state = 2) = (ready_lane IS NOT NULL OR parked_key IS NOT NULL)),
+    CHECK (parked_key IS NULL OR (parked_key = key_id AND ready_lane IS NULL AND open_token IS NULL)),
     CHECK (stop_deadline IS NULL OR state IN (3, 4)),
     CHECK ((state IN (7, 9)) = (dead_time IS NOT NULL)),
     CHECK (log_lines IS NULL OR state = 6),
@@ -216,6 +240,12 @@ CREATE TABLE run (
 -- What waits, best first: release reads the head of a lane.
 -- Its pointers are in the index, so that they are read without their rows; and how long the oldest has waited.
 CREATE INDEX run_ready ON run (ready_lane, priority DESC, fairness_key, due_time, id, queue_time, generation) WHERE ready_lane IS NOT NULL
+;
+-- Runs of a concurrency key, and those of them that wait in a lane.
+CREATE INDEX run_key ON run (key_id, ready_lane, priority DESC) WHERE key_id IS NOT NULL
+;
+-- What waits for room under a key, best first: a lane gets the head of its own.
+CREATE INDEX run_parked ON run (parked_key, lane_id, priority DESC, due_time, id, queue_time) WHERE parked_key IS NOT NULL
 ;
 CREATE INDEX run_wake ON run (wake_time) WHERE wake_time IS NOT NULL
 ;
@@ -244,6 +274,19 @@ CREATE INDEX run_job ON run (job_uid, id) WHERE job_uid IS NOT NULL
 ;
 -- No schedule instant becomes two runs.
 CREATE UNIQUE INDEX run_instant ON run (job_uid, nominal_time) WHERE origin = 1
+;
+-- Keys that one run at a time holds: until it is over, and until `expire_time` in any case. `run_id` is no foreign key: a
+-- claim outlives its run until then. `look_time`: whether it still stands is not looked at before.
+CREATE TABLE unique_claim (
+    namespace_id INTEGER NOT NULL REFERENCES namespace (id),
+    key TEXT NOT NULL,
+    run_id {id} NOT NULL,
+    expire_time BIGINT NOT NULL,
+    look_time BIGINT NOT NULL,
+    PRIMARY KEY (namespace_id, key)
+) {by_key}
+;
+CREATE INDEX unique_claim_look ON unique_claim (look_time)
 ;
 CREATE TABLE run_data (
     run_id {id} NOT NULL REFERENCES run (id) ON DELETE CASCADE,

@@ -76,6 +76,11 @@ async fn checks_refuse_runs_that_cannot_be() {
         ("wake_time) VALUES (x'0b', 1, 5, 1, 0, 5, '', 0, 3, '', NULL)", false),
         ("wake_time) VALUES (x'0c', 1, 1, 0, 0, 10, '', 0, 3, '', 9)", false),
         ("wake_time) VALUES (x'0d', 1, 1, 0, 0, 5, '', 0, 1, '', 9)", false),
+        ("key_id, parked_key) VALUES (x'13', 1, 2, 1, 0, 5, '', 0, 3, '', 7, 7)", true),
+        ("key_id, parked_key) VALUES (x'14', 1, 2, 1, 0, 5, '', 0, 3, '', 7, 8)", false),
+        ("key_id, parked_key, ready_lane) VALUES (x'15', 1, 2, 1, 0, 5, '', 0, 3, '', 7, 7, 1)", false),
+        ("key_id, parked_key, attempt, open_token) VALUES (x'16', 1, 2, 1, 0, 5, '', 0, 3, '', 7, 7, 1, 1)", false),
+        ("key_id, parked_key, wake_time) VALUES (x'17', 1, 1, 1, 0, 5, '', 0, 3, '', 7, 7, 9)", false),
         ("wake_time) VALUES (x'0f', 1, 1, 0, 0, 5, '', 0, 3, '', 9)", true),
     ];
     for (values, can_be) in cases {

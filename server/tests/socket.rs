@@ -17,6 +17,8 @@ mod worker;
 mod calls;
 #[path = "socket/jobs.rs"]
 mod jobs;
+#[path = "socket/limits.rs"]
+mod limits;
 #[path = "socket/outside.rs"]
 mod outside;
 #[path = "socket/schemas.rs"]

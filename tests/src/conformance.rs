@@ -16,6 +16,7 @@ pub mod expiry;
 pub mod firing;
 pub mod hello;
 pub mod identity;
+pub mod keys;
 pub mod leases;
 pub mod lists;
 pub mod logs;
@@ -30,6 +31,7 @@ pub mod schedules;
 pub mod signals;
 pub mod submit;
 pub mod timers;
+pub mod unique;
 pub mod versions;
 pub mod views;
 pub mod world;
@@ -53,6 +55,15 @@ macro_rules! conformance {
                 a_batch_tried_again_stores_once, a_deleted_job_makes_no_runs, only_if_idle_finds_the_run,
                 only_if_idle_counts_the_same_batch, large_payloads_read_back, many_runs_in_one_batch,
                 concurrent_callers_all_get_their_own, every_request_has_its_own_run;
+            unique: a_key_is_held_until_its_run_is_over, a_window_outlives_its_run, what_waits_is_replaced,
+                runs_of_one_batch_meet, a_request_is_answered_alike_whatever_becomes_of_the_key,
+                a_batch_with_keys_tried_again_stores_once, a_run_that_is_made_again_keeps_the_key,
+                claims_go_once_they_stand_no_longer;
+            keys: a_key_lets_so_many_go, a_full_key_holds_up_nobody_else, the_best_of_a_key_goes_first,
+                every_end_makes_room_under_a_key, an_expired_attempt_holds_its_place, parked_runs_live_like_others,
+                later_runs_wait_for_room_when_their_time_comes, what_was_said_last_is_the_limit,
+                runs_of_a_schedule_have_the_key_of_their_job, keys_that_no_run_names_go, lanes_share_a_key,
+                a_limit_holds_and_room_is_used_whatever_happens;
             firing: f01_an_old_owner_commits_nothing, f01_a_cursor_never_goes_back, f02_retention_keeps_a_named_instant,
                 f03_a_second_schedule_is_united, f04_an_edit_stops_the_old_rule, f04_a_pause_stops_a_firing,
                 f05_a_refused_owner_fires_again_under_its_new_epoch, a_firing_makes_a_queued_run, firing_twice_fires_once,
@@ -89,7 +100,7 @@ macro_rules! conformance {
                 one_batch_applies_in_order, failures_retry_then_fail, v05_a_cancel_is_folded_into_a_failure,
                 cancelling_what_waits_ends_it, cancelling_twice_keeps_the_first, an_event_of_an_old_owner_is_refused,
                 an_event_of_another_namespace_is_missing, a_late_result_beats_the_queue, mixed_batches_apply_each_item, a_success_beats_a_stop, a_repeat_is_known_by_run_and_attempt;
-            queues: a_limit_is_never_exceeded, a_limit_counts_what_was_there, every_end_makes_room,
+            queues: a_rate_is_told_and_lifted, a_limit_is_never_exceeded, a_limit_counts_what_was_there, every_end_makes_room,
                 a_paused_queue_leases_nothing, settings_need_the_revision, a_queue_is_known_once_it_was_named,
                 what_is_only_asked_for_changes_nothing, a_namespace_has_so_many_queues_and_no_more, a_namespace_has_so_many_lanes_and_no_more, restricted_queues_are_listed,
                 lifting_a_limit_opens_the_queue, what_moved_on_is_stale_even_where_there_is_no_room,
@@ -117,7 +128,8 @@ macro_rules! conformance {
                 sessions_do_not_touch_each_other, a_password_that_was_changed_meanwhile_opens_and_changes_nothing;
             retention: ended_runs_go_after_their_time, failures_may_be_kept_for_less, an_id_made_ahead_of_time_keeps_nothing, unfinished_runs_stay, a_sweep_is_bounded, a_round_begins_anew,
                 ledger_requests_and_workers_go, logs_go, a_round_goes_past_what_stays, young_runs_cost_a_sweep_nothing, what_is_young_stays, a_ledger_range_is_as_old_as_its_last_instant, only_dead_workers_that_were_judged_go, a_deleted_job_stays_while_anything_is_of_it, a_job_does_not_go_before_its_ledger, what_nobody_uses_any_more_goes, schemas_go_with_their_type, what_is_named_now_and_then_stays, logs_go_by_attempt;
-            property: the_store_agrees_with_the_table, batches_agree_with_the_table;
+            property: the_store_agrees_with_the_table, batches_agree_with_the_table,
+                batches_of_a_key_agree_with_the_table;
         );
     };
 }
@@ -165,5 +177,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(backup catalog edits expiry firing hello identity leases lists logs outcomes overlap pending property queues release retention schedules submit timers versions views)
+    sources!(backup catalog edits expiry firing hello identity keys leases lists logs outcomes overlap pending property queues release retention schedules submit timers unique versions views)
 }

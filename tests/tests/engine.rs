@@ -31,6 +31,8 @@ mod ledger;
 mod months;
 #[path = "engine/outages.rs"]
 mod outages;
+#[path = "engine/limits.rs"]
+mod limits;
 #[path = "engine/overlap.rs"]
 mod overlap;
 #[path = "engine/refusals.rs"]

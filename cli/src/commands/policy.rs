@@ -42,6 +42,12 @@ pub(crate) struct PolicyArgs {
     /// Within a priority, keys take turns: the many runs of one do not hold up the few of another
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(super) fairness_key: Option<String>,
+    /// At most as many runs of this key are at workers at once as its limit says; none with ""
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(super) concurrency_key: Option<String>,
+    /// The limit of the key from now on [default: as it is, 1 for a new key]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(1..=1_000_000))]
+    pub(super) concurrency_limit: Option<i32>,
 }
 
 impl PolicyArgs {
@@ -77,8 +83,15 @@ mod tests {
 
     #[test]
     fn a_policy_is_sent_only_where_something_was_said() {
-        let mut args =
-            PolicyArgs { max_attempts: None, backoff: None, timeout: None, priority: None, fairness_key: None };
+        let mut args = PolicyArgs {
+            max_attempts: None,
+            backoff: None,
+            timeout: None,
+            priority: None,
+            fairness_key: None,
+            concurrency_key: None,
+            concurrency_limit: None,
+        };
         assert!(args.retry_policy().is_none() && args.timeouts().is_none());
         args.backoff = Some("250ms".parse().unwrap());
         args.timeout = Some("0s".parse().unwrap());

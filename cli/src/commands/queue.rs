@@ -14,6 +14,7 @@ use crate::{
     failure::Failure,
     named,
     output::Part,
+    rate::{self, Rate},
     session::{LimitArgs, Session},
     watch::{self, Seen, Subject, WatchArgs},
 };
@@ -84,14 +85,22 @@ pub(crate) enum QueueCommand {
         "mainspring queue set default --concurrency 20",
         "mainspring queue set reports --concurrency 2 --create",
         "mainspring queue set default --concurrency 0 -o json",
+        "mainspring queue set default --rate 100/1m --burst 10",
+        "mainspring queue set default --rate none",
     ])]
     Set {
         /// The queue
         #[arg(value_parser = named::queue)]
         queue: String,
         /// At most so many of its runs are at workers at once; 0 means no limit
-        #[arg(long, value_name = "N", required = true, value_parser = clap::value_parser!(i32).range(0..))]
-        concurrency: i32,
+        #[arg(long, value_name = "N", required_unless_present = "rate", value_parser = clap::value_parser!(i32).range(0..))]
+        concurrency: Option<i32>,
+        /// So many are released in so long, one after the other: 100/1m; `none` means no limit
+        #[arg(long, value_name = "N/LENGTH")]
+        rate: Option<Rate>,
+        /// So many may go at once after none went for long [default: 1]
+        #[arg(long, value_name = "N", requires = "rate", value_parser = clap::value_parser!(i32).range(1..=1_000_000))]
+        burst: Option<i32>,
         /// Create it where there is none
         #[arg(long)]
         create: bool,
@@ -132,13 +141,21 @@ pub(super) async fn run(command: QueueCommand, session: &Session) -> Result<Exit
             let queue = queues.resume_queue(request).await?.into_inner().queue.unwrap_or_default();
             session.out.did(&format!("queue/{} resumed", queue.queue), &queue)?;
         }
-        QueueCommand::Set { queue, concurrency, create, etag } => {
-            let queue =
-                Queue { queue, concurrency_limit: concurrency, etag: etag.unwrap_or_default(), ..Queue::default() };
+        QueueCommand::Set { queue, concurrency, rate, burst, create, etag } => {
+            let mut paths = Vec::new();
+            paths.extend(concurrency.map(|_| "concurrency_limit".to_owned()));
+            paths.extend(rate.map(|_| "rate_limit".to_owned()));
+            let queue = Queue {
+                queue,
+                concurrency_limit: concurrency.unwrap_or_default(),
+                rate_limit: rate.and_then(|rate| rate.limit(burst)),
+                etag: etag.unwrap_or_default(),
+                ..Queue::default()
+            };
             let request = UpdateQueueRequest {
                 namespace,
                 queue: Some(queue),
-                update_mask: Some(FieldMask { paths: vec!["concurrency_limit".into()] }),
+                update_mask: Some(FieldMask { paths }),
                 allow_missing: create,
                 validate_only: false,
             };
@@ -147,7 +164,8 @@ pub(super) async fn run(command: QueueCommand, session: &Session) -> Result<Exit
                 0 => "no limit".to_owned(),
                 limit => format!("at most {limit} runs at workers"),
             };
-            session.out.did(&format!("queue/{}: {limit}", queue.queue), &queue)?;
+            let rate = queue.rate_limit.as_ref().map(|limit| format!(", {}", rate::told(limit))).unwrap_or_default();
+            session.out.did(&format!("queue/{}: {limit}{rate}", queue.queue), &queue)?;
         }
     }
     Ok(Exit::Done)

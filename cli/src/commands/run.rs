@@ -43,7 +43,7 @@ pub(crate) enum RunCommand {
     ])]
     List {
         /// FIELD OP VALUE joined by AND, OR, NOT (`mainspring help filters`); fields: state, job, job_uid, job_type, queue, origin, reason,
-        /// priority, fairness_key, at_worker, create_time, nominal_time, end_time. `job` is a name, and finds the runs of every job
+        /// priority, fairness_key, concurrency_key, unique_key, at_worker, create_time, nominal_time, end_time. `job` is a name, and finds the runs of every job
         /// that has or had it; `job_uid` is one job's (`mainspring job get NAME -o json`)
         #[arg(long, value_name = "FILTER")]
         filter: Option<String>,

@@ -7,6 +7,7 @@ use super::{
     examples,
     policy::{self, PayloadArgs, PolicyArgs},
     trigger::WhenArgs,
+    unique::UniqueArgs,
 };
 use crate::{
     connection::Server,
@@ -23,6 +24,8 @@ use crate::{
     "mainspring submit demo.hello -d name=Ada --follow",
     "mainspring submit demo.sleep -d seconds:=0.2 --label team=ops --wait",
     "mainspring submit demo.hello --delay 1h --max-attempts 1 -o json",
+    "mainspring submit demo.hello --unique-key mail-7 --unique-window 1h --on-conflict return-existing",
+    "mainspring submit demo.hello --concurrency-key host-1 --concurrency-limit 2",
 ])]
 pub(crate) struct SubmitArgs {
     /// The type that names the worker's handler
@@ -37,6 +40,8 @@ pub(crate) struct SubmitArgs {
     when: WhenArgs,
     #[command(flatten)]
     policy: PolicyArgs,
+    #[command(flatten)]
+    unique: UniqueArgs,
     /// Label, may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = policy::label)]
     label: Vec<(String, String)>,
@@ -45,7 +50,7 @@ pub(crate) struct SubmitArgs {
 }
 
 pub(super) async fn run(args: SubmitArgs, session: &Session) -> Result<Exit, Failure> {
-    let SubmitArgs { job_type, queue, payload, when, policy, label, follow } = args;
+    let SubmitArgs { job_type, queue, payload, when, policy, unique, label, follow } = args;
     let payload = payload.payload()?;
     let submission = RunSubmission {
         job_type,
@@ -57,6 +62,9 @@ pub(super) async fn run(args: SubmitArgs, session: &Session) -> Result<Exit, Fai
         retry_policy: policy.retry_policy(),
         timeouts: policy.timeouts(),
         fairness_key: policy.fairness_key.unwrap_or_default(),
+        concurrency_key: policy.concurrency_key.unwrap_or_default(),
+        concurrency_limit: policy.concurrency_limit.unwrap_or_default(),
+        unique: unique.message(),
         request_id: when.request_id.unwrap_or_default(),
         note: when.note.unwrap_or_default(),
         ..RunSubmission::default()

@@ -6,6 +6,7 @@ use mainspring_proto::scheduler::v1::TriggerJobRequest;
 use super::{
     examples,
     policy::{PayloadArgs, PolicyArgs},
+    unique::UniqueArgs,
 };
 use crate::{
     clock,
@@ -42,6 +43,8 @@ pub(crate) struct TriggerArgs {
     #[command(flatten)]
     policy: PolicyArgs,
     #[command(flatten)]
+    unique: UniqueArgs,
+    #[command(flatten)]
     follow: FollowArgs,
 }
 
@@ -74,7 +77,7 @@ impl WhenArgs {
 }
 
 pub(super) async fn run(args: TriggerArgs, session: &Session) -> Result<Exit, Failure> {
-    let TriggerArgs { job, payload, when, force, while_paused, policy, follow } = args;
+    let TriggerArgs { job, payload, when, force, while_paused, policy, unique, follow } = args;
     let payload = payload.payload()?;
     let trigger = async |server: &Server| {
         let request = TriggerJobRequest {
@@ -90,6 +93,9 @@ pub(super) async fn run(args: TriggerArgs, session: &Session) -> Result<Exit, Fa
             timeouts: policy.timeouts(),
             fairness_key: policy.fairness_key,
             while_paused,
+            unique: unique.message(),
+            concurrency_key: policy.concurrency_key,
+            concurrency_limit: policy.concurrency_limit.unwrap_or_default(),
         };
         Ok(server.scheduler().trigger_job(request).await?.into_inner().run.unwrap_or_default())
     };

@@ -65,6 +65,7 @@ impl Resource for Job {
             ("timeout", Cell::text(self.timeouts.as_ref().map(execution).unwrap_or_default())),
             ("priority", Cell::of(self.priority)),
             ("fairness key", Cell::text(&self.fairness_key)),
+            ("concurrency", Cell::text(concurrency(self))),
             ("labels", Cell::text(pairs(&self.labels))),
             ("version", Cell::of(self.version)),
             ("created", Cell::time(self.create_time.as_ref())),
@@ -146,13 +147,7 @@ fn execution(timeouts: &Timeouts) -> String {
 
 /// A length as it is typed; "default" where the server chooses.
 fn length(length: Option<&prost_types::Duration>) -> String {
-    match length {
-        None => "default".into(),
-        Some(length) => {
-            let length = jiff::SignedDuration::new(length.seconds, length.nanos);
-            mainspring_cron::format_duration(i64::try_from(length.as_micros()).unwrap_or(i64::MAX))
-        }
-    }
+    length.map_or_else(|| "default".into(), times::length)
 }
 
 /// What becomes of missed instants, as it is typed.
@@ -176,6 +171,14 @@ fn when_done(job: &Job) -> String {
         (OnCompleted::Unspecified | OnCompleted::Keep, _) => String::new(),
         (OnCompleted::Delete, Some(after)) if after.seconds > 0 => format!("deleted {} later", length(Some(after))),
         (OnCompleted::Delete, Some(_) | None) => "deleted".into(),
+    }
+}
+
+/// A concurrency key, with the limit that the job says.
+fn concurrency(job: &Job) -> String {
+    match job.concurrency_limit {
+        0 => job.concurrency_key.clone(),
+        limit => format!("{}, at most {limit}", job.concurrency_key),
     }
 }
 

@@ -5,10 +5,14 @@ use std::collections::BTreeSet;
 use mainspring_proto::scheduler::v1::{AnnouncingWorker, JobType, Queue, SchemaAnnouncement};
 
 use super::Resource;
-use crate::output::{Cell, Tone};
+use crate::{
+    output::{Cell, Tone},
+    rate,
+};
 
 impl Resource for Queue {
-    const COLUMNS: &'static [&'static str] = &["QUEUE", "STATE", "WAITING", "OLDEST", "IN-FLIGHT", "LIMIT", "NOTE"];
+    const COLUMNS: &'static [&'static str] =
+        &["QUEUE", "STATE", "WAITING", "OLDEST", "IN-FLIGHT", "LIMIT", "RATE", "NOTE"];
 
     fn row(&self) -> Vec<Cell> {
         let state = if self.paused { ("paused", Tone::Quiet) } else { ("open", Tone::Good) };
@@ -20,12 +24,13 @@ impl Resource for Queue {
             Cell::time(self.oldest_queue_time.as_ref()),
             Cell::of(self.in_flight),
             limit,
+            Cell::text(self.rate_limit.as_ref().map(rate::told).unwrap_or_default()),
             Cell::text(&self.pause_note),
         ]
     }
 
     fn page(&self) -> Vec<(&'static str, Cell)> {
-        const NAMES: [&str; 7] = ["queue", "state", "waiting", "oldest", "in flight", "limit", "note"];
+        const NAMES: [&str; 8] = ["queue", "state", "waiting", "oldest", "in flight", "limit", "rate", "note"];
         NAMES.into_iter().zip(self.row()).collect()
     }
 }

@@ -62,6 +62,8 @@ impl Resource for Run {
             ("worker", Cell::text(&self.worker_id)),
             ("priority", Cell::of(self.priority)),
             ("fairness key", Cell::text(&self.fairness_key)),
+            ("concurrency key", Cell::text(&self.concurrency_key)),
+            ("unique key", Cell::text(&self.unique_key)),
             ("labels", Cell::text(pairs(&self.labels))),
             ("nominal", Cell::time(self.nominal_time.as_ref())),
             ("created", Cell::time(self.create_time.as_ref())),

@@ -54,6 +54,7 @@ use crate::{
         instant::Instant,
         log::{Level, Position},
         names::{Lane, QueueName, Scope},
+        rate::Rate,
         rules::LeaseRules,
         worker::{Drain, Hello},
     },
@@ -279,6 +280,11 @@ impl Engine {
     /// How the workers here stand to a lane.
     pub fn room(&self, lane: &Lane) -> stream::Room {
         self.stream.room(lane)
+    }
+
+    /// When the next run of a lane may go, where its queue has gone as fast as it may; and how fast that is.
+    pub fn paced(&self, lane: &Lane) -> Option<(Instant, Rate)> {
+        self.core.news.board.paced(lane, self.now())
     }
 
     /// Worker streams that are open here.

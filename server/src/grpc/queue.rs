@@ -131,7 +131,8 @@ async fn get_queue(api: &Api, request: wire::GetQueueRequest) -> Result<wire::Ge
 async fn update_queue(api: &Api, request: wire::UpdateQueueRequest) -> Result<wire::UpdateQueueResponse, Refusal> {
     let wire::UpdateQueueRequest { namespace, queue, update_mask, allow_missing, validate_only } = request;
     let mask = update_mask.unwrap_or_default().paths;
-    let (scope, (name, limit, revision)) = api
+    let named = |field: &str| mask.is_empty() || mask.iter().any(|path| path == field);
+    let (scope, (name, limit, rate, revision)) = api
         .read(&namespace, |check, scope| {
             check.mask(&mask, MUTABLE);
             let Some(queue) = queue else {
@@ -142,14 +143,21 @@ async fn update_queue(api: &Api, request: wire::UpdateQueueRequest) -> Result<wi
                 check.same_namespace(&queue.namespace, scope.0.as_str());
                 let name = check.required::<QueueName>("queue", &queue.queue);
                 let limit = u32::try_from(check.within("concurrency_limit", queue.concurrency_limit, 0..=i32::MAX));
+                let rate = queue.rate_limit.map(|limit| check.under("rate_limit", |check| check.rate(limit)));
                 // An etag that is no revision was never one of this queue's.
                 let revision = (!queue.etag.is_empty()).then(|| queue.etag.parse().unwrap_or(-1));
-                Some((name?, limit.unwrap_or(0), revision))
+                Some((name?, limit.unwrap_or(0), rate.flatten(), revision))
             })
         })
         .await?;
-    let settings =
-        QueueSettings { paused: None, concurrency_limit: Some(limit), revision, allow_missing, validate_only };
+    let settings = QueueSettings {
+        paused: None,
+        concurrency_limit: named("concurrency_limit").then_some(limit),
+        rate: named("rate_limit").then_some(rate),
+        revision,
+        allow_missing,
+        validate_only,
+    };
     change(api, &scope, &name, settings).await?;
     let shown = match api.store().queue(&scope, &name).await? {
         Some(view) => convert::queue::queue(view),
@@ -159,9 +167,14 @@ async fn update_queue(api: &Api, request: wire::UpdateQueueRequest) -> Result<wi
         }
         None => return Err(queue_missing(&name, &scope)),
     };
-    let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-    let concurrency_limit = if validate_only { limit } else { shown.concurrency_limit };
-    Ok(wire::UpdateQueueResponse { queue: Some(wire::Queue { concurrency_limit, ..shown }) })
+    let mut shown = shown;
+    if validate_only && named("concurrency_limit") {
+        shown.concurrency_limit = i32::try_from(limit).unwrap_or(i32::MAX);
+    }
+    if validate_only && named("rate_limit") {
+        shown.rate_limit = rate.map(convert::queue::rate_limit);
+    }
+    Ok(wire::UpdateQueueResponse { queue: Some(shown) })
 }
 
 /// Pauses with a note, or resumes without one.

@@ -126,6 +126,8 @@ reasons! {
         "The namespace has a job of this name. Update it, or choose another name.";
     RequestIdReused "REQUEST_ID_REUSED" AlreadyExists
         "The request id was used for another request in the last 24 h. Use a new one for a new request.";
+    UniqueKeyTaken "UNIQUE_KEY_TAKEN" AlreadyExists
+        "Another run (`run_id`) holds the unique key of the request: it is not over, or its window is not. Wait, use another key, or choose RETURN_EXISTING or REPLACE_PENDING.";
     BackupFileExists "BACKUP_FILE_EXISTS" AlreadyExists
         "A backup never overwrites a file. Name one that does not exist.";
     JobPaused "JOB_PAUSED" FailedPrecondition

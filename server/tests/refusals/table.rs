@@ -64,7 +64,12 @@ fn submission() -> Value {
     json!({
         "job_type": "nobody", "queue": "default", "payload": payload(), "delivery": "DELIVERY_AT_LEAST_ONCE",
         "lease_loss_policy": "LEASE_LOSS_POLICY_CONTINUE", "retry_policy": retry_policy, "timeouts": timeouts,
+        "unique": unique(),
     })
+}
+
+fn unique() -> Value {
+    json!({"key": "one", "window": "60s", "on_conflict": "UNIQUE_CONFLICT_RETURN_EXISTING"})
 }
 
 const EITHER: &str = "Either a job or a rule is given; the rule is what has more to be wrong.";
@@ -103,7 +108,8 @@ pub(crate) const ROWS: &[Row] = &[
     row("SchedulerService/TriggerJob", |known| {
         let (retry_policy, timeouts) = policies();
         json!({
-            "job": known.job, "payload": payload(), "force": true, "retry_policy": retry_policy, "timeouts": timeouts
+            "job": known.job, "payload": payload(), "force": true, "retry_policy": retry_policy, "timeouts": timeouts,
+            "unique": unique(),
         })
     }),
     row("SchedulerService/PauseJob", |known| json!({"job": known.job})),
@@ -127,10 +133,12 @@ pub(crate) const ROWS: &[Row] = &[
     row("SchedulerService/WatchEvents", |_| json!({"topics": ["EVENT_TOPIC_RUNS"]})),
     row("QueueService/ListQueues", |_| json!({})),
     row("QueueService/GetQueue", |known| json!({"queue": known.queue})),
-    row(
-        "QueueService/UpdateQueue",
-        |known| json!({"queue": {"queue": known.queue, "etag": known.queue_etag, "concurrency_limit": 2}}),
-    ),
+    row("QueueService/UpdateQueue", |known| {
+        let rate_limit = json!({"count": 1000, "per": "1s"});
+        json!({"queue": {
+            "queue": known.queue, "etag": known.queue_etag, "concurrency_limit": 2, "rate_limit": rate_limit
+        }})
+    }),
     row("QueueService/PauseQueue", |known| json!({"queue": known.queue})),
     row("QueueService/ResumeQueue", |known| json!({"queue": known.queue})),
     row("QueueService/ListWorkers", |_| json!({})),

@@ -45,7 +45,7 @@ pub(super) async fn dispatched(worker: &mut Worker) -> wire::Dispatch {
     }
 }
 
-fn result(dispatch: &wire::Dispatch, output: Option<Payload>) -> Say {
+pub(super) fn result(dispatch: &wire::Dispatch, output: Option<Payload>) -> Say {
     Say::Result(wire::AttemptResult {
         attempt: dispatch.attempt.clone(),
         outcome: Some(wire::attempt_result::Outcome::Succeeded(wire::AttemptSucceeded { output })),

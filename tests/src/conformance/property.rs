@@ -4,13 +4,14 @@
 //! [`step`](mainspring_engine::domain::transition::step) in memory. After each one the stored run must be the one the table
 //! says. This is what holds the narrow statements (lease, success, waking) to the table.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
 use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
         ids::{RunId, WorkerId},
         instant::Instant,
+        limit::Concurrency,
         policy::{Delivery, RunPolicy},
         run::{Lifecycle, RunState},
         transition::{Change, Context, Event, Refusal, step},
@@ -155,9 +156,9 @@ impl Twin {
     }
 }
 
-async fn twin(w: &World, policy: RunPolicy, later: bool) -> Twin {
+async fn twin(w: &World, policy: RunPolicy, later: bool, concurrency: Option<&Concurrency>) -> Twin {
     let due = if later { w.now.plus(secs(5)) } else { w.now };
-    let run = NewRun { policy: policy.clone(), due, ..w.new_run() };
+    let run = NewRun { policy: policy.clone(), due, concurrency: concurrency.cloned(), ..w.new_run() };
     let id = run.id;
     w.submit(vec![run]).await;
     Twin { id, policy, life: Lifecycle::new(w.now, due) }
@@ -203,7 +204,7 @@ pub async fn the_store_agrees_with_the_table(mut w: World) {
     for _ in 0..90 {
         let (policy, later) = draw(&mut runner, &(policy(), any::<bool>()));
         let happenings = draw(&mut runner, &prop::collection::vec(happening(), 5..40));
-        let mut twin = twin(&w, policy, later).await;
+        let mut twin = twin(&w, policy, later, None).await;
         for (place, happening) in happenings.iter().enumerate() {
             if let Happening::Pass(seconds) = happening {
                 w.pass(secs(*seconds));
@@ -226,14 +227,24 @@ pub async fn the_store_agrees_with_the_table(mut w: World) {
     }
 }
 
-pub async fn batches_agree_with_the_table(mut w: World) {
+pub async fn batches_agree_with_the_table(w: World) {
+    batches(w, None).await;
+}
+
+/// Runs of a concurrency key that has room for all of them go another way to the same end.
+pub async fn batches_of_a_key_agree_with_the_table(w: World) {
+    let concurrency = Concurrency { key: "k".parse().unwrap(), limit: NonZeroU32::new(1_000) };
+    batches(w, Some(&concurrency)).await;
+}
+
+async fn batches(mut w: World, concurrency: Option<&Concurrency>) {
     let mut runner = runner();
     let owner = w.connect().await;
     let stranger = WorkerId::new(w.now);
     let mut twins = Vec::new();
     for _ in 0..90 {
         let (policy, later) = draw(&mut runner, &(policy(), any::<bool>()));
-        twins.push(twin(&w, policy, later).await);
+        twins.push(twin(&w, policy, later, concurrency).await);
     }
     for _ in 0..12 {
         let seconds = draw(&mut runner, &(1_u64..30));

@@ -1,11 +1,14 @@
 //! Queues: pauses and limits hold in the transaction of the lease (I8).
 
+use std::num::NonZeroU32;
+
 use mainspring_engine::{
     domain::{
         attempt::Outcome,
-        ids::{JobUid, WorkerId},
+        ids::{JobUid, RunId, WorkerId},
         job::JobSpec,
         names::{Lane, QueueName},
+        rate::Rate,
         run::RunState,
         supersede::Pending,
         transition::Event,
@@ -320,4 +323,30 @@ pub async fn levels_are_of_every_queue_that_holds_something(mut w: World) {
 pub async fn a_store_that_is_well_answers_and_nothing_waits(w: World) {
     w.store.answers().await.unwrap();
     assert_eq!(w.store.waiting_batches(), 0);
+}
+
+pub async fn a_rate_is_told_and_lifted(mut w: World) {
+    let rate = Rate { count: NonZeroU32::new(100).unwrap(), per: secs(60), burst: NonZeroU32::new(5).unwrap() };
+    let paced = |rate| QueueSettings { rate: Some(rate), allow_missing: true, ..QueueSettings::default() };
+    assert!(w.store.restricted_queues().await.unwrap().is_empty());
+    set(&w, paced(Some(rate))).await;
+    let view = w.store.queue(&w.scope, &lane().queue).await.unwrap().unwrap();
+    assert_eq!((view.rate, view.concurrency_limit), (Some(rate), 0));
+    let told = w.store.restricted_queues().await.unwrap();
+    assert_eq!(
+        told.iter().map(|queue| (queue.rate, queue.room, queue.paused)).collect::<Vec<_>>(),
+        [(Some(rate), None, false)]
+    );
+    // Whatever else is set leaves it, and a lease takes no notice of it.
+    set(&w, QueueSettings { concurrency_limit: Some(3), ..QueueSettings::default() }).await;
+    let runs = (0..3).map(|_| NewRun { id: RunId::new(w.now), ..w.new_run() }).collect();
+    let pointers: Vec<_> = w.submit(runs).await.iter().map(pointer).collect();
+    w.pass(secs(1));
+    let owner = w.connect().await;
+    let leased = w.lease_all(owner, pointers).await;
+    assert!(leased.iter().all(|result| matches!(result, LeaseResult::Leased(_))), "{leased:?}");
+    let told = w.store.restricted_queues().await.unwrap();
+    assert_eq!(told.iter().map(|queue| (queue.rate, queue.room)).collect::<Vec<_>>(), [(Some(rate), Some(0))]);
+    set(&w, paced(None)).await;
+    assert_eq!(w.store.queue(&w.scope, &lane().queue).await.unwrap().unwrap().rate, None);
 }

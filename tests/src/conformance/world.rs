@@ -126,6 +126,7 @@ pub fn spec(schedules: Vec<ScheduleSpec>) -> JobSpec {
         priority: 5,
         fairness_key: FairnessKey::default(),
         on_completed: OnCompleted::Keep,
+        concurrency: None,
     }
 }
 
@@ -167,6 +168,8 @@ impl World {
             headers: BTreeMap::new(),
             overlap: None,
             apart: false,
+            concurrency: None,
+            unique: None,
         }
     }
 

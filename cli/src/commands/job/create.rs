@@ -122,6 +122,8 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
         timeouts: policy.timeouts(),
         priority: policy.priority.unwrap_or_default(),
         fairness_key: policy.fairness_key.unwrap_or_default(),
+        concurrency_key: policy.concurrency_key.unwrap_or_default(),
+        concurrency_limit: policy.concurrency_limit.unwrap_or_default(),
         labels: policy::labels(label),
         description: description.unwrap_or_default(),
         ..Job::default()

@@ -239,6 +239,19 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
         job.fairness_key = key;
         mask.push("fairness_key");
     }
+    if let Some(key) = policy.concurrency_key {
+        // Without a key, there is nothing to limit.
+        if key.is_empty() {
+            job.concurrency_limit = 0;
+            mask.push("concurrency_limit");
+        }
+        job.concurrency_key = key;
+        mask.push("concurrency_key");
+    }
+    if let Some(limit) = policy.concurrency_limit {
+        job.concurrency_limit = limit;
+        mask.push("concurrency_limit");
+    }
     if !label.is_empty() || !remove_label.is_empty() {
         job.labels.extend(label);
         job.labels.retain(|key, _| !remove_label.contains(key));

@@ -8,6 +8,7 @@ use super::{
     catch_up::CatchUp,
     ids::JobUid,
     instant::Instant,
+    limit::Concurrency,
     names::{FairnessKey, JobName, JobType, NamespaceName, QueueName, ScheduleName},
     overlap::Overlap,
     payload::Payload,
@@ -53,6 +54,9 @@ pub struct JobSpec {
     /// What becomes of it once its schedules have no instant left.
     #[serde(default)]
     pub on_completed: OnCompleted,
+    /// At most so many runs of this key are at workers at once.
+    #[serde(default)]
+    pub concurrency: Option<Concurrency>,
 }
 
 /// What becomes of a job whose schedules have no instant left.

@@ -104,14 +104,12 @@ name!(
     JobType, TYPE, true
 );
 
-/// Whose turn it is among runs of one priority. Empty is a key like any other. Keys have the order of their bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct FairnessKey(Arc<str>);
-
-/// Why a text is not a fairness key.
+/// Why a text is not a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
+    /// Nothing was given.
+    #[error("must not be empty")]
+    Empty,
     /// Too long.
     #[error("must be at most 128 bytes")]
     TooLong,
@@ -120,38 +118,79 @@ pub enum KeyError {
     Control,
 }
 
-impl FairnessKey {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+fn check_key(text: &str, may_be_empty: bool) -> Result<(), KeyError> {
+    if text.is_empty() && !may_be_empty {
+        Err(KeyError::Empty)
+    } else if text.len() > 128 {
+        Err(KeyError::TooLong)
+    } else if text.chars().any(char::is_control) {
+        Err(KeyError::Control)
+    } else {
+        Ok(())
     }
 }
 
-impl FromStr for FairnessKey {
-    type Err = KeyError;
+macro_rules! key {
+    ($(#[$meta:meta])* $name:ident, $may_be_empty:expr) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
 
-    fn from_str(text: &str) -> Result<Self, KeyError> {
-        if text.len() > 128 {
-            Err(KeyError::TooLong)
-        } else if text.chars().any(char::is_control) {
-            Err(KeyError::Control)
-        } else {
-            Ok(Self(text.into()))
+        impl $name {
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
         }
-    }
+
+        impl FromStr for $name {
+            type Err = KeyError;
+
+            fn from_str(text: &str) -> Result<Self, KeyError> {
+                check_key(text, $may_be_empty)?;
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = KeyError;
+
+            fn try_from(text: String) -> Result<Self, KeyError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(key: $name) -> Self {
+                key.0.as_ref().into()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
 }
 
-impl TryFrom<String> for FairnessKey {
-    type Error = KeyError;
+key!(
+    /// Whose turn it is among runs of one priority. Empty is a key like any other. Keys have the order of their bytes.
+    FairnessKey, true
+);
+key!(
+    /// What one run of a namespace holds at a time.
+    UniqueKey, false
+);
+key!(
+    /// What so many runs of a namespace are at workers by at once.
+    ConcurrencyKey, false
+);
 
-    fn try_from(text: String) -> Result<Self, KeyError> {
-        text.parse()
-    }
-}
-
-impl From<FairnessKey> for String {
-    fn from(key: FairnessKey) -> Self {
-        key.0.as_ref().into()
+impl Default for FairnessKey {
+    fn default() -> Self {
+        Self("".into())
     }
 }
 
@@ -193,7 +232,7 @@ impl fmt::Display for Lane {
 
 #[cfg(test)]
 mod tests {
-    use super::{FairnessKey, JobName, JobType, KeyError, NameError};
+    use super::{FairnessKey, JobName, JobType, KeyError, NameError, UniqueKey};
 
     #[test]
     fn names_are_checked_once() {
@@ -207,11 +246,13 @@ mod tests {
     }
 
     #[test]
-    fn fairness_keys_are_printed_texts() {
+    fn keys_are_printed_texts() {
         for good in ["", "Tenant 7", "ä/ö", &"a".repeat(128)] {
             assert_eq!(good.parse::<FairnessKey>().map(String::from), Ok(good.into()));
         }
         assert_eq!("ä".repeat(65).parse::<FairnessKey>(), Err(KeyError::TooLong));
         assert_eq!("a\nb".parse::<FairnessKey>(), Err(KeyError::Control));
+        assert_eq!("".parse::<UniqueKey>(), Err(KeyError::Empty));
+        assert_eq!("order 7".parse::<UniqueKey>().map(String::from), Ok("order 7".into()));
     }
 }

@@ -23,6 +23,7 @@ use super::{
     policy::RunPolicy,
     rules::LeaseRules,
     run::{Lifecycle, RunState, reason},
+    unique::Holder,
     worker::AbandonReason,
 };
 
@@ -38,6 +39,8 @@ pub enum Event {
     },
     /// A newer run of its job waits in its place.
     Replace,
+    /// A newer run takes its unique key.
+    Displace,
     /// A worker takes it. The generation is that of the pointer the server holds.
     Lease {
         /// Who.
@@ -161,6 +164,7 @@ pub fn step(run: &Lifecycle, event: &Event, context: Context<'_>) -> Result<Chan
         Event::Due => table.due(),
         Event::Release { due } => table.release(*due),
         Event::Replace => table.replace(),
+        Event::Displace => table.displace(),
         Event::Lease { worker, generation } => table.lease(*worker, *generation),
         Event::Start { attempt, start_time } => table.start(*attempt, *start_time),
         Event::Rejected { attempt } => table.active(*attempt)?.give_back(LossReason::Rejected),
@@ -227,6 +231,15 @@ impl Table<'_> {
         self.run.buffer.ok_or(Refusal::Stale)?;
         let mut change = self.cancel("a newer run of the job took its place", None)?;
         change.next.reason = Some(reason::OVERLAPPED.into());
+        Ok(change)
+    }
+
+    fn displace(&self) -> Result<Change, Refusal> {
+        if Holder::of(self.run) != Holder::Waits {
+            return Err(Refusal::Stale);
+        }
+        let mut change = self.cancel("a newer run took its unique key", None)?;
+        change.next.reason = Some(reason::REPLACED.into());
         Ok(change)
     }
 

@@ -12,6 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 mod board;
 mod lane;
+mod rates;
 mod ring;
 
 pub(crate) use board::Board;
@@ -37,7 +38,8 @@ pub(crate) fn start(core: &Arc<Core>, broker: Arc<dyn Broker>, hub: Hub) {
         let mut timer = core.clock.timer("dispatch");
         while !core.tasks.is_stopping() {
             let until = match turn(&core, &*broker, &hub).await {
-                Ok(()) => core.now().plus(core.look),
+                Ok(None) => core.now().plus(core.look),
+                Ok(Some(next)) => next.min(core.now().plus(core.look)),
                 Err(error) => {
                     put_off!(error, "queued runs cannot be released for now");
                     core.now().plus(PAUSE)
@@ -52,15 +54,15 @@ pub(crate) fn start(core: &Arc<Core>, broker: Arc<dyn Broker>, hub: Hub) {
     });
 }
 
-/// One look at every lane with demand.
-async fn turn(core: &Core, broker: &dyn Broker, hub: &Hub) -> StoreResult<()> {
+/// One look at every lane with demand; when the next run may go of one whose queue has gone as fast as it may.
+async fn turn(core: &Core, broker: &dyn Broker, hub: &Hub) -> StoreResult<Option<Instant>> {
     let now = core.now();
     let board = &core.news.board;
     let mut demand = hub.demand();
     board.keep_only(&demand);
     demand.retain(|_, free| *free > 0);
     if demand.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let mut batches = Vec::new();
     let mut reads = Vec::new();
@@ -75,9 +77,17 @@ async fn turn(core: &Core, broker: &dyn Broker, hub: &Hub) -> StoreResult<()> {
     publish(board, broker, std::mem::take(&mut batches)).await;
     if !reads.is_empty() {
         let restricted = core.store.restricted_queues().await?;
-        reads.retain_mut(|(look, reading)| narrow(board, &restricted, look, reading, now.plus(core.look)));
+        let now = core.now();
+        board.learn(&restricted, now);
+        reads.retain_mut(|(look, reading)| narrow(board, &restricted, look, reading, now, now.plus(core.look)));
         let (looks, readings): (Vec<Look>, Vec<Reading>) = reads.into_iter().unzip();
-        let heads = core.store.queued(&looks).await?;
+        let heads = match core.store.queued(&looks).await {
+            Ok(heads) => heads,
+            Err(error) => {
+                board.not_read(looks.iter().zip(&readings));
+                return Err(error);
+            }
+        };
         // A look takes its time, and what it found is as old as its end.
         let now = core.now();
         for ((Look { lane, .. }, reading), head) in looks.into_iter().zip(&readings).zip(heads) {
@@ -86,21 +96,27 @@ async fn turn(core: &Core, broker: &dyn Broker, hub: &Hub) -> StoreResult<()> {
         }
     }
     publish(board, broker, batches).await;
-    Ok(())
+    Ok(board.next(demand.keys(), core.now()))
 }
 
 /// Narrows a look by what its queue allows; `false` where it allows nothing until `again`.
-fn narrow(board: &Board, restricted: &[Queued], look: &Look, reading: &mut Reading, again: Instant) -> bool {
+fn narrow(
+    board: &Board,
+    restricted: &[Queued],
+    look: &Look,
+    reading: &mut Reading,
+    now: Instant,
+    again: Instant,
+) -> bool {
     let of_lane = |queue: &&Queued| queue.scope.0 == look.lane.namespace && queue.queue == look.lane.queue;
-    match restricted.iter().find(of_lane) {
-        Some(Queued { paused: true, .. }) => {
-            board.block(&look.lane, again);
-            false
-        }
-        // Pointers that are out will want room as well; the lease decides, this only spares it the work.
-        Some(Queued { room: Some(room), .. }) => reading.narrow(usize::try_from(*room).unwrap_or(usize::MAX)),
-        Some(Queued { room: None, .. }) | None => true,
+    let Some(Queued { paused, room, rate, scope: _, queue: _ }) = restricted.iter().find(of_lane) else { return true };
+    if *paused {
+        board.block(&look.lane, again);
+        return false;
     }
+    // Pointers that are out will want room as well; the lease decides, this only spares it the work.
+    let has_room = room.is_none_or(|room| reading.narrow(usize::try_from(room).unwrap_or(usize::MAX)));
+    has_room && (rate.is_none() || board.pace(&look.lane, reading, now))
 }
 
 async fn publish(board: &Board, broker: &dyn Broker, released: Vec<(Lane, Vec<Pointer>)>) {

@@ -83,7 +83,7 @@ impl News {
     /// Runs that a committed step moved.
     pub(crate) fn moved<'a>(&self, now: Instant, moved: impl IntoIterator<Item = &'a Moved>) {
         let mut queued: Vec<&Lane> = Vec::new();
-        for run in moved {
+        for run in moved.into_iter().flat_map(|run| std::iter::once(run).chain(&run.let_go)) {
             self.count(run);
             self.watched.moved(run);
             if let Some(place) = &run.place {
@@ -101,6 +101,10 @@ impl News {
             }
             if let (Some(tell), Some(worker)) = (&run.tell, run.worker) {
                 self.tell(worker, run.run, tell);
+            }
+            // Nobody sees from outside that it was parked.
+            if run.was_let_go() {
+                continue;
             }
             self.event(
                 now,

@@ -22,18 +22,20 @@ impl Submitter {
         let step = |core: Arc<Core>, runs| async move {
             let now = core.now();
             let answers = core.store.submit(now, runs).await?;
-            core.news.moved(
-                now,
-                answers.iter().filter_map(|answer| match answer {
-                    Submitted::Stored(stored) => Some(&stored.moved),
-                    Submitted::Replayed(_)
-                    | Submitted::RequestReused
-                    | Submitted::NotIdle(_)
-                    | Submitted::BufferFull
-                    | Submitted::JobGone
-                    | Submitted::Full(_) => None,
-                }),
-            );
+            let stored = answers.iter().filter_map(|answer| match answer {
+                Submitted::Stored(stored) => Some(stored),
+                Submitted::Replayed(_)
+                | Submitted::Existing(_)
+                | Submitted::KeyTaken(..)
+                | Submitted::RequestReused
+                | Submitted::NotIdle(_)
+                | Submitted::BufferFull
+                | Submitted::JobGone
+                | Submitted::Full(_) => None,
+            });
+            // What was replaced may be of this very batch: it is told of after it was made.
+            let moved = stored.flat_map(|stored| std::iter::once(&stored.moved).chain(stored.replaced.as_deref()));
+            core.news.moved(now, moved);
             Ok(answers)
         };
         Self { batch: Batcher::of(core, "submit", WAITING, step) }

@@ -43,8 +43,8 @@ pub use retention::{Retention, RetentionPolicy, Swept};
 pub use slots::{JobSlot, Slots};
 pub use submit::{JobRef, Made, NewRun, RequestKey, Stored, Submit, Submitted};
 pub use views::{
-    Announcement, Announcer, AttemptView, Direction, InstantRange, JobOrder, JobTypeView, LedgerPart, Listed, Page,
-    QueueView, RunDetail, RunView, StatsView, Views, WaitFacts, WorkerView,
+    Announcement, Announcer, AttemptView, Direction, FullKey, InstantRange, JobOrder, JobTypeView, LedgerPart, Listed,
+    Page, QueueView, RunDetail, RunView, StatsView, Views, WaitFacts, WorkerView,
 };
 pub use vitals::{QueueLevel, Vitals};
 
@@ -172,13 +172,20 @@ pub struct Moved {
     pub deadline: Option<Instant>,
     /// What its worker must be told.
     pub tell: Option<Tell>,
-    /// Where it waits, while QUEUED.
+    /// Where it waits, while QUEUED; none while it is parked, since its concurrency key is full.
     pub place: Option<Place>,
+    /// Runs that were parked and wait in their lanes from now on, since there is room under their key.
+    pub let_go: Vec<Moved>,
 }
 
 impl Moved {
     /// Whether it waits until other runs of its job are over.
     pub fn is_buffered(&self) -> bool {
         self.to == RunState::Scheduled && self.wake_time.is_none()
+    }
+
+    /// Whether it waited before and waits on, in its lane.
+    pub fn was_let_go(&self) -> bool {
+        self.from == Some(RunState::Queued) && self.to == RunState::Queued
     }
 }

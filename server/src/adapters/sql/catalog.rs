@@ -436,7 +436,7 @@ async fn update_queue(tx: &Tx, namespace: i32, queue: &QueueName, settings: Queu
     if let Some(refused) = refuses(&settings, there) {
         return Ok(refused);
     }
-    let QueueSettings { paused, concurrency_limit, revision: _, allow_missing: _, validate_only: _ } = settings;
+    let QueueSettings { paused, concurrency_limit, rate, revision: _, allow_missing: _, validate_only: _ } = settings;
     let id = match intern_queue(tx, namespace, queue, Bound::Kept).await? {
         Ok(id) => id,
         Err(quota) => return Ok(QueueChange::Full(quota)),
@@ -452,6 +452,12 @@ async fn update_queue(tx: &Tx, namespace: i32, queue: &QueueName, settings: Queu
              AND lane_id IN (SELECT lane.id FROM lane WHERE lane.queue_id = queue.id)) END WHERE id = ?";
         let limit = i64::from(limit);
         exec(tx, sql, vec![limit.into(), limit.into(), id.into()]).await?;
+    }
+    if let Some(rate) = rate {
+        let sql = "UPDATE queue SET rate_count = ?, rate_per = ?, rate_burst = ? WHERE id = ?";
+        let per = rate.map(|rate| i64::try_from(rate.per.as_micros()).unwrap_or(i64::MAX));
+        let (count, burst) = (rate.map(|rate| rate.count.get()), rate.map(|rate| rate.burst.get()));
+        exec(tx, sql, vec![count.map(i64::from).into(), per.into(), burst.map(i64::from).into(), id.into()]).await?;
     }
     if there.is_some() {
         exec(tx, "UPDATE queue SET revision = revision + 1 WHERE id = ?", vec![id.into()]).await?;

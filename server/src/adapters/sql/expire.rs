@@ -12,7 +12,7 @@ use mainspring_engine::{
 };
 
 use super::{
-    Known,
+    Known, keys,
     rows::time,
     statement::{Cells, exec, query, query_one, single},
     steps::{Steps, columns},
@@ -74,6 +74,7 @@ pub(super) async fn expire(
             break;
         }
     }
-    steps.save(tx).await?;
+    let free = steps.save(tx).await?;
+    keys::tell(&mut judged.moved, free);
     Ok(judged)
 }

@@ -52,6 +52,10 @@ fn run_field(name: &str) -> Option<Field> {
         "reason" => Field::Rare("run.reason"),
         "priority" => Field::Number("run.priority"),
         "fairness_key" => Field::Text("run.fairness_key"),
+        "concurrency_key" => {
+            Field::Text("coalesce((SELECT limit_key.key FROM limit_key WHERE limit_key.id = run.key_id), '')")
+        }
+        "unique_key" => Field::Text("coalesce(run.unique_key, '')"),
         "at_worker" => Field::AtWorker,
         "create_time" => Field::Time("run.create_time"),
         "nominal_time" => Field::Time("run.nominal_time"),

@@ -26,6 +26,7 @@ use super::{
     due::{SHARD, still_at},
     insert::{Row, insert_runs},
     jobs::{ScheduleRow, base_state, insert_ledger, schedules, write_schedules},
+    keys,
     rows::{maybe_time, time},
     skipped::{self, Taken},
     statement::{Cells, chunks, exec, query, query_in, query_one, single, tuples},
@@ -90,8 +91,16 @@ pub(super) async fn fire(
         .iter()
         .map(|(due, _)| known.lanes.find(&lane(due)).ok_or_else(|| StoreError::Corrupt("a lane has no number".into())))
         .collect::<StoreResult<Vec<_>>>()?;
+    let wanted = made.iter().zip(&lanes);
+    let wanted = wanted.filter_map(|((due, _), lane)| Some((lane.namespace, due.spec.concurrency.as_ref()?)));
+    let interned = keys::intern(tx, now, wanted).await?;
+    let numbers = made
+        .iter()
+        .zip(&lanes)
+        .map(|((due, _), lane)| keys::number(&interned, lane.namespace, due.spec.concurrency.as_ref()))
+        .collect::<StoreResult<Vec<_>>>()?;
     let no_headers = std::collections::BTreeMap::new();
-    let rows = made.iter().zip(&lanes).map(|((due, run), lane)| Row {
+    let rows = made.iter().zip(&lanes).zip(&numbers).map(|(((due, run), lane), key)| Row {
         id: run.id,
         lane,
         job: Some((due.job, &due.job_name, due.position.version)),
@@ -103,6 +112,8 @@ pub(super) async fn fire(
         apart: false,
         priority: due.spec.priority,
         fairness_key: &due.spec.fairness_key,
+        key: *key,
+        unique_key: None,
         labels: &due.spec.labels,
         headers: &no_headers,
         payload: &due.spec.payload,
@@ -111,7 +122,7 @@ pub(super) async fn fire(
         note: "",
         parent: None,
     });
-    let mut moved = insert_runs(tx, now, rows.collect()).await?.into_iter();
+    let mut moved = insert_runs(tx, known, now, rows.collect()).await?.into_iter();
     around.save(tx, now).await?;
     let answers = decided.into_iter().map(|decided| match decided {
         // Ids are made for one evaluation, which commits once: each of them is new.

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::{
     Known, announced,
     dispatch::{Extras, attempt_of, extra_columns},
+    keys,
     leases::{judge_again, owners},
     rows::{json, time},
     statement::{Cells, exec, insert, query, query_one},
@@ -163,7 +164,8 @@ async fn compare(
         let named: HashSet<AttemptKey> = listed.into_iter().collect();
         moved.extend(take_back(tx, &mut steps, owner, &named).await?);
     }
-    steps.save(tx).await?;
+    let free = steps.save(tx).await?;
+    keys::tell(&mut moved, free);
     Ok((verdicts, moved))
 }
 

@@ -69,11 +69,12 @@ impl Fence {
     }
 }
 
-/// Leases fresh runs of a sheet: never leased under this generation, no attempt open, and nothing about the run but the
-/// lease itself (`plain_lease`).
+/// Leases fresh runs of a sheet: never leased under this generation, no attempt open, nothing about the run but the lease
+/// itself (`plain_lease`), and nobody else concerned (no concurrency key).
 fn leasable() -> String {
     format!(
-        "run.id = {} AND run.state = 2 AND run.generation = {} AND run.open_token IS NULL AND run.plain_lease",
+        "run.id = {} AND run.state = 2 AND run.generation = {} AND run.open_token IS NULL AND run.plain_lease \
+         AND run.key_id IS NULL",
         bytes(0),
         int(1)
     )
@@ -192,9 +193,9 @@ pub(super) async fn lease(
     Ok(leased)
 }
 
-/// Runs of a sheet whose attempt is open.
+/// Runs of a sheet whose attempt is open, and whose end concerns nobody else.
 fn endable() -> String {
-    format!("run.id = {} AND run.open_token = {} AND run.state IN (3, 4)", bytes(0), int(1))
+    format!("run.id = {} AND run.open_token = {} AND run.state IN (3, 4) AND run.key_id IS NULL", bytes(0), int(1))
 }
 
 /// What a success needs to know of the runs that it may touch.
@@ -251,6 +252,7 @@ impl Endable {
             deadline: None,
             tell: None,
             place: None,
+            let_go: Vec::new(),
         };
         Ok((moved, self.job.map(JobUid::from_uuid)))
     }

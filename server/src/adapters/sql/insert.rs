@@ -17,6 +17,8 @@ use mainspring_engine::{
 };
 
 use super::{
+    Known,
+    keys::{self, Keys},
     lanes::KnownLane,
     rows::{labels, policy},
     sheet::{self, Kind, SHEET, Sheet, bytes, insert_sql},
@@ -65,6 +67,10 @@ pub(super) struct Row<'a> {
     pub(super) priority: u8,
     /// Its fairness key.
     pub(super) fairness_key: &'a FairnessKey,
+    /// Its concurrency key.
+    pub(super) key: Option<i32>,
+    /// The unique key it holds.
+    pub(super) unique_key: Option<&'a str>,
     /// Labels.
     pub(super) labels: &'a BTreeMap<String, String>,
     /// For the worker.
@@ -79,6 +85,13 @@ pub(super) struct Row<'a> {
     pub(super) note: &'a str,
     /// The run it was made from.
     pub(super) parent: Option<RunId>,
+}
+
+impl Row<'_> {
+    /// The key under which it waits in no lane. Every run of a key begins so; who is let go is settled afterwards.
+    fn parked(&self, life: &Lifecycle) -> Option<i32> {
+        self.key.filter(|_| life.state == RunState::Queued)
+    }
 }
 
 /// What every new run has.
@@ -100,7 +113,7 @@ const PLAIN: [(&str, Kind); 14] = [
 ];
 
 /// What only some have, after [`PLAIN`].
-const MORE: [(&str, Kind); 16] = [
+const MORE: [(&str, Kind); 19] = [
     ("deadline_time", Kind::Int),
     ("job_uid", Kind::Bytes),
     ("job_version", Kind::Int),
@@ -117,6 +130,9 @@ const MORE: [(&str, Kind); 16] = [
     ("buffer", Kind::Int),
     ("apart", Kind::Int),
     ("spilled", Kind::Int),
+    ("unique_key", Kind::Text),
+    ("key_id", Kind::Int),
+    ("parked_key", Kind::Int),
 ];
 
 /// Inserts runs that have no more than every run has, or all that one can have.
@@ -148,7 +164,21 @@ struct More {
 
 /// Stores runs made at `now`, and says how they stand; `None` for those whose id is there already, which a batch that is
 /// tried again after an unknown commit meets.
-pub(super) async fn insert_runs(tx: &Tx, now: Instant, rows: Vec<Row<'_>>) -> StoreResult<Vec<Option<Moved>>> {
+pub(super) async fn insert_runs(
+    tx: &Tx,
+    known: &Known,
+    now: Instant,
+    rows: Vec<Row<'_>>,
+) -> StoreResult<Vec<Option<Moved>>> {
+    let mut keys = Keys::default();
+    keys.touch(rows.iter().filter_map(|row| row.key));
+    let mut moved = insert_all(tx, now, rows).await?;
+    let free = keys.save(tx, known).await?;
+    keys::tell(moved.iter_mut().flatten(), free);
+    Ok(moved)
+}
+
+async fn insert_all(tx: &Tx, now: Instant, rows: Vec<Row<'_>>) -> StoreResult<Vec<Option<Moved>>> {
     let news = rows.iter().map(|row| New::of(row, now)).collect::<StoreResult<Vec<_>>>()?;
     let (full, plain): (Vec<&New<'_>>, Vec<_>) = news.iter().partition(|new| new.more.is_some());
     let mut there = insert_new(tx, runs_sql(false), plain).await?;
@@ -178,8 +208,9 @@ async fn insert_new(tx: &Tx, sql: String, mut news: Vec<&New<'_>>) -> StoreResul
 impl<'a> New<'a> {
     fn of(row: &'a Row<'a>, now: Instant) -> StoreResult<Self> {
         let more = More { labels: labels(row.labels)?, headers: labels(row.headers)?, policy: policy(row.policy)? };
-        let says = !row.note.is_empty() || row.request.is_some();
+        let says = !row.note.is_empty() || row.request.is_some() || row.unique_key.is_some();
         let made = row.job.is_some() || row.instant.is_some() || row.parent.is_some();
+        let made = made || row.key.is_some();
         let has = more.labels.is_some() || more.headers.is_some() || more.policy.is_some();
         let full = has || says || made || row.late || !keep_inline(&row.payload.data);
         Ok(Self { row, life: Lifecycle::made(now, row.due, row.buffer), more: full.then_some(more) })
@@ -198,7 +229,7 @@ impl<'a> New<'a> {
             .int(life.create_time.as_micros())
             .int(life.queue_time.map(Instant::as_micros))
             .int(life.wake_time.map(Instant::as_micros))
-            .int((life.state == RunState::Queued).then_some(i64::from(lane.id)))
+            .int((life.state == RunState::Queued && row.key.is_none()).then_some(i64::from(lane.id)))
             .int(i64::from(*priority))
             .text(fairness_key.as_str())
             .int(due.as_micros())
@@ -222,7 +253,10 @@ impl<'a> New<'a> {
             .int(i64::from(!row.policy.at_most_once() && row.policy.timeouts.total.is_none()))
             .int(row.buffer.map(|buffer| i64::from(buffer.code())))
             .int(i64::from(row.apart))
-            .int(i64::from(if inline { 0 } else { INPUT }));
+            .int(i64::from(if inline { 0 } else { INPUT }))
+            .text(row.unique_key)
+            .int(row.key.map(i64::from))
+            .int(row.parked(life).map(i64::from));
     }
 }
 
@@ -240,10 +274,11 @@ fn stands(row: &Row<'_>, life: &Lifecycle) -> Moved {
         wake_time: life.wake_time,
         deadline: life.deadline(row.policy),
         tell: None,
-        place: (life.state == RunState::Queued).then(|| Place {
+        place: (life.state == RunState::Queued && row.key.is_none()).then(|| Place {
             priority: row.priority,
             key: row.fairness_key.clone(),
             due: row.due,
         }),
+        let_go: Vec::new(),
     }
 }

@@ -216,7 +216,8 @@ async fn lease(tx: &Tx, known: &Arc<Known>, now: Instant, batches: Vec<LeaseBatc
     for (worker, row) in &owners {
         judge_again(tx, *worker, row).await?;
     }
-    steps.save(tx).await?;
+    // A lease makes no room under any key.
+    drop(steps.save(tx).await?);
     Ok(answers)
 }
 
@@ -235,7 +236,12 @@ fn lease_one(steps: &mut Steps, extras: &mut Extras, worker: WorkerId, pointer: 
     // Only a lease keeps the generation while it makes a run active, so this attempt is of this very pointer.
     let mine = life.state.is_active() && life.worker == Some(worker) && life.generation == generation;
     if !mine {
-        if life.state == RunState::Queued && life.generation == generation && !steps.has_room(run) {
+        let waits = life.state == RunState::Queued && life.generation == generation;
+        if waits && (loaded.parked || !steps.has_key(run)) {
+            steps.park(run);
+            return LeaseResult::Parked;
+        }
+        if waits && !steps.has_room(run) {
             return LeaseResult::NoRoom;
         }
         match steps.apply(run, &Event::Lease { worker, generation }) {

@@ -21,6 +21,7 @@ use mainspring_engine::{
 use super::{
     Known, SqliteStore,
     hot::{self, Fence},
+    keys,
     leases::owners,
     restricted::Restricted,
     rows::{maybe, time},
@@ -123,7 +124,12 @@ async fn report(tx: &Tx, known: &Arc<Known>, now: Instant, reports: Vec<Report>)
             answers[place] = ReportAnswer::Duplicate;
         }
     }
-    steps.save(tx).await?;
+    let free = steps.save(tx).await?;
+    let moved = answers.iter_mut().filter_map(|answer| match answer {
+        ReportAnswer::Applied(moved) => Some(&mut **moved),
+        ReportAnswer::Duplicate | ReportAnswer::Fenced => None,
+    });
+    keys::tell(moved, free);
     Ok(answers)
 }
 
@@ -190,7 +196,12 @@ async fn apply(tx: &Tx, known: &Arc<Known>, now: Instant, items: Vec<Apply>) -> 
             },
         });
     }
-    steps.save(tx).await?;
+    let free = steps.save(tx).await?;
+    let moved = answers.iter_mut().filter_map(|answer| match answer {
+        Applied::Changed(moved) => Some(&mut **moved),
+        Applied::Refused(_) | Applied::OwnerGone | Applied::Missing => None,
+    });
+    keys::tell(moved, free);
     Ok(answers)
 }
 
@@ -211,8 +222,9 @@ async fn cancel_waiting(
     limit: usize,
 ) -> StoreResult<(Vec<Moved>, bool)> {
     let mut steps = Steps::begin(tx, known, now).await?;
-    let (moved, more) = steps.apply_to(tx, &waiting_sql(), job.uuid(), &Event::JobDeleted, limit).await?;
-    steps.save(tx).await?;
+    let (mut moved, more) = steps.apply_to(tx, &waiting_sql(), job.uuid(), &Event::JobDeleted, limit).await?;
+    let free = steps.save(tx).await?;
+    keys::tell(&mut moved, free);
     if !more {
         let sql = "UPDATE job SET half_deleted = FALSE WHERE uid = ? AND half_deleted";
         exec(tx, sql, vec![job.uuid().into()]).await?;

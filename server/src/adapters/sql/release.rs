@@ -23,7 +23,8 @@ use uuid::Uuid;
 
 use super::{
     SqliteStore,
-    rows::name,
+    restricted::RESTRICTED,
+    rows::{name, rate},
     sheet::{SHEET, Sheet, array_of, bytes, in_hex, int, numbers, read_text, text},
     statement::{Cells, query, query_one, single},
 };
@@ -163,8 +164,11 @@ impl Release for SqliteStore {
         if !self.known.restricted.may() {
             return Ok(Vec::new());
         }
-        let sql = "SELECT namespace.name, queue.name, queue.paused, queue.concurrency_limit, queue.in_flight FROM queue \
-             JOIN namespace ON namespace.id = queue.namespace_id WHERE queue.paused OR queue.concurrency_limit > 0";
+        let sql = format!(
+            "SELECT namespace.name, queue.name, queue.paused, queue.concurrency_limit, queue.in_flight, queue.rate_count, \
+             queue.rate_per, queue.rate_burst FROM queue JOIN namespace ON namespace.id = queue.namespace_id \
+             WHERE {RESTRICTED}"
+        );
         let rows = query(&self.stage_reads, sql, Vec::<Value>::new()).await?;
         rows.iter()
             .map(|row| {
@@ -173,7 +177,7 @@ impl Release for SqliteStore {
                 let paused = cells.next()?;
                 let (limit, in_flight): (i64, i64) = (cells.next()?, cells.next()?);
                 let room = (limit > 0).then(|| u32::try_from((limit - in_flight).max(0)).unwrap_or(u32::MAX));
-                Ok(Queued { scope, queue, paused, room })
+                Ok(Queued { scope, queue, paused, room, rate: rate(&mut cells)? })
             })
             .collect()
     }

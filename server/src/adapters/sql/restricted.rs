@@ -19,6 +19,9 @@ use super::{
     writer::Tx,
 };
 
+/// Queues that the dispatcher, or a lease, must know something of.
+pub(super) const RESTRICTED: &str = "(queue.paused OR queue.concurrency_limit > 0 OR queue.rate_count IS NOT NULL)";
+
 #[derive(Debug)]
 struct Restriction {
     paused: bool,
@@ -68,16 +71,20 @@ impl Restricted {
         if !any.may() {
             return Ok(Self::default());
         }
-        let sql = "SELECT id, paused, concurrency_limit, in_flight FROM queue WHERE paused OR concurrency_limit > 0";
+        let sql = format!("SELECT id, paused, concurrency_limit, in_flight FROM queue WHERE {RESTRICTED}");
+        let rows = query(tx, sql, Vec::new()).await?;
+        if rows.is_empty() {
+            any.none();
+        }
         let mut queues = HashMap::new();
-        for row in query(tx, sql, Vec::new()).await? {
+        for row in rows {
             let mut cells = Cells::of(&row);
             let id = cells.next()?;
             let (paused, limit, in_flight) = (cells.next()?, cells.next()?, cells.next()?);
-            queues.insert(id, Restriction { paused, limit, in_flight, stored: in_flight });
-        }
-        if queues.is_empty() {
-            any.none();
+            // Rates are the dispatcher's: whatever it released may be leased.
+            if paused || limit > 0 {
+                queues.insert(id, Restriction { paused, limit, in_flight, stored: in_flight });
+            }
         }
         Ok(Self { queues })
     }

@@ -16,7 +16,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 use uuid::Uuid;
 
 use super::{
-    SqliteStore,
+    SqliteStore, claims, keys,
     rows::{ID_SLACK, first_id, maybe, run_state, time},
     statement::{Cells, chunks, exec, places, query, query_in},
     unused::{self, LaneRound},
@@ -234,6 +234,10 @@ async fn sweep(tx: &Tx, now: Instant, policy: RetentionPolicy, runs: Vec<Uuid>, 
         let rows = exec(tx, sql, vec![time(before), limit.into()]).await?;
         swept.rows += rows;
         swept.more |= i64::try_from(rows).is_ok_and(|rows| rows >= limit);
+    }
+    for (rows, more) in [claims::sweep(tx, now, limit).await?, keys::sweep(tx, now, limit).await?] {
+        swept.rows += rows;
+        swept.more |= more;
     }
     Ok(swept)
 }

@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::Display,
+    num::NonZeroU32,
     str::FromStr,
     sync::Arc,
     time::Duration,
@@ -17,6 +18,7 @@ use mainspring_engine::{
         overlap::Buffer,
         place::Place,
         policy::RunPolicy,
+        rate::Rate,
         run::{Lifecycle, RunState},
     },
     ports::store::{StoreError, StoreResult},
@@ -175,6 +177,20 @@ pub(super) fn life(cells: &mut Cells<'_>) -> StoreResult<Lifecycle> {
 pub(super) fn place(cells: &mut Cells<'_>) -> StoreResult<Place> {
     let priority = cells.parse("a priority", |number: &i32| u8::try_from(*number).ok())?;
     Ok(Place { priority, key: name(cells.next()?)?, due: Instant::from_micros(cells.next()?) })
+}
+
+/// Reads the rate of a queue: its number, its length, its burst.
+pub(super) fn rate(cells: &mut Cells<'_>) -> StoreResult<Option<Rate>> {
+    let mut number = || {
+        cells.parse("a part of a rate", |number: &Option<i64>| match number {
+            Some(number) => u64::try_from(*number).ok().map(Some),
+            None => Some(None),
+        })
+    };
+    let (count, per, burst) = (number()?, number()?, number()?);
+    let small = |number: Option<u64>| NonZeroU32::new(u32::try_from(number?).ok()?);
+    let rate = small(count).zip(per).zip(small(burst));
+    Ok(rate.map(|((count, per), burst)| Rate { count, per: Duration::from_micros(per), burst }))
 }
 
 fn count(cells: &mut Cells<'_>) -> StoreResult<u32> {

@@ -22,7 +22,7 @@ use mainspring_engine::{
         place::Place,
         policy::RunPolicy,
         run::{Lifecycle, RunState},
-        transition::{Context, Event, Refusal, step},
+        transition::{Context, Event, Refusal, Tell, step},
     },
     ports::store::{Moved, StoreError, StoreResult},
 };
@@ -33,6 +33,7 @@ use super::{
     Known,
     dialect::LOCK_RUNS,
     insert::{OUTPUT, keep_inline, spill},
+    keys::Keys,
     lanes::KnownLane,
     restricted::Restricted,
     rows::{LIFE, json, life, life_values, maybe_count, maybe_time, place, time},
@@ -53,6 +54,10 @@ pub(super) struct Loaded {
     pub(super) policy: Arc<RunPolicy>,
     /// Where it waits, whenever it does.
     place: Place,
+    /// Its concurrency key.
+    key_id: Option<i32>,
+    /// It waits in no lane, since its key is full.
+    pub(super) parked: bool,
     /// As it is now.
     pub(super) life: Lifecycle,
     guard: Guard,
@@ -87,13 +92,16 @@ pub(super) struct Steps {
     names: HashMap<JobUid, JobName>,
     deleted: HashSet<JobUid>,
     restricted: Restricted,
+    keys: Keys,
     ends: Vec<Ended>,
     outputs: HashMap<RunId, Payload>,
 }
 
 /// The columns of [`Loaded::read`], in order.
 pub(super) fn columns() -> String {
-    format!("id, lane_id, job_uid, job_version, policy, priority, fairness_key, due_time, {LIFE}")
+    format!(
+        "id, lane_id, job_uid, job_version, policy, priority, fairness_key, due_time, key_id, parked_key IS NOT NULL, {LIFE}"
+    )
 }
 
 impl Loaded {
@@ -123,9 +131,42 @@ impl Loaded {
         let job = job.zip(cells.next::<Option<i64>>()?);
         let policy = known.policies.read(cells.next()?)?;
         let place = place(cells)?;
+        let (key_id, parked) = (cells.next()?, cells.next()?);
         let life = life(cells)?;
         let guard = Guard { state: life.state, attempt: life.attempt, generation: life.generation };
-        Ok(Self { id, lane, job, policy, place, life, guard, changed: false })
+        Ok(Self { id, lane, job, policy, place, key_id, parked, life, guard, changed: false })
+    }
+
+    /// 0 to 9.
+    pub(super) fn priority(&self) -> u8 {
+        self.place.priority
+    }
+
+    /// How it stands once it was let go into its lane, by the name of its job.
+    pub(super) fn let_go(&self, job: Option<JobName>) -> Moved {
+        let waits = self.moved(self.life.state, job, None);
+        Moved { place: Some(self.place.clone()), ..waits }
+    }
+
+    /// How it stands now, and stood before.
+    fn moved(&self, from: RunState, job: Option<JobName>, tell: Option<Tell>) -> Moved {
+        let life = &self.life;
+        Moved {
+            run: self.id,
+            lane: self.lane.lane.clone(),
+            job,
+            from: Some(from),
+            to: life.state,
+            generation: life.generation,
+            attempt: life.attempt,
+            worker: life.worker,
+            reason: life.reason.clone().unwrap_or_default(),
+            wake_time: life.wake_time,
+            deadline: life.deadline(&self.policy),
+            tell,
+            place: (life.state == RunState::Queued && !self.parked).then(|| self.place.clone()),
+            let_go: Vec::new(),
+        }
     }
 
     /// Its last attempt.
@@ -150,6 +191,7 @@ impl Steps {
             names: HashMap::new(),
             deleted: HashSet::new(),
             restricted,
+            keys: Keys::default(),
             ends: Vec::new(),
             outputs: HashMap::new(),
         }
@@ -181,10 +223,12 @@ impl Steps {
     /// Takes rows that begin with the columns of [`columns`]; those loaded before stay as they are.
     pub(super) async fn take<C: ConnectionTrait>(&mut self, connection: &C, rows: &[QueryResult]) -> StoreResult<()> {
         let mut jobs = Vec::new();
+        let mut keys = Vec::new();
         for row in rows {
             match Loaded::read(row, &self.known)? {
                 (run, Some(loaded)) => {
                     jobs.extend(loaded.job.map(|(job, _)| job));
+                    keys.extend(loaded.key_id);
                     self.runs.entry(run).or_insert(loaded);
                 }
                 (run, None) => self.skip(run),
@@ -202,7 +246,7 @@ impl Steps {
             }
         }
         self.names.extend(self.known.names.resolve(connection, jobs).await?);
-        Ok(())
+        self.keys.load(connection, keys).await
     }
 
     /// A run cannot be read: nothing happens to it in this batch.
@@ -231,6 +275,19 @@ impl Steps {
         self.runs.get(&run).is_none_or(|run| self.restricted.has_room(run.lane.queue))
     }
 
+    /// Whether a run's concurrency key lets one more go to a worker. One whose attempt is open holds its place.
+    pub(super) fn has_key(&self, run: RunId) -> bool {
+        let Some(Loaded { key_id: Some(key), life, .. }) = self.runs.get(&run) else { return true };
+        life.open.is_some() || self.keys.has_room(*key)
+    }
+
+    /// A run in its lane for whose key there is no room is found by nobody until there is.
+    pub(super) fn park(&mut self, run: RunId) {
+        if let Some(run) = self.runs.get_mut(&run) {
+            (run.parked, run.changed) = (true, true);
+        }
+    }
+
     /// Whether an attempt ended in this very batch.
     pub(super) fn ended_here(&self, key: AttemptKey) -> bool {
         self.ends.iter().any(|ended| ended.run == key.run && ended.end.attempt == key.attempt)
@@ -254,26 +311,19 @@ impl Steps {
         let after = &loaded.life;
         loaded.changed = true;
         self.restricted.moved(loaded.lane.queue, before.state, after.state);
+        if let Some(key) = loaded.key_id {
+            self.keys.moved(key, before.open.is_some(), after.open.is_some());
+            // What comes into its queue has to wait for room, unless it holds some.
+            let stays = before.state == RunState::Queued;
+            loaded.parked = after.state == RunState::Queued && if stays { loaded.parked } else { after.open.is_none() };
+        }
         if let Some(end) = change.end {
             // A lease overwrites what is known of the attempt that it ends; a report may tell when its own started.
             let (worker, lease_time) = (before.worker, before.lease_time);
             self.ends.push(Ended { run, worker, lease_time, start_time: before.start_time.or(after.start_time), end });
         }
-        Some(Ok(Moved {
-            run,
-            lane: loaded.lane.lane.clone(),
-            job: loaded.job.and_then(|(job, _)| self.names.get(&job).cloned()),
-            from: Some(before.state),
-            to: after.state,
-            generation: after.generation,
-            attempt: after.attempt,
-            worker: after.worker,
-            reason: after.reason.clone().unwrap_or_default(),
-            wake_time: after.wake_time,
-            deadline: after.deadline(&loaded.policy),
-            tell: change.tell,
-            place: (after.state == RunState::Queued).then(|| loaded.place.clone()),
-        }))
+        let job = loaded.job.and_then(|(job, _)| self.names.get(&job).cloned());
+        Some(Ok(loaded.moved(before.state, job, change.tell)))
     }
 
     /// Takes an event to runs of one owner, by id, until it has changed `limit` of them; with whether there are more. `sql`
@@ -307,15 +357,16 @@ impl Steps {
         }
     }
 
-    /// Writes everything that changed.
-    pub(super) async fn save(mut self, tx: &Tx) -> StoreResult<()> {
+    /// Writes everything that changed; which runs wait in their lanes from now on, since there is room under their keys.
+    pub(super) async fn save(mut self, tx: &Tx) -> StoreResult<Vec<Moved>> {
         let changed: Vec<_> = self.runs.values().filter(|run| run.changed).collect();
         write_whole(tx, &changed).await?;
         for (run, output) in &self.outputs {
             write_output(tx, *run, output).await?;
         }
         write_ends(tx, self.now, std::mem::take(&mut self.ends)).await?;
-        self.restricted.save(tx).await
+        self.restricted.save(tx).await?;
+        self.keys.save(tx, &self.known).await
     }
 }
 
@@ -340,12 +391,14 @@ async fn write_output(tx: &Tx, run: RunId, output: &Payload) -> StoreResult<()> 
 
 async fn write_whole(tx: &Tx, runs: &[&Loaded]) -> StoreResult<()> {
     for piece in chunks(runs) {
-        let mut values = Vec::with_capacity(29 * piece.len());
+        let mut values = Vec::with_capacity(30 * piece.len());
         for run in piece {
             let Guard { state, attempt, generation } = run.guard;
             values.extend([run.id.uuid().into(), state.code().into(), attempt.into(), generation.into()]);
             values.extend(life_values(&run.life));
-            values.push((run.life.state == RunState::Queued).then_some(run.lane.id).into());
+            let waits = run.life.state == RunState::Queued;
+            values.push((waits && !run.parked).then_some(run.lane.id).into());
+            values.push(run.key_id.filter(|_| waits && run.parked).into());
             values.push(maybe_time(run.life.deadline(&run.policy)));
             let dead = matches!(run.life.state, RunState::Failed | RunState::TimedOut);
             values.push(maybe_time(run.life.end_time.filter(|_| dead)));
@@ -361,16 +414,16 @@ pub(super) fn whole_sql(count: usize) -> String {
         "WITH t(id, was_state, was_attempt, was_generation, state, attempt, open_token, decided_token, worker_id, \
          generation, cancel_requested, stop_timeout, stop_deadline, failures, losses, returns, reason, queue_time, \
          lease_time, start_time, end_time, wake_time, buffer, cancel_time, cancel_reason, log_lines, ready_lane, \
-         deadline_time, dead_time) AS (VALUES {}) UPDATE run SET state = t.state, attempt = t.attempt, open_token = t.open_token, \
+         parked_key, deadline_time, dead_time) AS (VALUES {}) UPDATE run SET state = t.state, attempt = t.attempt, open_token = t.open_token, \
          decided_token = t.decided_token, worker_id = t.worker_id, generation = t.generation, \
          cancel_requested = t.cancel_requested, stop_timeout = t.stop_timeout, stop_deadline = t.stop_deadline, \
          failures = t.failures, losses = t.losses, returns = t.returns, reason = t.reason, queue_time = t.queue_time, \
          lease_time = t.lease_time, start_time = t.start_time, end_time = t.end_time, wake_time = t.wake_time, \
          buffer = t.buffer, cancel_time = t.cancel_time, cancel_reason = t.cancel_reason, log_lines = t.log_lines, \
-         ready_lane = t.ready_lane, deadline_time = t.deadline_time, dead_time = t.dead_time FROM t \
+         ready_lane = t.ready_lane, parked_key = t.parked_key, deadline_time = t.deadline_time, dead_time = t.dead_time FROM t \
          WHERE run.id = t.id AND run.state = t.was_state AND run.attempt = t.was_attempt \
          AND run.generation = t.was_generation",
-        tuples(count, 29)
+        tuples(count, 30)
     )
 }
 

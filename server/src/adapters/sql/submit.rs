@@ -15,6 +15,7 @@ use mainspring_engine::{
         instant::Instant,
         names::{Lane, NamespaceName, Scope},
         overlap::{Admitted, Buffer, Overlap, Standing},
+        unique::Met,
     },
     ports::store::{Made, NewRun, Quota, RequestKey, StoreError, StoreResult, Stored, Submit, Submitted},
 };
@@ -23,7 +24,9 @@ use uuid::Uuid;
 
 use super::{
     Known, SqliteStore,
+    claims::Claims,
     insert::{Row, insert_runs},
+    keys,
     lanes::Bound,
     rows::time,
     statement::{Cells, chunks, insert, query, query_in, single, tuples},
@@ -60,7 +63,7 @@ struct Around {
 
 async fn submit(
     tx: &Tx,
-    known: &Known,
+    known: &Arc<Known>,
     now: Instant,
     runs: Vec<NewRun>,
     full: HashMap<Lane, Quota>,
@@ -69,6 +72,7 @@ async fn submit(
         known.lanes.namespace(name).ok_or_else(|| StoreError::Corrupt(format!("namespace {name} has no number")))
     };
     let mut around = Around::read(tx, &runs, full, &namespace).await?;
+    let mut claims = Claims::read(tx, &runs, &namespace).await?;
     let mut answers = Vec::with_capacity(runs.len());
     let mut stored = Vec::with_capacity(runs.len());
     let mut requests = Vec::new();
@@ -77,14 +81,29 @@ async fn submit(
             Some(RequestKey { call, id, body }) => Some(((namespace(&run.lane.namespace)?, *call, id.clone()), *body)),
             None => None,
         };
-        if let Some(answer) = around.refuse(run, request.as_ref()) {
+        let of = namespace(&run.lane.namespace)?;
+        let (met, claim) = claims.meet(of, run, now);
+        let refused = around.repeats(run, request.as_ref()).or_else(|| match (met, claim, &run.unique) {
+            (Met::Own, ..) => Some(Submitted::Replayed(run.id)),
+            (Met::Existing, Some(claim), _) => Some(Submitted::Existing(claim.run)),
+            (Met::Taken, Some(claim), Some(unique)) => Some(Submitted::KeyTaken(unique.key.clone(), claim)),
+            (Met::Free | Met::Replaces | Met::Existing | Met::Taken, ..) => around.refuse(run),
+        });
+        let target = match &refused {
+            None => Some(run.id),
+            // A repeat of the request is answered so whatever becomes of the key.
+            Some(Submitted::Existing(existing)) => Some(*existing),
+            Some(_) => None,
+        };
+        if let (Some((key, body)), Some(target)) = (request, target) {
+            requests.push(request_cells(now, &key, body, target.uuid()));
+            around.requests.insert(key, Made { body, target: target.uuid() });
+        }
+        if let Some(answer) = refused {
             answers.push(Some(answer));
             continue;
         }
-        if let Some((key, body)) = request {
-            requests.push(request_cells(now, &key, body, run.id.uuid()));
-            around.requests.insert(key, Made { body, target: run.id.uuid() });
-        }
+        claims.take(of, run, met, now);
         let buffer = around.take_slot(run);
         around.stored.insert(run.id);
         stored.push((run, buffer));
@@ -96,7 +115,15 @@ async fn submit(
             known.lanes.find(&run.lane).ok_or_else(|| StoreError::Corrupt(format!("lane {} has no number", run.lane)))
         })
         .collect::<StoreResult<Vec<_>>>()?;
-    let rows = stored.iter().zip(&lanes).map(|((run, buffer), lane)| Row {
+    let wanted = stored.iter().zip(&lanes);
+    let wanted = wanted.filter_map(|((run, _), lane)| Some((lane.namespace, run.concurrency.as_ref()?)));
+    let interned = keys::intern(tx, now, wanted).await?;
+    let numbers = stored
+        .iter()
+        .zip(&lanes)
+        .map(|((run, _), lane)| keys::number(&interned, lane.namespace, run.concurrency.as_ref()))
+        .collect::<StoreResult<Vec<_>>>()?;
+    let rows = stored.iter().zip(&lanes).zip(&numbers).map(|(((run, buffer), lane), key)| Row {
         id: run.id,
         lane,
         job: run.job.as_ref().map(|job| (job.uid, &job.name, job.version)),
@@ -108,6 +135,8 @@ async fn submit(
         apart: run.apart,
         priority: run.priority,
         fairness_key: &run.fairness_key,
+        key: *key,
+        unique_key: run.unique.as_ref().map(|unique| unique.key.as_str()),
         labels: &run.labels,
         headers: &run.headers,
         payload: &run.payload,
@@ -116,10 +145,11 @@ async fn submit(
         note: &run.note,
         parent: run.parent,
     });
-    let moved = insert_runs(tx, now, rows.collect()).await?;
+    let moved = insert_runs(tx, known, now, rows.collect()).await?;
     let buffers: Vec<_> = stored.into_iter().map(|(_, buffer)| buffer).collect();
     let mut moved = moved.into_iter().zip(buffers);
     insert(tx, REQUESTS, requests, "").await?;
+    let mut replaced = claims.save(tx, known, now).await?;
     Ok(answers
         .into_iter()
         .zip(runs)
@@ -127,7 +157,10 @@ async fn submit(
             answer.or_else(|| {
                 let (moved, buffer) = moved.next()?;
                 Some(match moved {
-                    Some(moved) => Submitted::Stored(Box::new(Stored { moved, run: run.stored(now, buffer) })),
+                    Some(moved) => {
+                        let replaced = replaced.remove(&run.id).map(Box::new);
+                        Submitted::Stored(Box::new(Stored { moved, run: run.stored(now, buffer), replaced }))
+                    }
                     None => Submitted::Replayed(run.id),
                 })
             })
@@ -208,8 +241,8 @@ impl Around {
         Ok(Self { requests, jobs, slots, stored: HashSet::new(), full })
     }
 
-    /// The answer to a run that is not to be stored.
-    fn refuse(&self, run: &NewRun, request: Option<&(RequestId, [u8; 32])>) -> Option<Submitted> {
+    /// The answer to a run that was asked for before.
+    fn repeats(&self, run: &NewRun, request: Option<&(RequestId, [u8; 32])>) -> Option<Submitted> {
         if let Some((key, body)) = request
             && let Some(made) = self.requests.get(key)
         {
@@ -218,9 +251,11 @@ impl Around {
                 false => Submitted::RequestReused,
             });
         }
-        if self.stored.contains(&run.id) {
-            return Some(Submitted::Replayed(run.id));
-        }
+        self.stored.contains(&run.id).then_some(Submitted::Replayed(run.id))
+    }
+
+    /// The answer to a run that is not to be stored.
+    fn refuse(&self, run: &NewRun) -> Option<Submitted> {
         if let Some(quota) = self.full.get(&run.lane) {
             return Some(Submitted::Full(*quota));
         }

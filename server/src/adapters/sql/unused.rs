@@ -83,7 +83,7 @@ pub(super) async fn sweep(
         rows += 1;
         gone.push((id, used));
         // A queue that somebody has set something on, or that a job will use, stays.
-        let queues = "DELETE FROM queue WHERE id = ? AND NOT paused AND concurrency_limit = 0 AND revision = 1 \
+        let queues = "DELETE FROM queue WHERE id = ? AND NOT paused AND concurrency_limit = 0 AND rate_count IS NULL AND revision = 1 \
              AND NOT EXISTS (SELECT 1 FROM lane WHERE lane.queue_id = queue.id) AND NOT EXISTS (SELECT 1 FROM job \
              WHERE job.namespace_id = queue.namespace_id AND job.queue = queue.name AND job.delete_time IS NULL)";
         rows += exec(tx, queues, vec![queue.into()]).await?;

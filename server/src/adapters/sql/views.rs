@@ -21,7 +21,7 @@ use super::SqliteStore;
 mod attempts;
 mod jobs;
 pub(super) mod ledger;
-mod queues;
+pub(super) mod queues;
 mod runs;
 mod stats;
 mod types;

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    Known,
+    Known, keys,
     rows::{name, time},
     sheet::{self, SHEET, Sheet, array_of, bytes, in_hex, int, numbers},
     statement::{Cells, exec, query, query_one},
@@ -32,8 +32,8 @@ use super::{
 pub(super) const WAKING: &str =
     "FROM run WHERE wake_time IS NOT NULL AND wake_time <= ? ORDER BY wake_time, id LIMIT ?";
 
-/// A run that waits for its time, with no attempt open, goes into the queue; but for one of a deleted job.
-const SURE: &str = "state IN (1, 5) AND open_token IS NULL \
+/// A run that waits for its time, with no attempt open, goes into the queue; but for one of a deleted job, or of a key.
+const SURE: &str = "state IN (1, 5) AND open_token IS NULL AND key_id IS NULL \
      AND NOT EXISTS (SELECT 1 FROM job WHERE job.uid = run.job_uid AND job.delete_time IS NOT NULL)";
 
 /// What is due, and what must be known of it.
@@ -115,6 +115,7 @@ impl Waking {
             deadline: life.deadline(&policy),
             tell: None,
             place: Some(Place { priority: self.priority, key, due: Instant::from_micros(self.due) }),
+            let_go: Vec::new(),
         };
         Ok((moved, self.job.map(JobUid::from_uuid)))
     }
@@ -165,6 +166,7 @@ async fn wake_by_table(tx: &Tx, known: &Arc<Known>, now: Instant, limit: usize) 
         let run = RunId::from_uuid(Cells::of(row).next()?);
         moved.extend(steps.apply(run, &Event::Due).and_then(Result::ok));
     }
-    steps.save(tx).await?;
+    let free = steps.save(tx).await?;
+    keys::tell(&mut moved, free);
     Ok(moved)
 }

@@ -1,5 +1,7 @@
 //! Jobs: definitions that people write and read back.
 
+use std::num::NonZeroU32;
+
 use mainspring_engine::domain::{
     catch_up::CatchUp,
     ids::JobUid,
@@ -42,6 +44,8 @@ pub(crate) const MUTABLE: &[&str] = &[
     "max_lateness",
     "on_completed",
     "delete_after",
+    "concurrency_key",
+    "concurrency_limit",
 ];
 
 /// What a definition is read against.
@@ -96,6 +100,8 @@ impl Check {
             max_lateness,
             on_completed,
             delete_after,
+            concurrency_key,
+            concurrency_limit,
         } = job;
         self.same_namespace(&namespace, context.namespace);
         let name = self.required::<JobName>("job", &job);
@@ -118,6 +124,7 @@ impl Check {
             priority: self.priority("priority", priority),
             fairness_key: self.or_default("fairness_key", &fairness_key),
             on_completed,
+            concurrency: self.concurrency(&concurrency_key, concurrency_limit),
             job_type: job_type?,
         };
         Some((name?, spec))
@@ -205,6 +212,8 @@ pub(crate) fn overlay(job: &mut wire::Job, new: wire::Job, mask: &[String]) {
         lease_loss_policy,
         priority,
         fairness_key,
+        concurrency_key,
+        concurrency_limit,
     );
     policy::follow_delivery(job, delivery, named);
 }
@@ -244,7 +253,9 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         priority,
         fairness_key,
         on_completed,
+        concurrency,
     } = spec;
+    let concurrency_limit = concurrency.as_ref().and_then(|concurrency| concurrency.limit).map_or(0, NonZeroU32::get);
     let told = catch_up::catch_up(catch_up);
     let (on_completed, delete_after) = match on_completed {
         OnCompleted::Keep => (wire::OnCompleted::Keep, None),
@@ -294,6 +305,8 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         fairness_key: fairness_key.into(),
         on_completed: on_completed.into(),
         delete_after,
+        concurrency_key: concurrency.map(|concurrency| concurrency.key.into()).unwrap_or_default(),
+        concurrency_limit: i32::try_from(concurrency_limit).unwrap_or(i32::MAX),
     }
 }
 
@@ -333,6 +346,8 @@ mod tests {
             fairness_key: "tenant 1".into(),
             on_completed: wire::OnCompleted::Delete.into(),
             delete_after: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+            concurrency_key: "host 1".into(),
+            concurrency_limit: 3,
             ..wire::Job::default()
         }
     }

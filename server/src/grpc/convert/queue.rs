@@ -1,16 +1,48 @@
 //! Queues, workers and job types, for people.
 
+use std::{num::NonZeroU32, time::Duration};
+
 use mainspring_engine::{
-    domain::worker::{Capacity, WorkerStatus},
+    domain::{
+        rate::Rate,
+        worker::{Capacity, WorkerStatus},
+    },
     ports::store::{Announcement, Announcer, JobTypeView, QueueView, WorkerView},
 };
 use mainspring_proto::scheduler::v1 as wire;
 
-use super::time;
+use super::{Check, time};
 use crate::schemas::difference;
 
 /// The fields of a queue that an update may name.
-pub(crate) const MUTABLE: &[&str] = &["concurrency_limit"];
+pub(crate) const MUTABLE: &[&str] = &["concurrency_limit", "rate_limit"];
+
+/// Numbers of a rate are at most so large.
+const MOST: i32 = 1_000_000;
+/// The lengths a rate may have.
+const LENGTHS: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(31 * 86_400);
+
+impl Check {
+    /// A rate.
+    pub(crate) fn rate(&mut self, limit: wire::RateLimit) -> Option<Rate> {
+        let wire::RateLimit { count, per, burst } = limit;
+        let count = u32::try_from(self.within("count", count, 1..=MOST)).ok();
+        let burst = u32::try_from(self.within("burst", burst, 0..=MOST)).ok();
+        let per = self.length("per", per).unwrap_or_default();
+        if !LENGTHS.contains(&per) {
+            self.refuse("per", "must be from 1 ms to 31 days");
+        }
+        let burst = NonZeroU32::new(burst?).unwrap_or(NonZeroU32::MIN);
+        Some(Rate { count: NonZeroU32::new(count?)?, per, burst })
+    }
+}
+
+/// A rate, for people.
+pub(crate) fn rate_limit(rate: Rate) -> wire::RateLimit {
+    let Rate { count, per, burst } = rate;
+    let small = |number: NonZeroU32| i32::try_from(number.get()).unwrap_or(i32::MAX);
+    wire::RateLimit { count: small(count), per: Some(time::duration(per)), burst: small(burst) }
+}
 
 /// A queue.
 pub(crate) fn queue(view: QueueView) -> wire::Queue {
@@ -20,6 +52,7 @@ pub(crate) fn queue(view: QueueView) -> wire::Queue {
         paused,
         pause_note,
         concurrency_limit,
+        rate,
         depth,
         oldest_queue_time,
         in_flight,
@@ -35,6 +68,7 @@ pub(crate) fn queue(view: QueueView) -> wire::Queue {
         oldest_queue_time: oldest_queue_time.map(time::timestamp),
         in_flight: whole(in_flight),
         etag: revision.to_string(),
+        rate_limit: rate.map(rate_limit),
     }
 }
 

@@ -5,13 +5,15 @@ use mainspring_engine::{
         attempt::LossReason,
         event::Progress,
         ids::RunId,
+        instant::Instant,
         log::{Level, Stored},
         overlap::Buffer,
         payload::Failure,
+        rate::Rate,
         run::{Lifecycle, RunState, reason as why},
     },
     flow::stream::Room,
-    ports::store::{AttemptView, JobRef, RunDetail, RunView, StatsView, WaitFacts},
+    ports::store::{AttemptView, FullKey, JobRef, RunDetail, RunView, StatsView, WaitFacts},
 };
 use mainspring_proto::{common::v1::LogLevel, scheduler::v1 as wire};
 
@@ -31,6 +33,8 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         labels,
         priority,
         fairness_key,
+        concurrency_key,
+        unique_key,
         nominal_time,
         due_time,
         late,
@@ -109,6 +113,8 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         late,
         note,
         fairness_key: fairness_key.into(),
+        concurrency_key: concurrency_key.map(String::from).unwrap_or_default(),
+        unique_key: unique_key.map(String::from).unwrap_or_default(),
     };
     if let Some(detail) = detail {
         let RunDetail { payload, output, failure, policy } = *detail;
@@ -170,9 +176,14 @@ fn waits_for(buffer: Buffer) -> &'static str {
 }
 
 /// Why a QUEUED run waits, as a name and as one sentence.
-pub(crate) fn wait_reason(facts: &WaitFacts, room: Room, run: &wire::Run) -> (wire::WaitReason, String) {
+pub(crate) fn wait_reason(
+    facts: &WaitFacts,
+    room: Room,
+    paced: Option<(Instant, Rate)>,
+    run: &wire::Run,
+) -> (wire::WaitReason, String) {
     use wire::WaitReason as Why;
-    let WaitFacts { queue_paused, limit_reached, handlers, draining } = facts;
+    let WaitFacts { queue_paused, limit_reached, handlers, draining, key_full } = facts;
     let Room { answering, silent, free } = room;
     let wire::Run { queue, job_type, .. } = run;
     let (why, sentence) = if *queue_paused {
@@ -181,8 +192,17 @@ pub(crate) fn wait_reason(facts: &WaitFacts, room: Room, run: &wire::Run) -> (wi
         (Why::NoWorker, format!("no connected worker handles `{job_type}` from queue `{queue}`"))
     } else if handlers <= draining {
         (Why::WorkersDraining, format!("every connected worker that handles `{job_type}` is draining"))
+    } else if let Some(FullKey { key, limit, in_flight }) = key_full {
+        let sentence = format!(
+            "concurrency key `{key}` has reached its limit of {limit} runs at workers ({in_flight} are, or may come back)"
+        );
+        (Why::KeyLimitReached, sentence)
     } else if let Some(limit) = limit_reached {
         (Why::QueueLimitReached, format!("queue `{queue}` has reached its limit of {limit} runs at workers"))
+    } else if let Some((next, Rate { count, per, burst: _ })) = paced.filter(|_| free > 0) {
+        let per = mainspring_cron::format_duration(i64::try_from(per.as_micros()).unwrap_or(i64::MAX));
+        let sentence = format!("queue `{queue}` gives out at most {count} in {per}, and the next at {next}");
+        (Why::RateLimited, sentence)
     } else if free > 0 {
         (Why::AboutToBeGivenOut, format!("a worker has a free slot for `{job_type}`, and it is given out in a moment"))
     } else if answering == 0 && silent > 0 && silent >= handlers - draining {
@@ -328,6 +348,7 @@ mod tests {
     fn a_waiting_run_says_why() {
         let run = wire::Run { queue: "q".into(), job_type: "t".into(), ..wire::Run::default() };
         let busy = WaitFacts { handlers: 2, ..WaitFacts::default() };
+        let key = FullKey { key: "host".parse().unwrap(), limit: 2, in_flight: 2 };
         use wire::WaitReason as Why;
         let full = Room { answering: 2, ..Room::default() };
         let (silent, mixed) = (Room { silent: 2, ..Room::default() }, Room { answering: 1, silent: 1, free: 0 });
@@ -336,6 +357,12 @@ mod tests {
             (WaitFacts { queue_paused: true, ..busy.clone() }, full, Why::QueuePaused, "is paused"),
             (WaitFacts { draining: 2, ..busy.clone() }, full, Why::WorkersDraining, "is draining"),
             (WaitFacts { limit_reached: Some(5), ..busy.clone() }, full, Why::QueueLimitReached, "limit of 5"),
+            (
+                WaitFacts { key_full: Some(key), limit_reached: Some(5), ..busy.clone() },
+                full,
+                Why::KeyLimitReached,
+                "concurrency key `host` has reached its limit of 2 runs at workers (2 are",
+            ),
             (busy.clone(), full, Why::NoFreeSlot, "for a free slot"),
             (busy.clone(), Room { free: 1, ..full }, Why::AboutToBeGivenOut, "in a moment"),
             (busy.clone(), silent, Why::WorkersNotAnswering, "answers what it is sent (2 connected)"),
@@ -344,7 +371,7 @@ mod tests {
             (WaitFacts { handlers: 3, ..busy.clone() }, silent, Why::NoFreeSlot, "for a free slot"),
             (WaitFacts { handlers: 3, draining: 1, ..busy }, silent, Why::WorkersNotAnswering, "look at their logs"),
         ] {
-            let (reason, sentence) = wait_reason(&facts, room, &run);
+            let (reason, sentence) = wait_reason(&facts, room, None, &run);
             assert!(reason == why && sentence.contains(part), "{facts:?}: {reason:?}, {sentence}");
         }
     }

@@ -1,15 +1,17 @@
 //! Requests that make runs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 use mainspring_engine::{
     domain::{
         ids::RunId,
         instant::Instant,
         job::Job,
+        limit::Concurrency,
         names::{FairnessKey, Lane, Scope},
         policy::RunPolicy,
         run::RunOrigin,
+        unique::{Conflict, Unique},
     },
     ports::store::{JobRef, NewRun, RequestKey, RunView},
 };
@@ -82,6 +84,9 @@ impl Check {
             request_id: _,
             note,
             fairness_key,
+            unique,
+            concurrency_key,
+            concurrency_limit,
         } = run;
         let job_type = self.required("job_type", &job_type);
         let queue = self.or_default("queue", &queue);
@@ -89,6 +94,8 @@ impl Check {
             due: self.instant("due_time", due_time),
             priority: self.priority("priority", priority),
             fairness_key: self.or_default("fairness_key", &fairness_key),
+            concurrency: self.concurrency(&concurrency_key, concurrency_limit),
+            unique: self.unique(unique),
             labels: self.labels("labels", labels),
             payload: self.payload("payload", payload, context.max_payload).unwrap_or_default(),
             policy: self.policy(Policies { retry_policy, timeouts, delivery, lease_loss_policy }),
@@ -121,6 +128,9 @@ impl Check {
             timeouts,
             while_paused: _,
             fairness_key,
+            unique,
+            concurrency_key,
+            concurrency_limit,
         } = request;
         let payload = match payload {
             None => job.spec.payload.clone(),
@@ -131,6 +141,16 @@ impl Check {
             priority: priority.map_or(job.spec.priority, |priority| self.priority("priority", priority)),
             fairness_key: fairness_key
                 .map_or_else(|| job.spec.fairness_key.clone(), |key| self.or_default("fairness_key", &key)),
+            concurrency: match concurrency_key {
+                Some(key) => self.concurrency(&key, concurrency_limit),
+                None => {
+                    if concurrency_limit != 0 {
+                        self.refuse("concurrency_limit", "needs a `concurrency_key`");
+                    }
+                    job.spec.concurrency.clone()
+                }
+            },
+            unique: self.unique(unique),
             labels: job.spec.labels.clone(),
             payload,
             policy: self.policy_over(job.spec.policy.clone(), retry_policy, timeouts),
@@ -148,6 +168,42 @@ impl Check {
             apart: job.spec.overlap_ignores_manual,
             ..new.run(lane, RunOrigin::Trigger, context)
         }
+    }
+}
+
+/// A limit of a concurrency key is at most so much.
+const MOST_AT_ONCE: i32 = 1_000_000;
+/// A run holds a unique key for at most so long after it is over.
+const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 86_400);
+
+impl Check {
+    /// The concurrency key of a job or a run, and its limit.
+    pub(crate) fn concurrency(&mut self, key: &str, limit: i32) -> Option<Concurrency> {
+        let limit = u32::try_from(self.within("concurrency_limit", limit, 0..=MOST_AT_ONCE)).unwrap_or(0);
+        if key.is_empty() && limit > 0 {
+            self.refuse("concurrency_limit", "needs a `concurrency_key`");
+        }
+        let key = self.optional("concurrency_key", key)?;
+        Some(Concurrency { key, limit: NonZeroU32::new(limit) })
+    }
+
+    fn unique(&mut self, unique: Option<wire::UniqueKey>) -> Option<Unique> {
+        let wire::UniqueKey { key, window, on_conflict } = unique?;
+        self.under("unique", |check| {
+            let key = check.required("key", &key);
+            let window = check.length("window", window).unwrap_or_default();
+            if window > LONGEST_WINDOW {
+                check.refuse("window", "must be at most 366 days");
+            }
+            let on_conflict = check.choice("on_conflict", on_conflict, |value| {
+                Some(match value {
+                    wire::UniqueConflict::Unspecified | wire::UniqueConflict::Reject => Conflict::Reject,
+                    wire::UniqueConflict::ReturnExisting => Conflict::ReturnExisting,
+                    wire::UniqueConflict::ReplacePending => Conflict::ReplacePending,
+                })
+            });
+            Some(Unique { key: key?, window, on_conflict: on_conflict? })
+        })
     }
 }
 
@@ -169,6 +225,9 @@ pub(crate) fn again(
         due: None,
         priority: old.priority,
         fairness_key: old.fairness_key,
+        concurrency: old.concurrency_key.map(|key| Concurrency { key, limit: None }),
+        // It stands in for the old one, and holds the key as that one would.
+        unique: old.unique_key.map(|key| Unique { key, window: Duration::ZERO, on_conflict: Conflict::Reject }),
         labels: old.labels,
         payload: detail.payload,
         policy: detail.policy,
@@ -184,6 +243,8 @@ struct Parts {
     due: Option<Instant>,
     priority: u8,
     fairness_key: FairnessKey,
+    concurrency: Option<Concurrency>,
+    unique: Option<Unique>,
     labels: BTreeMap<String, String>,
     payload: mainspring_engine::domain::payload::Payload,
     policy: RunPolicy,
@@ -193,7 +254,7 @@ struct Parts {
 
 impl Parts {
     fn run(self, lane: Lane, origin: RunOrigin, context: &Context) -> NewRun {
-        let Self { due, priority, fairness_key, labels, payload, policy, note, request } = self;
+        let Self { due, priority, fairness_key, concurrency, unique, labels, payload, policy, note, request } = self;
         NewRun {
             id: RunId::new(context.now),
             lane,
@@ -212,6 +273,8 @@ impl Parts {
             headers: context.headers.clone(),
             overlap: None,
             apart: false,
+            concurrency,
+            unique,
         }
     }
 }

@@ -8,8 +8,9 @@ use mainspring_engine::{
         filter::{Field, Kind},
         ids::RunId,
         job::Pause,
-        names::{JobName, Lane, Scope},
+        names::{JobName, Lane, Scope, UniqueKey},
         run::RunState,
+        unique::{Claim, Holder},
     },
     ports::store::{Direction, NewRun, RequestKey, RunView, Submitted},
 };
@@ -65,6 +66,8 @@ const FIELDS: &[Field] = &[
     Field { name: "reason", kind: Kind::Text },
     Field { name: "priority", kind: Kind::Number },
     Field { name: "fairness_key", kind: Kind::Text },
+    Field { name: "concurrency_key", kind: Kind::Text },
+    Field { name: "unique_key", kind: Kind::Text },
     Field { name: "at_worker", kind: Kind::Id },
     Field { name: "create_time", kind: Kind::Time },
     Field { name: "nominal_time", kind: Kind::Time },
@@ -159,7 +162,8 @@ pub(super) async fn batch(
     let mut submitted = if good.is_empty() { Vec::new() } else { api.engine.submit(good).await? }.into_iter();
     let mut settled = || match submitted.next() {
         Some(Submitted::Stored(stored)) => Ok((stored.run.run, Some(stored.run.life.state))),
-        Some(Submitted::Replayed(run)) => Ok((run, None)),
+        Some(Submitted::Replayed(run) | Submitted::Existing(run)) => Ok((run, None)),
+        Some(Submitted::KeyTaken(key, claim)) => Err(key_taken(&key, claim)),
         Some(Submitted::RequestReused) => Err(request_reused()),
         Some(Submitted::Full(quota)) => Err(quota.into()),
         Some(Submitted::NotIdle(_) | Submitted::BufferFull | Submitted::JobGone) | None => {
@@ -247,7 +251,8 @@ pub(super) async fn get(api: &Api, request: wire::GetRunRequest) -> Result<wire:
     let mut shown = live(api, view);
     if let Some(lane) = waits {
         let facts = api.store().wait_facts(&scope, run).await?;
-        let (reason, sentence) = convert::run::wait_reason(&facts, api.engine.room(&lane), &shown);
+        let (reason, sentence) =
+            convert::run::wait_reason(&facts, api.engine.room(&lane), api.engine.paced(&lane), &shown);
         (shown.wait_reason, shown.wait_sentence) = (reason.into(), sentence);
     }
     Ok(wire::GetRunResponse { run: Some(shown) })
@@ -319,7 +324,8 @@ pub(super) async fn wait(api: &Api, request: wire::WaitRunRequest) -> Result<wir
 pub(super) async fn make(api: &Api, scope: &Scope, new: NewRun, job: Option<&JobName>) -> Result<wire::Run, Refusal> {
     let id = match api.engine.submit(vec![new]).await?.pop() {
         Some(Submitted::Stored(stored)) => return Ok(live(api, stored.run)),
-        Some(Submitted::Replayed(run)) => run,
+        Some(Submitted::Replayed(run) | Submitted::Existing(run)) => run,
+        Some(Submitted::KeyTaken(key, claim)) => return Err(key_taken(&key, claim)),
         Some(Submitted::RequestReused) => return Err(request_reused()),
         Some(Submitted::NotIdle(run)) => return Err(not_idle(run)),
         Some(Submitted::BufferFull) => return Err(buffer_full()),
@@ -340,6 +346,18 @@ fn not_idle(run: RunId) -> Refusal {
         "run {run} of this job is not over, and its overlap policy lets no other begin; wait for it, or set `force`"
     );
     Refusal::new(Reason::OverlapNotAllowed, message).with("run_id", run).because_of("OVERLAP", format!("run/{run}"))
+}
+
+fn key_taken(key: &UniqueKey, claim: Claim) -> Refusal {
+    let Claim { run, until, holder } = claim;
+    let why = match holder {
+        Holder::Waits | Holder::AtWorker => "is not over".to_owned(),
+        Holder::Over => format!("is over, and holds it until {until}"),
+        Holder::Gone => format!("was deleted, and holds it until {until}"),
+    };
+    let message =
+        format!("unique key `{key}` is held by run {run}, which {why}; wait, use another key, or set `on_conflict`");
+    Refusal::new(Reason::UniqueKeyTaken, message).with("run_id", run).with("unique_key", key).about("run", run)
 }
 
 fn paused(job: &JobName, pause: &Pause) -> Refusal {

@@ -26,6 +26,7 @@ reasons! {
     CANCELLED "Somebody cancelled it; `cancellation` says when and why.";
     WORKER_UNRESPONSIVE "Somebody cancelled it, and its worker did not stop it within the grace period: it may still be running there.";
     OVERLAPPED "A newer run of its job took its place while it waited for another to be over (`overlap`).";
+    REPLACED "A newer run took its unique key while it waited (`REPLACE_PENDING`).";
     JOB_DELETED "Its job was deleted while it waited.";
 }
 

@@ -345,6 +345,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::Due),
         (0_i64..60).prop_map(|second| Event::Release { due: Instant::from_micros(second * 1_000_000) }),
         Just(Event::Replace),
+        Just(Event::Displace),
         (1_u128..3, 0_i64..8).prop_map(|(name, generation)| Event::Lease { worker: worker(name), generation }),
         attempt.clone().prop_map(|attempt| Event::Start { attempt, start_time: Instant::EPOCH }),
         attempt.clone().prop_map(|attempt| Event::Rejected { attempt }),

@@ -6,12 +6,15 @@ use std::{collections::HashMap, time::Duration};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::lane::{LaneBoard, Plan, Reading};
+use super::{
+    lane::{LaneBoard, Plan, Reading},
+    rates::Rates,
+};
 use crate::{
-    domain::{ids::RunId, instant::Instant, names::Lane},
+    domain::{ids::RunId, instant::Instant, names::Lane, rate::Rate},
     ports::{
         broker::{Pointer, PointerBatch},
-        store::{Head, Waiting},
+        store::{Head, Look, Queued, Waiting},
     },
 };
 
@@ -22,6 +25,8 @@ const HOLD_OFF: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     lanes: Mutex<HashMap<Lane, LaneBoard>>,
+    /// Locked before the lanes, where both are.
+    rates: Mutex<Rates>,
     pub(super) wake: Notify,
 }
 
@@ -86,14 +91,56 @@ impl Board {
 
     /// What is to be done for a lane with free slots.
     pub(super) fn plan(&self, lane: &Lane, free: usize, now: Instant, look: Duration) -> Plan {
-        let plan = self.lanes.lock().entry(lane.clone()).or_default().plan(lane, free, now, look);
+        let mut rates = self.rates.lock();
+        let tokens = rates.tokens(lane, now);
+        let plan = self.lanes.lock().entry(lane.clone()).or_default().plan(lane, free, tokens, now, look);
+        if let Plan::Release(pointers, _) = &plan {
+            rates.take(lane, pointers.len(), now);
+        }
+        drop(rates);
         if let Plan::Release(_, true) = plan {
             self.wake.notify_one();
         }
         plan
     }
 
-    /// The queue of a lane is paused.
+    /// What the store says of queues.
+    pub(super) fn learn(&self, restricted: &[Queued], now: Instant) {
+        self.rates.lock().learn(restricted, now);
+    }
+
+    /// Takes the tokens for a reading, as many as there are; `false` where there is none before some instant.
+    pub(super) fn pace(&self, lane: &Lane, reading: &mut Reading, now: Instant) -> bool {
+        let mut rates = self.rates.lock();
+        let paid = reading.pay(rates.tokens(lane, now));
+        rates.take(lane, paid, now);
+        let next = rates.next(lane, now).filter(|_| paid == 0);
+        drop(rates);
+        if let Some((next, _)) = next {
+            self.block(lane, next);
+        }
+        paid > 0
+    }
+
+    /// When to look next for the sake of these lanes, where the rate of a queue lets none go now.
+    pub(super) fn next<'a>(&self, lanes: impl Iterator<Item = &'a Lane>, now: Instant) -> Option<Instant> {
+        self.rates.lock().wake(lanes, now)
+    }
+
+    /// When the next of a lane may go, where its queue has gone as fast as it may; and how fast that is.
+    pub(crate) fn paced(&self, lane: &Lane, now: Instant) -> Option<(Instant, Rate)> {
+        self.rates.lock().next(lane, now)
+    }
+
+    /// Readings came to nothing.
+    pub(super) fn not_read<'a>(&self, readings: impl Iterator<Item = (&'a Look, &'a Reading)>) {
+        let mut rates = self.rates.lock();
+        for (look, reading) in readings {
+            rates.give_back(&look.lane, reading.left(0));
+        }
+    }
+
+    /// The queue of a lane is paused, or has gone as fast as it may.
     pub(super) fn block(&self, lane: &Lane, until: Instant) {
         if let Some(board) = self.lanes.lock().get_mut(lane) {
             board.block(until);
@@ -103,6 +150,7 @@ impl Board {
     /// What the store answered to a reading; what goes out of it.
     pub(super) fn take(&self, lane: &Lane, reading: &Reading, head: Head, now: Instant) -> Vec<Pointer> {
         let (taken, again) = self.lanes.lock().entry(lane.clone()).or_default().take(reading, head, now);
+        self.rates.lock().give_back(lane, reading.left(taken.len()));
         if again {
             self.wake.notify_one();
         }

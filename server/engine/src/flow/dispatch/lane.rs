@@ -49,7 +49,7 @@ pub(super) struct LaneBoard {
     looked: Option<Instant>,
     /// Counts what made a reading of the store old, so that a reading under way is not believed too much.
     stale: u64,
-    /// Its queue is paused; not looked at before.
+    /// Its queue is paused, or has gone as fast as it may; not looked at before.
     blocked: Option<Instant>,
     /// Handed back with the wish not to be offered again before this; with its place, once the run waits again.
     held_off: HashMap<RunId, (Instant, Option<Waiting>)>,
@@ -100,10 +100,26 @@ pub(super) struct Reading {
     wanted: usize,
     /// What else is found may be believed for a moment.
     believe: bool,
+    /// So many tokens of its queue's rate were taken for it.
+    paid: usize,
     stale: u64,
 }
 
 impl Reading {
+    /// So many tokens were taken for it, if any: as many as are wanted, or as there are.
+    pub(super) fn pay(&mut self, tokens: usize) -> usize {
+        if tokens < self.wanted {
+            self.narrow(tokens);
+        }
+        self.paid = self.wanted;
+        self.paid
+    }
+
+    /// Tokens that are left of those taken for it, where so many go.
+    pub(super) fn left(&self, gone: usize) -> usize {
+        self.paid.saturating_sub(gone)
+    }
+
     /// Its queue has room for so many and no more; whether that leaves anything to be read.
     pub(super) fn narrow(&mut self, room: usize) -> bool {
         self.wanted = self.wanted.min(room);
@@ -113,13 +129,17 @@ impl Reading {
 }
 
 impl LaneBoard {
-    /// What may be released at once, or what must be read to know it. A lane with demand is read every `look` at least,
+    /// What may be released at once, no more than there are tokens, or what must be read to know it. A lane with demand is read every `look` at least,
     /// whatever was told.
-    pub(super) fn plan(&mut self, lane: &Lane, free: usize, now: Instant, look: Duration) -> Plan {
+    pub(super) fn plan(&mut self, lane: &Lane, free: usize, tokens: usize, now: Instant, look: Duration) -> Plan {
         self.out.retain(|_, (_, released)| now.since(*released) < FORGET);
         self.offer_again(now);
         let wanted = (free * 2).saturating_sub(self.out.len());
         if wanted == 0 || self.blocked.is_some_and(|until| until > now) {
+            return Plan::Nothing;
+        }
+        // What waits here goes with the next token; who knows of nothing looks, and may find another rate.
+        if tokens == 0 && !self.ring.is_empty() {
             return Plan::Nothing;
         }
         let looked = self.looked;
@@ -127,7 +147,7 @@ impl LaneBoard {
         match &self.reach {
             // What waits here does not wait for a look that has become due: the look comes next, if nothing is there.
             Reach::All if !due_after(look * 2) && !self.ring.is_empty() => {
-                return Plan::Release(self.release(wanted, now), due_after(look));
+                return Plan::Release(self.release(wanted.min(tokens), now), due_after(look));
             }
             Reach::All if !due_after(look) => return Plan::Nothing,
             Reach::Best { until, .. } if !self.ring.is_empty() => {
@@ -135,7 +155,7 @@ impl LaneBoard {
                     if self.ring.len() <= wanted {
                         self.ahead = (self.ahead * 2).min(AHEAD.1);
                     }
-                    return Plan::Release(self.release(wanted, now), false);
+                    return Plan::Release(self.release(wanted.min(tokens), now), false);
                 }
                 self.ahead = (self.ahead / 2).max(AHEAD.0);
                 self.forget_what_waits();
@@ -146,7 +166,7 @@ impl LaneBoard {
         let unmet = self.held_off.values().filter(|(_, waiting)| waiting.is_none()).count();
         let limit = wanted + unmet + self.ahead + 1;
         let look = Look { lane: lane.clone(), limit, turns: self.ring.turns(), known: self.known() };
-        Plan::Read(look, Reading { wanted, believe: true, stale: self.stale })
+        Plan::Read(look, Reading { wanted, believe: true, paid: 0, stale: self.stale })
     }
 
     /// What a reading is to pass over: what is out, and what may not go.
@@ -158,7 +178,7 @@ impl LaneBoard {
 
     /// What the store answered to a [`Plan::Read`]: what goes out of it, and whether there is more of it to be had at once.
     pub(super) fn take(&mut self, reading: &Reading, head: Head, now: Instant) -> (Vec<Pointer>, bool) {
-        let Reading { wanted, believe, stale } = reading;
+        let Reading { wanted, believe, paid: _, stale } = reading;
         let Head { runs, more } = head;
         let current = self.stale == *stale;
         self.looked = current.then_some(now);
@@ -191,7 +211,7 @@ impl LaneBoard {
         (taken, again)
     }
 
-    /// The queue is paused.
+    /// The queue is paused, or has gone as fast as it may.
     pub(super) fn block(&mut self, until: Instant) {
         self.blocked = Some(until);
         self.meanwhile = None;

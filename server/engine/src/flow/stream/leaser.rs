@@ -294,7 +294,7 @@ impl Leaser {
                 let key = attempt.key;
                 return (!self.dispatch(live, basis, attempt, now)).then_some(key);
             }
-            LeaseResult::Stale => {
+            LeaseResult::Stale | LeaseResult::Parked => {
                 live.held().unreserve(&lane.queue);
                 core.news.board.done(lane, [&pointer]);
             }

@@ -9,6 +9,7 @@ use crate::domain::{
     instant::Instant,
     job::{Job, JobSpec, Pause},
     names::{JobName, NamespaceName, QueueName, Scope},
+    rate::Rate,
     supersede::Pending,
 };
 
@@ -117,6 +118,8 @@ pub struct QueueSettings {
     pub paused: Option<(bool, String)>,
     /// At most so many at workers at once; `Some(0)` lifts the limit.
     pub concurrency_limit: Option<u32>,
+    /// How fast its runs are released; `Some(None)` lifts that.
+    pub rate: Option<Option<Rate>>,
     /// Only if the queue's revision is still this one.
     pub revision: Option<i64>,
     /// The queue is made where there is none.

@@ -117,6 +117,8 @@ pub enum LeaseResult {
     Stale,
     /// The queue's limit is reached, or it is paused; the run waits on and will be released again.
     NoRoom,
+    /// Its concurrency key is full: it waits on where no lane finds it, and is told of when there is room.
+    Parked,
     /// The run's row cannot be what it is; nothing of it changed, and a person must look.
     Unreadable,
 }

@@ -7,6 +7,7 @@ use crate::{
     domain::{
         names::{FairnessKey, Lane, QueueName, Scope},
         place::Place,
+        rate::Rate,
     },
     ports::broker::Pointer,
 };
@@ -62,6 +63,8 @@ pub struct Queued {
     pub paused: bool,
     /// How many more may be at workers at once; none where there is no limit.
     pub room: Option<u32>,
+    /// How fast its runs are released; none where that is not limited.
+    pub rate: Option<Rate>,
 }
 
 /// Reading what waits. Nothing here writes: what was released is the dispatcher's memory, and the lease's guard drops
@@ -75,6 +78,6 @@ pub trait Release: Send + Sync {
     /// none waits; what it costs follows from what is asked for, not from what waits.
     async fn queued(&self, looks: &[Look]) -> StoreResult<Vec<Head>>;
 
-    /// The queues that are paused or limited; all others are open.
+    /// The queues that are paused or limited, by number or by rate; all others are open.
     async fn restricted_queues(&self) -> StoreResult<Vec<Queued>>;
 }

@@ -9,11 +9,13 @@ use super::{Moved, Quota, RunDetail, RunView, StoreResult};
 use crate::domain::{
     ids::{JobUid, RunId},
     instant::Instant,
-    names::{FairnessKey, JobName, Lane, Scope},
+    limit::Concurrency,
+    names::{FairnessKey, JobName, Lane, Scope, UniqueKey},
     overlap::{Buffer, Overlap},
     payload::Payload,
     policy::RunPolicy,
     run::{Lifecycle, RunOrigin},
+    unique::{Claim, Unique},
 };
 
 /// A caller's protection against repeats, kept 24 h.
@@ -73,6 +75,10 @@ pub struct NewRun {
     pub overlap: Option<Overlap>,
     /// It holds no slot of its job.
     pub apart: bool,
+    /// At most so many runs of this key are at workers at once.
+    pub concurrency: Option<Concurrency>,
+    /// It is made only where nobody holds this key, and holds it then.
+    pub unique: Option<Unique>,
 }
 
 impl NewRun {
@@ -96,6 +102,8 @@ impl NewRun {
             headers: _,
             overlap: _,
             apart: _,
+            concurrency,
+            unique,
         } = self;
         RunView {
             run: id,
@@ -109,6 +117,8 @@ impl NewRun {
             labels,
             priority,
             fairness_key,
+            concurrency_key: concurrency.map(|concurrency| concurrency.key),
+            unique_key: unique.map(|unique| unique.key),
             nominal_time: None,
             due_time: due,
             late: false,
@@ -127,6 +137,8 @@ pub struct Stored {
     pub moved: Moved,
     /// For whoever asked for it: what a look would have shown right after the commit, whatever happened since.
     pub run: RunView,
+    /// The run that was cancelled, since this one took its unique key.
+    pub replaced: Option<Box<Moved>>,
 }
 
 /// What became of it.
@@ -136,6 +148,10 @@ pub enum Submitted {
     Stored(Box<Stored>),
     /// The same request had made this run before.
     Replayed(RunId),
+    /// This run holds the unique key, and is the answer.
+    Existing(RunId),
+    /// The unique key is held so, and no run was made.
+    KeyTaken(UniqueKey, Claim),
     /// The request id was used with another body.
     RequestReused,
     /// This run of the job is not over, and its overlap policy lets no further one be made.
@@ -165,6 +181,7 @@ pub trait Submit: Send + Sync {
     async fn made(&self, scope: &Scope, keys: &[RequestKey]) -> StoreResult<Vec<Option<Made>>>;
 
     /// Stores runs, one answer each, in order. Two runs of one batch with the same request id: the first is stored, the
-    /// second is replayed or refused like any other repeat. Nothing is answered before it is durable.
+    /// second is replayed or refused like any other repeat; so it is with their unique keys. A request that is answered with
+    /// the run that holds its key is a repeat of that answer afterwards. Nothing is answered before it is durable.
     async fn submit(&self, now: Instant, runs: Vec<NewRun>) -> StoreResult<Vec<Submitted>>;
 }

@@ -12,9 +12,10 @@ use crate::domain::{
     instant::Instant,
     job::{Job, JobSpec},
     ledger::{Range, SkippedWalls},
-    names::{FairnessKey, JobType, NamespaceName, QueueName, ScheduleName, Scope},
+    names::{ConcurrencyKey, FairnessKey, JobType, NamespaceName, QueueName, ScheduleName, Scope, UniqueKey},
     payload::{Failure, Payload},
     policy::RunPolicy,
+    rate::Rate,
     run::{Lifecycle, RunOrigin, RunState},
     worker::{Capacity, WorkerStatus},
 };
@@ -89,6 +90,10 @@ pub struct RunView {
     pub priority: u8,
     /// Its fairness key.
     pub fairness_key: FairnessKey,
+    /// Its concurrency key.
+    pub concurrency_key: Option<ConcurrencyKey>,
+    /// The unique key it was made under.
+    pub unique_key: Option<UniqueKey>,
     /// The instant the schedule named.
     pub nominal_time: Option<Instant>,
     /// When it became due, or will.
@@ -156,6 +161,8 @@ pub struct QueueView {
     pub pause_note: String,
     /// At most so many at workers; 0 is no limit.
     pub concurrency_limit: u32,
+    /// How fast its runs are released.
+    pub rate: Option<Rate>,
     /// Runs that wait.
     pub depth: u64,
     /// Since when the oldest waits.
@@ -302,6 +309,19 @@ pub struct WaitFacts {
     pub handlers: u32,
     /// Of these, how many drain.
     pub draining: u32,
+    /// Its concurrency key, if that is full.
+    pub key_full: Option<FullKey>,
+}
+
+/// A concurrency key that has reached its limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FullKey {
+    /// The key.
+    pub key: ConcurrencyKey,
+    /// So many of its runs may be at workers.
+    pub limit: u32,
+    /// So many are, or may come back.
+    pub in_flight: u32,
 }
 
 /// Lists and counts.

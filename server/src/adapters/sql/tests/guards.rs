@@ -59,6 +59,8 @@ async fn submit(store: &SqliteStore, data: &[u8]) -> RunId {
         headers: Default::default(),
         overlap: None,
         apart: false,
+        concurrency: None,
+        unique: None,
     };
     match store.submit(now(), vec![run]).await.unwrap().remove(0) {
         Submitted::Stored(stored) => stored.moved.run,
@@ -154,6 +156,7 @@ async fn a_schedule_that_moved_after_it_was_read_takes_the_firing_back() {
         priority: 5,
         fairness_key: FairnessKey::default(),
         on_completed: Default::default(),
+        concurrency: None,
     };
     let (uid, name) = (JobUid::new(now()), "report".parse().unwrap());
     let job = NewJob { scope: Scope::default(), uid, name, spec, request: None };

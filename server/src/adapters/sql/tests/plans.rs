@@ -11,6 +11,7 @@ use sea_orm::sea_query::SqliteQueryBuilder;
 
 use super::{
     super::{
+        claims::{GONE, STAND, claims_sql},
         due::{NEXT_DUE, due_sql, turn_sql},
         expire::{OVER, held_sql},
         filter,
@@ -19,6 +20,7 @@ use super::{
         hot::{Fence, lease_read_sql, lease_sql, success_read_sql, success_sql},
         insert::there_sql,
         jobs::schedule_sql,
+        keys::{LANES, READY, UNUSED, USED, named_sql, parked_sql, unpark_sql, waited_for_sql},
         leases::renew_sql,
         logs::{HOLDING, batches_sql},
         outcomes::{NEXT_DEADLINE, PAST_DEADLINE, waiting_sql},
@@ -31,15 +33,26 @@ use super::{
         steps::{columns, whole_sql},
         submit::unfinished_sql,
         unused::{IDLE, OLD_RUN},
-        views::{ledger, vitals::WAITING},
+        views::{ledger, queues::PARKED, vitals::WAITING},
         wake::{WAKING, wake_read_sql, wake_sql},
     },
     *,
 };
 
 /// Tables that grow with what happened.
-const LARGE: [&str; 9] =
-    ["run", "run_data", "attempt_end", "schedule", "job", "job_version", "ledger", "request", "worker"];
+const LARGE: [&str; 11] = [
+    "run",
+    "run_data",
+    "attempt_end",
+    "schedule",
+    "job",
+    "job_version",
+    "ledger",
+    "request",
+    "unique_claim",
+    "limit_key",
+    "worker",
+];
 
 /// Every statement of the way of a run, at every size of a piece.
 fn hot() -> Vec<String> {
@@ -62,6 +75,14 @@ fn hot() -> Vec<String> {
         EXPIRED.to_owned(),
         PENDING.to_owned(),
         WAITING.to_owned(),
+        GONE.to_owned(),
+        STAND.to_owned(),
+        LANES.to_owned(),
+        READY.to_owned(),
+        parked_sql(),
+        PARKED.to_owned(),
+        UNUSED.to_owned(),
+        USED.to_owned(),
         "SELECT nominal_time FROM run WHERE origin = 1 AND job_uid = ? AND state = 6 ORDER BY nominal_time DESC LIMIT 1"
             .into(),
     ];
@@ -73,7 +94,8 @@ fn hot() -> Vec<String> {
         statements.extend([whole_sql(size), schedule_sql(size), renew_sql(size), instants_sql(size)]);
         let places = places(size);
         statements.push(format!("SELECT {} FROM run WHERE id IN ({places})", columns()));
-        statements.extend([unfinished_sql(size), holders_sql(size)]);
+        statements.extend([unfinished_sql(size), holders_sql(size), claims_sql(size)]);
+        statements.extend([waited_for_sql(size), unpark_sql(size), named_sql(size)]);
         statements.push(delete_sql(size));
         statements.push(format!("SELECT count(*), min(queue_time) FROM run WHERE ready_lane IN ({places})"));
     }
@@ -156,6 +178,17 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         ("run_buffered (job_uid>?)", BUFFERED.to_owned()),
         ("run_instant (job_uid=? AND nominal_time=?)", instants_sql(1)),
         ("run_instant (job_uid=? AND nominal_time=?)", ledger::runs_sql(4)),
+        ("unique_claim_look (look_time<?)", GONE.to_owned()),
+        ("unique_claim_look (look_time<?)", STAND.to_owned()),
+        ("run_parked (parked_key=?)", LANES.to_owned()),
+        ("run_parked (parked_key=? AND lane_id>?)", LANES.to_owned()),
+        ("run_parked (parked_key=? AND lane_id=?)", parked_sql()),
+        ("run_parked (parked_key=?)", waited_for_sql(4)),
+        ("run_parked", PARKED.to_owned()),
+        ("run_key (key_id=? AND ready_lane=?)", READY.to_owned()),
+        ("run_key (key_id=?)", UNUSED.to_owned()),
+        ("limit_key_look (look_time<?)", UNUSED.to_owned()),
+        ("limit_key_look (look_time<?)", USED.to_owned()),
         ("worker_handler_lane (lane_id=?)", IDLE.to_owned()),
     ];
     for (index, sql) in served {

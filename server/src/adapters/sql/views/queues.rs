@@ -14,11 +14,11 @@ use sea_orm::{Condition, ConnectionTrait, QueryResult, Value, sea_query::Expr};
 
 use super::super::{
     SqliteStore, filter,
-    rows::{maybe, name},
+    rows::{maybe, name, rate},
     statement::{Cells, failed, query, query_in},
 };
 
-const COLUMNS: &str = "id, name, paused, note, concurrency_limit, revision";
+const COLUMNS: &str = "id, name, paused, note, concurrency_limit, rate_count, rate_per, rate_burst, revision";
 
 pub(super) async fn list(
     store: &SqliteStore,
@@ -55,17 +55,18 @@ struct Held {
 
 async fn views(store: &SqliteStore, scope: &Scope, rows: Vec<QueryResult>) -> StoreResult<Vec<QueueView>> {
     let mut views = Vec::with_capacity(rows.len());
-    let in_flight = in_flight(store).await?;
+    let (in_flight, parked) = (in_flight(store).await?, parked(store).await?);
     for row in rows {
         let mut cells = Cells::of(&row);
         let id: i32 = cells.next()?;
-        let held = held(store, &store.known.lanes.ids(|lane| lane.queue == id), &in_flight).await?;
+        let held = held(store, &store.known.lanes.ids(|lane| lane.queue == id), &in_flight, &parked).await?;
         views.push(QueueView {
             namespace: scope.0.clone(),
             queue: name(cells.next()?)?,
             paused: cells.next()?,
             pause_note: cells.next()?,
             concurrency_limit: cells.parse("a limit", |limit: &i64| u32::try_from(*limit).ok())?,
+            rate: rate(&mut cells)?,
             depth: held.depth,
             oldest_queue_time: held.oldest,
             in_flight: held.in_flight,
@@ -76,7 +77,12 @@ async fn views(store: &SqliteStore, scope: &Scope, rows: Vec<QueryResult>) -> St
 }
 
 /// What waits in lanes, since when. All from the index of what waits.
-async fn held(store: &SqliteStore, lanes: &[i32], in_flight: &HashMap<i32, u64>) -> StoreResult<Held> {
+async fn held(
+    store: &SqliteStore,
+    lanes: &[i32],
+    in_flight: &HashMap<i32, u64>,
+    parked: &HashMap<i32, (u64, Option<Instant>)>,
+) -> StoreResult<Held> {
     let mut held = Held::default();
     let head = "SELECT count(*), min(queue_time) FROM run WHERE ready_lane IN";
     for row in query_in(&store.reads, head, lanes, "").await? {
@@ -84,8 +90,28 @@ async fn held(store: &SqliteStore, lanes: &[i32], in_flight: &HashMap<i32, u64>)
         held.depth += cells.parse("a count", |count: &i64| u64::try_from(*count).ok())?;
         held.oldest = [held.oldest, maybe(cells.next()?)].into_iter().flatten().min();
     }
+    for (depth, oldest) in lanes.iter().filter_map(|lane| parked.get(lane)) {
+        held.depth += depth;
+        held.oldest = [held.oldest, *oldest].into_iter().flatten().min();
+    }
     held.in_flight = lanes.iter().filter_map(|lane| in_flight.get(lane)).sum();
     Ok(held)
+}
+
+/// What waits for room under concurrency keys, by lane.
+pub(in super::super) const PARKED: &str =
+    "SELECT lane_id, count(*), min(queue_time) FROM run WHERE parked_key IS NOT NULL GROUP BY lane_id";
+
+/// What waits for room under concurrency keys, by lane, and since when.
+pub(super) async fn parked(store: &SqliteStore) -> StoreResult<HashMap<i32, (u64, Option<Instant>)>> {
+    let mut counts = HashMap::new();
+    for row in query(&store.reads, PARKED, Vec::<Value>::new()).await? {
+        let mut cells = Cells::of(&row);
+        let lane = cells.next()?;
+        let count = cells.parse("a count", |count: &i64| u64::try_from(*count).ok())?;
+        counts.insert(lane, (count, maybe(cells.next()?)));
+    }
+    Ok(counts)
 }
 
 /// Runs at workers, by lane.

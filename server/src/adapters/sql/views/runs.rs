@@ -29,7 +29,8 @@ use super::{
 /// The columns of [`view`], in order; those of [`detail`] follow.
 fn columns(detail: bool) -> String {
     let list = "run.id, run.lane_id, run.job_uid, run.job_version, run.schedule, run.origin, run.labels, run.priority, \
-         run.fairness_key, run.nominal_time, run.due_time, run.late, run.parent_id, run.request_id, run.note";
+         run.fairness_key, \
+         (SELECT limit_key.key FROM limit_key WHERE limit_key.id = run.key_id), run.unique_key, run.nominal_time, run.due_time, run.late, run.parent_id, run.request_id, run.note";
     let more = ", payload_type, payload, spilled, output_type, output, policy";
     format!("{list}, {LIFE}{}", if detail { more } else { "" })
 }
@@ -141,15 +142,21 @@ const FEW: i64 = 2_000;
 /// What a filter for one state says about columns that have an index of their own. Runs that wait, are at workers or have
 /// failed may be few among many; without this a list of them would read everything.
 async fn narrow(store: &SqliteStore, filter: &Filter) -> StoreResult<Option<String>> {
-    let Some(column) = state_of(filter).and_then(indexed) else { return Ok(None) };
+    let columns = state_of(filter).map(indexed).unwrap_or_default();
     // The index of what has failed is in the order of the list.
-    if column == DEAD {
+    if columns == [DEAD] {
         return Ok(Some(format!("run.{DEAD} IS NOT NULL")));
     }
-    let sql = format!("SELECT count(*) FROM (SELECT 1 FROM run WHERE {column} IS NOT NULL LIMIT {FEW})");
-    let row = query_one(&store.reads, sql, Vec::new()).await?;
-    let few = row.map(|row| single::<i64>(&row)).transpose()?.is_some_and(|count| count < FEW);
-    Ok(few.then(|| format!("run.id IN (SELECT few.id FROM run AS few WHERE few.{column} IS NOT NULL)")))
+    let mut few = Vec::with_capacity(columns.len());
+    for column in columns {
+        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM run WHERE {column} IS NOT NULL LIMIT {FEW})");
+        let row = query_one(&store.reads, sql, Vec::new()).await?;
+        if row.map(|row| single::<i64>(&row)).transpose()?.is_none_or(|count| count >= FEW) {
+            return Ok(None);
+        }
+        few.push(format!("SELECT few.id FROM run AS few WHERE few.{column} IS NOT NULL"));
+    }
+    Ok((!few.is_empty()).then(|| format!("run.id IN ({})", few.join(" UNION ALL "))))
 }
 
 /// The one state that a filter asks for.
@@ -166,14 +173,15 @@ fn state_of(filter: &Filter) -> Option<RunState> {
 /// Set while a failure is unresolved or kept as one.
 const DEAD: &str = "dead_time";
 
-/// The column that is set in a state and in few others, and has an index.
-fn indexed(state: RunState) -> Option<&'static str> {
+/// Columns of which one is set in a state and in few others, and that have an index each.
+fn indexed(state: RunState) -> &'static [&'static str] {
     match state {
-        RunState::Queued => Some("ready_lane"),
-        RunState::Scheduled | RunState::RetryWait => Some("wake_time"),
-        RunState::Leased | RunState::Running => Some("open_token"),
-        RunState::Failed | RunState::TimedOut => Some(DEAD),
-        RunState::Succeeded | RunState::Cancelled => None,
+        RunState::Queued => &["ready_lane", "parked_key"],
+        RunState::Scheduled => &["wake_time", "buffer"],
+        RunState::RetryWait => &["wake_time"],
+        RunState::Leased | RunState::Running => &["open_token"],
+        RunState::Failed | RunState::TimedOut => &[DEAD],
+        RunState::Succeeded | RunState::Cancelled => &[],
     }
 }
 
@@ -211,6 +219,8 @@ fn view(store: &SqliteStore, cells: &mut Cells<'_>, detailed: bool) -> StoreResu
     let labels = read_labels(cells.next()?)?;
     let priority = cells.parse("a priority", |number: &i32| u8::try_from(*number).ok())?;
     let fairness_key = name(cells.next()?)?;
+    let concurrency_key = cells.next::<Option<String>>()?.map(name).transpose()?;
+    let unique_key = cells.next::<Option<String>>()?.map(name).transpose()?;
     let nominal_time = maybe(cells.next()?);
     let due_time = Instant::from_micros(cells.next()?);
     let late = cells.next()?;
@@ -232,6 +242,8 @@ fn view(store: &SqliteStore, cells: &mut Cells<'_>, detailed: bool) -> StoreResu
         labels,
         priority,
         fairness_key,
+        concurrency_key,
+        unique_key,
         nominal_time,
         due_time,
         late,

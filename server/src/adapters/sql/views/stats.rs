@@ -1,18 +1,24 @@
 //! Counts, and why a run may be waiting.
 
 use mainspring_engine::{
-    domain::{ids::RunId, instant::Instant, names::Scope, run::RunState, worker::WorkerStatus},
-    ports::store::{StatsView, StoreResult, WaitFacts},
+    domain::{
+        ids::RunId,
+        instant::Instant,
+        names::{ConcurrencyKey, Scope},
+        run::RunState,
+        worker::WorkerStatus,
+    },
+    ports::store::{FullKey, StatsView, StoreResult, WaitFacts},
 };
 use sea_orm::Value;
 
 use super::{
     super::{
         SqliteStore,
-        rows::{ID_SLACK, first_id, run_state, time},
+        rows::{ID_SLACK, first_id, name, run_state, time},
         statement::{Cells, query, query_in, query_one, single},
     },
-    queues::in_flight,
+    queues::{in_flight, parked},
 };
 
 pub(super) async fn counts(store: &SqliteStore, scope: &Scope, from: Instant, to: Instant) -> StoreResult<StatsView> {
@@ -27,6 +33,8 @@ pub(super) async fn counts(store: &SqliteStore, scope: &Scope, from: Instant, to
     for row in query_in(&store.reads, "SELECT count(*) FROM run WHERE ready_lane IN", &lanes, "").await? {
         queued += u64::try_from(single::<i64>(&row)?).unwrap_or_default();
     }
+    let waits = parked(store).await?;
+    queued += lanes.iter().filter_map(|lane| Some(waits.get(lane)?.0)).sum::<u64>();
     let at_workers = in_flight(store).await?;
     Ok(StatsView {
         runs: made(store, namespace, from, to).await?,
@@ -66,13 +74,26 @@ async fn made(store: &SqliteStore, namespace: i32, from: Instant, to: Instant) -
 }
 
 pub(super) async fn wait_facts(store: &SqliteStore, scope: &Scope, run: RunId) -> StoreResult<WaitFacts> {
-    let row = query_one(&store.reads, "SELECT lane_id FROM run WHERE id = ?", vec![run.uuid().into()]).await?;
-    let Some(lane) = row.map(|row| single::<i32>(&row)).transpose()? else { return Ok(WaitFacts::default()) };
+    let sql = "SELECT lane_id, limit_key.key, limit_key.run_limit, limit_key.in_flight FROM run \
+         LEFT JOIN limit_key ON limit_key.id = run.key_id WHERE run.id = ?";
+    let Some(row) = query_one(&store.reads, sql, vec![run.uuid().into()]).await? else {
+        return Ok(WaitFacts::default());
+    };
+    let mut cells = Cells::of(&row);
+    let lane = cells.next()?;
+    let key = cells.next::<Option<String>>()?.map(name::<ConcurrencyKey>).transpose()?;
+    let counts: (Option<i64>, Option<i64>) = (cells.next()?, cells.next()?);
     let lane = store.known.lanes.of(lane)?;
     if lane.lane.namespace != scope.0 {
         return Ok(WaitFacts::default());
     }
     let mut facts = WaitFacts::default();
+    let small = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
+    if let (Some(key), (Some(limit), Some(in_flight))) = (key, counts)
+        && in_flight >= limit
+    {
+        facts.key_full = Some(FullKey { key, limit: small(limit), in_flight: small(in_flight) });
+    }
     let sql = "SELECT paused, concurrency_limit, in_flight FROM queue WHERE id = ?";
     if let Some(row) = query_one(&store.reads, sql, vec![lane.queue.into()]).await? {
         let mut cells = Cells::of(&row);

@@ -16,7 +16,7 @@ use super::{
         rows::maybe,
         statement::{Cells, query},
     },
-    queues::in_flight,
+    queues::{in_flight, parked},
 };
 
 /// What waits, by lane.
@@ -51,6 +51,11 @@ impl Vitals for SqliteStore {
             let level = level(self, &mut levels, cells.next()?)?;
             level.depth += cells.parse("a count", |count: &i64| u64::try_from(*count).ok())?;
             level.oldest = [level.oldest, maybe(cells.next()?)].into_iter().flatten().min();
+        }
+        for (lane, (count, oldest)) in parked(self).await? {
+            let level = level(self, &mut levels, lane)?;
+            level.depth += count;
+            level.oldest = [level.oldest, oldest].into_iter().flatten().min();
         }
         for (lane, count) in in_flight(self).await? {
             level(self, &mut levels, lane)?.in_flight += count;

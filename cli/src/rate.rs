@@ -1,0 +1,68 @@
+//! Rates of queues, as people type them and as tables show them.
+
+use std::str::FromStr;
+
+use mainspring_proto::scheduler::v1::RateLimit;
+
+use crate::times::{self, Length};
+
+/// A rate as it is typed: `100/1m`, or `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rate {
+    /// No limit.
+    None,
+    /// So many in so long.
+    Of(i32, Length),
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        let (count, per) = text.split_once('/').ok_or("a rate is N/LENGTH, like 100/1m, or none")?;
+        let count = count.trim().parse().map_err(|_| format!("`{count}` is no number"))?;
+        // People leave the one out: 5/s.
+        let per = if per.starts_with(|c: char| c.is_ascii_digit()) { per.to_owned() } else { format!("1{per}") };
+        Ok(Self::Of(count, per.parse().map_err(|error: times::TimeError| error.to_string())?))
+    }
+}
+
+impl Rate {
+    /// For the wire.
+    pub(crate) fn limit(self, burst: Option<i32>) -> Option<RateLimit> {
+        match self {
+            Self::None => None,
+            Self::Of(count, per) => {
+                Some(RateLimit { count, per: Some(per.to_proto()), burst: burst.unwrap_or_default() })
+            }
+        }
+    }
+}
+
+/// `100/1m, 10 at once`.
+pub(crate) fn told(limit: &RateLimit) -> String {
+    let RateLimit { count, per, burst } = limit;
+    let per = per.as_ref().map(times::length).unwrap_or_default();
+    match burst {
+        0 | 1 => format!("{count}/{per}"),
+        burst => format!("{count}/{per}, {burst} at once"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_read_as_people_write_them() {
+        let told = |text: &str| told(&text.parse::<Rate>().unwrap().limit(Some(1)).unwrap());
+        assert_eq!([told("100/1m"), told("5/s"), told("1/1h30m")], ["100/1m", "5/1s", "1/1h30m"]);
+        assert_eq!("none".parse::<Rate>(), Ok(Rate::None));
+        for bad in ["", "100", "x/1m", "1/", "1/never"] {
+            assert!(bad.parse::<Rate>().is_err(), "{bad}");
+        }
+    }
+}
