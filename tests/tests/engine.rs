@@ -27,12 +27,12 @@ mod heartbeats;
 mod instants;
 #[path = "engine/ledger.rs"]
 mod ledger;
+#[path = "engine/limits.rs"]
+mod limits;
 #[path = "engine/months.rs"]
 mod months;
 #[path = "engine/outages.rs"]
 mod outages;
-#[path = "engine/limits.rs"]
-mod limits;
 #[path = "engine/overlap.rs"]
 mod overlap;
 #[path = "engine/refusals.rs"]

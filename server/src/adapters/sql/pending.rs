@@ -28,6 +28,7 @@ use super::{
     Known,
     insert::{Row, insert_runs},
     jobs::{ScheduleRow, insert_ledger, range},
+    keys,
     rows::{name, time},
     statement::{Cells, exec, places, query, query_one},
     steps::Steps,
@@ -175,6 +176,9 @@ pub(super) async fn start_anew(tx: &Tx, known: &Known, now: Instant, job: &Job, 
         let sql = format!("DELETE FROM run WHERE state = 1 AND id IN ({})", places(piece.len()));
         exec(tx, sql, piece.iter().map(|id| (*id).into()).collect()).await?;
     }
+    let wanted = spec.concurrency.iter().map(|concurrency| (lane.namespace, concurrency));
+    let interned = keys::intern(tx, now, wanted).await?;
+    let key = keys::number(&interned, lane.namespace, spec.concurrency.as_ref())?;
     let no_headers = BTreeMap::new();
     let rows = anew.iter().map(|start| {
         let rule = spec.schedules.iter().find(|schedule| schedule.name == start.schedule);
@@ -192,6 +196,8 @@ pub(super) async fn start_anew(tx: &Tx, known: &Known, now: Instant, job: &Job, 
             apart: false,
             priority: spec.priority,
             fairness_key: &spec.fairness_key,
+            key,
+            unique_key: None,
             labels: &spec.labels,
             headers: &no_headers,
             payload: &spec.payload,
@@ -201,6 +207,6 @@ pub(super) async fn start_anew(tx: &Tx, known: &Known, now: Instant, job: &Job, 
             parent: None,
         }
     });
-    let moved = insert_runs(tx, now, rows.collect()).await?;
+    let moved = insert_runs(tx, known, now, rows.collect()).await?;
     Ok(moved.into_iter().flatten().map(|moved| Moved { from: Some(RunState::Scheduled), ..moved }).collect())
 }
