@@ -100,11 +100,12 @@ async fn exactly(stage: &Stage, worker: &mut Worker, many: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_goes_as_fast_as_it_may() {
     let stage = Stage::judging().await;
-    let mut worker = stage.connect(100).await;
+    // Before anybody looks: a look that is under way when a queue gets its rate knows nothing of it.
     pace(&stage, Some((2, 10, 3))).await;
     for _ in 0..12 {
         submit(&stage, None, 0, 5).await;
     }
+    let mut worker = stage.connect(100).await;
     // A burst, and then one after the other.
     exactly(&stage, &mut worker, 3).await;
     let lane = stage.world().new_run().lane;
