@@ -132,8 +132,15 @@ impl Stage {
     pub async fn set_for_years(rules: LeaseRules, look: Duration) -> Self {
         const LONG: Duration = Duration::from_secs(1_000 * 366 * 86_400);
         let mut stage = Self::set_with(rules, look).await;
-        stage.retention =
-            RetentionPolicy { succeeded: LONG, failed: LONG, logs: LONG, ledger: LONG, requests: LONG, workers: LONG };
+        stage.retention = RetentionPolicy {
+            succeeded: LONG,
+            failed: LONG,
+            logs: LONG,
+            ledger: LONG,
+            requests: LONG,
+            jobs: LONG,
+            workers: LONG,
+        };
         stage.outage(Duration::ZERO).await
     }
 

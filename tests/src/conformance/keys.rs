@@ -252,6 +252,7 @@ pub async fn keys_that_no_run_names_go(mut w: World) {
         logs: forever,
         ledger: forever,
         requests: forever,
+        jobs: forever,
         workers: forever,
     };
     let ids = runs(&w, 1, 7).await;
