@@ -13,6 +13,8 @@ pub(super) const PASSWORDS: [&str; 2] = ["correct horse battery", "another horse
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) jobs: Vec<String>,
+    /// Jobs that were deleted.
+    pub(super) gone: Vec<String>,
     pub(super) etags: Vec<String>,
     pub(super) queues: Vec<String>,
     pub(super) runs: Vec<String>,
@@ -39,6 +41,7 @@ impl Known {
             "namespace" => any(rng, &["", "", "default"]),
             // New ones, and those that are there.
             "job" if rng.random_bool(0.5) => format!("job-{}", rng.random_range(0..500)),
+            "job" if field.parent_message().name() == "UndeleteJobRequest" => one(rng, &self.gone),
             "job" => one(rng, &self.jobs),
             "queue" => one(rng, &self.queues),
             "job_type" => any(rng, &["nobody", "greet", "t.noop"]),

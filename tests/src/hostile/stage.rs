@@ -9,7 +9,9 @@ use mainspring_proto::{
         CreateApiKeyRequest, LoginRequest, RoleBinding, auth_service_client::AuthServiceClient,
         user_service_client::UserServiceClient,
     },
-    scheduler::v1::{CreateJobRequest, Job, ListJobsRequest, ListRunsRequest, Queue, UpdateQueueRequest},
+    scheduler::v1::{
+        CreateJobRequest, DeleteJobRequest, Job, ListJobsRequest, ListRunsRequest, Queue, UpdateQueueRequest,
+    },
 };
 use serde_json::json;
 use tonic::transport::{Channel, Endpoint};
@@ -110,6 +112,14 @@ impl Stage {
                 Err(status) if status.code() == tonic::Code::AlreadyExists => {}
                 Err(status) => bail!("no job: {status}"),
             }
+            let gone = format!("gone-{number}");
+            let job = Job { job: gone.clone(), job_type: "nobody".into(), ..Job::default() };
+            let request = CreateJobRequest { job: Some(job), ..CreateJobRequest::default() };
+            // One that the attack brought back is deleted again.
+            drop(scheduler.create_job(request).await);
+            let request = DeleteJobRequest { job: gone.clone(), ..DeleteJobRequest::default() };
+            scheduler.delete_job(request).await.context("a job to be brought back")?;
+            self.known.gone.push(gone);
         }
         Ok(())
     }
