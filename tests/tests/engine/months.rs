@@ -10,11 +10,13 @@ use mainspring_engine::{
     domain::{
         catch_up::{CatchUp, Mode},
         instant::Instant,
-        job::{Job, JobSpec, Pause, ScheduleSpec},
+        job::{Job, JobSpec, Pause},
         ledger::Fate,
         names::Scope,
         overlap::Overlap,
         rules::LeaseRules,
+        schedule::ScheduleSpec,
+        supersede::Pending,
     },
     ports::store::{JobChange, Resume, UpdateJob},
 };
@@ -135,7 +137,8 @@ impl Story {
             0..25 => {
                 let due = Due::any(&mut self.rng);
                 let spec = self.definition(due);
-                let update = UpdateJob { scope, name: job.name.clone(), revision: job.revision, spec };
+                let update =
+                    UpdateJob { scope, name: job.name.clone(), revision: job.revision, spec, pending: Pending::Keep };
                 let change = engine.jobs().update(update).await.unwrap();
                 if let JobChange::Done(_) = &change {
                     self.lives[at].rules.push((now, due));

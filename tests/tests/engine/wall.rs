@@ -7,7 +7,7 @@ use jiff::{
     tz::{AmbiguousOffset, TimeZone},
 };
 use mainspring_cron::{Cron, Expr, Rule, Zone};
-use mainspring_engine::domain::{instant::Instant, job::ScheduleSpec};
+use mainspring_engine::domain::{instant::Instant, schedule::ScheduleSpec};
 
 /// Times of every day in a zone.
 #[derive(Clone, Copy, Debug)]
