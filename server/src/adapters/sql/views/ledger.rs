@@ -1,7 +1,8 @@
 //! Ledgers of jobs, and the runs that instants became.
 //!
 //! The ranges of one schedule follow each other and never overlap, so a part of them is found by the key, wherever it lies
-//! and however many there are. The open range of a schedule comes after all that are closed.
+//! and however many there are. The open range of a schedule comes after all that are closed; they are read at one moment, or a
+//! range that closes between two reads would be in neither.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,14 +17,14 @@ use mainspring_engine::{
     },
     ports::store::{InstantRange, LedgerPart, StoreError, StoreResult},
 };
-use sea_orm::Value;
+use sea_orm::{DatabaseTransaction, Value};
 
 use super::{
     super::{
         SqliteStore,
         jobs::{SPEC, range, schedules},
         rows::{name, run_state, time},
-        statement::{Cells, chunks, places, query, single},
+        statement::{Cells, chunks, places, query, single, snapshot},
     },
     limit,
 };
@@ -51,12 +52,13 @@ pub(super) async fn part(
     let mut ranges: Vec<(ScheduleName, Range)> = Vec::new();
     let mut until = to;
     let uid: Value = job.uuid().into();
-    for row in query(&store.reads, NAMED, vec![uid.clone(), uid.clone()]).await? {
+    let reads = snapshot(&store.reads).await?;
+    for row in query(&reads, NAMED, vec![uid.clone(), uid.clone()]).await? {
         let schedule: ScheduleName = name(single(&row)?)?;
         let text: Value = schedule.as_str().into();
         let mut values = vec![uid.clone(), text.clone(), uid.clone(), text, time(from), time(from)];
         values.extend([time(to), time(from), limit(most)]);
-        let rows = query(&store.reads, RANGES, values).await?;
+        let rows = query(&reads, RANGES, values).await?;
         for row in &rows {
             let mut cells = Cells::of(row);
             let (version, first, last) = (cells.next()?, cells.next()?, cells.next()?);
@@ -67,12 +69,12 @@ pub(super) async fn part(
             until = until.min(Instant::from_micros(last.last.as_micros().saturating_add(1)));
         }
     }
-    for row in schedules(&store.reads, &[job.uuid()]).await? {
+    for row in schedules(&reads, &[job.uuid()]).await? {
         let reaches = |range: &Range| range.first < until && range.last >= from;
         ranges.extend(row.open.filter(reaches).map(|range| (row.name, range)));
     }
     ranges.sort_by(|(a, one), (b, other)| (one.first, a).cmp(&(other.first, b)));
-    let specs = specs(store, job, ranges.iter().map(|(_, range)| range.version)).await?;
+    let specs = specs(store, &reads, job, ranges.iter().map(|(_, range)| range.version)).await?;
     let ranges = ranges.into_iter().map(|(schedule, range)| {
         let spec = specs.get(&range.version).cloned();
         let spec = spec.ok_or_else(|| StoreError::Corrupt(format!("job {job} has no version {}", range.version)))?;
@@ -84,6 +86,7 @@ pub(super) async fn part(
 /// Definitions of a job by their versions.
 async fn specs(
     store: &SqliteStore,
+    reads: &DatabaseTransaction,
     job: JobUid,
     versions: impl Iterator<Item = i64>,
 ) -> StoreResult<HashMap<i64, Arc<JobSpec>>> {
@@ -96,7 +99,7 @@ async fn specs(
         let sql =
             format!("SELECT job_version.version, {SPEC} FROM job_version WHERE job_uid = ? AND version IN ({places})");
         let values = std::iter::once(job.uuid().into()).chain(piece.iter().map(|version| (*version).into()));
-        for row in query(&store.reads, sql, values.collect()).await? {
+        for row in query(reads, sql, values.collect()).await? {
             let mut cells = Cells::of(&row);
             specs.insert(cells.next()?, store.known.specs.read(&mut cells)?);
         }
