@@ -93,6 +93,11 @@ impl Output {
         self.stderr_is_terminal
     }
 
+    /// Refuses to begin where a field was asked for that the message, by its full name, does not have.
+    pub(crate) fn must_have(&self, message: &str) -> Result<(), Failure> {
+        self.fields.check(message)
+    }
+
     /// Refuses to begin where what is told only once would not be printed: `field` of the answer, which holds `what`.
     pub(crate) fn must_show(&self, field: &str, what: &str) -> Result<(), Failure> {
         let shows = match self.format {

@@ -67,7 +67,7 @@ macro_rules! conformance {
             firing: f01_an_old_owner_commits_nothing, f01_a_cursor_never_goes_back, f02_retention_keeps_a_named_instant,
                 f03_a_second_schedule_is_united, f04_an_edit_stops_the_old_rule, f04_a_pause_stops_a_firing,
                 f05_a_refused_owner_fires_again_under_its_new_epoch, a_firing_makes_a_queued_run, firing_twice_fires_once,
-                overlap_skips_while_a_run_is_not_over, overlap_counts_the_same_firing, paused_instants_get_their_fate, a_pause_ends_by_itself_on_time, a_pause_is_caught_up_with,
+                overlap_skips_while_a_run_is_not_over, overlap_counts_the_same_firing, a_ledger_is_read_as_it_was_at_one_moment, paused_instants_get_their_fate, a_pause_ends_by_itself_on_time, a_pause_is_caught_up_with,
                 what_an_edit_came_after_is_not_caught_up_with, late_runs_are_due_at_their_pace,
                 ledger_ranges_join_and_close, a_last_instant_completes_the_job, a_schedule_that_fails_harms_no_other,
                 next_due_is_the_earliest, jobs_of_one_instant_fire_apart, a_deleted_job_fires_no_more, the_longest_due_fire_first, what_is_on_time_comes_before_what_is_behind, an_error_stays_when_the_last_instant_has_fired, a_firing_with_too_few_ids_is_refused_whole;

@@ -317,6 +317,11 @@ async fn any_method_can_be_called_and_streams_are_told_line_by_line() {
     let told = refused(&terminal, &["rpc", "WorkerStream"], 2).await;
     assert!(told.contains("a stream of messages"), "{told}");
     refused(&terminal, &["rpc", "GetJob", "-d", "jop=demo.hello"], 2).await;
+    let told = refused(&terminal, &["rpc", "ListJobs", "--fields", "bogus"], 2).await;
+    assert!(told.contains("a ListJobsResponse has no field bogus"), "{told}");
+    let told = refused(&terminal, &["rpc", "ListJobs", "--fields", "jobs.job"], 2).await;
+    assert!(told.contains("jobs is a list"), "{told}");
+    terminal.says(&["rpc", "ListJobs", "--fields", "jobs"]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

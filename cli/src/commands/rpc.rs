@@ -52,6 +52,7 @@ pub(super) async fn run(args: RpcArgs, session: &Session) -> Result<Exit, Failur
     if method.output().get_field_by_name(SECRET).is_some() {
         session.out.must_show(SECRET, "a secret")?;
     }
+    session.out.must_have(method.output().full_name())?;
     let request = payload::document(&data).map_err(Failure::usage)?.unwrap_or_else(|| json!({}));
     let server = session.server().await?;
     let request = message(&method.input(), with_namespace(request, &method.input(), server.namespace()))?;

@@ -90,7 +90,15 @@ fn known(message: &MessageDescriptor, path: &[String]) -> Result<(), Failure> {
             None => failure.hint(format!("it has {}", names.join(", "))),
         });
     };
-    within(&field).map_or(Ok(()), |inner| known(&inner, rest))
+    match within(&field) {
+        Some(inner) => known(&inner, rest),
+        None if rest.is_empty() || field.is_map() => Ok(()),
+        None => {
+            let what = if field.is_list() { "a list" } else { "no message" };
+            let failure = Failure::usage(format!("--fields: {name} is {what}, of which no field can be named"));
+            Err(failure.hint(format!("ask for {name}, and take what you need from the JSON")))
+        }
+    }
 }
 
 /// The message that a path may go on into.
@@ -160,6 +168,11 @@ mod tests {
         }
         let told = fields("runIds").check(run).unwrap_err().text();
         assert!(told.contains("a Run has no field runIds") && told.contains("did you mean runId?"), "{told}");
+        assert!(fields("labels.team").check(run).is_ok());
+        let told = fields("runId.nonsense").check(run).unwrap_err().text();
+        assert!(told.contains("runId is no message, of which no field can be named"), "{told}");
+        let told = fields("jobs.job").check("mainspring.scheduler.v1.ListJobsResponse").unwrap_err().text();
+        assert!(told.contains("jobs is a list, of which no field can be named"), "{told}");
         assert!(fields("failure.nonsense").check(run).unwrap_err().text().contains("a Failure has no field nonsense"));
     }
 }

@@ -1,5 +1,7 @@
 //! Firing: one fate per instant, one run per instant, whoever evaluates it and how often.
 
+use std::cell::Cell;
+
 use mainspring_engine::{
     domain::{
         attempt::Outcome,
@@ -11,6 +13,7 @@ use mainspring_engine::{
         run::{RunOrigin, RunState},
         schedule::ScheduleSpec,
         supersede::Pending,
+        transition::Event,
     },
     ports::store::{Fired, JobChange, JobRef, NewRun, NextDue, Resume, RetentionPolicy, Shares, StoreError, UpdateJob},
 };
@@ -194,6 +197,35 @@ pub async fn overlap_skips_while_a_run_is_not_over(mut w: World) {
     assert_eq!(by_hand[0].to, RunState::Scheduled);
     w.pass(secs(60));
     assert!(fired(&w.fire_due(shard).await[0]).is_empty());
+}
+
+pub async fn a_ledger_is_read_as_it_was_at_one_moment(mut w: World) {
+    let job = w.create("report", skipping(vec![every("main", 60)])).await;
+    let (shard, store, over) = (w.own().await, w.store.clone(), Cell::new(false));
+    // Each firing closes a range: every second instant meets the run of the one before, which is ended then.
+    let firing = async {
+        for _ in 0..150 {
+            w.pass(secs(60));
+            let run = fired(&w.fire_due(shard).await[0])[0].run;
+            w.pass(secs(60));
+            assert!(fired(&w.fire_due(shard).await[0]).is_empty());
+            w.apply(run, Event::Cancel { reason: String::new(), grace: None }).await;
+        }
+        over.set(true);
+    };
+    let reading = async {
+        let mut reads = 0;
+        while !over.get() {
+            let ranges = store.ledger(job.uid, Instant::MIN, Instant::MAX, 1_000).await.unwrap().ranges;
+            for pair in ranges.windows(2) {
+                assert_eq!(pair[1].range.first, pair[0].range.last.plus(secs(60)), "an instant is in neither");
+            }
+            reads += 1;
+        }
+        reads
+    };
+    let ((), reads) = tokio::join!(firing, reading);
+    assert!(reads > 100, "{reads} reads meet nothing");
 }
 
 pub async fn overlap_counts_the_same_firing(mut w: World) {

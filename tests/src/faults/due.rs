@@ -1,4 +1,5 @@
 //! Case `due`: the server dies within a tenth of a second of instants at which fifty jobs are due, before and after.
+//! Nobody submits or cancels anything: what is judged is what became of the instants.
 
 use std::time::Duration;
 
@@ -26,14 +27,19 @@ pub(super) async fn play(scene: &mut Scene, options: &Options) -> Result<u8> {
     scene.add_workers(WORKERS, SLOTS, false).await?;
     scene.add_jobs(JOBS).await?;
     let mut rng = StdRng::seed_from_u64(seed);
-    let (mut before, mut farthest) = (0, 0);
+    let (mut before, mut farthest, mut late) = (0, 0, 0);
     for number in 1..=kills {
-        let offset = rng.random_range(-NEAR_MICROS..=NEAR_MICROS);
         let down = Duration::from_millis(rng.random_range(0..400));
-        let aimed = until(host::wall(), offset);
-        host::pass_time(aimed, "a server dies near an instant").await;
+        let missed_by = loop {
+            let offset = rng.random_range(-NEAR_MICROS..=NEAR_MICROS);
+            host::pass_time(until(host::wall(), offset), "a server dies near an instant").await;
+            // A busy machine may come too late; then it is the next instant.
+            match distance(host::wall()) {
+                near if near.abs() <= NEAR_MICROS => break near,
+                _ => late += 1,
+            }
+        };
         scene.strike_server()?;
-        let missed_by = distance(host::wall());
         farthest = farthest.max(missed_by.abs());
         before += u32::from(missed_by < 0);
         scene.revive_server(down).await?;
@@ -44,11 +50,12 @@ pub(super) async fn play(scene: &mut Scene, options: &Options) -> Result<u8> {
             );
         }
     }
+    println!("{late} instants were let pass, since the machine was too late for them");
     let (backlog, allowed) = scene.allowed(u32::try_from(JOBS)?).await?;
     let healed = scene.heal(allowed).await?;
     println!("healed: {backlog} runs unfinished, to be over within {allowed:?}");
     let rest = scene.rest(healed["wall"].as_i64().unwrap_or_default(), allowed).await;
-    conclude(scene, rest, &[]).await
+    conclude(scene, rest, &["submissions", "cancellations"]).await
 }
 
 /// How long it is to the moment `offset` after a full second that lies at least [`PEACE`] ahead of `now`.

@@ -8,6 +8,7 @@ pub(crate) struct Seed {
 
 impl Seed {
     /// The usual one of a test, or the one that `MAINSPRING_SIM_SEED` names.
+    #[expect(clippy::disallowed_methods, reason = "a seed is given to one run of one test, by whoever repeats it")]
     pub(crate) fn of(test: &'static str) -> Self {
         let number = std::env::var("MAINSPRING_SIM_SEED").map_or(1, |seed| seed.parse().unwrap());
         Self { number, test }

@@ -3,7 +3,10 @@
 use std::{future::Future, pin::Pin};
 
 use mainspring_engine::ports::store::{Obstacle, StoreError, StoreResult};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, RuntimeErr, SqlErr, Statement, TryGetable, Value};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, RuntimeErr, SqlErr, Statement,
+    TransactionTrait, TryGetable, Value,
+};
 use sqlx::error::DatabaseError;
 
 /// A future that borrows the transaction it works in.
@@ -52,6 +55,11 @@ pub(super) async fn query<C: ConnectionTrait>(
 ) -> StoreResult<Vec<QueryResult>> {
     let backend = connection.get_database_backend();
     connection.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await.map_err(failed)
+}
+
+/// Everything that is read by it is of one moment, however many statements it takes. Ends where it is dropped.
+pub(super) async fn snapshot(reads: &DatabaseConnection) -> StoreResult<DatabaseTransaction> {
+    reads.begin().await.map_err(failed)
 }
 
 /// The first row of a query.

@@ -1,7 +1,8 @@
 //! Ledgers of jobs, and the runs that instants became.
 //!
 //! The ranges of one schedule follow each other and never overlap, so a part of them is found by the key, wherever it lies
-//! and however many there are. The open range of a schedule comes after all that are closed.
+//! and however many there are. The open range of a schedule comes after all that are closed; they are read at one moment, or a
+//! range that closes between two reads would be in neither.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -24,7 +25,7 @@ use super::{
         jobs::{SPEC, range, schedules},
         rows::{name, run_state, time},
         skipped,
-        statement::{Cells, chunks, places, query, single},
+        statement::{Cells, chunks, places, query, single, snapshot},
     },
     limit,
 };
@@ -52,12 +53,13 @@ pub(super) async fn part(
     let mut ranges: Vec<(ScheduleName, Range)> = Vec::new();
     let mut until = to;
     let uid: Value = job.uuid().into();
-    for row in query(&store.reads, NAMED, vec![uid.clone(), uid.clone()]).await? {
+    let reads = snapshot(&store.reads).await?;
+    for row in query(&reads, NAMED, vec![uid.clone(), uid.clone()]).await? {
         let schedule: ScheduleName = name(single(&row)?)?;
         let text: Value = schedule.as_str().into();
         let mut values = vec![uid.clone(), text.clone(), uid.clone(), text, time(from), time(from)];
         values.extend([time(to), time(from), limit(most)]);
-        let rows = query(&store.reads, RANGES, values).await?;
+        let rows = query(&reads, RANGES, values).await?;
         for row in &rows {
             let mut cells = Cells::of(row);
             let (version, first, last) = (cells.next()?, cells.next()?, cells.next()?);
@@ -68,19 +70,19 @@ pub(super) async fn part(
             until = until.min(Instant::from_micros(last.last.as_micros().saturating_add(1)));
         }
     }
-    for row in schedules(&store.reads, &[job.uuid()]).await? {
+    for row in schedules(&reads, &[job.uuid()]).await? {
         let reaches = |range: &Range| range.first < until && range.last >= from;
         ranges.extend(row.open.filter(reaches).map(|range| (row.name, range)));
     }
     ranges.sort_by(|(a, one), (b, other)| (one.first, a).cmp(&(other.first, b)));
     let versions = ranges.iter().map(|(_, range)| range.version);
-    let specs = specs(&store.reads, &store.known, job, versions).await?;
+    let specs = specs(&reads, &store.known, job, versions).await?;
     let ranges = ranges.into_iter().map(|(schedule, range)| {
         let spec = specs.get(&range.version).cloned();
         let spec = spec.ok_or_else(|| StoreError::Corrupt(format!("job {job} has no version {}", range.version)))?;
         Ok(InstantRange { schedule, range, spec })
     });
-    let skipped = skipped::taken(&store.reads, job, from, until).await?;
+    let skipped = skipped::taken(&reads, job, from, until).await?;
     Ok(LedgerPart { ranges: ranges.collect::<StoreResult<_>>()?, skipped, until })
 }
 
