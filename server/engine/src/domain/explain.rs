@@ -316,6 +316,7 @@ pub(super) fn bare_spec() -> super::job::JobSpec {
         priority: 0,
         fairness_key: Default::default(),
         on_completed: Default::default(),
+        concurrency: None,
     }
 }
 
