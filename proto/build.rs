@@ -31,7 +31,7 @@ const PERMISSIONS: &[(&str, &str)] = &[
     ("queues.read", "see queues"),
     ("queues.write", "change and pause queues"),
     ("runs.read", "see runs and their attempts"),
-    ("runs.write", "submit, cancel and retry runs"),
+    ("runs.write", "submit, cancel and retry runs, and settle dead letters"),
     ("server.backup", "write a copy of the database on the server's machine"),
     ("server.read", "see the server's version, limits and counts"),
     ("worker.serve", "hold a worker stream and report results"),

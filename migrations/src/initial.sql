@@ -166,6 +166,7 @@ CREATE INDEX skipped_wall_age ON skipped_wall (change_time)
 -- no time runs against it before it starts). `log_lines`: how many the attempt that succeeded wrote, if its worker said.
 -- `buffer`: how it waits for runs of its job to be over; `apart`: it is none that others wait for. `key_id`: its
 -- concurrency key; while that is full it waits in `parked_key` instead of `ready_lane`.
+-- `fingerprint`: what went wrong with one that is dead; `resolution` and what follows: what became of that.
 -- `lane_id` is no foreign key: to let go of a lane, the database would read every run.
 CREATE TABLE run (
     id {id} NOT NULL PRIMARY KEY,
@@ -196,10 +197,15 @@ CREATE TABLE run (
     parked_key INTEGER,
     deadline_time BIGINT,
     dead_time BIGINT,
+    fingerprint TEXT,
+    resolution SMALLINT CHECK (resolution BETWEEN 1 AND 4),
+    resolve_time BIGINT,
+    resolve_note TEXT,
+    resolve_actor TEXT,
     priority SMALLINT NOT NULL CHECK (priority BETWEEN 0 AND 9),
     fairness_key TEXT NOT NULL,
     due_time BIGINT NOT NULL,
-    origin SMALLINT NOT NULL CHECK (origin BETWEEN 1 AND 4),
+    origin SMALLINT NOT NULL CHECK (origin BETWEEN 1 AND 6),
     job_uid {id},
     job_version BIGINT,
     schedule TEXT,
@@ -232,6 +238,9 @@ CREATE TABLE run (
     CHECK (parked_key IS NULL OR (parked_key = key_id AND ready_lane IS NULL AND open_token IS NULL)),
     CHECK (stop_deadline IS NULL OR state IN (3, 4)),
     CHECK ((state IN (7, 9)) = (dead_time IS NOT NULL)),
+    CHECK ((dead_time IS NULL) = (fingerprint IS NULL) AND (dead_time IS NULL) = (resolution IS NULL)),
+    CHECK ((resolve_time IS NULL) = (resolution IS NULL OR resolution = 1)),
+    CHECK ((resolve_time IS NULL) = (resolve_note IS NULL) AND (resolve_time IS NULL) = (resolve_actor IS NULL)),
     CHECK (log_lines IS NULL OR state = 6),
     CHECK ((job_uid IS NULL) = (job_version IS NULL)),
     CHECK (origin <> 1 OR (job_uid IS NOT NULL AND schedule IS NOT NULL AND nominal_time IS NOT NULL))
@@ -266,6 +275,9 @@ CREATE INDEX run_buffered ON run (job_uid, due_time, id) WHERE buffer IS NOT NUL
 ;
 -- Runs that failed or took too long: few, and what people look for among many.
 CREATE INDEX run_dead ON run (id) WHERE dead_time IS NOT NULL
+;
+-- What failed alike: its groups are counted without a look at the rows.
+CREATE INDEX run_fingerprint ON run (fingerprint, resolution, end_time, id) WHERE fingerprint IS NOT NULL
 ;
 -- Why runs ended or wait; few have a reason.
 CREATE INDEX run_reason ON run (reason, id) WHERE reason IS NOT NULL

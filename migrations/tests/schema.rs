@@ -81,6 +81,16 @@ async fn checks_refuse_runs_that_cannot_be() {
         ("key_id, parked_key, ready_lane) VALUES (x'15', 1, 2, 1, 0, 5, '', 0, 3, '', 7, 7, 1)", false),
         ("key_id, parked_key, attempt, open_token) VALUES (x'16', 1, 2, 1, 0, 5, '', 0, 3, '', 7, 7, 1, 1)", false),
         ("key_id, parked_key, wake_time) VALUES (x'17', 1, 1, 1, 0, 5, '', 0, 3, '', 7, 7, 9)", false),
+        (
+            "end_time, dead_time, fingerprint, resolution) VALUES (x'18', 1, 7, 1, 0, 5, '', 0, 3, '', 9, 9, 'f', 1)",
+            true,
+        ),
+        ("end_time, dead_time, fingerprint) VALUES (x'19', 1, 7, 1, 0, 5, '', 0, 3, '', 9, 9, 'f')", false),
+        ("end_time, fingerprint, resolution) VALUES (x'1a', 1, 6, 1, 0, 5, '', 0, 3, '', 9, 'f', 1)", false),
+        (
+            "end_time, dead_time, fingerprint, resolution) VALUES (x'1b', 1, 9, 1, 0, 5, '', 0, 3, '', 9, 9, 'f', 2)",
+            false,
+        ),
         ("wake_time) VALUES (x'0f', 1, 1, 0, 0, 5, '', 0, 3, '', 9)", true),
     ];
     for (values, can_be) in cases {

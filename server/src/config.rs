@@ -318,11 +318,12 @@ impl Config {
         if let Some(password) = &self.auth.root_password {
             Passwords::check(password.expose_secret()).map_err(ConfigError::RootPassword)?;
         }
-        let RetentionPolicy { succeeded, failed, logs: _, ledger: _, jobs: _, requests, workers: _ } = self.retention;
+        let RetentionPolicy { succeeded, failed, unresolved, logs: _, ledger: _, jobs: _, requests, workers: _ } =
+            self.retention;
         if requests < PROMISED {
             return Err(ConfigError::Requests(requests));
         }
-        for (name, kept) in [("succeeded", succeeded), ("failed", failed)] {
+        for (name, kept) in [("succeeded", succeeded), ("failed", failed), ("unresolved", unresolved)] {
             if kept < requests {
                 return Err(ConfigError::RunsBeforeRequests { name, kept, requests });
             }
@@ -390,6 +391,7 @@ mod tests {
         for (name, change) in [
             ("succeeded", (|config| config.retention.succeeded = Duration::from_secs(60)) as fn(&mut Config)),
             ("failed", |config| config.retention.failed = Duration::from_secs(60)),
+            ("unresolved", |config| config.retention.unresolved = Duration::from_secs(60)),
         ] {
             let error = refused(change);
             assert!(error.to_string().starts_with(&format!("retention.{name} is 1m, shorter than")), "{error}");

@@ -165,8 +165,13 @@ async fn answer<T>(result: impl Future<Output = Result<T, Refusal>>) -> Answer<T
 
 /// Reads the filter of a list.
 fn filter(text: &str, fields: &[Field], now: Instant) -> Result<Filter, Refusal> {
+    filter_in("filter", text, fields, now)
+}
+
+/// Reads a filter that a request has at this place.
+fn filter_in(place: &str, text: &str, fields: &[Field], now: Instant) -> Result<Filter, Refusal> {
     filter::parse(text, fields, now).map_err(|error| {
-        let mut bad = status::BadField::new(Reason::FilterInvalid, "filter", error.to_string());
+        let mut bad = status::BadField::new(Reason::FilterInvalid, place, error.to_string());
         bad.tell("column", error.column);
         Refusal::fields(vec![bad])
     })

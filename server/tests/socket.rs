@@ -15,6 +15,8 @@ mod worker;
 
 #[path = "socket/calls.rs"]
 mod calls;
+#[path = "socket/dead.rs"]
+mod dead;
 #[path = "socket/jobs.rs"]
 mod jobs;
 #[path = "socket/limits.rs"]

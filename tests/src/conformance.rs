@@ -11,6 +11,7 @@ pub mod backup;
 pub mod broker;
 pub mod catalog;
 pub mod clock;
+pub mod dead;
 pub mod edits;
 pub mod expiry;
 pub mod firing;
@@ -100,6 +101,9 @@ macro_rules! conformance {
                 one_batch_applies_in_order, failures_retry_then_fail, v05_a_cancel_is_folded_into_a_failure,
                 cancelling_what_waits_ends_it, cancelling_twice_keeps_the_first, an_event_of_an_old_owner_is_refused,
                 an_event_of_another_namespace_is_missing, a_late_result_beats_the_queue, mixed_batches_apply_each_item, a_success_beats_a_stop, a_repeat_is_known_by_run_and_attempt;
+            dead: what_dies_alike_has_one_fingerprint, only_what_failed_or_took_too_long_is_dead, groups_come_by_their_last_end,
+                jobs_die_apart, a_verdict_is_said_of_what_it_can_be_said_of, a_dead_letter_is_made_again_once,
+                what_cannot_be_made_again_stays_open, an_open_dead_letter_outlives_a_settled_one;
             queues: a_rate_is_told_and_lifted, a_limit_is_never_exceeded, a_limit_counts_what_was_there, every_end_makes_room,
                 a_paused_queue_leases_nothing, settings_need_the_revision, a_queue_is_known_once_it_was_named,
                 what_is_only_asked_for_changes_nothing, a_namespace_has_so_many_queues_and_no_more, a_namespace_has_so_many_lanes_and_no_more, restricted_queues_are_listed,
@@ -177,5 +181,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(backup catalog edits expiry firing hello identity keys leases lists logs outcomes overlap pending property queues release retention schedules submit timers unique versions views)
+    sources!(backup catalog dead edits expiry firing hello identity keys leases lists logs outcomes overlap pending property queues release retention schedules submit timers unique versions views)
 }

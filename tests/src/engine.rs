@@ -135,6 +135,7 @@ impl Stage {
         stage.retention = RetentionPolicy {
             succeeded: LONG,
             failed: LONG,
+            unresolved: LONG,
             logs: LONG,
             ledger: LONG,
             requests: LONG,

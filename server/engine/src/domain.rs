@@ -7,6 +7,7 @@ pub mod attempt;
 pub mod budget;
 pub mod catch_up;
 pub mod compare;
+pub mod dead;
 pub mod event;
 pub mod explain;
 pub mod filter;

@@ -28,6 +28,7 @@ macro_rules! put_off {
 }
 
 pub mod batch;
+mod dead;
 pub mod dispatch;
 pub mod due;
 pub mod events;
@@ -64,7 +65,7 @@ use crate::{
         meter::Meter,
         signals::Signals,
         store::{
-            NewRun, QueueChange, QueueSettings, Report, ReportAnswer, RetentionPolicy, RunView, ShardLease,
+            NewRun, QueueChange, QueueSettings, Report, ReportAnswer, RetentionPolicy, RunView, Settled, ShardLease,
             SharedStore, StoreResult, Submitted,
         },
     },
@@ -202,6 +203,11 @@ impl Engine {
     /// Stores runs, one answer each, in order; callers at the same time share a commit. Answered when durable.
     pub async fn submit(&self, runs: Vec<NewRun>) -> StoreResult<Vec<Submitted>> {
         self.submit.submit(runs).await
+    }
+
+    /// Stores runs that are made of dead letters, one answer each; none where somebody has settled one already.
+    pub async fn redrive(&self, runs: Vec<NewRun>, by: Settled) -> StoreResult<Vec<Option<Submitted>>> {
+        dead::redrive(&self.core, runs, by).await
     }
 
     /// Jobs: create, update, pause, resume, delete.

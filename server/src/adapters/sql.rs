@@ -20,6 +20,7 @@ mod announced;
 mod backup;
 mod catalog;
 mod claims;
+mod dead;
 mod dialect;
 mod dispatch;
 mod due;

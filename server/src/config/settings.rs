@@ -198,7 +198,7 @@ pub const SETTINGS: &[Setting] = &[
         "RETENTION__FAILED",
         Takes::Length,
         length/shown_length retention.failed,
-        "How long FAILED and TIMED_OUT runs are kept after their end; at least RETENTION__REQUESTS."
+        "How long FAILED and TIMED_OUT runs that were resolved, redriven or ignored are kept after their end; at least RETENTION__REQUESTS."
     ),
     setting!(
         "RETENTION__JOBS",
@@ -229,6 +229,12 @@ pub const SETTINGS: &[Setting] = &[
         Takes::Length,
         length/shown_length retention.succeeded,
         "How long SUCCEEDED and CANCELLED runs are kept after their end; at least RETENTION__REQUESTS."
+    ),
+    setting!(
+        "RETENTION__UNRESOLVED",
+        Takes::Length,
+        length/shown_length retention.unresolved,
+        "How long FAILED and TIMED_OUT runs that nobody has resolved are kept after their end; at least RETENTION__REQUESTS."
     ),
     setting!(
         "RETENTION__WORKERS",

@@ -1,5 +1,7 @@
 //! `SchedulerService`: jobs, their runs, logs and events. The methods are in the files below; this one only names them.
 
+mod bulk;
+mod dead;
 mod events;
 mod instants;
 mod jobs;
@@ -132,6 +134,29 @@ impl SchedulerService for Api {
 
     async fn wait_run(&self, request: Request<wire::WaitRunRequest>) -> Answer<wire::WaitRunResponse> {
         answer(runs::wait(self, request.into_inner())).await
+    }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<wire::ListDeadLettersRequest>,
+    ) -> Answer<wire::ListDeadLettersResponse> {
+        answer(dead::list(self, request.into_inner())).await
+    }
+
+    async fn resolve_dead_letters(
+        &self,
+        request: Request<wire::ResolveDeadLettersRequest>,
+    ) -> Answer<wire::ResolveDeadLettersResponse> {
+        let (call, request) = Call::split(request);
+        answer(dead::resolve(self, &call, request)).await
+    }
+
+    async fn redrive_dead_letters(
+        &self,
+        request: Request<wire::RedriveDeadLettersRequest>,
+    ) -> Answer<wire::RedriveDeadLettersResponse> {
+        let (call, request) = Call::split(request);
+        answer(dead::redrive(self, &call, request)).await
     }
 
     async fn list_logs(&self, request: Request<wire::ListLogsRequest>) -> Answer<wire::ListLogsResponse> {

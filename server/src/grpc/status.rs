@@ -136,6 +136,8 @@ reasons! {
         "A run of the job is not over (`run_id`), or as many wait as may, and its overlap policy lets no other be made. Wait, or set `force`.";
     RunNotRetryable "RUN_NOT_RETRYABLE" FailedPrecondition
         "Only a run that is over can be made again.";
+    ExpectedCountMismatch "EXPECTED_COUNT_MISMATCH" FailedPrecondition
+        "The call would have been about `count` runs, not as many as `expected_count` says; nothing was done. Look again at what the filter finds.";
     WorkerLeft "WORKER_LEFT" FailedPrecondition
         "The worker is LOST or GONE (`state`): it has no lease and is given no work, so there is nothing to drain.";
     DispatchTooLarge "DISPATCH_TOO_LARGE" FailedPrecondition

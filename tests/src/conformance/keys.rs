@@ -249,6 +249,7 @@ pub async fn keys_that_no_run_names_go(mut w: World) {
     let policy = RetentionPolicy {
         succeeded: secs(1),
         failed: forever,
+        unresolved: forever,
         logs: forever,
         ledger: forever,
         requests: forever,

@@ -24,7 +24,7 @@ use super::world::{World, all, changed, every, failure, lane, lane_of, pointer, 
 const DAY: u64 = 24 * 3_600;
 
 fn policy() -> RetentionPolicy {
-    RetentionPolicy { jobs: secs(DAY), ..RetentionPolicy::default() }
+    RetentionPolicy { jobs: secs(DAY), unresolved: secs(90 * DAY), ..RetentionPolicy::default() }
 }
 
 async fn gone(w: &World, run: RunId) -> bool {
@@ -68,7 +68,7 @@ pub async fn failures_may_be_kept_for_less(mut w: World) {
     let final_failure = Failure { hint: Some(RetryHint { retry: Some(false), delay: None }), ..failure("X") };
     w.report(bad, Outcome::Failed(final_failure)).await;
     w.pass(secs(10 * DAY + 1));
-    let policy = RetentionPolicy { failed: secs(10 * DAY), ..policy() };
+    let policy = RetentionPolicy { failed: secs(10 * DAY), unresolved: secs(10 * DAY), ..policy() };
     w.store.sweep(w.now, policy, 10).await.unwrap();
     assert!(gone(&w, bad.run).await && !gone(&w, good.run).await);
 }

@@ -157,6 +157,7 @@ pub async fn claims_go_once_they_stand_no_longer(mut w: World) {
     let forever = RetentionPolicy {
         succeeded: secs(1_000_000),
         failed: secs(1_000_000),
+        unresolved: secs(1_000_000),
         logs: secs(1_000_000),
         ledger: secs(1_000_000),
         requests: secs(1_000_000),

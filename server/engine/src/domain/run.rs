@@ -110,11 +110,13 @@ pub enum RunOrigin {
     Submit,
     /// Somebody asked for a finished run again.
     Retry,
+    /// Somebody had dead letters made again.
+    Redrive,
 }
 
 impl RunOrigin {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 4] = [Self::Schedule, Self::Trigger, Self::Submit, Self::Retry];
+    pub const ALL: [Self; 5] = [Self::Schedule, Self::Trigger, Self::Submit, Self::Retry, Self::Redrive];
 
     /// The number that stands for it in columns and on the wire.
     pub const fn code(self) -> i32 {
@@ -123,6 +125,8 @@ impl RunOrigin {
             Self::Trigger => 2,
             Self::Submit => 3,
             Self::Retry => 4,
+            // 5 is kept for backfills.
+            Self::Redrive => 6,
         }
     }
 

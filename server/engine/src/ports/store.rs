@@ -9,6 +9,7 @@ use std::{fmt::Debug, sync::Arc};
 
 mod backup;
 mod catalog;
+mod dead;
 mod due;
 mod identity;
 mod leases;
@@ -25,6 +26,7 @@ pub use backup::{Backup, BackupError, BackupProgress};
 pub use catalog::{
     Catalog, CreateJob, JobChange, JobVersion, NewJob, QueueChange, QueueSettings, Quota, Resume, Undelete, UpdateJob,
 };
+pub use dead::{DeadGroup, DeadLetters, Settled};
 pub use due::{
     Due, DueInTurn, DueSchedule, DueSchedules, Fired, Firing, NextDue, ShardLease, Shares, UnreadableSchedule,
 };
@@ -112,6 +114,7 @@ pub trait Store:
     + Release
     + Leases
     + Outcomes
+    + DeadLetters
     + Logs
     + Retention
     + Identity
@@ -131,6 +134,7 @@ impl<T> Store for T where
         + Release
         + Leases
         + Outcomes
+        + DeadLetters
         + Logs
         + Retention
         + Identity

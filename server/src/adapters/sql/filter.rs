@@ -32,6 +32,8 @@ enum Field {
     Through(&'static str, &'static str),
     /// The name of a run's job.
     Job,
+    /// A run.
+    RunId,
     /// The job of a run.
     JobUid,
     /// The worker that a run is at now.
@@ -40,6 +42,7 @@ enum Field {
 
 fn run_field(name: &str) -> Option<Field> {
     Some(match name {
+        "run_id" => Field::RunId,
         "state" => Field::Number("run.state"),
         "job" => Field::Job,
         "job_uid" => Field::JobUid,
@@ -56,6 +59,9 @@ fn run_field(name: &str) -> Option<Field> {
             Field::Text("coalesce((SELECT limit_key.key FROM limit_key WHERE limit_key.id = run.key_id), '')")
         }
         "unique_key" => Field::Text("coalesce(run.unique_key, '')"),
+        // What is not dead has none, and no code is 0.
+        "resolution" => Field::Number("coalesce(run.resolution, 0)"),
+        "fingerprint" => Field::Rare("run.fingerprint"),
         "at_worker" => Field::AtWorker,
         "create_time" => Field::Time("run.create_time"),
         "nominal_time" => Field::Time("run.nominal_time"),
@@ -241,6 +247,7 @@ fn test(name: &str, field: &Field, op: Op, value: &Value, jobs: &Jobs) -> StoreR
             Expr::cust_with_values(format!("{not}({})", outer.replace("{}", &sql)), [value])
         }
         (Field::Job, Value::Text(text)) => job(op, text, jobs),
+        (Field::RunId, Value::Text(text)) => known_by("run.id IS NOT NULL", "run.id", op, text),
         (Field::JobUid, Value::Text(text)) => known_by("run.job_uid IS NOT NULL", "run.job_uid", op, text),
         (Field::AtWorker, Value::Text(text)) => known_by(AT_WORKER, "run.worker_id", op, text),
         _ => return Err(unknown(name)),

@@ -3,13 +3,14 @@
 //! Runs have no index by their end: it would cost every run two writes for the sake of the few that are old enough today.
 //! Ids sort by creation, so the sweep walks through the old end of the table, some rows a step, and begins anew when it
 //! reaches runs that are too young to be over long enough. What is kept for different times has a round each, and a round
-//! begins at the first run that the last one left behind, so what is kept for long is not walked through every time.
+//! begins at the first run that the last one left behind, so what is kept for long is not walked through every time. Only a
+//! dead letter that somebody settles is kept for another time from then on, and the rounds of the dead begin anew.
 
 use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
 use mainspring_engine::{
-    domain::{ids::JobUid, instant::Instant, run::RunState},
+    domain::{dead::Resolution, ids::JobUid, instant::Instant, run::RunState},
     ports::store::{Retention, RetentionPolicy, StoreResult, Swept},
 };
 use sea_orm::{ConnectionTrait, QueryResult};
@@ -30,8 +31,19 @@ const LOOK: usize = 8;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rounds {
     ended_well: Round,
-    others: Round,
+    settled: Round,
+    unresolved: Round,
+    /// How often dead letters were settled.
+    settlements: u64,
     lanes: LaneRound,
+}
+
+impl Rounds {
+    /// Dead letters are kept for another time from now on.
+    pub(super) fn begin_anew(&mut self) {
+        (self.settled, self.unresolved) = Default::default();
+        self.settlements += 1;
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,8 +59,9 @@ impl Retention for SqliteStore {
     async fn sweep(&self, now: Instant, policy: RetentionPolicy, limit: usize) -> StoreResult<Swept> {
         let mut rounds = *self.rounds.lock();
         let (mut old, well) = rounds.ended_well.step(self, Class::EndedWell, now, policy.succeeded, limit).await?;
-        let (others, bad) = rounds.others.step(self, Class::Others, now, policy.failed, limit).await?;
-        old.extend(others);
+        let (settled, dealt) = rounds.settled.step(self, Class::Settled, now, policy.failed, limit).await?;
+        let (open, bad) = rounds.unresolved.step(self, Class::Unresolved, now, policy.unresolved, limit).await?;
+        old.extend(settled.into_iter().chain(open));
         let idle = unused::lanes(self, now, policy, &mut rounds.lanes).await?;
         let logs = sweep_logs(self, now.minus(policy.logs), limit).await?;
         let most = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -63,8 +76,14 @@ impl Retention for SqliteStore {
             .await?;
         self.known.lanes.forget(&gone);
         // Where this failed, the same step is taken again.
-        *self.rounds.lock() = rounds;
-        Ok(Swept { rows: swept.rows + logs.rows, more: swept.more || logs.more || !well || !bad })
+        let mut stands = self.rounds.lock();
+        let was_settled = stands.settlements != rounds.settlements;
+        *stands = Rounds { settlements: stands.settlements, ..rounds };
+        if was_settled {
+            stands.begin_anew();
+        }
+        drop(stands);
+        Ok(Swept { rows: swept.rows + logs.rows, more: swept.more || logs.more || !well || !dealt || !bad })
     }
 }
 
@@ -72,11 +91,15 @@ impl Retention for SqliteStore {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     EndedWell,
-    Others,
+    /// Dead letters that are not open.
+    Settled,
+    /// Dead letters that are open.
+    Unresolved,
 }
 
 impl Class {
-    fn of(state: RunState) -> Self {
+    /// Of a run that is over.
+    fn of(state: RunState, resolution: Option<Resolution>) -> Self {
         match state {
             RunState::Succeeded | RunState::Cancelled => Self::EndedWell,
             RunState::Failed
@@ -85,7 +108,10 @@ impl Class {
             | RunState::Queued
             | RunState::Leased
             | RunState::Running
-            | RunState::RetryWait => Self::Others,
+            | RunState::RetryWait => match resolution {
+                Some(Resolution::Resolved | Resolution::Redriven | Resolution::Ignored) => Self::Settled,
+                Some(Resolution::Open) | None => Self::Unresolved,
+            },
         }
     }
 }
@@ -110,8 +136,7 @@ impl Round {
     ) -> StoreResult<(Vec<Uuid>, bool)> {
         let look = limit.saturating_mul(LOOK);
         let youngest = now.minus(kept);
-        let sql =
-            "SELECT id, state, end_time, job_uid, nominal_time FROM run WHERE id > ? AND id < ? ORDER BY id LIMIT ?";
+        let sql = "SELECT id, state, resolution, end_time, job_uid, nominal_time FROM run WHERE id > ? AND id < ? ORDER BY id LIMIT ?";
         let values = vec![
             self.after.into(),
             first_id(youngest.plus(ID_SLACK)).into(),
@@ -161,11 +186,12 @@ fn old(row: &QueryResult, class: Class, youngest: Instant) -> StoreResult<Option
     let mut cells = Cells::of(row);
     let id = cells.next()?;
     let state = run_state(&mut cells)?;
+    let resolution = cells.next::<Option<i32>>()?.and_then(Resolution::from_code);
     let end = maybe(cells.next()?);
     let (job, at) = (cells.next::<Option<Uuid>>()?.map(JobUid::from_uuid), maybe(cells.next()?));
     let gone = end.is_some_and(|end| end < youngest);
     // What is not over may yet end in either way.
-    let here = end.is_none() || Class::of(state) == class;
+    let here = end.is_none() || Class::of(state, resolution) == class;
     Ok(here.then_some(Old { id, gone, instant: job.zip(at) }))
 }
 

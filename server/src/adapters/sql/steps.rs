@@ -15,6 +15,7 @@ use std::{
 use mainspring_engine::{
     domain::{
         attempt::{AttemptEnd, AttemptKey, LossReason},
+        dead::{Fingerprint, Resolution},
         ids::{JobUid, RunId, WorkerId},
         instant::Instant,
         names::JobName,
@@ -60,6 +61,8 @@ pub(super) struct Loaded {
     pub(super) parked: bool,
     /// As it is now.
     pub(super) life: Lifecycle,
+    /// What went wrong, once it is dead.
+    fingerprint: Option<Fingerprint>,
     guard: Guard,
     changed: bool,
 }
@@ -134,7 +137,7 @@ impl Loaded {
         let (key_id, parked) = (cells.next()?, cells.next()?);
         let life = life(cells)?;
         let guard = Guard { state: life.state, attempt: life.attempt, generation: life.generation };
-        Ok(Self { id, lane, job, policy, place, key_id, parked, life, guard, changed: false })
+        Ok(Self { id, lane, job, policy, place, key_id, parked, life, fingerprint: None, guard, changed: false })
     }
 
     /// 0 to 9.
@@ -317,12 +320,20 @@ impl Steps {
             let stays = before.state == RunState::Queued;
             loaded.parked = after.state == RunState::Queued && if stays { loaded.parked } else { after.open.is_none() };
         }
+        let job = loaded.job.and_then(|(job, _)| self.names.get(&job).cloned());
+        if matches!(after.state, RunState::Failed | RunState::TimedOut) {
+            let who = job.as_ref().map_or(loaded.lane.lane.job_type.as_str(), JobName::as_str);
+            let reason = after.reason.as_deref().unwrap_or_default();
+            // What a handler came back with when it was stopped, or failed with before its worker was lost, is not why.
+            let failure = change.end.as_ref().and_then(|end| end.failure.as_ref());
+            let why = failure.filter(|failure| failure.reason == reason);
+            loaded.fingerprint = Some(Fingerprint::of(who, reason, why));
+        }
         if let Some(end) = change.end {
             // A lease overwrites what is known of the attempt that it ends; a report may tell when its own started.
             let (worker, lease_time) = (before.worker, before.lease_time);
             self.ends.push(Ended { run, worker, lease_time, start_time: before.start_time.or(after.start_time), end });
         }
-        let job = loaded.job.and_then(|(job, _)| self.names.get(&job).cloned());
         Some(Ok(loaded.moved(before.state, job, change.tell)))
     }
 
@@ -391,7 +402,7 @@ async fn write_output(tx: &Tx, run: RunId, output: &Payload) -> StoreResult<()> 
 
 async fn write_whole(tx: &Tx, runs: &[&Loaded]) -> StoreResult<()> {
     for piece in chunks(runs) {
-        let mut values = Vec::with_capacity(30 * piece.len());
+        let mut values = Vec::with_capacity(32 * piece.len());
         for run in piece {
             let Guard { state, attempt, generation } = run.guard;
             values.extend([run.id.uuid().into(), state.code().into(), attempt.into(), generation.into()]);
@@ -402,6 +413,8 @@ async fn write_whole(tx: &Tx, runs: &[&Loaded]) -> StoreResult<()> {
             values.push(maybe_time(run.life.deadline(&run.policy)));
             let dead = matches!(run.life.state, RunState::Failed | RunState::TimedOut);
             values.push(maybe_time(run.life.end_time.filter(|_| dead)));
+            values.push(run.fingerprint.map(String::from).into());
+            values.push(run.fingerprint.map(|_| Resolution::Open.code()).into());
         }
         all_hit(exec(tx, whole_sql(piece.len()), values).await?, piece.len())?;
     }
@@ -414,16 +427,17 @@ pub(super) fn whole_sql(count: usize) -> String {
         "WITH t(id, was_state, was_attempt, was_generation, state, attempt, open_token, decided_token, worker_id, \
          generation, cancel_requested, stop_timeout, stop_deadline, failures, losses, returns, reason, queue_time, \
          lease_time, start_time, end_time, wake_time, buffer, cancel_time, cancel_reason, log_lines, ready_lane, \
-         parked_key, deadline_time, dead_time) AS (VALUES {}) UPDATE run SET state = t.state, attempt = t.attempt, open_token = t.open_token, \
+         parked_key, deadline_time, dead_time, fingerprint, resolution) AS (VALUES {}) UPDATE run SET state = t.state, attempt = t.attempt, open_token = t.open_token, \
          decided_token = t.decided_token, worker_id = t.worker_id, generation = t.generation, \
          cancel_requested = t.cancel_requested, stop_timeout = t.stop_timeout, stop_deadline = t.stop_deadline, \
          failures = t.failures, losses = t.losses, returns = t.returns, reason = t.reason, queue_time = t.queue_time, \
          lease_time = t.lease_time, start_time = t.start_time, end_time = t.end_time, wake_time = t.wake_time, \
          buffer = t.buffer, cancel_time = t.cancel_time, cancel_reason = t.cancel_reason, log_lines = t.log_lines, \
-         ready_lane = t.ready_lane, parked_key = t.parked_key, deadline_time = t.deadline_time, dead_time = t.dead_time FROM t \
+         ready_lane = t.ready_lane, parked_key = t.parked_key, deadline_time = t.deadline_time, dead_time = t.dead_time, \
+         fingerprint = t.fingerprint, resolution = t.resolution FROM t \
          WHERE run.id = t.id AND run.state = t.was_state AND run.attempt = t.was_attempt \
          AND run.generation = t.was_generation",
-        tuples(count, 30)
+        tuples(count, 32)
     )
 }
 

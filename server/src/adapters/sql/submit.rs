@@ -61,7 +61,8 @@ struct Around {
     full: HashMap<Lane, Quota>,
 }
 
-async fn submit(
+/// Stores runs, one answer each.
+pub(super) async fn submit(
     tx: &Tx,
     known: &Arc<Known>,
     now: Instant,

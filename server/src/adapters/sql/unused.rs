@@ -41,7 +41,7 @@ pub(super) async fn lanes(
     policy: RetentionPolicy,
     round: &mut LaneRound,
 ) -> StoreResult<Vec<Idle>> {
-    let kept = policy.succeeded.max(policy.failed).max(policy.workers);
+    let kept = policy.succeeded.max(policy.failed).max(policy.unresolved).max(policy.workers);
     let before = now.minus(kept + 2 * NOTED_EVERY);
     let values = vec![(*round).into(), time(before), i64::try_from(LANES).unwrap_or(i64::MAX).into()];
     let rows = query(&store.reads, IDLE, values).await?;

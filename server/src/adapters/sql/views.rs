@@ -19,6 +19,7 @@ use mainspring_engine::{
 use super::SqliteStore;
 
 mod attempts;
+pub(super) mod dead;
 mod jobs;
 pub(super) mod ledger;
 pub(super) mod queues;
@@ -66,6 +67,16 @@ impl Views for SqliteStore {
         detail: bool,
     ) -> StoreResult<Listed<RunView>> {
         runs::list(self, scope, filter, direction, page, detail).await
+    }
+
+    async fn run_ids(
+        &self,
+        scope: &Scope,
+        filter: &Filter,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> StoreResult<Vec<RunId>> {
+        runs::ids(self, scope, filter, after, limit).await
     }
 
     async fn attempts(&self, scope: &Scope, run: RunId, page: Page) -> StoreResult<Option<Listed<AttemptView>>> {

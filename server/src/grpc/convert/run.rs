@@ -3,6 +3,7 @@
 use mainspring_engine::{
     domain::{
         attempt::LossReason,
+        dead::DeadLetter,
         event::Progress,
         ids::RunId,
         instant::Instant,
@@ -13,7 +14,7 @@ use mainspring_engine::{
         run::{Lifecycle, RunState, reason as why},
     },
     flow::stream::Room,
-    ports::store::{AttemptView, FullKey, JobRef, RunDetail, RunView, StatsView, WaitFacts},
+    ports::store::{AttemptView, DeadGroup, FullKey, JobRef, RunDetail, RunView, StatsView, WaitFacts},
 };
 use mainspring_proto::{common::v1::LogLevel, scheduler::v1 as wire};
 
@@ -41,6 +42,7 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         parent,
         request_id,
         note,
+        dead,
         detail,
     } = view;
     let cancellation = cancellation(&life);
@@ -69,6 +71,12 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         cancel_reason: _,
         log_lines: _,
     } = life;
+    let (resolve_time, resolution, fingerprint, resolve_note, resolve_actor) = match dead {
+        Some(DeadLetter { fingerprint, resolution, note, actor, time }) => {
+            (time.map(time::timestamp), resolution.code(), fingerprint.to_string(), note, actor)
+        }
+        None => Default::default(),
+    };
     let (job, job_version) =
         job.map_or_else(Default::default, |JobRef { uid: _, name, version }| (name.into(), version));
     let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
@@ -115,6 +123,11 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         fairness_key: fairness_key.into(),
         concurrency_key: concurrency_key.map(String::from).unwrap_or_default(),
         unique_key: unique_key.map(String::from).unwrap_or_default(),
+        fingerprint,
+        resolution,
+        resolve_time,
+        resolve_note,
+        resolve_actor,
     };
     if let Some(detail) = detail {
         let RunDetail { payload, output, failure, policy } = *detail;
@@ -126,6 +139,25 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         shown.delivery = policy::delivery(policy.delivery);
     }
     shown
+}
+
+/// Dead letters that died alike.
+pub(crate) fn dead_group(group: DeadGroup) -> wire::DeadLetterGroup {
+    let DeadGroup { fingerprint, count, first, last, example, failure } = group;
+    let RunView { run, job, job_type, life: Lifecycle { state, reason, .. }, .. } = example;
+    let reason = reason.unwrap_or_default();
+    let message = of_platform(state, &reason, failure).map(|failure| failure.message).unwrap_or_default();
+    wire::DeadLetterGroup {
+        fingerprint: fingerprint.to_string(),
+        job: job.map(|job| job.name.into()).unwrap_or_default(),
+        job_type: job_type.into(),
+        reason,
+        message,
+        count: i64::try_from(count).unwrap_or(i64::MAX),
+        first_time: Some(time::timestamp(first)),
+        last_time: Some(time::timestamp(last)),
+        example_run_id: run.to_string(),
+    }
 }
 
 /// A run that the platform ended says so in its failure as well, in a sentence: nobody else would.
@@ -293,7 +325,7 @@ pub(crate) fn run_state(state: RunState) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use mainspring_engine::domain::{attempt::AttemptState, run::RunOrigin};
+    use mainspring_engine::domain::{attempt::AttemptState, dead::Resolution, run::RunOrigin};
 
     use super::*;
 
@@ -312,6 +344,10 @@ mod tests {
         for origin in RunOrigin::ALL {
             let name = wire::RunOrigin::try_from(origin.code()).unwrap().as_str_name();
             assert_eq!(name, format!("RUN_ORIGIN_{}", shouted(format!("{origin:?}"))));
+        }
+        for resolution in Resolution::ALL {
+            let name = wire::Resolution::try_from(resolution.code()).unwrap().as_str_name();
+            assert_eq!(name, format!("RESOLUTION_{}", resolution.name()));
         }
         for state in AttemptState::ALL {
             let name = wire::AttemptState::try_from(state.code()).unwrap().as_str_name();

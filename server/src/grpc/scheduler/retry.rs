@@ -1,6 +1,11 @@
-//! `RetryRun`: a new run like one that is over.
+//! `RetryRun`: a new run like one that is over. And what every call shares that makes runs of others.
 
-use mainspring_engine::ports::store::NewRun;
+use std::collections::HashMap;
+
+use mainspring_engine::{
+    domain::{ids::JobUid, names::Scope},
+    ports::store::{JobRef, NewRun, RequestKey, RunView},
+};
 use mainspring_proto::scheduler::v1 as wire;
 
 use super::runs::{again as made_before, context, look, make};
@@ -8,7 +13,7 @@ use crate::grpc::{
     Api, Call,
     convert::{
         MAX_NOTE,
-        submission::{RETRY, again, request_key},
+        submission::{Context, RETRY, again, request_key},
     },
     status::{Reason, Refusal},
 };
@@ -31,24 +36,64 @@ pub(super) async fn retry(
             Some((run?, note))
         })
         .await?;
-    let old = look(api, &scope, run).await?;
-    if !old.life.state.is_terminal() {
-        let message = format!("run {run} is {}; only a run that is over can be made again", old.life.state.name());
-        return Err(Refusal::new(Reason::RunNotRetryable, message)
-            .with("state", old.life.state.name())
-            .because_of("RUN_STATE", format!("run/{run}")));
-    }
-    // The new run belongs to the job as long as there is one; another of that name has nothing to do with it.
-    let named = match &old.job {
-        Some(made_by) => api.store().job(&scope, &made_by.name).await?.filter(|named| named.uid == made_by.uid),
-        None => None,
-    };
-    let apart = named.as_ref().is_some_and(|job| job.spec.overlap_ignores_manual);
-    let job = named.and(old.job.clone());
-    let name = job.as_ref().map(|job| job.name.clone());
+    let old = over(look(api, &scope, run).await?)?;
     let context = context(api, call, scope.clone());
-    let new = again(old, job, note, key, &context).ok_or_else(|| Refusal::bug("a run came without its detail"))?;
-    let new = NewRun { apart, ..new };
+    let new = Copies::of(api, &scope).like(old, note, key, &context).await?;
+    let name = new.job.as_ref().map(|job| job.name.clone());
     let run = make(api, &scope, new, name.as_ref()).await?;
     Ok(wire::RetryRunResponse { run: Some(run) })
+}
+
+/// Refuses a run that is not over.
+pub(super) fn over(run: RunView) -> Result<RunView, Refusal> {
+    if run.life.state.is_terminal() {
+        return Ok(run);
+    }
+    let (id, state) = (run.run, run.life.state.name());
+    let message = format!("run {id} is {state}; only a run that is over can be made again");
+    Err(Refusal::new(Reason::RunNotRetryable, message)
+        .with("state", state)
+        .because_of("RUN_STATE", format!("run/{id}")))
+}
+
+/// Makes runs like others, each of which belongs to the job of its own as long as there is one; another of that name has
+/// nothing to do with it.
+pub(super) struct Copies<'a> {
+    api: &'a Api,
+    scope: &'a Scope,
+    /// Jobs that are there, and whether manual runs hold no slot of theirs.
+    jobs: HashMap<JobUid, Option<bool>>,
+}
+
+impl<'a> Copies<'a> {
+    pub(super) fn of(api: &'a Api, scope: &'a Scope) -> Self {
+        Self { api, scope, jobs: HashMap::new() }
+    }
+
+    /// A run like this one, which came with everything.
+    pub(super) async fn like(
+        &mut self,
+        old: RunView,
+        note: String,
+        key: Option<RequestKey>,
+        context: &Context,
+    ) -> Result<NewRun, Refusal> {
+        let apart = match &old.job {
+            Some(job) => self.apart(job).await?,
+            None => None,
+        };
+        let job = apart.and(old.job.clone());
+        let new = again(old, job, note, key, context).ok_or_else(|| Refusal::bug("a run came without its detail"))?;
+        Ok(NewRun { apart: apart.unwrap_or_default(), ..new })
+    }
+
+    async fn apart(&mut self, made_by: &JobRef) -> Result<Option<bool>, Refusal> {
+        if let Some(known) = self.jobs.get(&made_by.uid) {
+            return Ok(*known);
+        }
+        let named = self.api.store().job(self.scope, &made_by.name).await?;
+        let apart = named.filter(|named| named.uid == made_by.uid).map(|job| job.spec.overlap_ignores_manual);
+        self.jobs.insert(made_by.uid, apart);
+        Ok(apart)
+    }
 }

@@ -53,10 +53,12 @@ pub(super) const STATES: &[(&str, i64)] = &[
     ("CANCELLED", 8),
     ("TIMED_OUT", 9),
 ];
-const ORIGINS: &[(&str, i64)] = &[("SCHEDULE", 1), ("TRIGGER", 2), ("SUBMIT", 3), ("RETRY", 4)];
+const ORIGINS: &[(&str, i64)] = &[("SCHEDULE", 1), ("TRIGGER", 2), ("SUBMIT", 3), ("RETRY", 4), ("REDRIVE", 6)];
+const RESOLUTIONS: &[(&str, i64)] = &[("OPEN", 1), ("RESOLVED", 2), ("REDRIVEN", 3), ("IGNORED", 4)];
 
 /// What a list of runs may be narrowed by.
-const FIELDS: &[Field] = &[
+pub(super) const FIELDS: &[Field] = &[
+    Field { name: "run_id", kind: Kind::Id },
     Field { name: "state", kind: Kind::Enum(STATES) },
     Field { name: "job", kind: Kind::Text },
     Field { name: "job_uid", kind: Kind::Id },
@@ -68,6 +70,8 @@ const FIELDS: &[Field] = &[
     Field { name: "fairness_key", kind: Kind::Text },
     Field { name: "concurrency_key", kind: Kind::Text },
     Field { name: "unique_key", kind: Kind::Text },
+    Field { name: "resolution", kind: Kind::Enum(RESOLUTIONS) },
+    Field { name: "fingerprint", kind: Kind::Text },
     Field { name: "at_worker", kind: Kind::Id },
     Field { name: "create_time", kind: Kind::Time },
     Field { name: "nominal_time", kind: Kind::Time },
@@ -322,23 +326,38 @@ pub(super) async fn wait(api: &Api, request: wire::WaitRunRequest) -> Result<wir
 
 /// Stores a run, and shows it as it was stored; the one that an earlier call made is shown as it stands.
 pub(super) async fn make(api: &Api, scope: &Scope, new: NewRun, job: Option<&JobName>) -> Result<wire::Run, Refusal> {
-    let id = match api.engine.submit(vec![new]).await?.pop() {
-        Some(Submitted::Stored(stored)) => return Ok(live(api, stored.run)),
-        Some(Submitted::Replayed(run) | Submitted::Existing(run)) => run,
-        Some(Submitted::KeyTaken(key, claim)) => return Err(key_taken(&key, claim)),
-        Some(Submitted::RequestReused) => return Err(request_reused()),
-        Some(Submitted::NotIdle(run)) => return Err(not_idle(run)),
-        Some(Submitted::BufferFull) => return Err(buffer_full()),
-        Some(Submitted::Full(quota)) => return Err(quota.into()),
-        Some(Submitted::JobGone) => {
-            return Err(match job {
-                Some(job) => job_missing(job, scope),
-                None => Refusal::bug("a run without a job was answered as if it had one"),
-            });
-        }
-        None => return Err(Refusal::bug("a submission was not answered")),
+    let Some(answer) = api.engine.submit(vec![new]).await?.pop() else {
+        return Err(Refusal::bug("a submission was not answered"));
     };
-    Ok(live(api, look(api, scope, id).await?))
+    match made(answer, scope, job)? {
+        Made::Now(run) => Ok(live(api, *run)),
+        Made::Before(run) => Ok(live(api, look(api, scope, run).await?)),
+    }
+}
+
+/// The run of a submission.
+pub(super) enum Made {
+    /// It was stored.
+    Now(Box<RunView>),
+    /// It was there.
+    Before(RunId),
+}
+
+/// What became of a submission of a run of a job.
+pub(super) fn made(answer: Submitted, scope: &Scope, job: Option<&JobName>) -> Result<Made, Refusal> {
+    Err(match answer {
+        Submitted::Stored(stored) => return Ok(Made::Now(Box::new(stored.run))),
+        Submitted::Replayed(run) | Submitted::Existing(run) => return Ok(Made::Before(run)),
+        Submitted::KeyTaken(key, claim) => key_taken(&key, claim),
+        Submitted::RequestReused => request_reused(),
+        Submitted::NotIdle(run) => not_idle(run),
+        Submitted::BufferFull => buffer_full(),
+        Submitted::Full(quota) => quota.into(),
+        Submitted::JobGone => match job {
+            Some(job) => job_missing(job, scope),
+            None => Refusal::bug("a run without a job was answered as if it had one"),
+        },
+    })
 }
 
 fn not_idle(run: RunId) -> Refusal {
@@ -396,7 +415,7 @@ pub(super) fn missing(run: RunId, scope: &Scope) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use mainspring_engine::domain::run::RunOrigin;
+    use mainspring_engine::domain::{dead::Resolution, run::RunOrigin};
 
     use super::*;
 
@@ -406,6 +425,8 @@ mod tests {
         assert_eq!(states, STATES);
         let origins: Vec<_> = RunOrigin::ALL.iter().map(|origin| i64::from(origin.code())).collect();
         assert_eq!(origins, ORIGINS.iter().map(|(_, code)| *code).collect::<Vec<_>>());
+        let resolutions = Resolution::ALL.iter().map(|resolution| (resolution.name(), i64::from(resolution.code())));
+        assert_eq!(resolutions.collect::<Vec<_>>(), RESOLUTIONS);
         for (origin, (name, _)) in RunOrigin::ALL.iter().zip(ORIGINS) {
             assert_eq!(format!("{origin:?}").to_ascii_uppercase(), *name);
         }

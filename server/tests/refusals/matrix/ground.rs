@@ -84,6 +84,7 @@ impl Page {
                     "SchedulerService/ListJobs" => "job = kept",
                     "SchedulerService/ListInstants" => "fate = FIRED",
                     "SchedulerService/ListRuns" => "state = QUEUED",
+                    "SchedulerService/ListDeadLetters" => "resolution = IGNORED",
                     "QueueService/ListQueues" => "paused = false",
                     "QueueService/ListWorkers" => "state = CONNECTED",
                     "QueueService/ListJobTypes" => "job_type = echo",
@@ -106,7 +107,7 @@ impl Page {
     }
 }
 
-/// A worker that has had two attempts of a run, and two instants of a job.
+/// A worker that has had two attempts of a run, and failed another in another way, and two instants of a job.
 struct Busy {
     run: String,
     job: String,
@@ -125,8 +126,13 @@ impl Busy {
             let attempt = dispatched(&mut worker).await;
             assert_eq!(attempt.run_id, run);
             log(&mut worker, &attempt).await;
-            fail(&mut worker, attempt).await;
+            fail(&mut worker, attempt, "BROKEN").await;
         }
+        // Another thing that went wrong.
+        let once = json!({"run": {"job_type": "busy", "retry_policy": {"max_attempts": 1}}});
+        said(server, "SchedulerService/SubmitRun", &once).await;
+        let attempt = dispatched(&mut worker).await;
+        fail(&mut worker, attempt, "TORN").await;
         let every = json!([{"interval": {"every": "1s"}}]);
         let job =
             json!({"job": {"job": "ticking", "job_type": "busy", "schedules": every, "overlap": "OVERLAP_ALLOW"}});
@@ -164,8 +170,8 @@ async fn log(worker: &mut Worker, attempt: &wire::AttemptRef) {
 }
 
 /// An attempt that may be made again.
-async fn fail(worker: &mut Worker, attempt: wire::AttemptRef) {
-    let failure = Some(mainspring_proto::common::v1::Failure { reason: "BROKEN".into(), ..Default::default() });
+async fn fail(worker: &mut Worker, attempt: wire::AttemptRef, reason: &str) {
+    let failure = Some(mainspring_proto::common::v1::Failure { reason: reason.into(), ..Default::default() });
     let outcome = Some(Outcome::Failed(wire::AttemptFailed { failure }));
     worker.say(Say::Result(wire::AttemptResult { attempt: Some(attempt), outcome, ..Default::default() })).await;
     while !matches!(worker.heard().await, Hear::ResultAck(_)) {}

@@ -153,6 +153,7 @@ impl Asked<'_> {
         for (message, arms) in [
             ("mainspring.common.v1.Payload", &["json", "inline", "reference"] as &[_]),
             ("mainspring.scheduler.v1.Schedule", &["cron", "interval", "at", "calendar_interval"]),
+            ("mainspring.scheduler.v1.RunSelection", &["filter", "run_ids"]),
         ] {
             let bare = |path: &str| {
                 arms.iter().fold(self.valid.clone(), |request, arm| without(&request, &format!("{path}.{arm}")))

@@ -12,8 +12,10 @@ use crate::domain::instant::Instant;
 pub struct RetentionPolicy {
     /// SUCCEEDED and CANCELLED runs, since their end.
     pub succeeded: Duration,
-    /// FAILED and TIMED_OUT runs, since their end.
+    /// FAILED and TIMED_OUT runs whose dead letter is no longer open, since their end.
     pub failed: Duration,
+    /// Those whose dead letter is open, since their end: nobody has dealt with it, and nobody will.
+    pub unresolved: Duration,
     /// Log lines, since they were stored.
     pub logs: Duration,
     /// Ledger ranges, since their last instant.
@@ -32,6 +34,7 @@ impl Default for RetentionPolicy {
         Self {
             succeeded: DAY * 30,
             failed: DAY * 90,
+            unresolved: DAY * 365,
             logs: DAY * 14,
             ledger: DAY * 90,
             jobs: DAY * 30,

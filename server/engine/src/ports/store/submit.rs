@@ -125,6 +125,7 @@ impl NewRun {
             parent,
             request_id: request.map(|request| request.id).unwrap_or_default(),
             note,
+            dead: None,
             detail: Some(Box::new(RunDetail { payload, output: None, failure: None, policy })),
         }
     }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::{JobRef, StoreResult};
 use crate::domain::{
     attempt::{AttemptState, LossReason},
+    dead::DeadLetter,
     filter::Filter,
     ids::{JobUid, RunId, ServerId, WorkerId},
     instant::Instant,
@@ -106,6 +107,8 @@ pub struct RunView {
     pub request_id: String,
     /// Why, in the caller's words.
     pub note: String,
+    /// How it is dead; none where it is not.
+    pub dead: Option<DeadLetter>,
     /// What lists leave out; only where asked for.
     pub detail: Option<Box<RunDetail>>,
 }
@@ -342,6 +345,15 @@ pub trait Views: Send + Sync {
         page: Page,
         detail: bool,
     ) -> StoreResult<Listed<RunView>>;
+
+    /// The ids of runs that pass a filter, the smallest first, after one: for whoever does something to each of them.
+    async fn run_ids(
+        &self,
+        scope: &Scope,
+        filter: &Filter,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> StoreResult<Vec<RunId>>;
 
     /// Attempts of a run, by number, after the number of `page`; none where there is no such run.
     async fn attempts(&self, scope: &Scope, run: RunId, page: Page) -> StoreResult<Option<Listed<AttemptView>>>;

@@ -296,11 +296,12 @@ pub(super) async fn fill<C: ConnectionTrait>(tx: &C) -> StoreResult<()> {
         "INSERT INTO lane (id, namespace_id, queue_id, job_type, use_time) VALUES (1, 1, 1, 't', 0), (2, 1, 1, 'u', 0)",
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
          INSERT INTO run (id, lane_id, state, attempt, open_token, worker_id, generation, create_time, end_time, wake_time, \
-         ready_lane, dead_time, priority, fairness_key, due_time, origin, payload_type, job_uid, job_version) \
+         ready_lane, dead_time, fingerprint, resolution, priority, fairness_key, due_time, origin, payload_type, job_uid, job_version) \
          SELECT CAST(printf('%016d', i) AS BLOB), 1 + i % 2, 1 + i % 9, 1, CASE WHEN 1 + i % 9 IN (3, 4) THEN 1 END, \
          CAST(printf('%016d', i % 50) AS BLOB), 1, i, CASE WHEN 1 + i % 9 >= 6 THEN i END, \
          CASE WHEN 1 + i % 9 IN (1, 5) THEN i END, CASE WHEN 1 + i % 9 = 2 THEN 1 + i % 2 END, \
-         CASE WHEN 1 + i % 9 IN (7, 9) THEN i END, 5, '', i, 3, '', CASE WHEN 1 + i % 9 >= 6 THEN x'01' END, \
+         CASE WHEN 1 + i % 9 IN (7, 9) THEN i END, CASE WHEN 1 + i % 9 IN (7, 9) THEN printf('%016d', i % 7) END, \
+         CASE WHEN 1 + i % 9 IN (7, 9) THEN 1 END, 5, '', i, 3, '', CASE WHEN 1 + i % 9 >= 6 THEN x'01' END, \
          CASE WHEN 1 + i % 9 >= 6 THEN 1 END FROM n",
     ] {
         exec(tx, sql, Vec::new()).await?;

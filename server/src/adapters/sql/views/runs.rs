@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use mainspring_engine::{
     domain::{
+        dead::{DeadLetter, Resolution},
         filter::{Filter, Op, Value as Wanted},
         ids::{JobUid, RunId},
         instant::Instant,
@@ -27,10 +28,11 @@ use super::{
 };
 
 /// The columns of [`view`], in order; those of [`detail`] follow.
-fn columns(detail: bool) -> String {
+pub(super) fn columns(detail: bool) -> String {
     let list = "run.id, run.lane_id, run.job_uid, run.job_version, run.schedule, run.origin, run.labels, run.priority, \
          run.fairness_key, \
-         (SELECT limit_key.key FROM limit_key WHERE limit_key.id = run.key_id), run.unique_key, run.nominal_time, run.due_time, run.late, run.parent_id, run.request_id, run.note";
+         (SELECT limit_key.key FROM limit_key WHERE limit_key.id = run.key_id), run.unique_key, run.nominal_time, run.due_time, run.late, run.parent_id, run.request_id, run.note, \
+         run.fingerprint, run.resolution, run.resolve_time, run.resolve_note, run.resolve_actor";
     let more = ", payload_type, payload, spilled, output_type, output, policy";
     format!("{list}, {LIFE}{}", if detail { more } else { "" })
 }
@@ -68,20 +70,7 @@ pub(super) async fn list(
     let Page { after, limit, bytes } = page;
     let none = || Ok(Listed { entries: Vec::new(), cut: false });
     let Some(namespace) = store.known.lanes.namespace(&scope.0) else { return none() };
-    let mut wanted = filter::runs(&store.reads, namespace, filter).await?;
-    if store.known.lanes.has_other_than(namespace) {
-        let sql = "run.lane_id IN (SELECT lane.id FROM lane WHERE lane.namespace_id = ?)";
-        wanted = Condition::all().add(wanted).add(Expr::cust_with_values(sql, [namespace]));
-    }
-    if let Some(hint) = narrow(store, filter).await? {
-        wanted = Condition::all().add(wanted).add(Expr::cust(hint));
-    }
-    let made = Made::by(filter);
-    for (test, bound) in [("run.id >= ?", made.from), ("run.id < ?", made.before)] {
-        if let Some(bound) = bound {
-            wanted = Condition::all().add(wanted).add(Expr::cust_with_values(test, [first_id(bound)]));
-        }
-    }
+    let mut wanted = wanted(store, namespace, filter).await?;
     if let Some(after) = after {
         let Ok(after) = after.parse::<RunId>() else { return none() };
         let beyond = format!("run.id {} ?", filter::beyond(direction));
@@ -105,6 +94,49 @@ pub(super) async fn list(
         views(store, &rows, true).await?.into_iter().map(|run| (run.run.uuid(), run)).collect();
     // One that retention has taken in between is no longer there.
     Ok(Listed { entries: ids.iter().filter_map(|id| found.remove(id)).collect(), cut })
+}
+
+/// The ids of runs that pass a filter, the smallest first.
+pub(super) async fn ids(
+    store: &SqliteStore,
+    scope: &Scope,
+    filter: &Filter,
+    after: Option<RunId>,
+    limit: usize,
+) -> StoreResult<Vec<RunId>> {
+    let Some(namespace) = store.known.lanes.namespace(&scope.0) else { return Ok(Vec::new()) };
+    let mut wanted = wanted(store, namespace, filter).await?;
+    if let Some(after) = after {
+        wanted = Condition::all().add(wanted).add(Expr::cust_with_values("run.id > ?", [after.uuid()]));
+    }
+    let select = filter::select("run.id", "run", wanted, &["run.id"], Direction::Up, limit);
+    let rows = store.reads.query_all(&select).await.map_err(failed)?;
+    rows.iter().map(|row| single(row).map(RunId::from_uuid)).collect()
+}
+
+/// What passes a filter, as the index of a list finds it.
+async fn wanted(store: &SqliteStore, namespace: i32, filter: &Filter) -> StoreResult<Condition> {
+    let mut wanted = passing(store, namespace, filter).await?;
+    if let Some(hint) = narrow(store, filter).await? {
+        wanted = Condition::all().add(wanted).add(Expr::cust(hint));
+    }
+    Ok(wanted)
+}
+
+/// What passes a filter.
+pub(super) async fn passing(store: &SqliteStore, namespace: i32, filter: &Filter) -> StoreResult<Condition> {
+    let mut wanted = filter::runs(&store.reads, namespace, filter).await?;
+    if store.known.lanes.has_other_than(namespace) {
+        let sql = "run.lane_id IN (SELECT lane.id FROM lane WHERE lane.namespace_id = ?)";
+        wanted = Condition::all().add(wanted).add(Expr::cust_with_values(sql, [namespace]));
+    }
+    let made = Made::by(filter);
+    for (test, bound) in [("run.id >= ?", made.from), ("run.id < ?", made.before)] {
+        if let Some(bound) = bound {
+            wanted = Condition::all().add(wanted).add(Expr::cust_with_values(test, [first_id(bound)]));
+        }
+    }
+    Ok(wanted)
 }
 
 /// When the ids of the runs that pass a filter were made: ids sort by that, so a list of the last hour does not read last
@@ -142,7 +174,10 @@ const FEW: i64 = 2_000;
 /// What a filter for one state says about columns that have an index of their own. Runs that wait, are at workers or have
 /// failed may be few among many; without this a list of them would read everything.
 async fn narrow(store: &SqliteStore, filter: &Filter) -> StoreResult<Option<String>> {
-    let columns = state_of(filter).map(indexed).unwrap_or_default();
+    let columns = match is_dead(filter) {
+        true => &[DEAD][..],
+        false => state_of(filter).map(indexed).unwrap_or_default(),
+    };
     // The index of what has failed is in the order of the list.
     if columns == [DEAD] {
         return Ok(Some(format!("run.{DEAD} IS NOT NULL")));
@@ -170,7 +205,16 @@ fn state_of(filter: &Filter) -> Option<RunState> {
     }
 }
 
-/// Set while a failure is unresolved or kept as one.
+/// Whether a filter asks for dead letters that are resolved in one way, which are few among runs.
+fn is_dead(filter: &Filter) -> bool {
+    match filter {
+        Filter::And(parts) => parts.iter().any(is_dead),
+        Filter::Test { field: "resolution", op: Op::Equal, .. } => true,
+        Filter::All | Filter::Or(_) | Filter::Not(_) | Filter::Test { .. } => false,
+    }
+}
+
+/// Set of what failed or took too long.
 const DEAD: &str = "dead_time";
 
 /// Columns of which one is set in a state and in few others, and that have an index each.
@@ -185,7 +229,7 @@ fn indexed(state: RunState) -> &'static [&'static str] {
     }
 }
 
-async fn views(store: &SqliteStore, rows: &[QueryResult], detailed: bool) -> StoreResult<Vec<RunView>> {
+pub(super) async fn views(store: &SqliteStore, rows: &[QueryResult], detailed: bool) -> StoreResult<Vec<RunView>> {
     let mut found = Vec::with_capacity(rows.len());
     for row in rows {
         found.push(view(store, &mut Cells::of(row), detailed)?);
@@ -227,6 +271,7 @@ fn view(store: &SqliteStore, cells: &mut Cells<'_>, detailed: bool) -> StoreResu
     let parent = cells.next::<Option<Uuid>>()?.map(RunId::from_uuid);
     let request_id = cells.next::<Option<String>>()?.unwrap_or_default();
     let note = cells.next::<Option<String>>()?.unwrap_or_default();
+    let dead = dead(cells)?;
     let life = life(cells)?;
     let (detail, spilled) =
         if detailed { detail(store, cells).map(|(detail, bits)| (Some(detail), bits))? } else { (None, 0) };
@@ -250,9 +295,23 @@ fn view(store: &SqliteStore, cells: &mut Cells<'_>, detailed: bool) -> StoreResu
         parent,
         request_id,
         note,
+        dead,
         detail: detail.map(Box::new),
     };
     Ok((view, job, spilled))
+}
+
+fn dead(cells: &mut Cells<'_>) -> StoreResult<Option<DeadLetter>> {
+    let fingerprint = cells.next::<Option<String>>()?.map(name).transpose()?;
+    let resolution = cells.parse("a resolution", |code: &Option<i32>| match code {
+        Some(code) => Resolution::from_code(*code).map(Some),
+        None => Some(None),
+    })?;
+    let time = maybe(cells.next()?);
+    let note = cells.next::<Option<String>>()?.unwrap_or_default();
+    let actor = cells.next::<Option<String>>()?.unwrap_or_default();
+    let dead = fingerprint.zip(resolution);
+    Ok(dead.map(|(fingerprint, resolution)| DeadLetter { fingerprint, resolution, note, actor, time }))
 }
 
 fn detail(store: &SqliteStore, cells: &mut Cells<'_>) -> StoreResult<(RunDetail, i32)> {
@@ -272,17 +331,7 @@ async fn complete(store: &SqliteStore, runs: &mut [RunView], spilled: &[Uuid]) -
         let key = (RunId::from_uuid(cells.next()?), cells.next::<i32>()?);
         bytes.insert(key, cells.next::<Vec<u8>>()?);
     }
-    let ids: Vec<Uuid> = runs.iter().map(|run| run.run.uuid()).collect();
-    let head = "SELECT run_id, failure FROM attempt_end WHERE run_id IN";
-    let last = "AND failure IS NOT NULL AND attempt = (SELECT max(last.attempt) FROM attempt_end AS last \
-         WHERE last.run_id = attempt_end.run_id AND last.failure IS NOT NULL)";
-    let rows = query_in(&store.reads, head, &ids, last).await?;
-    let mut failures: HashMap<RunId, Failure> = HashMap::new();
-    for row in rows {
-        let mut cells = Cells::of(&row);
-        let run = RunId::from_uuid(cells.next()?);
-        failures.insert(run, read_json(&cells.next::<String>()?)?);
-    }
+    let mut failures = failures(store, runs).await?;
     for run in runs {
         let Some(detail) = &mut run.detail else { continue };
         if let Some(data) = bytes.remove(&(run.run, INPUT)) {
@@ -297,4 +346,19 @@ async fn complete(store: &SqliteStore, runs: &mut [RunView], spilled: &[Uuid]) -
         }
     }
     Ok(())
+}
+
+/// What runs failed with last.
+pub(super) async fn failures(store: &SqliteStore, runs: &[RunView]) -> StoreResult<HashMap<RunId, Failure>> {
+    let ids: Vec<Uuid> = runs.iter().map(|run| run.run.uuid()).collect();
+    let head = "SELECT run_id, failure FROM attempt_end WHERE run_id IN";
+    let last = "AND failure IS NOT NULL AND attempt = (SELECT max(last.attempt) FROM attempt_end AS last \
+         WHERE last.run_id = attempt_end.run_id AND last.failure IS NOT NULL)";
+    let mut failures = HashMap::new();
+    for row in query_in(&store.reads, head, &ids, last).await? {
+        let mut cells = Cells::of(&row);
+        let run = RunId::from_uuid(cells.next()?);
+        failures.insert(run, read_json(&cells.next::<String>()?)?);
+    }
+    Ok(failures)
 }
