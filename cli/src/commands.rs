@@ -7,10 +7,12 @@
 
 mod admin;
 mod api;
+mod bulk;
 mod completion;
 mod config;
 mod context;
 mod cron;
+mod dead;
 mod dev;
 mod help;
 mod job;
@@ -74,6 +76,8 @@ pub(crate) enum Command {
     Submit(submit::SubmitArgs),
     #[command(subcommand, alias = "runs")]
     Run(run::RunCommand),
+    #[command(subcommand)]
+    Dead(dead::DeadCommand),
     Logs(logs::LogsArgs),
     #[command(subcommand, alias = "queues")]
     Queue(queue::QueueCommand),
@@ -110,6 +114,7 @@ impl Command {
             Self::Trigger(args) => trigger::run(args, session).await,
             Self::Submit(args) => submit::run(args, session).await,
             Self::Run(command) => run::run(command, session).await,
+            Self::Dead(command) => dead::run(command, session).await,
             Self::Logs(args) => logs::run(args, session).await,
             Self::Queue(command) => queue::run(command, session).await,
             Self::Worker(command) => worker::run(command, session).await,

@@ -22,7 +22,7 @@ macro_rules! kinds {
     )+};
 }
 
-kinds!(run, job, worker, queue, key);
+kinds!(run, job, worker, queue, key, dead);
 
 /// A job type.
 pub(crate) fn type_(text: &str) -> Result<String, String> {

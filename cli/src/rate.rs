@@ -42,6 +42,19 @@ impl Rate {
     }
 }
 
+impl Rate {
+    /// How long after one another things happen that happen at it.
+    pub(crate) fn pace(self) -> Option<prost_types::Duration> {
+        match self {
+            Self::None => None,
+            Self::Of(count, Length(per)) => {
+                let count = u32::try_from(count).ok().filter(|count| *count > 0)?;
+                Some(Length(per / count).to_proto())
+            }
+        }
+    }
+}
+
 /// `100/1m, 10 at once`.
 pub(crate) fn told(limit: &RateLimit) -> String {
     let RateLimit { count, per, burst } = limit;
@@ -61,6 +74,8 @@ mod tests {
         let told = |text: &str| told(&text.parse::<Rate>().unwrap().limit(Some(1)).unwrap());
         assert_eq!([told("100/1m"), told("5/s"), told("1/1h30m")], ["100/1m", "5/1s", "1/1h30m"]);
         assert_eq!("none".parse::<Rate>(), Ok(Rate::None));
+        let pace = |text: &str| text.parse::<Rate>().unwrap().pace().map(|pace| times::length(&pace));
+        assert_eq!([pace("100/1m"), pace("2/s"), pace("none")], [Some("600ms".into()), Some("500ms".into()), None]);
         for bad in ["", "100", "x/1m", "1/", "1/never"] {
             assert!(bad.parse::<Rate>().is_err(), "{bad}");
         }

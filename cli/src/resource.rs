@@ -3,6 +3,7 @@
 //! One file per resource holds what a person sees of it; JSON needs nothing but the name.
 
 mod attempt;
+mod dead;
 mod instant;
 mod job;
 mod key;
@@ -83,6 +84,7 @@ named! { "mainspring.scheduler.v1":
     scheduler::Instant,
     scheduler::Run = "run" run_id,
     scheduler::Attempt,
+    scheduler::DeadLetterGroup = "dead" fingerprint,
     scheduler::StoredLogEntry,
     scheduler::Queue = "queue" queue,
     scheduler::Worker = "worker" worker_id,
@@ -93,6 +95,9 @@ named! { "mainspring.scheduler.v1":
     scheduler::ListInstantsResponse,
     scheduler::ListRunsResponse,
     scheduler::ListAttemptsResponse,
+    scheduler::ListDeadLettersResponse,
+    scheduler::ResolveDeadLettersResponse,
+    scheduler::RedriveDeadLettersResponse,
     scheduler::ListLogsResponse,
     scheduler::ListQueuesResponse,
     scheduler::ListWorkersResponse,
@@ -136,6 +141,7 @@ lists! {
     scheduler::ListInstantsResponse: "instants", instants of scheduler::Instant;
     scheduler::ListRunsResponse: "runs", runs of scheduler::Run;
     scheduler::ListAttemptsResponse: "attempts", attempts of scheduler::Attempt;
+    scheduler::ListDeadLettersResponse: "dead letters", groups of scheduler::DeadLetterGroup;
     scheduler::ListQueuesResponse: "queues", queues of scheduler::Queue;
     scheduler::ListWorkersResponse: "workers", workers of scheduler::Worker;
     scheduler::ListJobTypesResponse: "job types", job_types of scheduler::JobType;

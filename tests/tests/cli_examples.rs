@@ -73,15 +73,21 @@ fn as_json(line: &str) -> String {
 struct Things {
     over: String,
     worker: String,
+    dead: String,
 }
 
 impl Things {
     async fn find(terminal: &Terminal) -> Self {
         let run: Value = terminal.json(&["trigger", "demo.hello", "--wait"]).await.unwrap();
+        let died = ["submit", "demo.flaky", "-d", "succeed_on:=9", "--max-attempts", "1", "--wait", "-o", "none"];
+        assert_eq!(terminal.run(&died).await.unwrap().status.code(), Some(1));
+        let dead: Value = terminal.json(&["dead", "list"]).await.unwrap();
+        let dead = dead["groups"][0]["fingerprint"].as_str().unwrap().into();
         let workers: Value = terminal.json(&["worker", "list"]).await.unwrap();
         let worker = &workers["workers"][0]["workerId"];
         Self {
             over: run["runId"].as_str().unwrap().into(),
+            dead,
             worker: worker.as_str().unwrap_or_else(|| panic!("a worker in {workers}")).into(),
         }
     }
@@ -115,7 +121,7 @@ async fn run_all(rewrite: fn(&str) -> String, check: fn(&str, &str) -> Result<()
     for line in &lines {
         let (run, key) = (things.run(&terminal, line).await, things.key(&terminal, line).await);
         let typed = rewrite(line);
-        let variables = [("RUN", run.as_str()), ("WORKER", &things.worker), ("KEY", &key)];
+        let variables = [("RUN", run.as_str()), ("WORKER", &things.worker), ("KEY", &key), ("DEAD", &things.dead)];
         let output = terminal.sh(&typed, &variables).await.unwrap();
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
         if output.status.code() != Some(0) {

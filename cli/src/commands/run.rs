@@ -1,6 +1,5 @@
 //! `run`: what was made to run, and what became of it.
 
-mod bulk;
 mod describe;
 
 use clap::{ArgGroup, Subcommand};
@@ -9,8 +8,10 @@ use mainspring_proto::scheduler::v1::{
     RunView, event::Detail,
 };
 
-use self::bulk::{BulkArgs, Doing, many};
-use super::{examples, logs};
+use super::{
+    bulk::{self, BulkArgs, Doing, many},
+    examples, logs,
+};
 use crate::{
     connection::Server,
     exit::Exit,
@@ -42,8 +43,8 @@ pub(crate) enum RunCommand {
         "mainspring run list --filter 'create_time > now-1h' -o jsonl",
     ])]
     List {
-        /// FIELD OP VALUE joined by AND, OR, NOT (`mainspring help filters`); fields: state, job, job_uid, job_type, queue, origin, reason,
-        /// priority, fairness_key, concurrency_key, unique_key, at_worker, create_time, nominal_time, end_time. `job` is a name, and finds the runs of every job
+        /// FIELD OP VALUE joined by AND, OR, NOT (`mainspring help filters`); fields: run_id, state, job, job_uid, job_type, queue, origin, reason,
+        /// priority, fairness_key, concurrency_key, unique_key, resolution, fingerprint, at_worker, create_time, nominal_time, end_time. `job` is a name, and finds the runs of every job
         /// that has or had it; `job_uid` is one job's (`mainspring job get NAME -o json`)
         #[arg(long, value_name = "FILTER")]
         filter: Option<String>,

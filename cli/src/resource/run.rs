@@ -2,7 +2,7 @@
 
 use mainspring_proto::{
     common::v1::Failure,
-    scheduler::v1::{Run, RunOrigin, RunState},
+    scheduler::v1::{Resolution, Run, RunOrigin, RunState},
 };
 
 use super::{Resource, pairs, word};
@@ -27,7 +27,8 @@ impl Resource for Run {
         ]
     }
 
-    const WIDE: &'static [&'static str] = &["QUEUE", "ORIGIN", "PRIORITY", "WORKER", "DUE", "ENDED", "LABELS", "NOTE"];
+    const WIDE: &'static [&'static str] =
+        &["QUEUE", "ORIGIN", "PRIORITY", "WORKER", "DUE", "ENDED", "RESOLUTION", "LABELS", "NOTE"];
 
     fn wide(&self) -> Vec<Cell> {
         vec![
@@ -37,6 +38,7 @@ impl Resource for Run {
             Cell::text(&self.worker_id),
             Cell::time(self.due_time.as_ref()),
             Cell::time(self.end_time.as_ref()),
+            Cell::text(resolution(self)),
             Cell::text(pairs(&self.labels)),
             Cell::text(&self.note),
         ]
@@ -76,10 +78,23 @@ impl Resource for Run {
                 "cancellation",
                 Cell::text(self.cancellation.as_ref().map(|asked| asked.note.clone()).unwrap_or_default()),
             ),
+            ("resolution", Cell::text(resolution(self))),
+            ("resolved", Cell::time(self.resolve_time.as_ref())),
+            ("resolved by", Cell::text(&self.resolve_actor)),
+            ("resolved why", Cell::text(&self.resolve_note)),
+            ("fingerprint", Cell::text(&self.fingerprint)),
             ("note", Cell::text(&self.note)),
             ("parent", Cell::text(&self.parent_run_id)),
             ("request id", Cell::text(&self.request_id)),
         ]
+    }
+}
+
+/// What became of a dead letter; empty where it is none.
+fn resolution(run: &Run) -> String {
+    match run.resolution() {
+        Resolution::Unspecified => String::new(),
+        known => word(known.as_str_name(), "RESOLUTION_"),
     }
 }
 

@@ -1,7 +1,7 @@
-//! `run cancel` and `run retry` of many: everything a filter finds, shown first, asked about, then one by one.
+//! What is done to many runs at once: everything a filter finds, shown first and asked about.
 //!
-//! The server has no call that does it to all, so the list is read to its end before anything is done: what changes in the
-//! meantime is told by the server at each run. One that fails does not stop the others.
+//! `run cancel` and `run retry` have no call that does it to all, so the list is read to its end before anything is done,
+//! then one by one: what changes in the meantime is told by the server at each run. One that fails does not stop the others.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// So many of them are shown before it is asked.
-const SHOWN: usize = 5;
+pub(super) const SHOWN: usize = 5;
 
 /// Which runs, where not one is named.
 #[derive(Args, Debug)]
@@ -33,10 +33,10 @@ pub(crate) struct BulkArgs {
     since: Option<Length>,
     /// Show which they are, change nothing
     #[arg(long, requires = "many")]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Do not ask
     #[arg(short, long, requires = "many")]
-    yes: bool,
+    pub(super) yes: bool,
 }
 
 /// How many are named. As a group, for what makes sense beside any of its names.
@@ -67,7 +67,7 @@ impl BulkArgs {
     }
 
     /// The whole filter: what was typed cannot reach beyond its parentheses.
-    fn whole(&self, only: &str) -> String {
+    pub(super) fn whole(&self, only: &str) -> String {
         let typed = self.filter.as_deref().unwrap_or_default().trim();
         let since = self.since.map(|Length(length)| {
             let micros = i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
@@ -88,14 +88,14 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     let Doing { verb, only } = doing;
     let filter = args.whole(only);
-    let found = found(server, &filter).await?;
+    let found = found(server, &filter, 0).await?;
     if args.dry_run {
         session.out.remark(format!("would {verb} {}", counted(found.len())));
         session.out.list(ListRunsResponse { runs: found, next_page_token: String::new() })?;
         return Ok(Exit::Done);
     }
     if !found.is_empty() && !args.yes {
-        ask(verb, &filter, &found)?;
+        ask(verb, &filter, found.len(), &found)?;
     }
     let mut done = ListRunsResponse::default();
     let mut failed = 0;
@@ -121,9 +121,10 @@ pub(super) async fn run(
     Ok(if failed == 0 { Exit::Done } else { Exit::Failed })
 }
 
-async fn found(server: &Server, filter: &str) -> Result<Vec<Run>, Failure> {
+/// Runs that a filter finds, the oldest first; at most `limit`, where that is not 0.
+pub(super) async fn found(server: &Server, filter: &str, limit: u32) -> Result<Vec<Run>, Failure> {
     let mut scheduler = server.scheduler();
-    let listed: ListRunsResponse = LimitArgs { limit: 0 }
+    let listed: ListRunsResponse = LimitArgs { limit }
         .pages(async |page_size, page_token| {
             let request = ListRunsRequest {
                 namespace: server.namespace(),
@@ -139,18 +140,18 @@ async fn found(server: &Server, filter: &str) -> Result<Vec<Run>, Failure> {
     Ok(listed.runs)
 }
 
-/// Where nobody can answer, nothing is done: a script says `-y`.
-fn ask(verb: &str, filter: &str, found: &[Run]) -> Result<(), Failure> {
-    let mut text = format!("{} with {filter}:\n", counted(found.len()));
-    for run in found.iter().take(SHOWN) {
+/// Asks whether it is to be done to so many, and shows the first. Where nobody can answer, nothing is done: a script says `-y`.
+pub(super) fn ask(verb: &str, filter: &str, count: usize, first: &[Run]) -> Result<(), Failure> {
+    let mut text = format!("{} with {filter}:\n", counted(count));
+    for run in first.iter().take(SHOWN) {
         let what = if run.job.is_empty() { &run.job_type } else { &run.job };
         text.push_str(&format!("  run/{}  {what}  {}\n", run.run_id, crate::resource::state_word(run.state())));
     }
-    if found.len() > SHOWN {
-        text.push_str(&format!("  and {} more\n", found.len() - SHOWN));
+    if count > SHOWN {
+        text.push_str(&format!("  and {} more\n", count - SHOWN));
     }
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        let message = format!("{verb} {} needs a yes, and nobody is there to be asked", counted(found.len()));
+        let message = format!("{verb} {} needs a yes, and nobody is there to be asked", counted(count));
         return Err(Failure::usage(message).hint("-y says it; --dry-run shows which they are"));
     }
     let mut stderr = io::stderr().lock();
@@ -164,7 +165,7 @@ fn ask(verb: &str, filter: &str, found: &[Run]) -> Result<(), Failure> {
     Err(Failure::new(Exit::Failed, "NOT_CONFIRMED", "nothing was changed"))
 }
 
-fn counted(runs: usize) -> String {
+pub(super) fn counted(runs: usize) -> String {
     if runs == 1 { "1 run".into() } else { format!("{runs} runs") }
 }
 
