@@ -21,6 +21,8 @@ mod dead;
 mod jobs;
 #[path = "socket/limits.rs"]
 mod limits;
+#[path = "socket/many.rs"]
+mod many;
 #[path = "socket/outside.rs"]
 mod outside;
 #[path = "socket/schemas.rs"]

@@ -1,12 +1,11 @@
 //! What is done to many runs at once: everything a filter finds, shown first and asked about.
 //!
-//! `run cancel` and `run retry` have no call that does it to all, so the list is read to its end before anything is done,
-//! then one by one: what changes in the meantime is told by the server at each run. One that fails does not stop the others.
+//! The server does it to all of them by one call. One that it cannot be done to does not stop the others.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use clap::{ArgGroup, Args};
-use mainspring_proto::scheduler::v1::{ListRunsRequest, ListRunsResponse, Run, RunView};
+use mainspring_proto::scheduler::v1::{ListRunsRequest, ListRunsResponse, Run, RunRefusal, RunSelection, RunView};
 
 use crate::{
     connection::Server,
@@ -18,6 +17,8 @@ use crate::{
 
 /// So many of them are shown before it is asked.
 pub(super) const SHOWN: usize = 5;
+/// So many ids have room in a filter.
+const NAMED: usize = 80;
 
 /// Which runs, where not one is named.
 #[derive(Args, Debug)]
@@ -44,12 +45,30 @@ pub(super) fn many() -> ArgGroup {
     ArgGroup::new("many").args(["filter", "all"])
 }
 
-/// What is done to each of them.
+/// What is done to all of them.
 pub(super) struct Doing {
     /// "cancel".
     pub(super) verb: &'static str,
     /// Which of all runs it can be done to.
     pub(super) only: &'static str,
+}
+
+/// What the server is asked to do.
+pub(super) struct Asked {
+    pub(super) selection: Option<RunSelection>,
+    pub(super) expected_count: Option<i64>,
+    pub(super) validate_only: bool,
+}
+
+/// What it did.
+#[derive(Default)]
+pub(super) struct Told {
+    /// How many runs it found.
+    pub(super) count: i64,
+    /// The runs that came of it, each with a sentence about it.
+    pub(super) done: Vec<(String, Run)>,
+    /// Those that it was not done to.
+    pub(super) refusals: Vec<RunRefusal>,
 }
 
 impl BulkArgs {
@@ -78,47 +97,66 @@ impl BulkArgs {
     }
 }
 
-/// Does it to all of them. The end of the process tells whether that worked for every one.
+/// Does it to all of them. The end of the process tells whether that worked for every one. Where somebody agreed to so many,
+/// it is done to as many or to none.
 pub(super) async fn run(
     args: &BulkArgs,
     server: &Server,
     session: &Session,
     doing: Doing,
-    mut one: impl AsyncFnMut(&Run) -> Result<(String, Run), Failure>,
+    ask_server: impl AsyncFn(Asked) -> Result<Told, Failure>,
 ) -> Result<Exit, Failure> {
     let Doing { verb, only } = doing;
     let filter = args.whole(only);
-    let found = found(server, &filter, 0).await?;
     if args.dry_run {
-        session.out.remark(format!("would {verb} {}", counted(found.len())));
-        session.out.list(ListRunsResponse { runs: found, next_page_token: String::new() })?;
+        let runs = found(server, &filter, 0).await?;
+        session.out.remark(format!("would {verb} {}", counted(runs.len())));
+        session.out.list(ListRunsResponse { runs, next_page_token: String::new() })?;
         return Ok(Exit::Done);
     }
-    if !found.is_empty() && !args.yes {
-        ask(verb, &filter, found.len(), &found)?;
+    let selection = Some(RunSelection { filter: filter.clone(), run_ids: Vec::new() });
+    let mut asked = Asked { selection: selection.clone(), expected_count: None, validate_only: false };
+    if !args.yes {
+        let first = Asked { selection, expected_count: None, validate_only: true };
+        let count = ask_server(first).await?.count;
+        if count > 0 {
+            let first = found(server, &filter, u32::try_from(SHOWN).unwrap_or(u32::MAX)).await?;
+            ask(verb, &filter, usize::try_from(count).unwrap_or_default(), &first)?;
+        }
+        asked.expected_count = Some(count);
     }
-    let mut done = ListRunsResponse::default();
-    let mut failed = 0;
-    for run in &found {
-        match one(run).await {
-            Ok((sentence, run)) => {
-                if session.out.is_one_document() {
-                    done.runs.push(run);
-                } else {
-                    session.out.did(&sentence, &run)?;
-                }
-            }
-            Err(failure) => {
-                failed += 1;
-                session.out.note(format!("run/{}: {} ({})", run.run_id, failure.message(), failure.reason()));
+    let Told { count, mut done, refusals } = ask_server(asked).await?;
+    // The answer has no more of a run than it takes to tell a person.
+    if session.out.is_for_programs() {
+        whole(server, &mut done).await?;
+    }
+    let (total, worked) = (usize::try_from(count).unwrap_or_default(), done.len());
+    if session.out.is_one_document() {
+        let runs = done.into_iter().map(|(_, run)| run).collect();
+        session.out.list(ListRunsResponse { runs, next_page_token: String::new() })?;
+    } else {
+        for (sentence, run) in &done {
+            session.out.did(sentence, run)?;
+        }
+    }
+    for RunRefusal { run_id, message, reason, code: _ } in &refusals {
+        session.out.note(format!("run/{run_id}: {message} ({reason})"));
+    }
+    session.out.remark(format!("{worked} of {}: {verb} done", counted(total)));
+    Ok(if refusals.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+/// Puts the runs that are there in the place of those that only their names are known of.
+async fn whole(server: &Server, runs: &mut [(String, Run)]) -> Result<(), Failure> {
+    for piece in runs.chunks_mut(NAMED) {
+        let tests: Vec<_> = piece.iter().map(|(_, run)| format!("run_id = {}", run.run_id)).collect();
+        for there in found(server, &tests.join(" OR "), 0).await? {
+            if let Some((_, run)) = piece.iter_mut().find(|(_, run)| run.run_id == there.run_id) {
+                *run = there;
             }
         }
     }
-    if session.out.is_one_document() {
-        session.out.list(done)?;
-    }
-    session.out.remark(format!("{} of {}: {verb} done", found.len() - failed, counted(found.len())));
-    Ok(if failed == 0 { Exit::Done } else { Exit::Failed })
+    Ok(())
 }
 
 /// Runs that a filter finds, the oldest first; at most `limit`, where that is not 0.

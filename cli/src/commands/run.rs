@@ -4,13 +4,15 @@ mod describe;
 
 use clap::{ArgGroup, Subcommand};
 use mainspring_proto::scheduler::v1::{
-    CancelRunRequest, EventTopic, GetRunRequest, ListRunsRequest, ListRunsResponse, RetryRunRequest, Run, RunState,
-    RunView, event::Detail,
+    CancelRunRequest, CancelRunsRequest, CancelRunsResponse, CancelledRun, EventTopic, GetRunRequest, ListRunsRequest,
+    ListRunsResponse, ReplayRunRequest, RetriedRun, RetryRunRequest, RetryRunsRequest, RetryRunsResponse, Run,
+    RunState, RunView, event::Detail,
 };
 
 use super::{
-    bulk::{self, BulkArgs, Doing, many},
+    bulk::{self, Asked, BulkArgs, Doing, Told, many},
     examples, logs,
+    policy::PayloadArgs,
 };
 use crate::{
     connection::Server,
@@ -116,6 +118,27 @@ pub(crate) enum RunCommand {
         #[command(flatten)]
         follow: FollowArgs,
     },
+    /// Make a new run like one that is over, however it ended, with another payload where one is given
+    #[command(before_help = examples![
+        "mainspring run replay $RUN",
+        "mainspring run replay $RUN -d name=Grace --follow",
+        "mainspring run replay $RUN --request-id order-4711 --note 'once more' -o json",
+    ])]
+    Replay {
+        /// The run that is over
+        #[arg(value_parser = named::run)]
+        run: String,
+        #[command(flatten)]
+        payload: PayloadArgs,
+        /// Why, for whoever looks at the run later
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+        /// Makes a repeated call harmless: the same id answers with the same run for 24 h
+        #[arg(long, value_name = "ID")]
+        request_id: Option<String>,
+        #[command(flatten)]
+        follow: FollowArgs,
+    },
     /// Wait until a run is over; the exit code tells how it ended
     #[command(before_help = examples!["mainspring run wait $RUN", "mainspring run wait $RUN --timeout 30s -o json"])]
     Wait {
@@ -170,7 +193,7 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
             let note = note.unwrap_or_default();
             if is_many {
                 let doing = Doing { verb: "cancel", only: NOT_OVER };
-                let cancel = async |run: &Run| cancelled(&server, &run.run_id, &note).await;
+                let cancel = async |asked: Asked| cancelled_all(&server, asked, &note).await;
                 return bulk::run(&bulk, &server, session, doing, cancel).await;
             }
             let (sentence, run) = cancelled(&server, &run.unwrap_or_default(), &note).await?;
@@ -181,15 +204,26 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
             if bulk.is_asked()? {
                 let server = session.server().await?;
                 let doing = Doing { verb: "retry", only: OVER };
-                let retry = async |run: &Run| {
-                    let new = retried(&server, &run.run_id, &note, "").await?;
-                    Ok((format!("run/{} is tried again as run/{}", run.run_id, new.run_id), new))
-                };
+                let retry = async |asked: Asked| retried_all(&server, asked, &note).await;
                 return bulk::run(&bulk, &server, session, doing, retry).await;
             }
             let (run, request_id) = (run.unwrap_or_default(), request_id.unwrap_or_default());
             let retry = async |server: &Server| retried(server, &run, &note, &request_id).await;
             return follow::made(session, follow, retry).await;
+        }
+        RunCommand::Replay { run, payload, note, request_id, follow } => {
+            let payload = payload.payload()?;
+            let replay = async |server: &Server| {
+                let request = ReplayRunRequest {
+                    namespace: server.namespace(),
+                    run_id: run,
+                    payload,
+                    note: note.unwrap_or_default(),
+                    request_id: request_id.unwrap_or_default(),
+                };
+                Ok(server.scheduler().replay_run(request).await?.into_inner().run.unwrap_or_default())
+            };
+            return follow::made(session, follow, replay).await;
         }
         RunCommand::Wait { run, timeout } => {
             return follow::wait(session, run, timeout).await;
@@ -223,12 +257,45 @@ async fn got(server: &Server, run: &str) -> Result<Run, Failure> {
 async fn cancelled(server: &Server, run: &str, note: &str) -> Result<(String, Run), Failure> {
     let request = CancelRunRequest { namespace: server.namespace(), run_id: run.into(), note: note.into() };
     let run = server.scheduler().cancel_run(request).await?.into_inner().run.unwrap_or_default();
-    let sentence = match run.state() {
+    Ok((cancel_sentence(&run), run))
+}
+
+fn cancel_sentence(run: &Run) -> String {
+    match run.state() {
         RunState::Cancelled => format!("run/{} cancelled", run.run_id),
         state if follow::is_over(state) => format!("run/{} was over already: {}", run.run_id, state_word(state)),
         _ => format!("run/{} is asked to stop", run.run_id),
+    }
+}
+
+async fn cancelled_all(server: &Server, asked: Asked, note: &str) -> Result<Told, Failure> {
+    let Asked { selection, expected_count, validate_only } = asked;
+    let (namespace, note) = (server.namespace(), note.into());
+    let request = CancelRunsRequest { namespace, selection, note, expected_count, validate_only };
+    let CancelRunsResponse { count, runs } = server.scheduler().cancel_runs(request).await?.into_inner();
+    let told = runs.into_iter().map(|CancelledRun { run_id, state }| {
+        let run = Run { run_id, state, ..Run::default() };
+        (cancel_sentence(&run), run)
+    });
+    Ok(Told { count, done: told.collect(), refusals: Vec::new() })
+}
+
+async fn retried_all(server: &Server, asked: Asked, note: &str) -> Result<Told, Failure> {
+    let Asked { selection, expected_count, validate_only } = asked;
+    let request = RetryRunsRequest {
+        namespace: server.namespace(),
+        selection,
+        note: note.into(),
+        request_id: String::new(),
+        expected_count,
+        validate_only,
     };
-    Ok((sentence, run))
+    let RetryRunsResponse { count, runs, refusals } = server.scheduler().retry_runs(request).await?.into_inner();
+    let told = runs.into_iter().map(|RetriedRun { run_id, new_run_id }| {
+        let sentence = format!("run/{run_id} is tried again as run/{new_run_id}");
+        (sentence, Run { run_id: new_run_id, ..Run::default() })
+    });
+    Ok(Told { count, done: told.collect(), refusals })
 }
 
 /// The new run.

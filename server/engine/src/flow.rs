@@ -57,6 +57,7 @@ use crate::{
         names::{Lane, QueueName, Scope},
         rate::Rate,
         rules::LeaseRules,
+        run::RunState,
         worker::{Drain, Hello},
     },
     ports::{
@@ -223,6 +224,16 @@ impl Engine {
     /// Cancels a run, or asks its worker to stop; `false` where there is no such run. A run that is over stays as it is.
     pub async fn cancel(&self, scope: &Scope, run: RunId, reason: String) -> StoreResult<bool> {
         self.outcome.cancel(scope, run, reason).await
+    }
+
+    /// Cancels runs; where each stands that changed by it.
+    pub async fn cancel_many(
+        &self,
+        scope: &Scope,
+        runs: &[RunId],
+        reason: &str,
+    ) -> StoreResult<Vec<Option<RunState>>> {
+        self.outcome.cancel_many(scope, runs, reason).await
     }
 
     /// A result that came by itself, not on a stream.

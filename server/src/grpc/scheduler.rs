@@ -6,6 +6,7 @@ mod events;
 mod instants;
 mod jobs;
 mod logs;
+mod many;
 mod payloads;
 mod retry;
 mod runs;
@@ -130,6 +131,20 @@ impl SchedulerService for Api {
     async fn retry_run(&self, request: Request<wire::RetryRunRequest>) -> Answer<wire::RetryRunResponse> {
         let (call, request) = Call::split(request);
         answer(retry::retry(self, &call, request)).await
+    }
+
+    async fn replay_run(&self, request: Request<wire::ReplayRunRequest>) -> Answer<wire::ReplayRunResponse> {
+        let (call, request) = Call::split(request);
+        answer(retry::replay(self, &call, request)).await
+    }
+
+    async fn cancel_runs(&self, request: Request<wire::CancelRunsRequest>) -> Answer<wire::CancelRunsResponse> {
+        answer(many::cancel(self, request.into_inner())).await
+    }
+
+    async fn retry_runs(&self, request: Request<wire::RetryRunsRequest>) -> Answer<wire::RetryRunsResponse> {
+        let (call, request) = Call::split(request);
+        answer(many::retry(self, &call, request)).await
     }
 
     async fn wait_run(&self, request: Request<wire::WaitRunRequest>) -> Answer<wire::WaitRunResponse> {

@@ -11,6 +11,7 @@ use crate::{
         event::Detail,
         ids::RunId,
         names::Scope,
+        run::RunState,
         transition::{Event, Refusal},
     },
     ports::store::{Applied, Apply, Moved, Report, ReportAnswer, RunView, StoreResult},
@@ -71,6 +72,20 @@ impl Settler {
     /// Events, for callers that repeat what the store could not take.
     pub(crate) fn steps(&self) -> &Batcher<Apply, Applied> {
         &self.steps
+    }
+
+    pub(crate) async fn cancel_many(
+        &self,
+        scope: &Scope,
+        runs: &[RunId],
+        reason: &str,
+    ) -> StoreResult<Vec<Option<RunState>>> {
+        let steps = runs.iter().map(|run| {
+            let event = Event::Cancel { reason: reason.to_owned(), grace: None };
+            Apply { run: *run, event, owner: None, scope: Some(scope.clone()) }
+        });
+        let answers = self.steps.many(steps.collect()).await?;
+        Ok(answers.iter().map(|answer| changed(answer).map(|moved| moved.to)).collect())
     }
 
     pub(crate) async fn cancel(&self, scope: &Scope, run: RunId, reason: String) -> StoreResult<bool> {

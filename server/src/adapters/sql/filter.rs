@@ -59,6 +59,8 @@ fn run_field(name: &str) -> Option<Field> {
             Field::Text("coalesce((SELECT limit_key.key FROM limit_key WHERE limit_key.id = run.key_id), '')")
         }
         "unique_key" => Field::Text("coalesce(run.unique_key, '')"),
+        // Only by calls that ask what they have made themselves.
+        "request_id" => Field::Text("coalesce(run.request_id, '')"),
         // What is not dead has none, and no code is 0.
         "resolution" => Field::Number("coalesce(run.resolution, 0)"),
         "fingerprint" => Field::Rare("run.fingerprint"),

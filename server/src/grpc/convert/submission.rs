@@ -27,6 +27,10 @@ pub(crate) const SUBMIT: &str = "SubmitRun";
 pub(crate) const TRIGGER: &str = "TriggerJob";
 /// The call under which the request ids of retries meet.
 pub(crate) const RETRY: &str = "RetryRun";
+/// The call under which the request ids of replays meet.
+pub(crate) const REPLAY: &str = "ReplayRun";
+/// The call under which the request ids of many retries meet, each with the run that is retried.
+pub(crate) const RETRY_MANY: &str = "RetryRuns";
 /// The call under which the request ids of job creations meet.
 pub(crate) const CREATE_JOB: &str = "CreateJob";
 /// The call under which the request ids of API keys meet.

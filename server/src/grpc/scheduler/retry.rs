@@ -1,4 +1,4 @@
-//! `RetryRun`: a new run like one that is over. And what every call shares that makes runs of others.
+//! `RetryRun` and `ReplayRun`: a new run like one that is over. And what every call shares that makes runs of others.
 
 use std::collections::HashMap;
 
@@ -8,14 +8,18 @@ use mainspring_engine::{
 };
 use mainspring_proto::scheduler::v1 as wire;
 
-use super::runs::{again as made_before, context, look, make};
-use crate::grpc::{
-    Api, Call,
-    convert::{
-        MAX_NOTE,
-        submission::{Context, RETRY, again, request_key},
+use super::runs::{again as made_before, context, look, make, run_fits};
+use crate::{
+    grpc::{
+        Api, Call,
+        convert::{
+            MAX_NOTE,
+            payload::Place,
+            submission::{Context, REPLAY, RETRY, again, request_key},
+        },
+        status::{Reason, Refusal},
     },
-    status::{Reason, Refusal},
+    schemas::Budget,
 };
 
 pub(super) async fn retry(
@@ -42,6 +46,45 @@ pub(super) async fn retry(
     let name = new.job.as_ref().map(|job| job.name.clone());
     let run = make(api, &scope, new, name.as_ref()).await?;
     Ok(wire::RetryRunResponse { run: Some(run) })
+}
+
+pub(super) async fn replay(
+    api: &Api,
+    call: &Call,
+    mut request: wire::ReplayRunRequest,
+) -> Result<wire::ReplayRunResponse, Refusal> {
+    let key = request_key(REPLAY, &mut request, |request| &mut request.request_id);
+    let wire::ReplayRunRequest { namespace, run_id, payload, note, request_id: _ } = request;
+    if let Some(made) = api.made(&namespace, key.as_ref()).await? {
+        return Ok(wire::ReplayRunResponse { run: Some(made_before(api, &namespace, made).await?) });
+    }
+    let place = Place::of("payload", payload.as_ref());
+    let (scope, (run, payload, note)) = api
+        .read(&namespace, |check, _| {
+            check.request_id(key.as_ref());
+            let run = check.required("run_id", &run_id);
+            let payload = match payload {
+                None => None,
+                given => check.payload("payload", given, api.limits.max_inline_payload_bytes),
+            };
+            let note = check.text("note", note, MAX_NOTE);
+            Some((run?, payload, note))
+        })
+        .await?;
+    let old = over(look(api, &scope, run).await?)?;
+    let context = context(api, call, scope.clone());
+    let new = Copies::of(api, &scope).like(old, note, key, &context).await?;
+    let new = match payload {
+        Some(payload) => {
+            let new = NewRun { payload, ..new };
+            run_fits(api, &new, place, "", &mut Budget::default()).await?;
+            new
+        }
+        None => new,
+    };
+    let name = new.job.as_ref().map(|job| job.name.clone());
+    let run = make(api, &scope, new, name.as_ref()).await?;
+    Ok(wire::ReplayRunResponse { run: Some(run) })
 }
 
 /// Refuses a run that is not over.

@@ -207,7 +207,13 @@ async fn entry(
 }
 
 /// Refuses a run whose payload its type does not take.
-async fn run_fits(api: &Api, new: &NewRun, place: Place, hint: &str, budget: &mut Budget) -> Result<(), Refusal> {
+pub(super) async fn run_fits(
+    api: &Api,
+    new: &NewRun,
+    place: Place,
+    hint: &str,
+    budget: &mut Budget,
+) -> Result<(), Refusal> {
     let Lane { namespace, queue: _, job_type } = &new.lane;
     let scope = Scope(namespace.clone());
     fits(api, Given { scope: &scope, job_type, payload: &new.payload, place, hint }, budget).await
