@@ -51,7 +51,8 @@ CREATE TABLE limit_key (
 CREATE INDEX limit_key_look ON limit_key (look_time)
 ;
 -- `state` is the state apart from a pause; a job is paused while `pause_time` is set. `job_type`, `queue`, `owner` repeat
--- the definition for filters. A deleted job keeps its row for the runs that point at it; `half_deleted` while some of them
+-- the definition for filters. `auto_disabled`: it was paused by itself, since its runs failed; those that ended up to
+-- `resume_time` do not count. A deleted job keeps its row for the runs that point at it; `half_deleted` while some of them
 -- may still wait. `expire_time`: when a job that is COMPLETED is to be deleted.
 CREATE TABLE job (
     uid {id} NOT NULL PRIMARY KEY,
@@ -64,6 +65,8 @@ CREATE TABLE job (
     pause_note TEXT,
     pause_actor TEXT,
     pause_until BIGINT,
+    auto_disabled BOOLEAN NOT NULL DEFAULT FALSE,
+    resume_time BIGINT,
     job_type TEXT NOT NULL,
     queue TEXT NOT NULL,
     owner TEXT NOT NULL,
@@ -74,7 +77,8 @@ CREATE TABLE job (
     half_deleted BOOLEAN NOT NULL DEFAULT FALSE,
     CHECK (NOT half_deleted OR delete_time IS NOT NULL),
     CHECK ((pause_time IS NULL) = (pause_note IS NULL) AND (pause_time IS NULL) = (pause_actor IS NULL)),
-    CHECK (pause_until IS NULL OR pause_time IS NOT NULL)
+    CHECK (pause_until IS NULL OR pause_time IS NOT NULL),
+    CHECK (NOT auto_disabled OR pause_time IS NOT NULL)
 ) {by_key}
 ;
 CREATE UNIQUE INDEX job_name ON job (namespace_id, name) WHERE delete_time IS NULL
@@ -275,6 +279,9 @@ CREATE INDEX run_buffered ON run (job_uid, due_time, id) WHERE buffer IS NOT NUL
 ;
 -- Runs that failed or took too long: few, and what people look for among many.
 CREATE INDEX run_dead ON run (id) WHERE dead_time IS NOT NULL
+;
+-- How often the runs of a job failed lately.
+CREATE INDEX run_job_dead ON run (job_uid, end_time) WHERE dead_time IS NOT NULL AND job_uid IS NOT NULL
 ;
 -- What failed alike: its groups are counted without a look at the rows.
 CREATE INDEX run_fingerprint ON run (fingerprint, resolution, end_time, id) WHERE fingerprint IS NOT NULL

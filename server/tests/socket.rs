@@ -13,6 +13,8 @@ mod server;
 #[path = "harness/worker.rs"]
 mod worker;
 
+#[path = "socket/auto_disable.rs"]
+mod auto_disable;
 #[path = "socket/calls.rs"]
 mod calls;
 #[path = "socket/dead.rs"]

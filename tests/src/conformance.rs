@@ -7,6 +7,7 @@
 //!
 //! Names that begin with `v01_` or `f01_` are the traces of the verified rules (`docs/architecture.md`, "Leases").
 
+pub mod auto_disable;
 pub mod backup;
 pub mod broker;
 pub mod catalog;
@@ -101,6 +102,9 @@ macro_rules! conformance {
                 one_batch_applies_in_order, failures_retry_then_fail, v05_a_cancel_is_folded_into_a_failure,
                 cancelling_what_waits_ends_it, cancelling_twice_keeps_the_first, an_event_of_an_old_owner_is_refused,
                 an_event_of_another_namespace_is_missing, a_late_result_beats_the_queue, mixed_batches_apply_each_item, a_success_beats_a_stop, a_repeat_is_known_by_run_and_attempt;
+            auto_disable: so_many_failures_in_a_row_pause_a_job, a_success_begins_the_row_anew_and_a_cancel_does_not_count,
+                what_failed_before_the_window_does_not_count, a_resume_begins_the_row_anew,
+                a_job_that_says_so_is_never_paused_by_itself;
             dead: what_dies_alike_has_one_fingerprint, only_what_failed_or_took_too_long_is_dead, groups_come_by_their_last_end,
                 jobs_die_apart, a_verdict_is_said_of_what_it_can_be_said_of, a_dead_letter_is_made_again_once,
                 what_cannot_be_made_again_stays_open, an_open_dead_letter_outlives_a_settled_one;
@@ -181,5 +185,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(backup catalog dead edits expiry firing hello identity keys leases lists logs outcomes overlap pending property queues release retention schedules submit timers unique versions views)
+    sources!(auto_disable backup catalog dead edits expiry firing hello identity keys leases lists logs outcomes overlap pending property queues release retention schedules submit timers unique versions views)
 }

@@ -1,5 +1,6 @@
 //! `job`: named definitions of what runs when.
 
+mod auto_disable;
 mod catch_up;
 mod completed;
 mod create;

@@ -92,7 +92,7 @@ impl Resource for JobVersion {
 fn state(state: JobState) -> Cell {
     let tone = match state {
         JobState::Active => Tone::Good,
-        JobState::Error => Tone::Bad,
+        JobState::Error | JobState::AutoDisabled => Tone::Bad,
         JobState::Unspecified | JobState::Paused | JobState::Completed => Tone::Quiet,
     };
     Cell::Word(word(state.as_str_name(), "JOB_STATE_"), tone)

@@ -4,6 +4,7 @@
 //! the state of a run; [`fire`] the one place that turns time rules into runs and ledger entries.
 
 pub mod attempt;
+pub mod auto_disable;
 pub mod budget;
 pub mod catch_up;
 pub mod compare;

@@ -29,6 +29,7 @@ macro_rules! put_off {
 
 pub mod batch;
 mod dead;
+mod disable;
 pub mod dispatch;
 pub mod due;
 pub mod events;
@@ -159,6 +160,7 @@ impl Engine {
         due::start(&core, late_runs);
         slots::start(&core, outcome.clone());
         jobs::keep_times(&core);
+        disable::start(&core);
         rescue::start(&core, outcome.clone());
         retain::start(&core, retention);
         core.news.meet(&stream);
@@ -227,12 +229,7 @@ impl Engine {
     }
 
     /// Cancels runs; where each stands that changed by it.
-    pub async fn cancel_many(
-        &self,
-        scope: &Scope,
-        runs: &[RunId],
-        reason: &str,
-    ) -> StoreResult<Vec<Option<RunState>>> {
+    pub async fn cancel_many(&self, scope: &Scope, runs: &[RunId], reason: &str) -> StoreResult<Vec<Option<RunState>>> {
         self.outcome.cancel_many(scope, runs, reason).await
     }
 

@@ -25,6 +25,7 @@ mod dialect;
 mod dispatch;
 mod due;
 mod expire;
+mod failing;
 mod filter;
 mod fire;
 mod hello;

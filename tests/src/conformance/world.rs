@@ -7,6 +7,7 @@ use mainspring_cron::{Anchor, Interval, Rule, Zone};
 use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
+        auto_disable::AutoDisable,
         catch_up::CatchUp,
         fire::{Evaluation, MAX_INSTANTS, evaluate},
         ids::{JobUid, RunId, ServerId, SessionId, WorkerId},
@@ -127,6 +128,7 @@ pub fn spec(schedules: Vec<ScheduleSpec>) -> JobSpec {
         fairness_key: FairnessKey::default(),
         on_completed: OnCompleted::Keep,
         concurrency: None,
+        auto_disable: AutoDisable::default(),
     }
 }
 

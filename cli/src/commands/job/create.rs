@@ -6,6 +6,7 @@ use mainspring_proto::scheduler::v1::{
 };
 
 use super::{
+    auto_disable::AutoDisableArgs,
     catch_up::CatchUpArgs,
     completed::CompletedArgs,
     overlap::OverlapArgs,
@@ -52,6 +53,8 @@ pub(crate) struct CreateArgs {
     overlap: OverlapArgs,
     #[command(flatten)]
     catch_up: CatchUpArgs,
+    #[command(flatten)]
+    auto_disable: AutoDisableArgs,
     #[command(flatten)]
     completed: CompletedArgs,
     #[command(flatten)]
@@ -105,6 +108,7 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
         schedule,
         overlap,
         catch_up,
+        auto_disable,
         completed,
         payload,
         policy,
@@ -130,6 +134,7 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
     };
     overlap.write(&mut made);
     catch_up.write(&mut made);
+    auto_disable.write(&mut made);
     completed.write(&mut made);
     Ok(made)
 }

@@ -13,6 +13,7 @@ use mainspring_proto::{
 use prost_types::FieldMask;
 
 use super::{
+    auto_disable::AutoDisableArgs,
     catch_up::CatchUpArgs,
     completed::CompletedArgs,
     overlap::OverlapArgs,
@@ -62,6 +63,8 @@ pub(crate) struct UpdateArgs {
     overlap: OverlapArgs,
     #[command(flatten)]
     catch_up: CatchUpArgs,
+    #[command(flatten)]
+    auto_disable: AutoDisableArgs,
     #[command(flatten)]
     completed: CompletedArgs,
     #[command(flatten)]
@@ -187,6 +190,7 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
         no_schedule,
         overlap,
         catch_up,
+        auto_disable,
         completed,
         payload,
         policy,
@@ -216,6 +220,7 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
     }
     mask.extend(overlap.write(&mut job));
     mask.extend(catch_up.write(&mut job));
+    mask.extend(auto_disable.write(&mut job));
     mask.extend(completed.write(&mut job));
     if let Some(payload) = payload.payload()? {
         job.payload = Some(payload);

@@ -112,6 +112,8 @@ pub enum JobChange {
     Deleted,
     /// Undeleted.
     Undeleted,
+    /// It was paused by itself, since its runs failed.
+    AutoDisabled,
 }
 
 /// What a running attempt last told.

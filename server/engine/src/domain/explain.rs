@@ -317,6 +317,7 @@ pub(super) fn bare_spec() -> super::job::JobSpec {
         fairness_key: Default::default(),
         on_completed: Default::default(),
         concurrency: None,
+        auto_disable: Default::default(),
     }
 }
 

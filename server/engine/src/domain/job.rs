@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    auto_disable::AutoDisable,
     catch_up::CatchUp,
     ids::JobUid,
     instant::Instant,
@@ -57,6 +58,9 @@ pub struct JobSpec {
     /// At most so many runs of this key are at workers at once.
     #[serde(default)]
     pub concurrency: Option<Concurrency>,
+    /// When it is paused by itself.
+    #[serde(default)]
+    pub auto_disable: AutoDisable,
 }
 
 /// What becomes of a job whose schedules have no instant left.
@@ -94,11 +98,13 @@ pub enum JobState {
     Error,
     /// Its schedules have no instant left.
     Completed,
+    /// Fires nothing until resumed, since its runs failed.
+    AutoDisabled,
 }
 
 impl JobState {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 4] = [Self::Active, Self::Paused, Self::Error, Self::Completed];
+    pub const ALL: [Self; 5] = [Self::Active, Self::Paused, Self::Error, Self::Completed, Self::AutoDisabled];
 
     /// The number that stands for it in columns and on the wire.
     pub const fn code(self) -> i32 {
@@ -107,6 +113,7 @@ impl JobState {
             Self::Paused => 2,
             Self::Error => 3,
             Self::Completed => 4,
+            Self::AutoDisabled => 5,
         }
     }
 
@@ -122,6 +129,7 @@ impl JobState {
             Self::Paused => "PAUSED",
             Self::Error => "ERROR",
             Self::Completed => "COMPLETED",
+            Self::AutoDisabled => "AUTO_DISABLED",
         }
     }
 }
@@ -175,7 +183,7 @@ impl Job {
     pub fn next_fire_time(&self) -> Option<Instant> {
         match self.state {
             JobState::Active | JobState::Error => self.next_times.iter().flatten().min().copied(),
-            JobState::Paused | JobState::Completed => None,
+            JobState::Paused | JobState::AutoDisabled | JobState::Completed => None,
         }
     }
 

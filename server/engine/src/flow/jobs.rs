@@ -119,6 +119,17 @@ impl<'a> Jobs<'a> {
         Ok(self.told(change, event::JobChange::Paused))
     }
 
+    /// Pauses a job that is failing. Never answers [`JobChange::Unsettled`].
+    pub(super) async fn disable(&self, scope: &Scope, name: &JobName) -> StoreResult<JobChange> {
+        let change = self.settled(scope, name, || self.core.store.disable_job(self.core.now(), scope, name)).await?;
+        if let JobChange::Done(job) = &change {
+            let note = job.pause.as_ref().map_or("", |pause| pause.note.as_str());
+            tracing::warn!(job = %name, note, "a job was paused by itself");
+        }
+        self.core.news.job_times.notify_one();
+        Ok(self.told(change, event::JobChange::AutoDisabled))
+    }
+
     /// Resumes. Never answers [`JobChange::Unsettled`].
     pub async fn resume(&self, scope: &Scope, name: &JobName, resume: Resume) -> StoreResult<JobChange> {
         let change =

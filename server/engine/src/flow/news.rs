@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::{
     Core,
+    disable::Failing,
     dispatch::Board,
     events::Ring,
     slots::Watched,
@@ -47,6 +48,8 @@ pub(crate) struct News {
     pub(crate) board: Board,
     /// The jobs whose runs' ends are waited for.
     pub(crate) watched: Watched,
+    /// The jobs of which a run failed.
+    pub(crate) failing: Failing,
     /// Something becomes due earlier than the time stages may know.
     pub(crate) due: Notify,
     /// A pause may end, or a job expire, earlier than their keeper knows.
@@ -64,6 +67,7 @@ impl News {
             hub: OnceLock::new(),
             board: Board::default(),
             watched: Watched::default(),
+            failing: Failing::default(),
             due: Notify::new(),
             job_times: Notify::new(),
             deadline: Notify::new(),
@@ -86,6 +90,7 @@ impl News {
         for run in moved.into_iter().flat_map(|run| std::iter::once(run).chain(&run.let_go)) {
             self.count(run);
             self.watched.moved(run);
+            self.failing.moved(run);
             if let Some(place) = &run.place {
                 let pointer = Pointer { run: run.run, generation: run.generation };
                 self.board.offer(&run.lane, Waiting { pointer, place: place.clone() });

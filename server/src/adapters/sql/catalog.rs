@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use super::{
     Known, SqliteStore,
+    failing::failing,
     jobs::{ScheduleRow, insert_ledger, insert_schedules, jobs, schedules, write_schedules},
     lanes::{Bound, intern_queue},
     pauses,
@@ -102,6 +103,16 @@ impl Catalog for SqliteStore {
         self.change(change).await
     }
 
+    async fn is_failing(&self, now: Instant, scope: &Scope, name: &JobName) -> StoreResult<bool> {
+        let Some(job) = self.job(scope, name).await? else { return Ok(false) };
+        Ok(failing(&self.stage_reads, now, &job).await?.is_some())
+    }
+
+    async fn disable_job(&self, now: Instant, scope: &Scope, name: &JobName) -> StoreResult<JobChange> {
+        let change = Change { now, scope: scope.0.clone(), name: name.clone(), revision: None, what: What::Disable };
+        self.change(change).await
+    }
+
     async fn resume_job(&self, now: Instant, scope: &Scope, name: &JobName, resume: Resume) -> StoreResult<JobChange> {
         let what = What::Resume(resume);
         let change = Change { now, scope: scope.0.clone(), name: name.clone(), revision: None, what };
@@ -169,6 +180,8 @@ enum What {
     /// With what there are too many of, where its lane is refused.
     Define(Box<JobSpec>, Pending, Option<Quota>),
     Pause(Pause),
+    /// If its runs fail so.
+    Disable,
     Resume(Resume),
     Delete,
 }
@@ -304,6 +317,7 @@ async fn apply(tx: &Tx, known: &Arc<Known>, namespace: i32, change: Change) -> S
         What::Resume(Resume::TimeOver) => {
             job.pause.as_ref().is_none_or(|pause| pause.until.is_none_or(|until| until > now))
         }
+        What::Disable => failing(tx, now, &job).await?.is_none(),
         What::Pause(_) | What::Delete => false,
     };
     if same {
@@ -325,9 +339,13 @@ async fn apply(tx: &Tx, known: &Arc<Known>, namespace: i32, change: Change) -> S
             moved.extend(start_anew(tx, known, now, &job, plan).await?);
             return Ok(if moved.is_empty() { JobChange::Done(job) } else { JobChange::DoneWith(job, moved) });
         }
-        What::Pause(pause) => pauses::set(tx, now, &job, Some(pause)).await?,
+        What::Pause(pause) => pauses::set(tx, now, &job, Some(pause), false).await?,
+        What::Disable => {
+            let pause = job.spec.auto_disable.pause(now);
+            pauses::set(tx, now, &job, Some(pause), true).await?;
+        }
         What::Resume(resume) => {
-            pauses::set(tx, now, &job, None).await?;
+            pauses::set(tx, now, &job, None, false).await?;
             if let Resume::Asked(mode @ (Mode::Latest | Mode::All)) = resume {
                 pauses::catch_up(tx, now, &job, rows, mode).await?;
             }

@@ -77,7 +77,9 @@ fn job_field(name: &str) -> Option<Field> {
         "job" => Field::Text("job.name"),
         "job_type" => Field::Text("job.job_type"),
         "queue" => Field::Text("job.queue"),
-        "state" => Field::Number("CASE WHEN job.pause_time IS NULL THEN job.state ELSE 2 END"),
+        "state" => Field::Number(
+            "CASE WHEN job.auto_disabled THEN 5 WHEN job.pause_time IS NOT NULL THEN 2 ELSE job.state END",
+        ),
         "owner" => Field::Text("job.owner"),
         "create_time" => Field::Time("job.create_time"),
         "update_time" => Field::Time("job.update_time"),

@@ -116,7 +116,7 @@ async fn read_jobs<C: ConnectionTrait>(
     let spec = if with_payload { SPEC } else { BARE_SPEC };
     let sql = format!(
         "SELECT job.uid, job.namespace_id, job.name, job.version, job.revision, job.state, job.pause_time, \
-         job.pause_note, job.pause_actor, job.pause_until, job.create_time, job.update_time, job_version.create_time, {spec} FROM job JOIN job_version \
+         job.pause_note, job.pause_actor, job.pause_until, job.auto_disabled, job.create_time, job.update_time, job_version.create_time, {spec} FROM job JOIN job_version \
          ON job_version.job_uid = job.uid AND job_version.version = job.version WHERE {rest}"
     );
     let mut jobs = Vec::new();
@@ -146,7 +146,7 @@ fn job(row: &QueryResult, known: &Known, with_payload: bool) -> StoreResult<Job>
     let (job_name, version, revision) = (name(cells.next()?)?, cells.next()?, cells.next()?);
     let state = base_state(&mut cells)?;
     let paused = (maybe(cells.next()?), cells.next::<Option<String>>()?, cells.next::<Option<String>>()?);
-    let until = maybe(cells.next()?);
+    let (until, by_itself) = (maybe(cells.next()?), cells.next::<bool>()?);
     let pause = match paused {
         (Some(time), Some(note), Some(actor)) => Some(Pause { note, actor, time, until }),
         _ => None,
@@ -165,7 +165,11 @@ fn job(row: &QueryResult, known: &Known, with_payload: bool) -> StoreResult<Job>
         version,
         revision,
         spec,
-        state: if pause.is_some() { JobState::Paused } else { state },
+        state: match (&pause, by_itself) {
+            (Some(_), true) => JobState::AutoDisabled,
+            (Some(_), false) => JobState::Paused,
+            (None, _) => state,
+        },
         pause,
         next_times: Vec::new(),
         run_counts: Vec::new(),

@@ -79,17 +79,27 @@ pub(super) async fn next_end<C: ConnectionTrait>(connection: &C, after: Instant)
     Ok([pause, expiry].into_iter().flatten().min())
 }
 
-/// Pauses a job and its schedules, or ends that.
-pub(super) async fn set(tx: &Tx, now: Instant, job: &Job, pause: Option<Pause>) -> StoreResult<()> {
+/// Pauses a job and its schedules, or ends that. `by_itself`: since its runs failed.
+pub(super) async fn set(tx: &Tx, now: Instant, job: &Job, pause: Option<Pause>, by_itself: bool) -> StoreResult<()> {
     let paused = pause.is_some();
+    let resumed = (!paused).then_some(now);
     let (since, note, actor, until) = match pause {
         Some(Pause { note, actor, time, until }) => (Some(time), Some(note), Some(actor), until),
         None => (None, None, None, None),
     };
     let uid = job.uid.uuid();
-    let values = vec![maybe_time(since), note.into(), actor.into(), maybe_time(until), time(now), uid.into()];
+    let values = vec![
+        maybe_time(since),
+        note.into(),
+        actor.into(),
+        maybe_time(until),
+        by_itself.into(),
+        maybe_time(resumed),
+        time(now),
+        uid.into(),
+    ];
     let sql = "UPDATE job SET revision = revision + 1, pause_time = ?, pause_note = ?, pause_actor = ?, pause_until = ?, \
-         update_time = ? WHERE uid = ?";
+         auto_disabled = ?, resume_time = coalesce(?, resume_time), update_time = ? WHERE uid = ?";
     exec(tx, sql, values).await?;
     let sql = "UPDATE schedule SET paused = ?, pause_until = ? WHERE job_uid = ?";
     exec(tx, sql, vec![paused.into(), maybe_time(until), uid.into()]).await?;

@@ -81,6 +81,7 @@ fn job_change(change: JobChange) -> wire::JobChange {
         JobChange::Failed => wire::JobChange::Failed,
         JobChange::Deleted => wire::JobChange::Deleted,
         JobChange::Undeleted => wire::JobChange::Undeleted,
+        JobChange::AutoDisabled => wire::JobChange::AutoDisabled,
     }
 }
 

@@ -12,7 +12,9 @@ use mainspring_engine::domain::{
 };
 use mainspring_proto::scheduler::v1 as wire;
 
-use super::{Check, catch_up, overlap, payload, policy, policy::Policies, schedule, schedule::Reading, time};
+use super::{
+    Check, auto_disable, catch_up, overlap, payload, policy, policy::Policies, schedule, schedule::Reading, time,
+};
 
 const MAX_DISPLAY_NAME: usize = 128;
 const MAX_DESCRIPTION: usize = 4_096;
@@ -46,6 +48,7 @@ pub(crate) const MUTABLE: &[&str] = &[
     "delete_after",
     "concurrency_key",
     "concurrency_limit",
+    "auto_disable",
 ];
 
 /// What a definition is read against.
@@ -102,6 +105,7 @@ impl Check {
             delete_after,
             concurrency_key,
             concurrency_limit,
+            auto_disable,
         } = job;
         self.same_namespace(&namespace, context.namespace);
         let name = self.required::<JobName>("job", &job);
@@ -125,6 +129,7 @@ impl Check {
             fairness_key: self.or_default("fairness_key", &fairness_key),
             on_completed,
             concurrency: self.concurrency(&concurrency_key, concurrency_limit),
+            auto_disable: self.auto_disable(auto_disable),
             job_type: job_type?,
         };
         Some((name?, spec))
@@ -214,6 +219,7 @@ pub(crate) fn overlay(job: &mut wire::Job, new: wire::Job, mask: &[String]) {
         fairness_key,
         concurrency_key,
         concurrency_limit,
+        auto_disable,
     );
     policy::follow_delivery(job, delivery, named);
 }
@@ -254,6 +260,7 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         fairness_key,
         on_completed,
         concurrency,
+        auto_disable,
     } = spec;
     let concurrency_limit = concurrency.as_ref().and_then(|concurrency| concurrency.limit).map_or(0, NonZeroU32::get);
     let told = catch_up::catch_up(catch_up);
@@ -307,6 +314,7 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         delete_after,
         concurrency_key: concurrency.map(|concurrency| concurrency.key.into()).unwrap_or_default(),
         concurrency_limit: i32::try_from(concurrency_limit).unwrap_or(i32::MAX),
+        auto_disable: Some(auto_disable::auto_disable(auto_disable)),
     }
 }
 

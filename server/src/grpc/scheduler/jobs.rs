@@ -31,7 +31,7 @@ use crate::{
     schemas::Budget,
 };
 
-const STATES: &[(&str, i64)] = &[("ACTIVE", 1), ("PAUSED", 2), ("ERROR", 3), ("COMPLETED", 4)];
+const STATES: &[(&str, i64)] = &[("ACTIVE", 1), ("PAUSED", 2), ("ERROR", 3), ("COMPLETED", 4), ("AUTO_DISABLED", 5)];
 
 /// What a list of jobs may be narrowed by.
 const FIELDS: &[Field] = &[

@@ -208,6 +208,14 @@ pub trait Catalog: Send + Sync {
     /// as missed ones; those before the last edit do not.
     async fn resume_job(&self, now: Instant, scope: &Scope, name: &JobName, resume: Resume) -> StoreResult<JobChange>;
 
+    /// Whether a job fails so that it is to be paused by itself, by its definition and by how its runs ended. Cheap where few
+    /// have failed.
+    async fn is_failing(&self, now: Instant, scope: &Scope, name: &JobName) -> StoreResult<bool>;
+
+    /// Pauses a job that is failing, as [`Catalog::pause_job`] does, until its cooldown is over: `AUTO_DISABLED`. `Unchanged`
+    /// where it is not failing, or paused already.
+    async fn disable_job(&self, now: Instant, scope: &Scope, name: &JobName) -> StoreResult<JobChange>;
+
     /// Jobs whose pause ends by itself at or before `now`, earliest first.
     async fn pauses_over(&self, now: Instant, limit: usize) -> StoreResult<Vec<(Scope, JobName)>>;
 

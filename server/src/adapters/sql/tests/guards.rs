@@ -157,6 +157,7 @@ async fn a_schedule_that_moved_after_it_was_read_takes_the_firing_back() {
         fairness_key: FairnessKey::default(),
         on_completed: Default::default(),
         concurrency: None,
+        auto_disable: Default::default(),
     };
     let (uid, name) = (JobUid::new(now()), "report".parse().unwrap());
     let job = NewJob { scope: Scope::default(), uid, name, spec, request: None };
