@@ -21,6 +21,7 @@ mod logout;
 mod logs;
 mod policy;
 mod queue;
+mod retry;
 mod rpc;
 mod run;
 mod serve;

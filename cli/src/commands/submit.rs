@@ -6,6 +6,7 @@ use mainspring_proto::scheduler::v1::{RunSubmission, SubmitRunRequest};
 use super::{
     examples,
     policy::{self, PayloadArgs, PolicyArgs},
+    retry::DeliveryArgs,
     trigger::WhenArgs,
     unique::UniqueArgs,
 };
@@ -41,6 +42,8 @@ pub(crate) struct SubmitArgs {
     #[command(flatten)]
     policy: PolicyArgs,
     #[command(flatten)]
+    delivery: DeliveryArgs,
+    #[command(flatten)]
     unique: UniqueArgs,
     /// Label, may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = policy::label)]
@@ -50,7 +53,7 @@ pub(crate) struct SubmitArgs {
 }
 
 pub(super) async fn run(args: SubmitArgs, session: &Session) -> Result<Exit, Failure> {
-    let SubmitArgs { job_type, queue, payload, when, policy, unique, label, follow } = args;
+    let SubmitArgs { job_type, queue, payload, when, policy, delivery, unique, label, follow } = args;
     let payload = payload.payload()?;
     let submission = RunSubmission {
         job_type,
@@ -61,13 +64,14 @@ pub(super) async fn run(args: SubmitArgs, session: &Session) -> Result<Exit, Fai
         due_time: when.due_time(),
         retry_policy: policy.retry_policy(),
         timeouts: policy.timeouts(),
+        delivery: delivery.delivery().unwrap_or_default().into(),
+        lease_loss_policy: delivery.lease_loss().unwrap_or_default().into(),
         fairness_key: policy.fairness_key.unwrap_or_default(),
         concurrency_key: policy.concurrency_key.unwrap_or_default(),
         concurrency_limit: policy.concurrency_limit.unwrap_or_default(),
         unique: unique.message(),
         request_id: when.request_id.unwrap_or_default(),
         note: when.note.unwrap_or_default(),
-        ..RunSubmission::default()
     };
     let submit = async |server: &Server| {
         let request = SubmitRunRequest { namespace: server.namespace(), run: Some(submission) };

@@ -17,6 +17,7 @@ use crate::{
     commands::{
         examples,
         policy::{self, PayloadArgs, PolicyArgs},
+        retry::DeliveryArgs,
     },
     connection::Server,
     exit::Exit,
@@ -61,6 +62,8 @@ pub(crate) struct CreateArgs {
     payload: PayloadArgs,
     #[command(flatten)]
     policy: PolicyArgs,
+    #[command(flatten)]
+    delivery: DeliveryArgs,
     /// Label, may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = policy::label)]
     label: Vec<(String, String)>,
@@ -112,6 +115,7 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
         completed,
         payload,
         policy,
+        delivery,
         label,
         description,
         dry_run: _,
@@ -124,6 +128,8 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
         payload: payload.payload()?,
         retry_policy: policy.retry_policy(),
         timeouts: policy.timeouts(),
+        delivery: delivery.delivery().unwrap_or_default().into(),
+        lease_loss_policy: delivery.lease_loss().unwrap_or_default().into(),
         priority: policy.priority.unwrap_or_default(),
         fairness_key: policy.fairness_key.unwrap_or_default(),
         concurrency_key: policy.concurrency_key.unwrap_or_default(),

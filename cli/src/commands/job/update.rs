@@ -6,10 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use mainspring_proto::{
-    common::v1::{RetryPolicy, Timeouts},
-    scheduler::v1::{ComparedInstant, GetJobRequest, Job, PendingStarts, UpdateJobRequest},
-};
+use mainspring_proto::scheduler::v1::{ComparedInstant, GetJobRequest, Job, PendingStarts, UpdateJobRequest};
 use prost_types::FieldMask;
 
 use super::{
@@ -23,6 +20,7 @@ use crate::{
     commands::{
         examples,
         policy::{self, PayloadArgs, PolicyArgs},
+        retry::DeliveryArgs,
     },
     document,
     exit::Exit,
@@ -71,6 +69,8 @@ pub(crate) struct UpdateArgs {
     payload: PayloadArgs,
     #[command(flatten)]
     policy: PolicyArgs,
+    #[command(flatten)]
+    delivery: DeliveryArgs,
     /// Set a label, may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = policy::label)]
     label: Vec<(String, String)>,
@@ -194,6 +194,7 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
         completed,
         payload,
         policy,
+        delivery,
         label,
         remove_label,
         description,
@@ -226,15 +227,21 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
         job.payload = Some(payload);
         mask.push("payload");
     }
-    if let Some(RetryPolicy { max_attempts, initial_backoff, .. }) = policy.retry_policy() {
-        let stored = job.retry_policy.get_or_insert_default();
-        stored.max_attempts = max_attempts.or(stored.max_attempts);
-        stored.initial_backoff = initial_backoff.or(stored.initial_backoff);
+    if let Some(changed) = policy.retry.over(job.retry_policy.clone().unwrap_or_default()) {
+        job.retry_policy = Some(changed);
         mask.push("retry_policy");
     }
-    if let Some(Timeouts { execution, .. }) = policy.timeouts() {
-        job.timeouts.get_or_insert_default().execution = execution;
+    if let Some(changed) = policy.timeouts.over(job.timeouts.unwrap_or_default()) {
+        job.timeouts = Some(changed);
         mask.push("timeouts");
+    }
+    if let Some(delivery) = delivery.delivery() {
+        job.delivery = delivery.into();
+        mask.push("delivery");
+    }
+    if let Some(policy) = delivery.lease_loss() {
+        job.lease_loss_policy = policy.into();
+        mask.push("lease_loss_policy");
     }
     if let Some(priority) = policy.priority {
         job.priority = priority;
