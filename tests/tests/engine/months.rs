@@ -27,7 +27,7 @@ use mainspring_tests::{
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use crate::{
-    crew::{Place, Seen, numbers},
+    crew::{Crew, Seen, numbers},
     ledger::{Kept, kept_of},
     seed::Seed,
     wall::{ALL_HOURS, Wall},
@@ -190,28 +190,16 @@ async fn months(seed: &Seed) {
     for _ in 0..8 {
         story.create().await;
     }
-    let (mut seen, mut step) = (Seen::default(), 0);
-    let mut places: Vec<Place> = (0..3).map(|_| Place::new(&story.stage, seed.number)).collect();
+    let mut crew = Crew::new(&story.stage, seed.number, STEP);
     let (mut outages, mut sleeps) = (0, 0);
     while story.stage.engine.now() < end {
-        step += 1;
-        story.stage.pass(STEP).await;
-        for place in &mut places {
-            place.live(&story.stage, step, &mut seen).await;
-            if story.rng.random_ratio(1, 150) {
-                seen.deaths += 1;
-                place.die(&story.stage, step, &mut story.rng);
-            } else if story.rng.random_ratio(1, 60) {
-                seen.breaks += 1;
-                place.lose_stream(step, &mut story.rng);
-            }
-        }
+        crew.live_dangerously(&story.stage, &mut story.rng).await;
         if story.rng.random_ratio(1, 12) {
             story.deed().await;
         }
         if story.rng.random_ratio(1, 60) {
             outages += 1;
-            places.iter_mut().for_each(Place::lose_server);
+            crew.lose_server();
             let length = Duration::from_secs(story.rng.random_range(1..80_000));
             story.stage = story.stage.outage(length).await;
         } else if story.rng.random_ratio(1, 300) {
@@ -221,17 +209,8 @@ async fn months(seed: &Seed) {
     }
     let Story { stage, lives, deeds, .. } = story;
     // Whatever is left has its lease, its retries, those it waits for, and an hour's look.
-    let unfinished = "SELECT count(*) FROM run WHERE end_time IS NULL";
-    let patience = step + 20 * 86_400 / STEP.as_secs();
-    while step < patience && numbers(&stage, unfinished).await != [0] {
-        step += 1;
-        stage.pass(STEP).await;
-        for place in &mut places {
-            place.live(&stage, step, &mut seen).await;
-        }
-    }
-    assert_eq!(numbers(&stage, unfinished).await, [0], "something is stuck");
-    assert!(!stage.is_broken().await);
+    crew.finish(&stage, Duration::from_secs(20 * 86_400)).await;
+    let seen = &crew.seen;
     println!(
         "{} deaths, {} broken streams, {outages} outages, {sleeps} sleeps, {} jobs",
         seen.deaths,
@@ -242,7 +221,7 @@ async fn months(seed: &Seed) {
         seen.deaths > 5 && seen.breaks > 20 && outages > 10 && deeds.len() == 5,
         "a quiet life proves nothing: {deeds:?}"
     );
-    judge(&stage, &lives, end, &seen).await;
+    judge(&stage, &lives, end, seen).await;
 }
 
 async fn judge(stage: &Stage, lives: &[Life], end: Instant, seen: &Seen) {
