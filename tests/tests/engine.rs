@@ -35,6 +35,8 @@ mod months;
 mod outages;
 #[path = "engine/overlap.rs"]
 mod overlap;
+#[path = "engine/pauses.rs"]
+mod pauses;
 #[path = "engine/refusals.rs"]
 mod refusals;
 #[path = "engine/release.rs"]

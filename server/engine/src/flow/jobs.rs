@@ -64,6 +64,10 @@ pub(super) fn keep_times(core: &Arc<Core>) {
 /// When to look again; none for at once.
 async fn end_what_is_over(core: &Arc<Core>) -> StoreResult<Option<Instant>> {
     let now = core.now();
+    // Nothing can be settled before there is an owner, who calls when it is one.
+    if core.shard.lock().is_none() {
+        return Ok(Some(now.plus(core.look)));
+    }
     let over = core.store.pauses_over(now, BATCH).await?;
     for (scope, name) in &over {
         Jobs::new(core).resume(scope, name, Resume::TimeOver).await?;
@@ -180,7 +184,7 @@ impl<'a> Jobs<'a> {
         F: Future<Output = StoreResult<JobChange>>,
     {
         let mut timer = self.core.clock.timer("settle");
-        let mut tries = TRIES;
+        let (mut tries, mut overtaken) = (TRIES, false);
         while tries > 0 {
             match change().await? {
                 JobChange::Unsettled => {}
@@ -194,7 +198,9 @@ impl<'a> Jobs<'a> {
             let owner = self.core.shard.lock().is_some();
             match self.core.store.job(scope, name).await? {
                 // However much there is to evaluate, it comes to an end.
-                Some(job) if owner && due::settle(self.core, job.uid).await? => {}
+                Some(job) if owner && due::settle(self.core, job.uid).await? => overtaken = false,
+                // Who found nothing was overtaken by the stage itself, and there is nothing to wait for.
+                Some(_) if owner && !overtaken => overtaken = true,
                 Some(_) => {
                     tries -= 1;
                     self.core.news.due.notify_one();
