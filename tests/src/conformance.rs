@@ -100,7 +100,7 @@ macro_rules! conformance {
                 one_batch_applies_in_order, failures_retry_then_fail, v05_a_cancel_is_folded_into_a_failure,
                 cancelling_what_waits_ends_it, cancelling_twice_keeps_the_first, an_event_of_an_old_owner_is_refused,
                 an_event_of_another_namespace_is_missing, a_late_result_beats_the_queue, mixed_batches_apply_each_item, a_success_beats_a_stop, a_repeat_is_known_by_run_and_attempt;
-            queues: a_rate_is_told_and_lifted, a_limit_is_never_exceeded, a_limit_counts_what_was_there, every_end_makes_room,
+            queues: a_rate_is_told_and_lifted, a_limit_is_never_exceeded, nothing_is_adopted_beyond_the_limit, a_limit_counts_what_was_there, every_end_makes_room,
                 a_paused_queue_leases_nothing, settings_need_the_revision, a_queue_is_known_once_it_was_named,
                 what_is_only_asked_for_changes_nothing, a_namespace_has_so_many_queues_and_no_more, a_namespace_has_so_many_lanes_and_no_more, restricted_queues_are_listed,
                 lifting_a_limit_opens_the_queue, what_moved_on_is_stale_even_where_there_is_no_room,
