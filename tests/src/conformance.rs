@@ -9,6 +9,7 @@
 
 pub mod backup;
 pub mod broker;
+pub mod calendars;
 pub mod catalog;
 pub mod clock;
 pub mod edits;
@@ -44,6 +45,10 @@ macro_rules! conformance {
             catalog: created_jobs_read_back, a_name_is_taken_once, a_repeated_create_is_replayed,
                 another_body_under_the_same_id_is_refused, namespaces_do_not_see_each_other,
                 a_job_is_found_by_its_identity_after_its_end, the_default_namespace_is_there_from_the_start;
+            calendars: calendars_read_back_by_name, what_a_calendar_holds_makes_no_run, people_see_the_next_instant_that_fires,
+                a_change_makes_a_version_of_each_job_that_uses_it, jobs_follow_a_change_in_steps, a_calendar_that_holds_everything_brings_a_job_to_error,
+                a_calendar_that_is_used_is_not_deleted, a_definition_counts_with_the_calendar_in_force,
+                a_job_comes_back_with_the_calendar_in_force;
             edits: an_edit_makes_a_version, an_edit_of_a_completed_job_leaves_it_so, an_equal_definition_changes_nothing,
                 a_stale_revision_is_refused, an_unsettled_job_is_not_changed, an_edit_keeps_cursor_and_open_range,
                 a_schedule_that_is_gone_keeps_its_ledger, a_pause_shows_and_lifts, a_deleted_name_is_free,
@@ -177,5 +182,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(backup catalog edits expiry firing hello identity keys leases lists logs outcomes overlap pending property queues release retention schedules submit timers unique versions views)
+    sources!(backup calendars catalog edits expiry firing hello identity keys leases lists logs outcomes overlap pending property queues release retention schedules submit timers unique versions views)
 }

@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod budget;
+pub mod calendar;
 pub mod catch_up;
 pub mod compare;
 pub mod event;

@@ -13,6 +13,7 @@ use mainspring_engine::{
 
 use super::status::{BadField, Reason, Refusal};
 
+pub(crate) mod calendar;
 pub(crate) mod catch_up;
 pub(crate) mod event;
 pub(crate) mod failure;

@@ -1,5 +1,6 @@
 //! `SchedulerService`: jobs, their runs, logs and events. The methods are in the files below; this one only names them.
 
+pub(super) mod calendars;
 mod events;
 mod instants;
 mod jobs;

@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
-use super::{Core, due};
+use super::{Core, calendars, due};
 use crate::{
     domain::{
         event,
@@ -38,7 +38,7 @@ const LEFT: Duration = Duration::from_secs(60);
 /// After the store failed.
 const PUT_OFF: Duration = Duration::from_millis(250);
 
-/// Ends the pauses whose time is over, and the jobs.
+/// Ends the pauses whose time is over, and the jobs; and completes what was left half done of changes of calendars.
 pub(super) fn keep_times(core: &Arc<Core>) {
     let core = core.clone();
     core.tasks.clone().spawn("job-times", async move {
@@ -67,6 +67,9 @@ async fn end_what_is_over(core: &Arc<Core>) -> StoreResult<Option<Instant>> {
     // Nothing can be settled before there is an owner, who calls when it is one.
     if core.shard.lock().is_none() {
         return Ok(Some(now.plus(core.look)));
+    }
+    if let Err(error) = calendars::finish_updates(core).await {
+        put_off!(error, "the change of a calendar cannot be completed for now");
     }
     let over = core.store.pauses_over(now, BATCH).await?;
     for (scope, name) in &over {

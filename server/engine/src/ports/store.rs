@@ -8,6 +8,7 @@
 use std::{fmt::Debug, sync::Arc};
 
 mod backup;
+mod calendars;
 mod catalog;
 mod due;
 mod identity;
@@ -22,6 +23,7 @@ mod views;
 mod vitals;
 
 pub use backup::{Backup, BackupError, BackupProgress};
+pub use calendars::{CalendarChange, Calendars, NewCalendar, Pinned, UpdateCalendar};
 pub use catalog::{
     Catalog, CreateJob, JobChange, JobVersion, NewJob, QueueChange, QueueSettings, Quota, Resume, Undelete, UpdateJob,
 };
@@ -106,6 +108,7 @@ pub type StoreResult<T> = Result<T, StoreError>;
 /// Every role at once: what an adapter implements and the wiring holds.
 pub trait Store:
     Catalog
+    + Calendars
     + Submit
     + Due
     + Slots
@@ -125,6 +128,7 @@ pub trait Store:
 
 impl<T> Store for T where
     T: Catalog
+        + Calendars
         + Submit
         + Due
         + Slots

@@ -11,6 +11,7 @@ use sea_orm::sea_query::SqliteQueryBuilder;
 
 use super::{
     super::{
+        calendars::{BEHIND, HALF_UPDATED},
         claims::{GONE, STAND, claims_sql},
         due::{NEXT_DUE, due_sql, turn_sql},
         expire::{OVER, held_sql},
@@ -73,6 +74,8 @@ fn hot() -> Vec<String> {
         PAUSES_OVER.to_owned(),
         NEXT_END.to_owned(),
         EXPIRED.to_owned(),
+        HALF_UPDATED.to_owned(),
+        BEHIND.to_owned(),
         PENDING.to_owned(),
         WAITING.to_owned(),
         GONE.to_owned(),
