@@ -21,6 +21,8 @@ const FILES: &[&str] = &[
 
 /// Every permission there is. An rpc that names another one does not compile.
 const PERMISSIONS: &[(&str, &str)] = &[
+    ("calendars.read", "see calendars"),
+    ("calendars.write", "create, change and delete calendars"),
     ("events.read", "watch events"),
     ("jobs.read", "see jobs, their ledger and previews"),
     ("jobs.trigger", "make runs of a job"),

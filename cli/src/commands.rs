@@ -8,6 +8,7 @@
 mod admin;
 mod api;
 mod bulk;
+mod calendar;
 mod completion;
 mod config;
 mod context;
@@ -82,6 +83,8 @@ pub(crate) enum Command {
     Logs(logs::LogsArgs),
     #[command(subcommand, alias = "queues")]
     Queue(queue::QueueCommand),
+    #[command(subcommand, alias = "calendars")]
+    Calendar(calendar::CalendarCommand),
     #[command(subcommand, alias = "workers")]
     Worker(worker::WorkerCommand),
     #[command(subcommand, alias = "types")]
@@ -118,6 +121,7 @@ impl Command {
             Self::Dead(command) => dead::run(command, session).await,
             Self::Logs(args) => logs::run(args, session).await,
             Self::Queue(command) => queue::run(command, session).await,
+            Self::Calendar(command) => calendar::run(command, session).await,
             Self::Worker(command) => worker::run(command, session).await,
             Self::Type(command) => types::run(command, session).await,
             Self::Login(args) => login::run(args, session).await,

@@ -3,6 +3,7 @@
 //! One file per resource holds what a person sees of it; JSON needs nothing but the name.
 
 mod attempt;
+mod calendar;
 mod dead;
 mod instant;
 mod job;
@@ -82,6 +83,9 @@ named! { "mainspring.scheduler.v1":
     scheduler::Job = "job" job,
     scheduler::JobVersion,
     scheduler::Instant,
+    scheduler::Calendar = "calendar" calendar,
+    scheduler::ListCalendarsResponse,
+    scheduler::DeleteCalendarResponse,
     scheduler::Run = "run" run_id,
     scheduler::Attempt,
     scheduler::DeadLetterGroup = "dead" fingerprint,
@@ -138,6 +142,7 @@ macro_rules! lists {
 lists! {
     scheduler::ListJobsResponse: "jobs", jobs of scheduler::Job;
     scheduler::ListJobVersionsResponse: "versions", versions of scheduler::JobVersion;
+    scheduler::ListCalendarsResponse: "calendars", calendars of scheduler::Calendar;
     scheduler::ListInstantsResponse: "instants", instants of scheduler::Instant;
     scheduler::ListRunsResponse: "runs", runs of scheduler::Run;
     scheduler::ListAttemptsResponse: "attempts", attempts of scheduler::Attempt;

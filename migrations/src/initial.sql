@@ -104,6 +104,40 @@ CREATE TABLE job_version (
     PRIMARY KEY (job_uid, version)
 ) {by_key}
 ;
+-- A calendar that was deleted keeps its row for the versions of jobs that counted with it. `half_updated`: there may be jobs
+-- that count with an older version of it than is in force.
+CREATE TABLE calendar (
+    uid {id} NOT NULL PRIMARY KEY,
+    namespace_id INTEGER NOT NULL REFERENCES namespace (id),
+    name TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    create_time BIGINT NOT NULL,
+    update_time BIGINT NOT NULL,
+    delete_time BIGINT,
+    half_updated BOOLEAN NOT NULL DEFAULT FALSE
+) {by_key}
+;
+CREATE UNIQUE INDEX calendar_name ON calendar (namespace_id, name) WHERE delete_time IS NULL
+;
+CREATE INDEX calendar_half_updated ON calendar (uid) WHERE half_updated
+;
+CREATE TABLE calendar_version (
+    calendar_uid {id} NOT NULL REFERENCES calendar (uid) ON DELETE CASCADE,
+    version BIGINT NOT NULL,
+    spec TEXT NOT NULL,
+    PRIMARY KEY (calendar_uid, version)
+) {by_key}
+;
+-- The calendars that the definition in force of a job leaves out, and in which version.
+CREATE TABLE calendar_use (
+    calendar_uid {id} NOT NULL REFERENCES calendar (uid),
+    job_uid {id} NOT NULL REFERENCES job (uid) ON DELETE CASCADE,
+    version BIGINT NOT NULL,
+    PRIMARY KEY (calendar_uid, job_uid)
+) {by_key}
+;
+CREATE INDEX calendar_use_job ON calendar_use (job_uid)
+;
 -- Where the evaluation of a schedule stands. Cursor, version and pause are the guard of a firing, so all three are in
 -- this row. The open ledger range is here too: firing once more costs no further write. `pause_until`: when the pause ends
 -- by itself. `resume_until`: instants up to this passed in a pause, and are caught up with by `resume_mode`. `run_count`: how

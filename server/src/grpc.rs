@@ -5,6 +5,7 @@
 
 mod admin;
 mod auth;
+mod calendars;
 mod convert;
 mod health;
 pub(crate) mod layer;

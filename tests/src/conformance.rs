@@ -10,6 +10,7 @@
 pub mod auto_disable;
 pub mod backup;
 pub mod broker;
+pub mod calendars;
 pub mod catalog;
 pub mod clock;
 pub mod dead;
@@ -46,6 +47,10 @@ macro_rules! conformance {
             catalog: created_jobs_read_back, a_name_is_taken_once, a_repeated_create_is_replayed,
                 another_body_under_the_same_id_is_refused, namespaces_do_not_see_each_other,
                 a_job_is_found_by_its_identity_after_its_end, the_default_namespace_is_there_from_the_start;
+            calendars: calendars_read_back_by_name, what_a_calendar_holds_makes_no_run, people_see_the_next_instant_that_fires,
+                a_change_makes_a_version_of_each_job_that_uses_it, jobs_follow_a_change_in_steps, a_calendar_that_holds_everything_brings_a_job_to_error,
+                a_calendar_that_is_used_is_not_deleted, a_definition_counts_with_the_calendar_in_force,
+                a_job_comes_back_with_the_calendar_in_force;
             edits: an_edit_makes_a_version, an_edit_of_a_completed_job_leaves_it_so, an_equal_definition_changes_nothing,
                 a_stale_revision_is_refused, an_unsettled_job_is_not_changed, an_edit_keeps_cursor_and_open_range,
                 a_schedule_that_is_gone_keeps_its_ledger, a_pause_shows_and_lifts, a_deleted_name_is_free,
@@ -108,7 +113,7 @@ macro_rules! conformance {
             dead: what_dies_alike_has_one_fingerprint, only_what_failed_or_took_too_long_is_dead, groups_come_by_their_last_end,
                 jobs_die_apart, a_verdict_is_said_of_what_it_can_be_said_of, a_dead_letter_is_made_again_once,
                 what_cannot_be_made_again_stays_open, an_open_dead_letter_outlives_a_settled_one;
-            queues: a_rate_is_told_and_lifted, a_limit_is_never_exceeded, a_limit_counts_what_was_there, every_end_makes_room,
+            queues: a_rate_is_told_and_lifted, a_limit_is_never_exceeded, nothing_is_adopted_beyond_the_limit, a_limit_counts_what_was_there, every_end_makes_room,
                 a_paused_queue_leases_nothing, settings_need_the_revision, a_queue_is_known_once_it_was_named,
                 what_is_only_asked_for_changes_nothing, a_namespace_has_so_many_queues_and_no_more, a_namespace_has_so_many_lanes_and_no_more, restricted_queues_are_listed,
                 lifting_a_limit_opens_the_queue, what_moved_on_is_stale_even_where_there_is_no_room,
@@ -185,5 +190,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(auto_disable backup catalog dead edits expiry firing hello identity keys leases lists logs outcomes overlap pending property queues release retention schedules submit timers unique versions views)
+    sources!(auto_disable backup calendars catalog dead edits expiry firing hello identity keys leases lists logs outcomes overlap pending property queues release retention schedules submit timers unique versions views)
 }

@@ -129,9 +129,9 @@ impl Stage {
     }
 
     /// The same, and nothing is deleted for being old: for whoever judges in the end.
-    pub async fn set_for_years(rules: LeaseRules, look: Duration) -> Self {
+    pub async fn set_for_years(rules: LeaseRules, look: Duration, late_runs: u32) -> Self {
         const LONG: Duration = Duration::from_secs(1_000 * 366 * 86_400);
-        let mut stage = Self::set_with(rules, look).await;
+        let mut stage = Self::set_to(rules, look, late_runs).await;
         stage.retention = RetentionPolicy {
             succeeded: LONG,
             failed: LONG,

@@ -23,6 +23,7 @@ const LAST: &[&str] = &[
     "mainspring job resume",
     "mainspring job delete",
     "mainspring job undelete",
+    "mainspring calendar delete",
     "mainspring admin key revoke",
     "mainspring worker drain",
     "mainspring context rm",

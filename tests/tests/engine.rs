@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
 
+#[path = "engine/calendars.rs"]
+mod calendars;
 #[path = "engine/catch_up.rs"]
 mod catch_up;
 #[path = "engine/completed.rs"]
@@ -35,6 +37,8 @@ mod months;
 mod outages;
 #[path = "engine/overlap.rs"]
 mod overlap;
+#[path = "engine/pauses.rs"]
+mod pauses;
 #[path = "engine/refusals.rs"]
 mod refusals;
 #[path = "engine/release.rs"]

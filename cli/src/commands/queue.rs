@@ -84,9 +84,7 @@ pub(crate) enum QueueCommand {
     #[command(before_help = examples![
         "mainspring queue set default --concurrency 20",
         "mainspring queue set reports --concurrency 2 --create",
-        "mainspring queue set default --concurrency 0 -o json",
         "mainspring queue set default --rate 100/1m --burst 10",
-        "mainspring queue set default --rate none",
     ])]
     Set {
         /// The queue

@@ -24,9 +24,7 @@ use crate::{
 #[command(before_help = examples![
     "mainspring submit demo.hello -d name=Ada --follow",
     "mainspring submit demo.sleep -d seconds:=0.2 --label team=ops --wait",
-    "mainspring submit demo.hello --delay 1h --max-attempts 1 -o json",
-    "mainspring submit demo.hello --unique-key mail-7 --unique-window 1h --on-conflict return-existing",
-    "mainspring submit demo.hello --concurrency-key host-1 --concurrency-limit 2",
+    "mainspring submit demo.hello --delay 1h --unique-key mail-7 --on-conflict return-existing",
 ])]
 pub(crate) struct SubmitArgs {
     /// The type that names the worker's handler

@@ -17,6 +17,7 @@ impl Resource for Instant {
             | Fate::Coalesced
             | Fate::Paused
             | Fate::Superseded
+            | Fate::Excluded
             | Fate::DstSkipped
             | Fate::Dropped => Tone::Quiet,
         };
@@ -25,7 +26,11 @@ impl Resource for Instant {
             state => state_cell(state),
         };
         // What the fate says by itself is not said twice.
-        let reason = if self.reason == 0 && self.skipped_count == 0 { "" } else { self.sentence.as_str() };
+        let reason = if self.reason == 0 && self.skipped_count == 0 && self.calendar.is_empty() {
+            ""
+        } else {
+            self.sentence.as_str()
+        };
         vec![
             // The instant itself is the point of the ledger, so it is never shown as a distance.
             Cell::text(

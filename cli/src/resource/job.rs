@@ -3,7 +3,8 @@
 use mainspring_proto::{
     common::v1::{RetryPolicy, Timeouts},
     scheduler::v1::{
-        CalendarInterval, CatchUp, Job, JobState, JobVersion, OnCompleted, Overlap, Schedule, schedule::Rule,
+        CalendarInterval, CalendarRoll, CatchUp, Job, JobState, JobVersion, OnCompleted, Overlap, Schedule,
+        schedule::Rule,
     },
 };
 
@@ -110,6 +111,15 @@ pub(crate) fn schedule_words(schedule: &Schedule) -> String {
     }
     if schedule.max_runs > 0 {
         text.push_str(&format!(", {} of {} runs made", schedule.run_count, schedule.max_runs));
+    }
+    if !schedule.exclude_calendars.is_empty() {
+        let moved = match schedule.roll() {
+            CalendarRoll::Unspecified | CalendarRoll::Skip => "",
+            CalendarRoll::Following => " but on the next free day",
+            CalendarRoll::Preceding => " but on the last free day before",
+            CalendarRoll::Nearest => " but on the nearest free day",
+        };
+        text.push_str(&format!(", not in {}{moved}", schedule.exclude_calendars.join(", ")));
     }
     text
 }

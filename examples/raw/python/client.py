@@ -3,6 +3,7 @@
 It may be interrupted by a server that goes away: the run is made once, by its request id, and the log goes on where it was.
 """
 
+import signal
 import sys
 import time
 import uuid
@@ -50,6 +51,8 @@ class Run:
                 return answer.run
 
 
+# There is nothing to be done before it ends; an exception in the midst of gRPC's own code could keep it from ending at all.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 with grpc.insecure_channel(server.ADDRESS) as channel:
     run = Run(service.SchedulerServiceStub(channel), sys.argv[1], (sys.argv[2:] or ["null"])[0])
     print("run", run.id, flush=True)

@@ -14,10 +14,13 @@ use jiff::{
 use crate::{placed::appointment, zone::Zone};
 
 pub(crate) mod ical;
+pub(crate) mod rolled;
+mod stored;
 
 /// Days and hours that are set apart. Dates and hours are those of the calendar's zone, or of the schedule's where it has
 /// none: a holiday is a day wherever one is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "stored::Stored", into = "stored::Stored")]
 pub struct Calendar {
     /// Whose wall clock the days and hours are of; `None` is the schedule's.
     pub zone: Option<Zone>,
@@ -50,7 +53,8 @@ impl Hours {
 }
 
 /// Where a day goes that a calendar holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Roll {
     /// To the next free day.
     Following,
@@ -59,6 +63,7 @@ pub enum Roll {
     /// To the nearest free day; of two that are equally near, to the following.
     Nearest,
     /// Nowhere: it is left out.
+    #[default]
     Skip,
 }
 
@@ -85,6 +90,34 @@ impl Calendar {
             || self.spans.iter().any(|(from, until)| *from <= at && at < *until)
     }
 
+    /// What holds an instant, as far as it reaches from there: from an instant at or before it up to one after it. Where
+    /// several things hold it, one of them.
+    #[must_use]
+    pub fn hold(&self, schedule: &Zone, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        let zone = self.zone.as_ref().unwrap_or(schedule);
+        let wall = zone.wall_clock(at);
+        let date = wall.date();
+        let on = |date: Option<Date>, time: Time| date.and_then(|date| appointment(zone, date.to_datetime(time)));
+        let of_day = |hours: Hours| {
+            let until = match hours.until {
+                Some(until) => on(Some(date), until),
+                None => on(date.tomorrow().ok(), Time::midnight()),
+            };
+            (on(Some(date), hours.from).unwrap_or(at), until.unwrap_or(Timestamp::MAX))
+        };
+        let span = || self.spans.iter().copied().find(|(from, until)| *from <= at && at < *until);
+        let (from, until) = if self.holds_date(date) {
+            of_day(Hours::ALL_DAY)
+        } else {
+            self.hours(date).find(|hours| hours.hold(wall.time())).map(of_day).or_else(span)?
+        };
+        // A wall clock that shows a time again is past the end that it had the first time.
+        Some((
+            from.min(at),
+            if until > at { until } else { at.saturating_add(jiff::SignedDuration::from_secs(1)).unwrap_or(at) },
+        ))
+    }
+
     /// Whether a whole day is set apart: a date, or a weekday from midnight to midnight.
     #[must_use]
     pub fn holds_day(&self, date: Date) -> bool {
@@ -102,17 +135,7 @@ impl Calendar {
     /// The day that a day becomes; `None` where there is none within a year.
     #[must_use]
     pub fn roll_date(&self, date: Date, roll: Roll) -> Option<Date> {
-        if !self.holds_day(date) {
-            return Some(date);
-        }
-        let free = |days: i32| date.checked_add(days.days()).ok().filter(|date| !self.holds_day(*date));
-        let mut distances = 1..=REACH;
-        match roll {
-            Roll::Following => distances.find_map(free),
-            Roll::Preceding => distances.find_map(|days| free(-days)),
-            Roll::Nearest => distances.find_map(|days| free(days).or_else(|| free(-days))),
-            Roll::Skip => None,
-        }
+        roll_date(date, roll, |date| self.holds_day(date))
     }
 
     /// The instant that an instant becomes: the same time of day on the day that its own becomes, where clock changes are
@@ -123,5 +146,20 @@ impl Calendar {
         let wall = zone.wall_clock(at);
         let date = self.roll_date(wall.date(), roll)?;
         if date == wall.date() { Some(at) } else { appointment(zone, date.to_datetime(wall.time())) }
+    }
+}
+
+/// The day that a day becomes where these are held.
+fn roll_date(date: Date, roll: Roll, held: impl Fn(Date) -> bool) -> Option<Date> {
+    if !held(date) {
+        return Some(date);
+    }
+    let free = |days: i32| date.checked_add(days.days()).ok().filter(|date| !held(*date));
+    let mut distances = 1..=REACH;
+    match roll {
+        Roll::Following => distances.find_map(free),
+        Roll::Preceding => distances.find_map(|days| free(-days)),
+        Roll::Nearest => distances.find_map(|days| free(days).or_else(|| free(-days))),
+        Roll::Skip => None,
     }
 }

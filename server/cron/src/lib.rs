@@ -40,7 +40,7 @@ mod search;
 mod skipped;
 mod zone;
 
-pub use calendar::{Calendar, Hours, Roll, ical::CalendarError};
+pub use calendar::{Calendar, Hours, Roll, ical::CalendarError, rolled::Rolled};
 pub use calendar_interval::{CalendarInterval, Unit, parse_date, parse_time};
 pub use dst::{DstEffect, DstNote, Gap, Overlap};
 pub use duration::{format_duration, parse_duration};

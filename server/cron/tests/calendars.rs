@@ -5,7 +5,7 @@ use jiff::{
     SignedDuration, Timestamp, ToSpan as _,
     civil::{Date, Time, Weekday, date, time},
 };
-use mainspring_cron::{Calendar, Hours, JitterBounds, Roll, Zone, jittered};
+use mainspring_cron::{Calendar, Expr, Hours, JitterBounds, Roll, Rolled, Rule, Zone, jittered};
 use proptest::{collection, option, prelude::*, sample};
 
 fn at(text: &str) -> Timestamp {
@@ -70,6 +70,16 @@ fn a_day_that_is_held_rolls_to_one_that_is_free() {
     let always = [Weekday::Monday, Weekday::Tuesday, Weekday::Wednesday, Weekday::Thursday, Weekday::Friday];
     calendar.weekly.extend(always.map(|weekday| (weekday, Hours::ALL_DAY)));
     assert_eq!(calendar.roll_date(date(2026, 12, 16), Roll::Nearest), None);
+}
+
+#[test]
+fn a_rule_all_of_whose_days_are_held_names_nothing() {
+    let (rule, zone) = (Rule::cron(Expr::parse("* * * * * *").unwrap()), Zone::utc());
+    for roll in [Roll::Following, Roll::Preceding, Roll::Nearest] {
+        let never = Rolled::new(&rule, &zone, roll, |_| true);
+        let now = at("2026-01-01T00:00:00Z");
+        assert_eq!((never.next_after(now), never.prev_before(now)), (None, None));
+    }
 }
 
 #[test]
@@ -210,6 +220,29 @@ proptest! {
         for time in [Time::midnight(), Time::MAX] {
             let at = day.to_datetime(time).to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp();
             prop_assert_eq!(calendar.holds(&Zone::utc(), at), calendar.holds_day(day));
+        }
+    }
+
+    #[test]
+    fn a_rule_whose_days_move_names_what_each_of_its_instants_becomes(
+        calendar in calendar(),
+        (days, second) in (0..365i32, 0..86_400i64),
+        roll in sample::select(vec![Roll::Following, Roll::Preceding, Roll::Nearest]),
+        expr in sample::select(vec!["30 2 * * *", "*/20 1-3 * * *", "0 9,17 * * 1-5", "0 0 1,15 * *", "45 23 * * 6,0"]),
+        zone in sample::select(vec!["Europe/Berlin", "America/Havana", "Asia/Kathmandu"]),
+    ) {
+        let (rule, zone) = (Rule::cron(Expr::parse(expr).unwrap()), Zone::parse(zone).unwrap());
+        let day = SignedDuration::from_hours(24);
+        let at = at("2026-01-01T00:00:00Z") + day * days + SignedDuration::from_secs(second);
+        let all: std::collections::BTreeSet<_> = rule
+            .instants(&zone, at - day * 150, at + day * 150)
+            .filter_map(|named| calendar.roll(&zone, named, roll))
+            .collect();
+        let rolled = Rolled::new(&rule, &zone, roll, |date| calendar.holds_day(date));
+        for at in all.range(at - day..at + day * 60).take(20).copied().chain([at]) {
+            let (next, previous) = (all.range(at..).find(|found| **found > at), all.range(..at).next_back());
+            prop_assert_eq!(rolled.next_after(at), next.copied(), "after {}", at);
+            prop_assert_eq!(rolled.prev_before(at), previous.copied(), "before {}", at);
         }
     }
 

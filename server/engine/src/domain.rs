@@ -6,6 +6,7 @@
 pub mod attempt;
 pub mod auto_disable;
 pub mod budget;
+pub mod calendar;
 pub mod catch_up;
 pub mod compare;
 pub mod dead;

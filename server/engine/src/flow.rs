@@ -28,6 +28,7 @@ macro_rules! put_off {
 }
 
 pub mod batch;
+pub mod calendars;
 mod dead;
 mod disable;
 pub mod dispatch;
@@ -216,6 +217,11 @@ impl Engine {
     /// Jobs: create, update, pause, resume, delete.
     pub fn jobs(&self) -> jobs::Jobs<'_> {
         jobs::Jobs::new(&self.core)
+    }
+
+    /// Calendars: create, update, delete.
+    pub fn calendars(&self) -> calendars::Calendars<'_> {
+        calendars::Calendars::new(&self.core)
     }
 
     /// The ledger, as instants.

@@ -18,6 +18,7 @@ use sea_orm::DatabaseConnection;
 
 mod announced;
 mod backup;
+mod calendars;
 mod catalog;
 mod claims;
 mod dead;
@@ -95,6 +96,7 @@ struct Known {
     names: JobNames,
     policies: rows::Policies,
     specs: jobs::Specs,
+    calendars: calendars::Held,
     restricted: restricted::AnyRestricted,
 }
 

@@ -5,6 +5,8 @@ pub static ROLES: &[(&str, &[&str])] = &[
     (
         ADMIN,
         &[
+            "calendars.read",
+            "calendars.write",
             "events.read",
             "jobs.read",
             "jobs.trigger",
@@ -26,6 +28,8 @@ pub static ROLES: &[(&str, &[&str])] = &[
     (
         OPERATOR,
         &[
+            "calendars.read",
+            "calendars.write",
             "events.read",
             "jobs.read",
             "jobs.trigger",
@@ -43,6 +47,7 @@ pub static ROLES: &[(&str, &[&str])] = &[
     (
         VIEWER,
         &[
+            "calendars.read",
             "events.read",
             "jobs.read",
             "keys.read",

@@ -12,7 +12,7 @@ use mainspring_proto::{
 use tonic::{Request, Response};
 
 use super::{
-    Answer, Api, Call, answer,
+    Answer, Api, Call, answer, calendars,
     convert::{self, time},
     page,
     scheduler::MAX_BATCH,
@@ -44,6 +44,38 @@ impl AdminService for Api {
     ) -> Answer<Self::BackupDatabaseStream> {
         let (call, request) = Call::split(request);
         Ok(Response::new(backup::backup(self, &call, request).await?))
+    }
+
+    async fn create_calendar(
+        &self,
+        request: Request<wire::CreateCalendarRequest>,
+    ) -> Answer<wire::CreateCalendarResponse> {
+        answer(calendars::create(self, request.into_inner())).await
+    }
+
+    async fn get_calendar(&self, request: Request<wire::GetCalendarRequest>) -> Answer<wire::GetCalendarResponse> {
+        answer(calendars::get(self, request.into_inner())).await
+    }
+
+    async fn list_calendars(
+        &self,
+        request: Request<wire::ListCalendarsRequest>,
+    ) -> Answer<wire::ListCalendarsResponse> {
+        answer(calendars::list(self, request.into_inner())).await
+    }
+
+    async fn update_calendar(
+        &self,
+        request: Request<wire::UpdateCalendarRequest>,
+    ) -> Answer<wire::UpdateCalendarResponse> {
+        answer(calendars::update(self, request.into_inner())).await
+    }
+
+    async fn delete_calendar(
+        &self,
+        request: Request<wire::DeleteCalendarRequest>,
+    ) -> Answer<wire::DeleteCalendarResponse> {
+        answer(calendars::delete(self, request.into_inner())).await
     }
 }
 

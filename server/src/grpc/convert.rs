@@ -14,6 +14,7 @@ use mainspring_engine::{
 use super::status::{BadField, Reason, Refusal};
 
 pub(crate) mod auto_disable;
+pub(crate) mod calendar;
 pub(crate) mod catch_up;
 pub(crate) mod event;
 pub(crate) mod failure;

@@ -1,6 +1,7 @@
 //! `SchedulerService`: jobs, their runs, logs and events. The methods are in the files below; this one only names them.
 
 mod bulk;
+pub(super) mod calendars;
 mod dead;
 mod events;
 mod instants;

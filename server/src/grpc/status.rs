@@ -110,6 +110,8 @@ reasons! {
         "There is no such namespace. So far there is `default` and no other.";
     JobNotFound "JOB_NOT_FOUND" NotFound
         "There is no such job in the namespace.";
+    CalendarNotFound "CALENDAR_NOT_FOUND" NotFound
+        "There is no such calendar in the namespace.";
     VersionNotFound "VERSION_NOT_FOUND" NotFound
         "The job never had such a version. `ListJobVersions` tells those that it had.";
     RunNotFound "RUN_NOT_FOUND" NotFound
@@ -124,12 +126,16 @@ reasons! {
         "The health or reflection service was asked for something that this server does not serve.";
     JobAlreadyExists "JOB_ALREADY_EXISTS" AlreadyExists
         "The namespace has a job of this name. Update it, or choose another name.";
+    CalendarAlreadyExists "CALENDAR_ALREADY_EXISTS" AlreadyExists
+        "The namespace has a calendar of this name. Update it, or choose another name.";
     RequestIdReused "REQUEST_ID_REUSED" AlreadyExists
         "The request id was used for another request in the last 24 h. Use a new one for a new request.";
     UniqueKeyTaken "UNIQUE_KEY_TAKEN" AlreadyExists
         "Another run (`run_id`) holds the unique key of the request: it is not over, or its window is not. Wait, use another key, or choose RETURN_EXISTING or REPLACE_PENDING.";
     BackupFileExists "BACKUP_FILE_EXISTS" AlreadyExists
         "A backup never overwrites a file. Name one that does not exist.";
+    CalendarInUse "CALENDAR_IN_USE" FailedPrecondition
+        "Jobs leave the calendar's time out (`jobs`: how many; some are named), or did when they were deleted and can be brought back. Change them first.";
     JobPaused "JOB_PAUSED" FailedPrecondition
         "The job is paused, by whom and why its `pause` says. Resume it, or set `while_paused`.";
     OverlapNotAllowed "OVERLAP_NOT_ALLOWED" FailedPrecondition

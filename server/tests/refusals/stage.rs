@@ -30,6 +30,10 @@ pub(crate) struct Known {
     pub(crate) doomed_etag: String,
     /// A job that was deleted.
     pub(crate) gone: String,
+    /// A calendar with an etag, and one that may be deleted.
+    pub(crate) calendar: String,
+    pub(crate) calendar_etag: String,
+    pub(crate) free: String,
     /// A queue with an etag.
     pub(crate) queue: String,
     pub(crate) queue_etag: String,
@@ -81,12 +85,18 @@ impl Stage {
         let files = TempDir::new().unwrap();
         made("gone").await;
         said(&server, "SchedulerService/DeleteJob", &json!({"job": "gone"})).await;
+        let calendar = |name: &str| json!({"calendar": {"calendar": name, "dates": ["2026-12-25"]}});
+        said(&server, "AdminService/CreateCalendar", &calendar("free")).await;
+        let calendar = said(&server, "AdminService/CreateCalendar", &calendar("holidays")).await;
         let known = Known {
             job: "kept".into(),
             job_etag: made("kept").await,
             doomed: "doomed".into(),
             doomed_etag: made("doomed").await,
             gone: "gone".into(),
+            calendar: "holidays".into(),
+            calendar_etag: text(&calendar["calendar"]["etag"]),
+            free: "free".into(),
             queue: "narrow".into(),
             queue_etag: text(&queue["queue"]["etag"]),
             waiting: submit().await,

@@ -72,6 +72,14 @@ fn unique() -> Value {
     json!({"key": "one", "window": "60s", "on_conflict": "UNIQUE_CONFLICT_RETURN_EXISTING"})
 }
 
+fn calendar(name: &str, etag: &str) -> Value {
+    json!({
+        "calendar": name, "etag": etag, "time_zone": "Europe/Berlin", "dates": ["2026-12-25"], "yearly_dates": ["01-01"],
+        "weekly": [{"day": "DAY_OF_WEEK_SUNDAY"}],
+        "spans": [{"start_time": "2026-01-01T00:00:00Z", "end_time": "2026-01-01T01:00:00Z"}],
+    })
+}
+
 const EITHER: &str = "Either a job or a rule is given; the rule is what has more to be wrong.";
 const KEPT: &str =
     "A result that cannot be kept fails its attempt: it is answered, or the worker would send it for ever.";
@@ -153,6 +161,14 @@ pub(crate) const ROWS: &[Row] = &[
     row("QueueService/ListJobTypes", |_| json!({})),
     row("AdminService/GetServerInfo", |_| json!({})),
     row("AdminService/GetStats", |_| json!({})),
+    Row {
+        forgives: &[("calendar.etag", "A new calendar has no etag yet; what is sent as one is not looked at.")],
+        ..row("AdminService/CreateCalendar", |_| json!({"calendar": calendar("new", "")}))
+    },
+    row("AdminService/GetCalendar", |known| json!({"calendar": known.calendar})),
+    row("AdminService/ListCalendars", |_| json!({})),
+    row("AdminService/UpdateCalendar", |known| json!({"calendar": calendar(&known.calendar, &known.calendar_etag)})),
+    row("AdminService/DeleteCalendar", |known| json!({"calendar": known.free, "etag": "1"})),
     Row { ends: true, ..row("AdminService/BackupDatabase", |known| json!({"path": known.file})) },
     Row {
         forgives: &[

@@ -380,3 +380,74 @@ async fn what_a_job_was_it_can_be_again() {
     let back = client.undelete_job(undelete).await.unwrap().into_inner().job.unwrap();
     assert_eq!((back.uid, back.version), (created.uid, 3));
 }
+
+#[tokio::test]
+async fn a_calendar_leaves_out_what_it_holds_and_takes_its_jobs_along() {
+    let server = Server::start().await;
+    let (mut client, mut admin) = (server.scheduler(), server.admin());
+    let weekly = |days: std::ops::RangeInclusive<i32>| {
+        days.map(|day| wire::WeeklyHours { day, ..wire::WeeklyHours::default() }).collect::<Vec<_>>()
+    };
+    let calendar = |days| wire::Calendar { calendar: "apart".into(), weekly: weekly(days), ..Default::default() };
+    let excluding = |name: &str| {
+        let mut create = create("nightly");
+        create.job.as_mut().unwrap().schedules[0].exclude_calendars = vec![name.into()];
+        create
+    };
+    assert_eq!(reason(&client.create_job(excluding("apart")).await.unwrap_err()), "CALENDAR_NOT_FOUND");
+    let made = wire::CreateCalendarRequest { calendar: Some(calendar(1..=5)), ..Default::default() };
+    admin.create_calendar(made.clone()).await.unwrap();
+    assert_eq!(reason(&admin.create_calendar(made).await.unwrap_err()), "CALENDAR_ALREADY_EXISTS");
+    // The rule names the days that the calendar holds, and no others.
+    assert_eq!(reason(&client.create_job(excluding("apart")).await.unwrap_err()), "SCHEDULE_NEVER_FIRES");
+    let update = |days| wire::UpdateCalendarRequest { calendar: Some(calendar(days)), ..Default::default() };
+    admin.update_calendar(update(1..=4)).await.unwrap();
+    let job = client.create_job(excluding("apart")).await.unwrap().into_inner().job.unwrap();
+    assert_eq!(job.schedules[0].exclude_calendars, ["apart"]);
+    let friday = jiff::Timestamp::from_second(job.next_fire_time.unwrap().seconds).unwrap();
+    assert_eq!(friday.in_tz("Europe/Berlin").unwrap().weekday(), jiff::civil::Weekday::Friday);
+    let updated = admin.update_calendar(update(2..=5)).await.unwrap().into_inner();
+    assert_eq!((updated.updated_jobs, updated.calendar.unwrap().version), (1, 3));
+    let get = wire::GetJobRequest { job: "nightly".into(), ..Default::default() };
+    let moved = client.get_job(get).await.unwrap().into_inner().job.unwrap();
+    let monday = jiff::Timestamp::from_second(moved.next_fire_time.unwrap().seconds).unwrap();
+    assert_eq!(monday.in_tz("Europe/Berlin").unwrap().weekday(), jiff::civil::Weekday::Monday);
+    assert_eq!(moved.version, 2);
+    let tuesday = monday.in_tz("Europe/Berlin").unwrap().tomorrow().unwrap().timestamp().as_second();
+    let explain = |job: &str| wire::ExplainInstantRequest {
+        job: job.into(),
+        time: Some(prost_types::Timestamp { seconds: tuesday, nanos: 0 }),
+        ..Default::default()
+    };
+    let told = client.explain_instant(explain("nightly")).await.unwrap().into_inner();
+    assert_eq!((told.fate(), told.instants[0].calendar.as_str()), (wire::Fate::Excluded, "apart"), "{told:?}");
+    // What does not become nothing moves to the next day that is free.
+    let mut rolling = excluding("apart");
+    let job = rolling.job.as_mut().unwrap();
+    job.job = "payday".into();
+    job.schedules[0].roll = wire::CalendarRoll::Following.into();
+    let mut without = rolling.clone();
+    without.job.as_mut().unwrap().schedules[0].exclude_calendars.clear();
+    let refused = client.create_job(without).await.unwrap_err();
+    assert_eq!(refused.get_error_details().bad_request().unwrap().field_violations[0].field, "job.schedules[0].roll");
+    let job = client.create_job(rolling).await.unwrap().into_inner().job.unwrap();
+    assert_eq!(job.schedules[0].roll(), wire::CalendarRoll::Following);
+    let range = Some(wire::PreviewRange { count: 8, ..Default::default() });
+    let preview = wire::PreviewScheduleRequest { job: "payday".into(), range, ..Default::default() };
+    let shown = client.preview_schedule(preview).await.unwrap().into_inner();
+    let days = shown.schedules[0].instants.iter().map(|instant| {
+        let at = jiff::Timestamp::from_second(instant.time.unwrap().seconds).unwrap();
+        at.in_tz("Europe/Berlin").unwrap().weekday()
+    });
+    let days: Vec<_> = days.collect();
+    assert_eq!(days.len(), 8);
+    assert!(
+        days.iter().all(|day| matches!(day, jiff::civil::Weekday::Monday | jiff::civil::Weekday::Saturday)),
+        "{days:?}"
+    );
+    assert!(days.windows(2).all(|days| days[0] != days[1]), "{days:?}");
+    let told = client.explain_instant(explain("payday")).await.unwrap().into_inner();
+    assert!(told.sentence.contains("`apart` holds the day") && told.sentence.contains("it moves to"), "{told:?}");
+    let delete = wire::DeleteCalendarRequest { calendar: "apart".into(), ..Default::default() };
+    assert_eq!(reason(&admin.delete_calendar(delete).await.unwrap_err()), "CALENDAR_IN_USE");
+}

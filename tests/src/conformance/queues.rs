@@ -12,10 +12,11 @@ use mainspring_engine::{
         run::RunState,
         supersede::Pending,
         transition::Event,
+        worker::AbandonReason,
     },
     ports::store::{
         CreateJob, HelloAnswer, LeaseAnswer, LeaseBatch, LeaseResult, NewJob, NewRun, QueueChange, QueueLevel,
-        QueueSettings, Quota, ReportAnswer, Submitted, UpdateJob,
+        QueueSettings, Quota, ReportAnswer, Submitted, UpdateJob, Verdict,
     },
 };
 
@@ -66,6 +67,35 @@ pub async fn a_limit_is_never_exceeded(w: World) {
     assert_eq!(granted(&w.lease_all(one, vec![pointer(&there[0])]).await), 1);
     let other = w.store.queue(&w.scope, &"q".parse().unwrap()).await.unwrap().unwrap().in_flight;
     assert_eq!((in_flight(&w).await, other), (3, 1));
+}
+
+pub async fn nothing_is_adopted_beyond_the_limit(mut w: World) {
+    limit(&w, 1).await;
+    let (one, other) = (w.connect().await, w.connect().await);
+    let first = w.leased(one).await;
+    w.apply(first.run, Event::Start { attempt: first.attempt, start_time: w.now }).await;
+    w.pass(secs(40));
+    w.store.expire(w.now, w.now, 10).await.unwrap();
+    let second = w.leased(other).await;
+    // Its place is taken.
+    let (verdicts, moved) = w.reconnect(one.worker, 2, &[first]).await;
+    assert!(
+        matches!(verdicts[..], [(key, Verdict::Abandon(AbandonReason::LeaseExpired))] if key == first),
+        "{verdicts:?}"
+    );
+    assert_eq!((moved.len(), in_flight(&w).await, w.state(first.run).await), (0, 1, RunState::Queued));
+    // And free again.
+    w.report(second, Outcome::Succeeded).await;
+    let (verdicts, _) = w.reconnect(one.worker, 3, &[first]).await;
+    assert!(matches!(verdicts[..], [(_, Verdict::Keep(_))]), "{verdicts:?}");
+    assert_eq!((in_flight(&w).await, w.state(first.run).await), (1, RunState::Running));
+    // A queue that is paused lets go on what has begun.
+    w.pass(secs(40));
+    w.store.expire(w.now, w.now, 10).await.unwrap();
+    let paused = Some((true, String::new()));
+    assert_eq!(set(&w, QueueSettings { paused, ..QueueSettings::default() }).await, QueueChange::Done);
+    let (verdicts, _) = w.reconnect(one.worker, 4, &[first]).await;
+    assert!(matches!(verdicts[..], [(_, Verdict::Keep(_))]), "{verdicts:?}");
 }
 
 pub async fn a_limit_counts_what_was_there(w: World) {

@@ -55,7 +55,7 @@ pub(super) async fn play(scene: &mut Scene, options: &Options) -> Result<u8> {
     let healed = scene.heal(allowed).await?;
     println!("healed: {backlog} runs unfinished, to be over within {allowed:?}");
     let rest = scene.rest(healed["wall"].as_i64().unwrap_or_default(), allowed).await;
-    conclude(scene, rest, &["submissions", "cancellations"]).await
+    conclude(scene, rest, &["submissions", "cancels"]).await
 }
 
 /// How long it is to the moment `offset` after a full second that lies at least [`PEACE`] ahead of `now`.

@@ -15,6 +15,7 @@ pub(super) struct Known {
     pub(super) jobs: Vec<String>,
     /// Jobs that were deleted.
     pub(super) gone: Vec<String>,
+    pub(super) calendars: Vec<String>,
     pub(super) etags: Vec<String>,
     pub(super) queues: Vec<String>,
     pub(super) runs: Vec<String>,
@@ -43,6 +44,10 @@ impl Known {
             "job" if rng.random_bool(0.5) => format!("job-{}", rng.random_range(0..500)),
             "job" if field.parent_message().name() == "UndeleteJobRequest" => one(rng, &self.gone),
             "job" => one(rng, &self.jobs),
+            "calendar" if rng.random_bool(0.5) => format!("calendar-{}", rng.random_range(0..500)),
+            "calendar" | "exclude_calendars" => one(rng, &self.calendars),
+            "dates" => any(rng, &["2026-12-25", "2027-01-01"]),
+            "yearly_dates" => any(rng, &["12-25", "02-29"]),
             "queue" => one(rng, &self.queues),
             "job_type" => any(rng, &["nobody", "greet", "t.noop"]),
             "run_id" => one(rng, &self.runs),

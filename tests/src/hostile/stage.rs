@@ -10,7 +10,8 @@ use mainspring_proto::{
         user_service_client::UserServiceClient,
     },
     scheduler::v1::{
-        CreateJobRequest, DeleteJobRequest, Job, ListJobsRequest, ListRunsRequest, Queue, UpdateQueueRequest,
+        Calendar, CreateCalendarRequest, CreateJobRequest, DeleteJobRequest, Job, ListJobsRequest, ListRunsRequest,
+        Queue, UpdateQueueRequest,
     },
 };
 use serde_json::json;
@@ -97,10 +98,18 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Makes the jobs again that are not there: the attack may have deleted them.
+    /// Makes the jobs and calendars again that are not there: the attack may have deleted them.
     pub(super) async fn restock(&mut self) -> Result<()> {
-        let mut scheduler = self.server.client()?.scheduler();
+        let client = self.server.client()?;
+        let mut scheduler = client.scheduler();
         for number in 0..FEW {
+            let calendar = Calendar { calendar: format!("days-{number}"), ..Calendar::default() };
+            let request = CreateCalendarRequest { calendar: Some(calendar.clone()), ..Default::default() };
+            match client.admin().create_calendar(request).await {
+                Ok(_) => self.known.calendars.push(calendar.calendar),
+                Err(status) if status.code() == tonic::Code::AlreadyExists => {}
+                Err(status) => bail!("no calendar: {status}"),
+            }
             let job = Job { job: format!("kept-{number}"), job_type: "nobody".into(), ..Job::default() };
             let request = CreateJobRequest { job: Some(job), ..CreateJobRequest::default() };
             match scheduler.create_job(request).await {

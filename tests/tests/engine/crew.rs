@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Duration,
 };
 
 use mainspring_engine::{
@@ -27,14 +28,77 @@ use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOpt
 
 const SLOTS: u32 = 2;
 
+/// The database, to be read.
+pub(crate) async fn database(stage: &Stage) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(stage.database()).read_only(true);
+    SqliteConnection::connect_with(&options).await.unwrap()
+}
+
 /// The first column of a question to the database.
 pub(crate) async fn numbers(stage: &Stage, sql: &str) -> Vec<i64> {
-    let options = SqliteConnectOptions::new().filename(stage.database()).read_only(true);
-    let mut db = SqliteConnection::connect_with(&options).await.unwrap();
+    let mut db = database(stage).await;
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&mut db).await.unwrap();
     let numbers = rows.iter().map(|row| row.get(0)).collect();
     db.close().await.unwrap();
     numbers
+}
+
+/// The workers of a simulation, and what they saw.
+pub(crate) struct Crew {
+    places: Vec<Place>,
+    pub(crate) seen: Seen,
+    /// A heartbeat: the step in which they live.
+    unit: Duration,
+    pub(crate) step: u64,
+}
+
+impl Crew {
+    /// Three places.
+    pub(crate) fn new(stage: &Stage, seed: u64, unit: Duration) -> Self {
+        let places = (0..3).map(|_| Place::new(stage, seed)).collect();
+        Self { places, seen: Seen::default(), unit, step: 0 }
+    }
+
+    /// One heartbeat's worth of their lives.
+    pub(crate) async fn live(&mut self, stage: &Stage) {
+        self.step += 1;
+        stage.pass(self.unit).await;
+        for place in &mut self.places {
+            place.live(stage, self.step, &mut self.seen).await;
+        }
+    }
+
+    /// The same, in which one may die or lose its stream.
+    pub(crate) async fn live_dangerously(&mut self, stage: &Stage, rng: &mut StdRng) {
+        self.live(stage).await;
+        for place in &mut self.places {
+            if rng.random_ratio(1, 150) {
+                self.seen.deaths += 1;
+                place.die(stage, self.step, rng);
+            } else if rng.random_ratio(1, 60) {
+                self.seen.breaks += 1;
+                place.lose_stream(self.step, rng);
+            }
+        }
+    }
+
+    /// The server went: they are connected again at the next step, and hold what they held.
+    pub(crate) fn lose_server(&mut self) {
+        for session in self.places.iter_mut().filter_map(|place| place.session.take()) {
+            session.sever();
+        }
+    }
+
+    /// In peace until nothing is left to do, which takes so long at most.
+    pub(crate) async fn finish(&mut self, stage: &Stage, patience: Duration) {
+        let unfinished = "SELECT count(*) FROM run WHERE end_time IS NULL";
+        let until = stage.engine.now().plus(patience);
+        while stage.engine.now() < until && numbers(stage, unfinished).await != [0] {
+            self.live(stage).await;
+        }
+        assert_eq!(numbers(stage, unfinished).await, [0], "something is stuck");
+        assert!(!stage.is_broken().await);
+    }
 }
 
 /// What everybody saw.
@@ -56,7 +120,7 @@ enum Work {
 }
 
 /// A place where a worker runs, dies and is started again.
-pub(crate) struct Place {
+struct Place {
     seed: u64,
     id: WorkerId,
     epoch: i64,
@@ -67,12 +131,12 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) fn new(stage: &Stage, seed: u64) -> Self {
+    fn new(stage: &Stage, seed: u64) -> Self {
         Self { seed, id: WorkerId::new(stage.engine.now()), epoch: 0, held: BTreeMap::new(), session: None, away: 0 }
     }
 
     /// One heartbeat's worth of its life.
-    pub(crate) async fn live(&mut self, stage: &Stage, step: u64, seen: &mut Seen) {
+    async fn live(&mut self, stage: &Stage, step: u64, seen: &mut Seen) {
         if self.session.is_none() && step >= self.away {
             self.connect(stage).await;
         }
@@ -159,22 +223,15 @@ impl Place {
     }
 
     /// Its stream breaks; it goes on working, and is back a little before its lease ends, or a little after.
-    pub(crate) fn lose_stream(&mut self, step: u64, rng: &mut StdRng) {
+    fn lose_stream(&mut self, step: u64, rng: &mut StdRng) {
         if let Some(session) = self.session.take() {
             session.sever();
             self.away = step + rng.random_range(1..9);
         }
     }
 
-    /// The server went: it is connected again at the next step, and holds what it held.
-    pub(crate) fn lose_server(&mut self) {
-        if let Some(session) = self.session.take() {
-            session.sever();
-        }
-    }
-
     /// It dies with all that it holds, and another process takes its place.
-    pub(crate) fn die(&mut self, stage: &Stage, step: u64, rng: &mut StdRng) {
+    fn die(&mut self, stage: &Stage, step: u64, rng: &mut StdRng) {
         if let Some(session) = self.session.take() {
             session.sever();
         }

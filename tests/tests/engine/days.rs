@@ -19,7 +19,7 @@ use mainspring_tests::{
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use crate::crew::{Place, Seen, numbers};
+use crate::crew::{Crew, Seen, numbers};
 
 const LEASE: Duration = Duration::from_secs(600);
 /// A heartbeat: the step in which workers live.
@@ -55,42 +55,19 @@ async fn days(seed: u64) {
     }
     // They were made behind the engine's back, which looks once an hour.
     stage.pass(Duration::from_secs(3_600)).await;
-    let mut seen = Seen::default();
-    let mut places: Vec<Place> = (0..3).map(|_| Place::new(&stage, seed)).collect();
-    let (mut step, mut sleeps) = (0, 0);
-    while step < STEPS || stage.engine.now() < end {
-        step += 1;
-        stage.pass(STEP).await;
-        for place in &mut places {
-            place.live(&stage, step, &mut seen).await;
-            if rng.random_ratio(1, 150) {
-                seen.deaths += 1;
-                place.die(&stage, step, &mut rng);
-            } else if rng.random_ratio(1, 60) {
-                seen.breaks += 1;
-                place.lose_stream(step, &mut rng);
-            }
-        }
+    let (mut crew, mut sleeps) = (Crew::new(&stage, seed, STEP), 0);
+    while crew.step < STEPS || stage.engine.now() < end {
+        crew.live_dangerously(&stage, &mut rng).await;
         if rng.random_ratio(1, 400) {
             sleeps += 1;
             stage.sleep(Duration::from_secs(rng.random_range(600..20_000))).await;
         }
     }
-    let (deaths, breaks) = (seen.deaths, seen.breaks);
+    let (deaths, breaks) = (crew.seen.deaths, crew.seen.breaks);
     assert!(deaths > 5 && breaks > 20 && sleeps > 0, "a quiet life proves nothing: {deaths}, {breaks}, {sleeps}");
     // Whatever is left has its lease, its retries and an hour's look.
-    let unfinished = "SELECT count(*) FROM run WHERE end_time IS NULL";
-    let patience = step + 4 * 3_600 / STEP.as_secs();
-    while step < patience && numbers(&stage, unfinished).await != [0] {
-        step += 1;
-        stage.pass(STEP).await;
-        for place in &mut places {
-            place.live(&stage, step, &mut seen).await;
-        }
-    }
-    assert_eq!(numbers(&stage, unfinished).await, [0], "something is stuck");
-    assert!(!stage.is_broken().await);
-    judge(&stage, begin, end, &seen).await;
+    crew.finish(&stage, Duration::from_secs(4 * 3_600)).await;
+    judge(&stage, begin, end, &crew.seen).await;
 }
 
 async fn judge(stage: &Stage, begin: Instant, end: Instant, seen: &Seen) {

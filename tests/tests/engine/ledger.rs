@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use mainspring_engine::domain::{ids::JobUid, instant::Instant, ledger::Fate};
 use mainspring_tests::engine::Stage;
-use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{Row as _, SqliteConnection};
+
+use crate::crew::database;
 
 /// The ledger and the runs of a job.
 pub(crate) struct Kept {
@@ -46,8 +48,7 @@ impl Ranges {
 
 /// Reads it, of the job of this name.
 pub(crate) async fn kept(stage: &Stage, job: &str) -> Kept {
-    let options = SqliteConnectOptions::new().filename(stage.database()).read_only(true);
-    let mut db = SqliteConnection::connect_with(&options).await.unwrap();
+    let mut db = database(stage).await;
     let uid = sqlx::query("SELECT uid FROM job WHERE name = ?1 AND delete_time IS NULL").bind(job);
     let uid = uid.fetch_one(&mut db).await.unwrap().get(0);
     read(&mut db, uid).await
@@ -55,8 +56,7 @@ pub(crate) async fn kept(stage: &Stage, job: &str) -> Kept {
 
 /// Reads it, of a job that may have been deleted.
 pub(crate) async fn kept_of(stage: &Stage, job: JobUid) -> Kept {
-    let options = SqliteConnectOptions::new().filename(stage.database()).read_only(true);
-    let mut db = SqliteConnection::connect_with(&options).await.unwrap();
+    let mut db = database(stage).await;
     read(&mut db, job.uuid().as_bytes().to_vec()).await
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use mainspring_engine::domain::{
+    budget::LATE_RUNS_A_SECOND,
     catch_up::{CatchUp, Mode},
     instant::Instant,
     job::JobSpec,
@@ -72,7 +73,9 @@ struct Judged {
 /// Sets up one job of every policy for each wall clock, lets the outages happen, and judges.
 async fn outages(seed: &Seed, count: u32, near: Near, walls: &[Wall]) {
     let mut rng = StdRng::seed_from_u64(seed.number);
-    let mut stage = Stage::set_for_years(LeaseRules::default(), Duration::from_secs(86_400)).await;
+    // What was missed is made up for before the next outage, or the oracle would have to know how far that had come.
+    let look = Duration::from_secs(86_400);
+    let mut stage = Stage::set_for_years(LeaseRules::default(), look, LATE_RUNS_A_SECOND).await;
     let begin = stage.engine.now();
     let mut jobs = Vec::new();
     for (number, wall) in walls.iter().enumerate() {

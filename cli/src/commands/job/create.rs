@@ -34,8 +34,7 @@ const PREVIEWED: i32 = 3;
 #[derive(Args, Debug)]
 #[command(before_help = examples![
     "mainspring job create greet --type demo.hello --cron '0 9 * * 1-5' --tz Europe/Berlin --dry-run",
-    "mainspring job create often --type demo.hello --every 30s --max-attempts 5 --backoff 2s",
-    "mainspring job create soon --type demo.hello --cron '0 * * * *' --jitter 5m --max-runs 3 --on-completed delete",
+    "mainspring job create thrice --type demo.hello --every 1h --jitter 5m --max-runs 3",
     "mainspring job create quarter --type demo.hello --every '3 months from 2026-01-31 at 09:00'",
 ])]
 pub(crate) struct CreateArgs {

@@ -9,7 +9,7 @@ use crate::{clock, commands::examples, connection::Server, failure::Failure, nam
 #[derive(Args, Debug)]
 #[command(before_help = examples![
     "mainspring job explain demo.hello --at now+1h",
-    "mainspring job explain demo.hello --at 2026-01-01T00:00:00Z -o json --fields finding,fate,sentence",
+    "mainspring job explain demo.hello --at 2026-01-01T00:00:00Z -o json --fields fate,sentence",
 ])]
 pub(crate) struct ExplainArgs {
     /// The job

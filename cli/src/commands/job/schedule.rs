@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use mainspring_proto::scheduler::v1::{
-    CalendarInterval, CalendarUnit, DayMatch, DstGap, DstOverlap, Interval, Schedule, schedule::Rule,
+    CalendarInterval, CalendarRoll, CalendarUnit, DayMatch, DstGap, DstOverlap, Interval, Schedule, schedule::Rule,
 };
 
 use crate::{
@@ -49,6 +49,12 @@ pub(super) struct ScheduleArgs {
     /// It is done once it has made so many runs; 0 for any number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=1_000_000_000))]
     max_runs: Option<i32>,
+    /// Instants that this calendar holds make no run; may be repeated. On an update `none` takes them away
+    #[arg(long, value_name = "CALENDAR")]
+    exclude_calendar: Vec<String>,
+    /// Where an instant goes whose whole day such a calendar holds [default: skip]
+    #[arg(long, value_name = "WHERE")]
+    roll: Option<RollArg>,
 }
 
 impl ScheduleArgs {
@@ -91,6 +97,19 @@ impl FromStr for Phase {
     fn from_str(text: &str) -> Result<Self, TimeError> {
         if text == "H" { Ok(Self::Hashed) } else { text.parse().map(Self::Length) }
     }
+}
+
+/// [`CalendarRoll`] as typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RollArg {
+    /// Nowhere: it makes no run.
+    Skip,
+    /// To the next free day.
+    Following,
+    /// To the last free day before.
+    Preceding,
+    /// To the nearest free day.
+    Nearest,
 }
 
 /// [`DstGap`] as typed.
@@ -205,11 +224,13 @@ impl ScheduleArgs {
 
     /// Says of schedules what goes with any rule; whether there was anything to say.
     pub(super) fn refine<'a>(&self, schedules: impl IntoIterator<Item = &'a mut Schedule>) -> Result<bool, Failure> {
-        let flag = match (self.jitter, self.max_runs) {
-            (Some(_), _) => "--jitter",
-            (None, Some(_)) => "--max-runs",
-            (None, None) => return Ok(false),
-        };
+        let given = [
+            ("--jitter", self.jitter.is_some()),
+            ("--max-runs", self.max_runs.is_some()),
+            ("--exclude-calendar", !self.exclude_calendar.is_empty()),
+            ("--roll", self.roll.is_some()),
+        ];
+        let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) else { return Ok(false) };
         let mut any = false;
         for schedule in schedules {
             any = true;
@@ -217,6 +238,22 @@ impl ScheduleArgs {
                 schedule.jitter = Some(jitter.to_proto());
             }
             schedule.max_runs = self.max_runs.unwrap_or(schedule.max_runs);
+            match self.exclude_calendar.as_slice() {
+                [] => {}
+                [none] if none == "none" => {
+                    schedule.exclude_calendars.clear();
+                    // There is nothing left to move.
+                    schedule.roll = CalendarRoll::Unspecified.into();
+                }
+                names => schedule.exclude_calendars = names.to_vec(),
+            }
+            match self.roll {
+                None => {}
+                Some(RollArg::Skip) => schedule.roll = CalendarRoll::Skip.into(),
+                Some(RollArg::Following) => schedule.roll = CalendarRoll::Following.into(),
+                Some(RollArg::Preceding) => schedule.roll = CalendarRoll::Preceding.into(),
+                Some(RollArg::Nearest) => schedule.roll = CalendarRoll::Nearest.into(),
+            }
         }
         if any { Ok(true) } else { Err(Failure::usage(format!("{flag} is about schedules, and there is none"))) }
     }

@@ -34,8 +34,7 @@ use crate::{
 #[derive(Args, Debug)]
 #[command(before_help = examples![
     "mainspring job update demo.flaky --max-attempts 7 --backoff 2s",
-    "mainspring job update demo.hello --cron '0 9 * * 1-5' --tz Europe/Berlin --dry-run",
-    "mainspring job update demo.hello --jitter 5s --pending recompute",
+    "mainspring job update demo.hello --cron '0 9 * * *' --jitter 5m --pending recompute --dry-run",
     "mainspring job update demo.sleep --label team=ops --priority 7 -o json",
 ])]
 pub(crate) struct UpdateArgs {

@@ -108,7 +108,7 @@ impl CatchUp {
         let in_time = |at: Instant| self.max_lateness.is_none_or(|most| now.since(at) <= most);
         let late = Judged::Fate(Fate::Missed, FateReason::TooLate);
         // Nothing comes after the last of these that was missed too, or much does.
-        let is_end = || schedule.next_after(*last).is_none_or(|next| next > missed_until);
+        let is_end = || schedule.next_fire(*last).is_none_or(|next| next > missed_until);
         match self.mode {
             Mode::None => missed.iter().map(|_| Judged::Fate(Fate::Missed, FateReason::NoServer)).collect(),
             Mode::Latest => {

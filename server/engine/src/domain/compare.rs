@@ -33,12 +33,13 @@ pub fn compare(
 
 /// The next instants of a definition, of all its schedules together.
 fn upcoming(spec: &JobSpec, made: impl Fn(&ScheduleName) -> u64, now: Instant, count: usize) -> BTreeSet<Instant> {
-    let of = |schedule: &super::schedule::ScheduleSpec| {
+    let mut named = BTreeSet::new();
+    for schedule in &spec.schedules {
         let left = schedule.max_runs.map_or(u64::MAX, |most| most.saturating_sub(made(&schedule.name)));
         let count = count.min(usize::try_from(left).unwrap_or(usize::MAX));
-        schedule.instants(schedule.begin(now, spec.catch_up), Instant::MAX, count)
-    };
-    spec.schedules.iter().flat_map(of).collect::<BTreeSet<_>>().into_iter().take(count).collect()
+        named.extend(schedule.fires(schedule.begin(now, spec.catch_up)).take(count));
+    }
+    named.into_iter().take(count).collect()
 }
 
 #[cfg(test)]

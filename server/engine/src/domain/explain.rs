@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use super::{
     instant::Instant,
     job::{Job, JobState},
-    ledger::{Fate, InstantView, SkippedWalls, sentence},
+    ledger::{Fate, InstantView, SkippedWalls},
     names::ScheduleName,
     overlap::Overlap,
     run::RunState,
@@ -137,6 +137,9 @@ impl Subject<'_> {
             {
                 return self.taken(schedule, walls);
             }
+            if let Some(sentence) = self.moved(at) {
+                return says(Finding::NotNamed, sentence);
+            }
             return says(Finding::NotNamed, format!("No schedule of job `{name}` names {at}{}.", self.neighbours(at)));
         };
         if at <= *define_time {
@@ -157,20 +160,44 @@ impl Subject<'_> {
             let sentence = format!("{at}, of {of}, is older than what the ledger keeps of job `{name}`.");
             return says(Finding::Forgotten, sentence);
         }
-        let (fate, what, unless) = self.prediction(at, *next);
+        // Of several schedules the one that makes the run counts.
+        let fires = named.iter().find(|(schedule, _)| schedule.excluded(at).is_none());
+        let (first, next) = fires.unwrap_or(&named[0]);
+        let (fate, what, unless) = match first.excluded(at) {
+            Some(exclusion) => {
+                (Fate::Excluded, format!("will become no run: calendar `{}` leaves it out", exclusion.name), "")
+            }
+            None => self.prediction(at, *next),
+        };
         let due = Some(first.due(self.job.uid, at, first.next_after(at)));
         let due = due.filter(|due| fate == Fate::Fired && *due > at);
         let views = named.iter().enumerate().map(|(place, (schedule, _))| InstantView {
             schedule: schedule.name.clone(),
             nominal: at,
-            fate: if fate == Fate::Fired && place > 0 { Fate::United } else { fate },
+            fate: match schedule.excluded(at) {
+                Some(_) => Fate::Excluded,
+                None if fate == Fate::Fired && place > 0 => Fate::United,
+                None => fate,
+            },
             reason: None,
             run: None,
             due,
             walls: None,
+            calendar: schedule.excluded(at).map(|exclusion| exclusion.name.clone()),
         });
         let when = due.map(|due| format!(" that is due at {due}")).unwrap_or_default();
         (Finding::Predicted, views.collect(), format!("{at}, of {of}, {what}{when}{unless}."))
+    }
+
+    /// What a calendar moves to another day.
+    fn moved(self, at: Instant) -> Option<String> {
+        let find = |schedule: &'_ ScheduleSpec| {
+            let (holder, to) = schedule.moved(at)?;
+            let (schedule, holder) = (&schedule.name, &holder.name);
+            let to = to.map_or("there is no free day within a year".into(), |to| format!("it moves to {to}"));
+            Some(format!("Calendar `{holder}` holds the day of {at}, which schedule `{schedule}` names: {to}."))
+        };
+        self.job.spec.schedules.iter().find_map(find)
     }
 
     /// What a clock change took from a schedule.
@@ -184,6 +211,7 @@ impl Subject<'_> {
             run: None,
             due: None,
             walls: Some(walls),
+            calendar: None,
         };
         let time = walls.first.strftime("%F %T");
         let why = "does not exist: the clocks go forward, and by its rule it fires nothing for it";
@@ -224,7 +252,7 @@ impl Subject<'_> {
 
     fn previous(&self, at: Instant) -> Option<Instant> {
         let at = self.delete_time.map_or(at, |deleted| deleted.min(at));
-        let found = self.job.spec.schedules.iter().filter_map(|schedule| schedule.prev_before(at)).max();
+        let found = self.job.spec.schedules.iter().filter_map(|schedule| schedule.prev_fire(at)).max();
         found.filter(|found| *found > self.begin())
     }
 
@@ -232,7 +260,7 @@ impl Subject<'_> {
         let from = at.max(self.begin());
         let made = self.job.run_counts.iter().copied().chain(std::iter::repeat(0));
         let found = self.job.spec.schedules.iter().zip(made);
-        let found = found.filter_map(|(schedule, made)| schedule.next_due(from, made)).min();
+        let found = found.filter_map(|(schedule, made)| schedule.next_shown(from, made)).min();
         found.filter(|found| self.delete_time.is_none_or(|deleted| *found < deleted))
     }
 
@@ -264,7 +292,7 @@ fn became(view: &InstantView) -> String {
     match (view.run, view.fate.is_a_run()) {
         (Some((run, state)), _) => format!("became run {run}, which {}", stands(state)),
         (None, true) => "became a run, which is no longer kept".into(),
-        (None, false) => format!("became no run: {}", fragment(sentence(view.fate, view.reason))),
+        (None, false) => format!("became no run: {}", fragment(&view.sentence())),
     }
 }
 
@@ -380,6 +408,7 @@ mod tests {
             run,
             due: None,
             walls: None,
+            calendar: None,
         }
     }
 

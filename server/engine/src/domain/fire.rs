@@ -135,20 +135,28 @@ pub fn evaluate(
     let missed = due.partition_point(|at| *at <= missed_until);
     let (missed, live) = due.split_at(missed);
     let mut late = now;
-    for (at, judged) in missed.iter().zip(catch_up.judge(schedule, missed, missed_until, now)) {
-        match judged {
-            Judged::Run => {
+    let free: Vec<_> = missed.iter().copied().filter(|at| schedule.excluded(*at).is_none()).collect();
+    let mut judged = catch_up.judge(schedule, &free, missed_until, now).into_iter();
+    for at in missed {
+        // What a calendar holds was missed by nobody.
+        let of_it = if schedule.excluded(*at).is_none() { judged.next() } else { None };
+        match of_it {
+            Some(Judged::Run) => {
                 entries.entries.push(Entry::Run { nominal: *at, due: late, late: true });
                 late = late.plus(catch_up.pace);
             }
-            Judged::Fate(fate, why) => entries.fate(*at, fate, Some(why)),
+            Some(Judged::Fate(fate, why)) => entries.fate(*at, fate, Some(why)),
+            None => entries.fate(*at, Fate::Excluded, None),
         }
     }
-    entries.entries.extend(live.iter().enumerate().map(|(place, at)| Entry::Run {
-        nominal: *at,
-        due: schedule.due(job, *at, after(place, live)),
-        late: false,
-    }));
+    for (place, at) in live.iter().enumerate() {
+        if schedule.excluded(*at).is_some() {
+            entries.fate(*at, Fate::Excluded, None);
+        } else {
+            let due = schedule.due(job, *at, after(place, live));
+            entries.entries.push(Entry::Run { nominal: *at, due, late: false });
+        }
+    }
     let skipped = if is_done { Vec::new() } else { schedule.skipped(position.cursor, cursor) };
     Evaluation { cursor, next, entries: entries.entries, skipped }
 }
@@ -380,6 +388,36 @@ mod tests {
         assert_eq!(pieces, all);
         let bounded = ScheduleSpec { end: Some(time("2027-03-28T01:00:00Z")), ..berlin };
         assert_eq!(evaluate(&bounded, &self::position(from), CatchUp::default(), from, until).skipped, []);
+    }
+
+    #[test]
+    fn what_a_calendar_holds_makes_no_run_and_was_missed_by_nobody() {
+        let lunch = mainspring_cron::Calendar {
+            spans: vec![(at(3).timestamp(), at(5).timestamp()), (at(8).timestamp(), at(9).timestamp())],
+            ..Default::default()
+        };
+        let exclusion = crate::domain::calendar::Exclusion {
+            name: "lunch".parse().unwrap(),
+            uid: crate::domain::ids::CalendarUid::from_uuid(uuid::Uuid::nil()),
+            version: 1,
+            calendar: Some(std::sync::Arc::new(lunch)),
+        };
+        let schedule = ScheduleSpec { exclude: vec![exclusion], ..every_second() };
+        let found = evaluate(&schedule, &position(at(0)), CatchUp::default(), at(-100), at(6));
+        assert_eq!(fates(&found), [(Fate::Fired, 2), (Fate::Excluded, 2), (Fate::Fired, 2)]);
+        // The newest that was missed is one that would have fired.
+        let found = evaluate(&schedule, &position(at(0)), CatchUp::default(), at(8), at(9));
+        let expected = [
+            (Fate::Coalesced, 2),
+            (Fate::Excluded, 2),
+            (Fate::Coalesced, 2),
+            (Fate::Fired, 1),
+            (Fate::Excluded, 1),
+            (Fate::Fired, 1),
+        ];
+        assert_eq!(fates(&found), expected);
+        let paused = Position { pause: Some(PauseEnd::Open), ..position(at(0)) };
+        assert_eq!(fates(&evaluate(&schedule, &paused, CatchUp::default(), at(-100), at(6))), [(Fate::Paused, 6)]);
     }
 
     #[test]

@@ -74,6 +74,10 @@ id!(
     JobUid
 );
 id!(
+    /// A calendar, through all its versions.
+    CalendarUid
+);
+id!(
     /// A worker process. It owns leases; a restarted process is another one.
     WorkerId
 );

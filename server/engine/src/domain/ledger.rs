@@ -7,7 +7,12 @@
 
 use jiff::civil::DateTime;
 
-use super::{ids::RunId, instant::Instant, names::ScheduleName, run::RunState};
+use super::{
+    ids::RunId,
+    instant::Instant,
+    names::{CalendarName, ScheduleName},
+    run::RunState,
+};
 
 /// What became of a nominal instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +33,8 @@ pub enum Fate {
     Superseded,
     /// It could not be evaluated.
     Error,
+    /// A calendar of its schedule leaves it out.
+    Excluded,
     /// A clock change took the time of the wall clock that it would have been.
     DstSkipped,
     /// A cap or a budget left no room for it.
@@ -36,7 +43,7 @@ pub enum Fate {
 
 impl Fate {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Fired,
         Self::United,
         Self::SkippedOverlap,
@@ -45,6 +52,7 @@ impl Fate {
         Self::Paused,
         Self::Superseded,
         Self::Error,
+        Self::Excluded,
         Self::DstSkipped,
         Self::Dropped,
     ];
@@ -60,6 +68,7 @@ impl Fate {
             Self::Paused => 6,
             Self::Superseded => 7,
             Self::Error => 8,
+            Self::Excluded => 9,
             Self::DstSkipped => 10,
             Self::Dropped => 11,
         }
@@ -75,6 +84,7 @@ impl Fate {
             | Self::Paused
             | Self::Superseded
             | Self::Error
+            | Self::Excluded
             | Self::DstSkipped
             | Self::Dropped => false,
         }
@@ -167,6 +177,7 @@ pub const fn sentence(fate: Fate, reason: Option<FateReason>) -> &'static str {
         (Fate::Paused, None) => "The job was paused.",
         (Fate::Superseded, None) => "An edit replaced it before it was due.",
         (Fate::Error, None) => "It could not be evaluated.",
+        (Fate::Excluded, None) => "A calendar of its schedule leaves it out.",
         (Fate::DstSkipped, None) => "A clock change took the time of the wall clock that it would have been.",
         (Fate::Dropped, None) => "There was no room for it.",
     }
@@ -218,12 +229,18 @@ pub struct InstantView {
     pub due: Option<Instant>,
     /// The times of the wall clock, of what a clock change took; its nominal time is the change.
     pub walls: Option<SkippedWalls>,
+    /// The calendar that leaves it out.
+    pub calendar: Option<CalendarName>,
 }
 
 impl InstantView {
     /// What became of it, as one sentence.
     pub fn sentence(&self) -> String {
-        self.walls.map_or_else(|| sentence(self.fate, self.reason).into(), SkippedWalls::sentence)
+        match (&self.walls, &self.calendar) {
+            (Some(walls), _) => walls.sentence(),
+            (None, Some(calendar)) => format!("Calendar `{calendar}` leaves it out."),
+            (None, None) => sentence(self.fate, self.reason).into(),
+        }
     }
 }
 
@@ -242,8 +259,8 @@ pub struct SkippedWalls {
 
 impl SkippedWalls {
     /// All of it, as one sentence.
-    pub fn sentence(self) -> String {
-        let Self { change: _, first, last, count } = self;
+    pub fn sentence(&self) -> String {
+        let Self { change: _, first, last, count } = *self;
         let first = first.strftime("%F %T");
         if count == 1 {
             return format!("The clocks went forward, and {first} did not exist.");

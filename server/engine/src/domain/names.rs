@@ -96,6 +96,10 @@ name!(
     ScheduleName, SLUG, false
 );
 name!(
+    /// A calendar's name in its namespace.
+    CalendarName, SLUG, false
+);
+name!(
     /// A queue's name in its namespace.
     QueueName, SLUG, false
 );

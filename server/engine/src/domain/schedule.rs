@@ -4,13 +4,15 @@
 //! the starts of its runs are spread. All of it is a pure function of the definition and of an instant, so that a failover
 //! or a second look says the same. A nominal time is an instant's identity, whatever a start adds to it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use jiff::SignedDuration;
-use mainspring_cron::{JitterBounds, Rule, Skipped, Zone, jittered};
+use jiff::{SignedDuration, Timestamp, civil::Date};
+use mainspring_cron::{Calendar, JitterBounds, Roll, Rolled, Rule, Skipped, Zone, jittered};
 use serde::{Deserialize, Serialize};
 
-use super::{catch_up::CatchUp, ids::JobUid, instant::Instant, ledger::SkippedWalls, names::ScheduleName};
+use super::{
+    calendar::Exclusion, catch_up::CatchUp, ids::JobUid, instant::Instant, ledger::SkippedWalls, names::ScheduleName,
+};
 
 /// One time rule of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,7 +33,21 @@ pub struct ScheduleSpec {
     /// It is done once it has made so many runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_runs: Option<u64>,
+    /// Instants that one of these calendars holds make no run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<Exclusion>,
+    /// Where an instant goes whose whole day one of them holds, by the wall clock of the schedule's zone.
+    #[serde(default, skip_serializing_if = "is_skip")]
+    pub roll: Roll,
 }
+
+fn is_skip(roll: &Roll) -> bool {
+    *roll == Roll::Skip
+}
+
+/// So many stretches of calendars in a row are passed over before a schedule counts as one that never fires: more than a
+/// calendar can have dates.
+const MOST_HOLDS: usize = 12_000;
 
 /// No start is spread further than this.
 pub const MAX_JITTER: Duration = Duration::from_secs(24 * 3600);
@@ -39,7 +55,8 @@ pub const MAX_JITTER: Duration = Duration::from_secs(24 * 3600);
 impl ScheduleSpec {
     /// A schedule that is nothing but its rule.
     pub fn new(name: ScheduleName, rule: Rule, zone: Zone) -> Self {
-        Self { name, rule, zone, start: None, end: None, jitter: Duration::ZERO, max_runs: None }
+        let (exclude, roll) = (Vec::new(), Roll::Skip);
+        Self { name, rule, zone, start: None, end: None, jitter: Duration::ZERO, max_runs: None, exclude, roll }
     }
 
     /// The first instant after `after` that the rule names and the bounds allow.
@@ -48,7 +65,7 @@ impl ScheduleSpec {
             Some(start) if start > after => Instant::from_micros(start.as_micros() - 1),
             _ => after,
         };
-        let next = Instant::from_timestamp(self.rule.next_after(&self.zone, from.timestamp())?);
+        let next = Instant::from_timestamp(self.named_after(from.timestamp())?);
         // What is finer than a microsecond was cut; an instant never comes out at or before what was asked.
         (next > after && self.end.is_none_or(|end| next < end)).then_some(next)
     }
@@ -56,15 +73,98 @@ impl ScheduleSpec {
     /// The last instant before `before` that the rule names and the bounds allow.
     pub fn prev_before(&self, before: Instant) -> Option<Instant> {
         let until = self.end.map_or(before, |end| end.min(before));
-        let prev = Instant::from_timestamp(self.rule.prev_before(&self.zone, until.timestamp())?);
+        let prev = Instant::from_timestamp(self.named_before(until.timestamp())?);
         (prev < before && self.start.is_none_or(|start| prev >= start)).then_some(prev)
     }
 
-    /// The first of the last `count` instants at or before `until`; none where there are fewer.
+    fn named_after(&self, after: Timestamp) -> Option<Timestamp> {
+        match self.rolled() {
+            Some(rolled) => rolled.next_after(after),
+            None => self.rule.next_after(&self.zone, after),
+        }
+    }
+
+    fn named_before(&self, before: Timestamp) -> Option<Timestamp> {
+        match self.rolled() {
+            Some(rolled) => rolled.prev_before(before),
+            None => self.rule.prev_before(&self.zone, before),
+        }
+    }
+
+    /// The rule with its days moved, where any may be.
+    fn rolled(&self) -> Option<Rolled<'_, impl Fn(Date) -> bool>> {
+        let moves = self.roll != Roll::Skip && !self.exclude.is_empty();
+        moves.then(|| Rolled::new(&self.rule, &self.zone, self.roll, |day| self.holder_of(day).is_some()))
+    }
+
+    /// The calendar that holds a whole day.
+    fn holder_of(&self, day: Date) -> Option<&Exclusion> {
+        self.exclude.iter().find(|exclusion| exclusion.calendar.as_ref().is_some_and(|held| held.holds_day(day)))
+    }
+
+    /// The calendar that moves what the rule itself names at this instant, and where to; nowhere if there is no free day.
+    pub fn moved(&self, at: Instant) -> Option<(&Exclusion, Option<Instant>)> {
+        let rolled = self.rolled()?;
+        let before = at.minus(Duration::from_micros(1)).timestamp();
+        self.rule.next_after(&self.zone, before).filter(|named| *named == at.timestamp())?;
+        let holder = self.holder_of(self.zone.wall_clock(at.timestamp()).date())?;
+        Some((holder, rolled.place(at.timestamp()).map(Instant::from_timestamp)))
+    }
+
+    /// Whether its calendars leave nothing of what the rule names from an instant on.
+    pub fn is_starved(&self, after: Instant) -> bool {
+        let alone = || Self { exclude: Vec::new(), ..self.clone() };
+        !self.exclude.is_empty() && self.next_fire(after).is_none() && alone().next_after(after).is_some()
+    }
+
+    /// The calendar that leaves an instant out.
+    pub fn excluded(&self, at: Instant) -> Option<&Exclusion> {
+        let holds = |calendar: &Arc<Calendar>| calendar.holds(&self.zone, at.timestamp());
+        self.exclude.iter().find(|exclusion| exclusion.calendar.as_ref().is_some_and(holds))
+    }
+
+    fn hold(&self, at: Instant) -> Option<(Instant, Instant)> {
+        let calendars = self.exclude.iter().filter_map(|exclusion| exclusion.calendar.as_ref());
+        let mut holds = calendars.filter_map(|calendar| calendar.hold(&self.zone, at.timestamp()));
+        holds.next().map(|(from, until)| (Instant::from_timestamp(from), Instant::from_timestamp(until)))
+    }
+
+    /// The first instant after `after` that no calendar leaves out. Whole stretches of calendars are passed over at once.
+    pub fn next_fire(&self, after: Instant) -> Option<Instant> {
+        let mut after = after;
+        for _ in 0..MOST_HOLDS {
+            let next = self.next_after(after)?;
+            let Some((_, until)) = self.hold(next) else { return Some(next) };
+            after = next.max(until.minus(Duration::from_micros(1)));
+        }
+        None
+    }
+
+    /// The instants after `after` that no calendar leaves out, in order.
+    pub fn fires(&self, after: Instant) -> impl Iterator<Item = Instant> + use<'_> {
+        let mut at = after;
+        std::iter::from_fn(move || {
+            at = self.next_fire(at)?;
+            Some(at)
+        })
+    }
+
+    /// The last instant before `before` that no calendar leaves out.
+    pub fn prev_fire(&self, before: Instant) -> Option<Instant> {
+        let mut before = before;
+        for _ in 0..MOST_HOLDS {
+            let prev = self.prev_before(before)?;
+            let Some((from, _)) = self.hold(prev) else { return Some(prev) };
+            before = prev.min(from);
+        }
+        None
+    }
+
+    /// The first of the last `count` instants at or before `until` that no calendar leaves out; none where there are fewer.
     pub(super) fn back_from(&self, until: Instant, count: usize) -> Option<Instant> {
         let mut at = until.plus(Duration::from_micros(1));
         for _ in 0..count {
-            at = self.prev_before(at)?;
+            at = self.prev_fire(at)?;
         }
         Some(at)
     }
@@ -93,14 +193,19 @@ impl ScheduleSpec {
     /// What clock changes in `(after, until]` take from it.
     pub fn skipped(&self, after: Instant, until: Instant) -> Vec<SkippedWalls> {
         let found = self.rule.skipped(&self.zone, after.timestamp(), until.timestamp());
-        found.into_iter().map(walls).filter(|walls| self.holds(walls.change)).collect()
+        found.into_iter().map(walls).filter(|walls| self.loses(walls)).collect()
     }
 
     /// The time of the wall clock that a clock change took from it, and that somebody means by this instant who reads it by
     /// the clock before.
     pub fn skips(&self, at: Instant) -> Option<SkippedWalls> {
         let found = self.rule.skips(&self.zone, at.timestamp()).map(walls)?;
-        self.holds(found.change).then_some(found)
+        self.loses(&found).then_some(found)
+    }
+
+    /// A clock change takes nothing from a day that is moved.
+    fn loses(&self, walls: &SkippedWalls) -> bool {
+        self.holds(walls.change) && (self.roll == Roll::Skip || self.holder_of(walls.first.date()).is_none())
     }
 
     fn holds(&self, at: Instant) -> bool {
@@ -110,6 +215,11 @@ impl ScheduleSpec {
     /// Whether a schedule that has made so many runs is done.
     pub fn is_done(&self, made: u64) -> bool {
         self.max_runs.is_some_and(|most| made >= most)
+    }
+
+    /// The instant after `after` that will make a run, as far as that is known, of a schedule that has made so many.
+    pub fn next_shown(&self, after: Instant, made: u64) -> Option<Instant> {
+        if self.is_done(made) { None } else { self.next_fire(after) }
     }
 
     /// The instant after `after` that becomes due, of a schedule that has made so many runs.
@@ -153,11 +263,12 @@ fn walls(skipped: Skipped) -> SkippedWalls {
 
 #[cfg(test)]
 mod tests {
-    use mainspring_cron::{At, Expr};
+    use jiff::civil::Weekday;
+    use mainspring_cron::{At, Expr, Hours};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::catch_up::Mode;
+    use crate::domain::{catch_up::Mode, ids::CalendarUid};
 
     fn at(second: i64) -> Instant {
         Instant::from_micros(1_800_000_000_000_000 + second * 1_000_000)
@@ -200,6 +311,103 @@ mod tests {
         let all = [due(&spread, 1, 0), due(&spread, 1, 1), due(&other, 1, 0), due(&spread, 2, 0)];
         assert!((1..4).all(|other| all[0] != all[other]), "{all:?}");
         assert_eq!(due(&spread, 1, 0), due(&spread, 1, 0));
+    }
+
+    fn without(calendar: Calendar) -> ScheduleSpec {
+        let exclusion = Exclusion {
+            name: "apart".parse().unwrap(),
+            uid: CalendarUid::from_uuid(uuid::Uuid::nil()),
+            version: 1,
+            calendar: Some(Arc::new(calendar)),
+        };
+        ScheduleSpec { exclude: vec![exclusion], ..every_minute() }
+    }
+
+    fn weekly(days: &[Weekday], hours: Hours) -> Calendar {
+        Calendar { weekly: days.iter().map(|day| (*day, hours)).collect(), ..Calendar::default() }
+    }
+
+    #[test]
+    fn what_a_calendar_holds_is_passed_over_at_once() {
+        let time = |text: &str| text.parse::<Instant>().unwrap();
+        let weekend = without(weekly(&[Weekday::Saturday, Weekday::Sunday], Hours::ALL_DAY));
+        let (friday, monday) = (time("2026-03-06T23:59:00Z"), time("2026-03-09T00:00:00Z"));
+        assert_eq!((weekend.next_fire(friday), weekend.prev_fire(monday)), (Some(monday), Some(friday)));
+        assert_eq!(weekend.excluded(time("2026-03-07T09:00:00Z")).unwrap().name.as_str(), "apart");
+        assert_eq!(weekend.excluded(monday), None);
+        // The rule still names what the calendar holds.
+        assert_eq!(weekend.next_after(friday), Some(time("2026-03-07T00:00:00Z")));
+        let nights = Hours { from: "22:00:00".parse().unwrap(), until: None };
+        let night = without(weekly(&[Weekday::Monday], nights));
+        assert_eq!(night.next_fire(time("2026-03-09T21:59:00Z")), Some(time("2026-03-10T00:00:00Z")));
+    }
+
+    #[test]
+    fn what_falls_on_a_day_that_is_held_moves() {
+        let time = |text: &str| text.parse::<Instant>().unwrap();
+        let noon = Rule::cron(Expr::parse("0 12 * * 6").unwrap());
+        let weekend = without(weekly(&[Weekday::Saturday, Weekday::Sunday], Hours::ALL_DAY));
+        let moved = |roll| ScheduleSpec { rule: noon.clone(), roll, ..weekend.clone() };
+        let (thursday, saturday) = (time("2026-03-05T12:00:00Z"), time("2026-03-07T12:00:00Z"));
+        let (friday, monday) = (time("2026-03-06T12:00:00Z"), time("2026-03-09T12:00:00Z"));
+        for (roll, expected) in [(Roll::Following, monday), (Roll::Preceding, friday), (Roll::Nearest, friday)] {
+            let schedule = moved(roll);
+            assert_eq!((schedule.next_after(thursday), schedule.next_fire(thursday)), (Some(expected), Some(expected)));
+            assert!(schedule.names(expected) && !schedule.names(saturday));
+            assert_eq!(schedule.prev_before(expected.plus(Duration::from_micros(1))), Some(expected));
+            let (holder, to) = schedule.moved(saturday).unwrap();
+            assert_eq!((holder.name.as_str(), to), ("apart", Some(expected)));
+            assert_eq!(schedule.moved(expected), None);
+        }
+        let left_out = moved(Roll::Skip);
+        assert_eq!((left_out.next_after(thursday), left_out.next_fire(thursday)), (Some(saturday), None));
+        assert!(left_out.is_starved(thursday) && !moved(Roll::Following).is_starved(thursday));
+        // Hours that are held are no day, and what moves there is left out.
+        let lunch = Hours { from: jiff::civil::time(11, 0, 0, 0), until: Some(jiff::civil::time(13, 0, 0, 0)) };
+        let mut both = moved(Roll::Following);
+        both.exclude.extend(without(weekly(&[Weekday::Monday], lunch)).exclude);
+        assert_eq!((both.next_after(thursday), both.excluded(monday).is_some()), (Some(monday), true));
+    }
+
+    #[test]
+    fn a_schedule_whose_calendars_hold_everything_never_fires() {
+        let days = [
+            Weekday::Monday,
+            Weekday::Tuesday,
+            Weekday::Wednesday,
+            Weekday::Thursday,
+            Weekday::Friday,
+            Weekday::Saturday,
+            Weekday::Sunday,
+        ];
+        let never = without(weekly(&days, Hours::ALL_DAY));
+        assert_eq!((never.next_fire(at(0)), never.prev_fire(at(0))), (None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn passing_over_agrees_with_asking_one_by_one(minute in 0_i64..20_000, from in 0_i8..23, length in 1_i8..6) {
+            let hours = Hours {
+                from: jiff::civil::time(from, 30, 0, 0),
+                until: (from + length < 24).then(|| jiff::civil::time(from + length, 0, 0, 0)),
+            };
+            let zone = Zone::parse("Europe/Berlin").unwrap();
+            let mut calendar = weekly(&[Weekday::Sunday, Weekday::Wednesday], hours);
+            calendar.dates.insert(jiff::civil::date(2027, 3, 28));
+            // Around the change of the clocks.
+            let after = "2027-03-24T00:00:00Z".parse::<Instant>().unwrap().plus(Duration::from_secs(60 * minute.unsigned_abs() / 2));
+            let schedule = ScheduleSpec { zone, ..without(calendar) };
+            let mut one_by_one = schedule.next_after(after).unwrap();
+            while schedule.excluded(one_by_one).is_some() {
+                one_by_one = schedule.next_after(one_by_one).unwrap();
+            }
+            prop_assert_eq!(schedule.next_fire(after), Some(one_by_one));
+            let mut back = schedule.prev_before(after).unwrap();
+            while schedule.excluded(back).is_some() {
+                back = schedule.prev_before(back).unwrap();
+            }
+            prop_assert_eq!(schedule.prev_fire(after), Some(back));
+        }
     }
 
     #[test]

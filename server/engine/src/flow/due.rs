@@ -127,7 +127,9 @@ async fn fire_due(core: &Core, now: Instant, budget: &mut Budget) -> StoreResult
         Some(lease) => lease,
         None => {
             let taken = core.store.take_shard(core.now()).await?;
-            *core.shard.lock().insert(taken)
+            let lease = *core.shard.lock().insert(taken);
+            core.news.job_times.notify_one();
+            lease
         }
     };
     let missed_until = fire::missed_until(lease.since, now);

@@ -111,7 +111,7 @@ fn passes(schedule: &ScheduleName, fate: Fate, reason: Option<FateReason>, filte
 /// What a clock change took, among instants.
 fn taken((schedule, walls): (ScheduleName, SkippedWalls)) -> InstantView {
     let (fate, nominal) = (Fate::DstSkipped, walls.change);
-    InstantView { schedule, nominal, fate, reason: None, run: None, due: None, walls: Some(walls) }
+    InstantView { schedule, nominal, fate, reason: None, run: None, due: None, walls: Some(walls), calendar: None }
 }
 
 /// The first instants of a range that lie in `[from, to)`.
@@ -125,19 +125,21 @@ fn expand(found: &InstantRange, from: Instant, to: Instant, limit: usize) -> Vec
         run: None,
         due: None,
         walls: None,
+        calendar: None,
     };
     let first = range.first.max(from);
     let last = range.last.min(Instant::from_micros(to.as_micros() - 1));
     if first > last {
         return Vec::new();
     }
+    let rule = spec.schedules.iter().find(|candidate| candidate.name == *schedule);
+    let view = |nominal| {
+        let excluded = rule.filter(|_| range.fate == Fate::Excluded).and_then(|rule| rule.excluded(nominal));
+        InstantView { calendar: excluded.map(|exclusion| exclusion.name.clone()), ..view(nominal) }
+    };
     if range.count == 1 {
         return vec![view(range.first)];
     }
     let before = Instant::from_micros(first.as_micros() - 1);
-    spec.schedules
-        .iter()
-        .find(|candidate| candidate.name == *schedule)
-        .map(|rule| rule.instants(before, last, limit).into_iter().map(view).collect())
-        .unwrap_or_default()
+    rule.map(|rule| rule.instants(before, last, limit).into_iter().map(view).collect()).unwrap_or_default()
 }

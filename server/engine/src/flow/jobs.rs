@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
-use super::{Core, due};
+use super::{Core, calendars, due};
 use crate::{
     domain::{
         event,
@@ -38,7 +38,7 @@ const LEFT: Duration = Duration::from_secs(60);
 /// After the store failed.
 const PUT_OFF: Duration = Duration::from_millis(250);
 
-/// Ends the pauses whose time is over, and the jobs.
+/// Ends the pauses whose time is over, and the jobs; and completes what was left half done of changes of calendars.
 pub(super) fn keep_times(core: &Arc<Core>) {
     let core = core.clone();
     core.tasks.clone().spawn("job-times", async move {
@@ -64,6 +64,13 @@ pub(super) fn keep_times(core: &Arc<Core>) {
 /// When to look again; none for at once.
 async fn end_what_is_over(core: &Arc<Core>) -> StoreResult<Option<Instant>> {
     let now = core.now();
+    // Nothing can be settled before there is an owner, who calls when it is one.
+    if core.shard.lock().is_none() {
+        return Ok(Some(now.plus(core.look)));
+    }
+    if let Err(error) = calendars::finish_updates(core).await {
+        put_off!(error, "the change of a calendar cannot be completed for now");
+    }
     let over = core.store.pauses_over(now, BATCH).await?;
     for (scope, name) in &over {
         Jobs::new(core).resume(scope, name, Resume::TimeOver).await?;
@@ -191,7 +198,7 @@ impl<'a> Jobs<'a> {
         F: Future<Output = StoreResult<JobChange>>,
     {
         let mut timer = self.core.clock.timer("settle");
-        let mut tries = TRIES;
+        let (mut tries, mut overtaken) = (TRIES, false);
         while tries > 0 {
             match change().await? {
                 JobChange::Unsettled => {}
@@ -205,7 +212,9 @@ impl<'a> Jobs<'a> {
             let owner = self.core.shard.lock().is_some();
             match self.core.store.job(scope, name).await? {
                 // However much there is to evaluate, it comes to an end.
-                Some(job) if owner && due::settle(self.core, job.uid).await? => {}
+                Some(job) if owner && due::settle(self.core, job.uid).await? => overtaken = false,
+                // Who found nothing was overtaken by the stage itself, and there is nothing to wait for.
+                Some(_) if owner && !overtaken => overtaken = true,
                 Some(_) => {
                     tries -= 1;
                     self.core.news.due.notify_one();

@@ -8,6 +8,7 @@
 use std::{fmt::Debug, sync::Arc};
 
 mod backup;
+mod calendars;
 mod catalog;
 mod dead;
 mod due;
@@ -23,6 +24,7 @@ mod views;
 mod vitals;
 
 pub use backup::{Backup, BackupError, BackupProgress};
+pub use calendars::{CalendarChange, Calendars, NewCalendar, Pinned, UpdateCalendar};
 pub use catalog::{
     Catalog, CreateJob, JobChange, JobVersion, NewJob, QueueChange, QueueSettings, Quota, Resume, Undelete, UpdateJob,
 };
@@ -108,6 +110,7 @@ pub type StoreResult<T> = Result<T, StoreError>;
 /// Every role at once: what an adapter implements and the wiring holds.
 pub trait Store:
     Catalog
+    + Calendars
     + Submit
     + Due
     + Slots
@@ -128,6 +131,7 @@ pub trait Store:
 
 impl<T> Store for T where
     T: Catalog
+        + Calendars
         + Submit
         + Due
         + Slots

@@ -22,7 +22,7 @@ use sea_orm::{ConnectionTrait, Value};
 use uuid::Uuid;
 
 use super::{
-    Known, SqliteStore,
+    Known, SqliteStore, calendars,
     failing::failing,
     jobs::{ScheduleRow, insert_ledger, insert_schedules, jobs, schedules, write_schedules},
     lanes::{Bound, intern_queue},
@@ -226,7 +226,7 @@ async fn create(
     job: NewJob,
     full: Option<Quota>,
 ) -> StoreResult<CreateJob> {
-    let NewJob { scope: _, uid, name, spec, request } = job;
+    let NewJob { scope: _, uid, name, mut spec, request } = job;
     let request = request.map(|request| ((namespace, request.call, request.id), request.body));
     if let Some((key, body)) = &request
         && let Some(made) = made(tx, std::slice::from_ref(key)).await?.get(key)
@@ -243,6 +243,7 @@ async fn create(
     if let Some(quota) = full {
         return Ok(CreateJob::Full(quota));
     }
+    calendars::pin(tx, &mut spec).await?;
     let values = [
         uid.uuid().into(),
         namespace.into(),
@@ -260,6 +261,7 @@ async fn create(
         "job (uid, namespace_id, name, version, revision, state, job_type, queue, owner, create_time, update_time)";
     insert(tx, into, vec![values], "").await?;
     insert_version(tx, now, uid, 1, &spec).await?;
+    calendars::note_use(tx, uid, None, &spec).await?;
     insert_schedules(tx, &fresh(uid, 1, None, now, &spec)).await?;
     if let Some((key, body)) = request {
         insert(tx, REQUESTS, vec![request_cells(now, &key, body, uid.uuid())], "").await?;
@@ -332,7 +334,8 @@ async fn apply(tx: &Tx, known: &Arc<Known>, namespace: i32, change: Change) -> S
     }
     match what {
         What::Define(_, _, Some(quota)) => return Ok(JobChange::Full(quota)),
-        What::Define(spec, pending, None) => {
+        What::Define(mut spec, pending, None) => {
+            calendars::pin(tx, &mut spec).await?;
             let (mut moved, plan) = drop_starts(tx, known, now, &job, &mut rows, (pending, &spec)).await?;
             define(tx, now, &job, rows, &spec).await?;
             let job = by_uid(tx, known, job.uid).await?;
@@ -358,18 +361,37 @@ async fn apply(tx: &Tx, known: &Arc<Known>, namespace: i32, change: Change) -> S
     by_uid(tx, known, job.uid).await.map(JobChange::Done)
 }
 
-async fn define(tx: &Tx, now: Instant, job: &Job, rows: Vec<ScheduleRow>, spec: &JobSpec) -> StoreResult<()> {
+pub(super) async fn define(
+    tx: &Tx,
+    now: Instant,
+    job: &Job,
+    rows: Vec<ScheduleRow>,
+    spec: &JobSpec,
+) -> StoreResult<()> {
     let version = job.version + 1;
     insert_version(tx, now, job.uid, version, spec).await?;
+    calendars::note_use(tx, job.uid, Some(&job.spec), spec).await?;
     let mut wanted = fresh(job.uid, version, job.pause.as_ref(), now, spec);
     for (row, schedule) in wanted.iter_mut().zip(&spec.schedules) {
         if let Some(old) = rows.iter().find(|old| old.name == row.name) {
             go_on(row, old, schedule, now);
         }
     }
+    // One whose calendars leave nothing of it never fires, whatever its rule names.
+    let mut broken = false;
+    for (row, schedule) in wanted.iter_mut().zip(&spec.schedules) {
+        if !schedule.is_done(row.made) && schedule.is_starved(row.cursor) {
+            (row.next, broken) = (None, true);
+        }
+    }
     // One whose last instant has passed has nothing to be active for, whatever else of it is edited.
     let over = !wanted.is_empty() && wanted.iter().all(|row| row.next.is_none());
-    let state = if over { JobState::Completed } else { JobState::Active };
+    let over = over && !broken;
+    let state = match (broken, over) {
+        (true, _) => JobState::Error,
+        (false, true) => JobState::Completed,
+        (false, false) => JobState::Active,
+    };
     let expires = if over { spec.on_completed.delete_time(now) } else { None };
     let values = vec![
         version.into(),

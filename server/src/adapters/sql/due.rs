@@ -21,7 +21,7 @@ use mainspring_engine::{
 use sea_orm::QueryResult;
 
 use super::{
-    Known, SqliteStore, fire,
+    Known, SqliteStore, calendars, fire,
     jobs::{SCHEDULE, SPEC, ScheduleRow, insert_ledger, schedules, write_schedules},
     lanes::Bound,
     rows::{maybe, name, time},
@@ -59,7 +59,7 @@ impl Due for SqliteStore {
         values.extend(job.map(|job| job.uuid().into()));
         values.push(limit.into());
         let rows = query(&self.stage_reads, due_sql(job.is_some()), values).await?;
-        read_due(&rows, &self.known)
+        self.read_due(&rows).await
     }
 
     async fn due_in_turn(&self, missed_until: Instant, until: Instant, most: Shares) -> StoreResult<DueInTurn> {
@@ -70,7 +70,7 @@ impl Due for SqliteStore {
         let missed = rows.iter().map(|row| Cells::at(row, TURN_COLUMN).next::<bool>());
         let missed = missed.collect::<StoreResult<Vec<_>>>()?.into_iter().filter(|missed| *missed).count();
         Ok(DueInTurn {
-            due: read_due(&rows, &self.known)?,
+            due: self.read_due(&rows).await?,
             more_live: rows.len() - missed == most.live,
             more_missed: missed == most.missed,
         })
@@ -137,8 +137,19 @@ pub(super) fn turn_sql() -> String {
     format!("{} UNION ALL {}", part("FALSE", "AND schedule.next_time > ?"), part("TRUE", ""))
 }
 
-/// Reads schedules that are due, and says which of them cannot be.
-fn read_due(rows: &[QueryResult], known: &Known) -> StoreResult<DueSchedules> {
+impl SqliteStore {
+    /// Reads schedules that are due, and says which of them cannot be.
+    async fn read_due(&self, rows: &[QueryResult]) -> StoreResult<DueSchedules> {
+        let mut due = read_rows(rows, &self.known)?;
+        for ready in due.ready.iter_mut().filter(|ready| !calendars::is_whole(&ready.spec)) {
+            let (job, version) = (ready.job, ready.position.version);
+            calendars::fill_shared(&self.stage_reads, &self.known, job, version, &mut ready.spec).await?;
+        }
+        Ok(due)
+    }
+}
+
+fn read_rows(rows: &[QueryResult], known: &Known) -> StoreResult<DueSchedules> {
     let mut due = DueSchedules::default();
     for row in rows {
         match due_schedule(row, known) {

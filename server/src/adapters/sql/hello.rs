@@ -145,6 +145,11 @@ async fn compare(
             verdicts.push((*key, Verdict::Abandon(abandoned(tx, &steps, owner, *key).await?)));
             continue;
         }
+        // Its place in the queue went with its lease, and another may have it.
+        if steps.is_shut_out(key.run) {
+            verdicts.push((*key, Verdict::Abandon(AbandonReason::LeaseExpired)));
+            continue;
+        }
         let adopt = Event::Adopt { attempt: key.attempt, worker: owner.worker };
         moved.extend(steps.apply(key.run, &adopt).and_then(Result::ok));
         let (Some(run), Some(mut extra)) = (steps.run(key.run), extras.take(key.run)) else { continue };

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     hash::{Hash as _, Hasher as _},
     sync::Arc,
+    time::Duration,
 };
 
 use mainspring_engine::{
@@ -24,7 +25,7 @@ use sea_orm::{ConnectionTrait, QueryResult, Value};
 use uuid::Uuid;
 
 use super::{
-    Known,
+    Known, calendars,
     rows::{maybe, maybe_time, name, read_json, time},
     statement::{Cells, chunks, exec, insert, query, query_in, tuples},
     writer::Tx,
@@ -71,6 +72,15 @@ impl Specs {
         }
         known.insert(key, (print, Arc::clone(&spec)));
         Ok(spec)
+    }
+}
+
+impl Specs {
+    /// The calendars of a definition were read.
+    pub(super) fn filled(&self, job: JobUid, version: i64, spec: &Arc<JobSpec>) {
+        if let Some((_, known)) = self.read.lock().get_mut(&(job, version)) {
+            *known = Arc::clone(spec);
+        }
     }
 }
 
@@ -133,8 +143,15 @@ async fn read_jobs<C: ConnectionTrait>(
     }
     for job in &mut jobs {
         let uid = job.uid;
+        calendars::fill(connection, known, &mut job.spec).await?;
         let stands = job.spec.schedules.iter().map(|schedule| standing.remove(&(uid, schedule.name.clone())));
         (job.next_times, job.run_counts) = stands.map(Option::unwrap_or_default).unzip();
+        // What is evaluated next may be an instant that a calendar leaves out.
+        for (next, schedule) in job.next_times.iter_mut().zip(&job.spec.schedules) {
+            if !schedule.exclude.is_empty() {
+                *next = next.and_then(|next| schedule.next_fire(next.minus(Duration::from_micros(1))));
+            }
+        }
     }
     Ok(jobs)
 }

@@ -212,6 +212,7 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
         names: JobNames::default(),
         policies: Policies::default(),
         specs: Specs::default(),
+        calendars: super::calendars::Held::default(),
         restricted: AnyRestricted::default(),
     });
     Ok(Arc::new(SqliteStore {

@@ -99,6 +99,11 @@ impl Restricted {
         self.queues.get(&queue).is_none_or(|queue| !queue.paused && (queue.limit == 0 || queue.in_flight < queue.limit))
     }
 
+    /// Whether as many runs of the queue are at workers as may be. A pause has no say in what has begun.
+    pub(super) fn is_full(&self, queue: i32) -> bool {
+        self.queues.get(&queue).is_some_and(|queue| queue.limit > 0 && queue.in_flight >= queue.limit)
+    }
+
     /// Notes that a run of the queue has moved.
     pub(super) fn moved(&mut self, queue: i32, from: RunState, to: RunState) {
         if from.is_active() == to.is_active() {

@@ -278,6 +278,13 @@ impl Steps {
         self.runs.get(&run).is_none_or(|run| self.restricted.has_room(run.lane.queue))
     }
 
+    /// Whether a run waits, and its queue lets no more be at workers.
+    pub(super) fn is_shut_out(&self, run: RunId) -> bool {
+        self.runs
+            .get(&run)
+            .is_some_and(|run| run.life.state == RunState::Queued && self.restricted.is_full(run.lane.queue))
+    }
+
     /// Whether a run's concurrency key lets one more go to a worker. One whose attempt is open holds its place.
     pub(super) fn has_key(&self, run: RunId) -> bool {
         let Some(Loaded { key_id: Some(key), life, .. }) = self.runs.get(&run) else { return true };

@@ -15,8 +15,8 @@ use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
 use super::{
-    Known,
-    catalog::{DELETED, NAMED, by_uid, fresh, named},
+    Known, calendars,
+    catalog::{DELETED, NAMED, by_uid, define, fresh, named},
     jobs::{base_state, insert_schedules, jobs},
     rows::{maybe_time, read_json, time},
     statement::{Cells, exec, query, query_one},
@@ -83,6 +83,13 @@ pub(super) async fn undelete(
     let sql =
         "UPDATE job SET revision = revision + 1, delete_time = NULL, expire_time = ?, update_time = ? WHERE uid = ?";
     exec(tx, sql, vec![maybe_time(expires), time(now), uid.into()]).await?;
+    // Its calendars may have changed while it was gone: that is an edit as any other.
+    let mut spec = job.spec.clone();
+    calendars::pin(tx, &mut spec).await?;
+    if spec != job.spec {
+        define(tx, now, &job, Vec::new(), &spec).await?;
+        return by_uid(tx, known, job.uid).await.map(Box::new).map(Undelete::Done);
+    }
     let mut rows = fresh(job.uid, job.version, job.pause.as_ref(), now, &job.spec);
     if completed {
         // It has had its last instant, or made its last run.

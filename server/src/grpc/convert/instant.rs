@@ -11,7 +11,7 @@ use super::{run::run_state, time};
 /// An entry of the ledger.
 pub(crate) fn instant(view: InstantView) -> wire::Instant {
     let sentence = view.sentence();
-    let InstantView { schedule, nominal, fate, reason, run, due, walls } = view;
+    let InstantView { schedule, nominal, fate, reason, run, due, walls, calendar } = view;
     let wall = |wall: jiff::civil::DateTime| wall.to_string();
     wire::Instant {
         schedule: schedule.into(),
@@ -25,6 +25,7 @@ pub(crate) fn instant(view: InstantView) -> wire::Instant {
         first_local_time: walls.map(|walls| wall(walls.first)).unwrap_or_default(),
         last_local_time: walls.map(|walls| wall(walls.last)).unwrap_or_default(),
         skipped_count: walls.map_or(0, |walls| i64::try_from(walls.count).unwrap_or(i64::MAX)),
+        calendar: calendar.map(String::from).unwrap_or_default(),
     }
 }
 

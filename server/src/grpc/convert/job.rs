@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use mainspring_engine::domain::{
+    calendar::NamedCalendar,
     catch_up::CatchUp,
     ids::JobUid,
     instant::Instant,
@@ -60,6 +61,8 @@ pub(crate) struct Context<'a> {
     pub(crate) uid: JobUid,
     /// Its schedules as they are stored.
     pub(crate) stored: &'a [ScheduleSpec],
+    /// The calendars that its schedules name and that there are.
+    pub(crate) calendars: &'a [NamedCalendar],
     /// The largest payload.
     pub(crate) max_payload: usize,
     /// The namespace of the request, which the job must not contradict.
@@ -167,9 +170,9 @@ impl Check {
             self.refuse("schedules", format!("must be at most {MAX_SCHEDULES}"));
             return Vec::new();
         }
-        let Context { now, uid, stored, max_payload: _, namespace: _ } = context;
+        let Context { now, uid, stored, calendars, max_payload: _, namespace: _ } = context;
         let uid = uid.uuid();
-        let reading = Reading { now, seed: uid.as_bytes(), catch_up, stored };
+        let reading = Reading { now, seed: uid.as_bytes(), catch_up, calendars, stored };
         let mut names: Vec<ScheduleName> = Vec::new();
         self.each("schedules", schedules, |check, schedule| {
             let spec = check.schedule(schedule, reading)?;
@@ -330,7 +333,7 @@ mod tests {
 
     fn context(stored: &[ScheduleSpec]) -> Context<'_> {
         let now = "2026-11-21T12:00:00Z".parse().unwrap();
-        Context { now, uid: JobUid::new(now), stored, max_payload: 1 << 20, namespace: "default" }
+        Context { now, uid: JobUid::new(now), stored, calendars: &[], max_payload: 1 << 20, namespace: "default" }
     }
 
     fn sent() -> wire::Job {

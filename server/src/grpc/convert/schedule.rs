@@ -1,9 +1,11 @@
 //! Time rules. A rule is read, and checked to fire at all, before it is stored.
 
-use mainspring_cron::{Rule, RuleError, Zone};
+use mainspring_cron::{Roll, Rule, RuleError, Zone};
 use mainspring_engine::domain::{
+    calendar::{Exclusion, NamedCalendar},
     catch_up::CatchUp,
     instant::Instant,
+    names::CalendarName,
     schedule::{MAX_JITTER, ScheduleSpec},
 };
 use mainspring_proto::scheduler::v1 as wire;
@@ -28,6 +30,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) seed: &'a [u8],
     /// What the job wants of instants that passed.
     pub(crate) catch_up: CatchUp,
+    /// The calendars that are named and there.
+    pub(crate) calendars: &'a [NamedCalendar],
     /// Schedules as they are stored: one that is not changed is not judged again, since what fired once and is over is
     /// no mistake.
     pub(crate) stored: &'a [ScheduleSpec],
@@ -48,6 +52,8 @@ impl Check {
             jitter,
             max_runs,
             run_count: _,
+            exclude_calendars,
+            roll,
             rule,
         } = schedule;
         let name = self.or_default("name", &name);
@@ -62,18 +68,43 @@ impl Check {
             self.refuse("jitter", "must be at most 24 h");
         }
         let max_runs = u64::try_from(self.within("max_runs", max_runs, 0..=MAX_RUNS)).ok().filter(|most| *most > 0);
+        let excludes = !exclude_calendars.is_empty();
+        let exclude = self.each("exclude_calendars", exclude_calendars, |check, name| {
+            let name: CalendarName = check.required("", &name)?;
+            let found = reading.calendars.iter().find(|calendar| calendar.name == name);
+            if found.is_none() {
+                check.refuse_as(Reason::CalendarNotFound, "", format!("there is no calendar `{name}`"));
+            }
+            found.map(Exclusion::from)
+        });
+        let roll = self.choice("roll", roll, roll_of);
         let rule = self.rule(rule, rule::Refinements { gap, overlap, day_match });
-        let (rule, zone) = (rule?, zone?);
+        let (rule, zone, roll) = (rule?, zone?, roll?);
+        self.moves(roll, &rule, excludes);
         // One seed per schedule, or two schedules of a job would share every `H`.
         let seed = [reading.seed, name_of(&name)].concat();
-        let spec = ScheduleSpec { name, rule: rule.resolve(&seed), zone, start, end, jitter, max_runs };
+        let spec = ScheduleSpec { name, rule: rule.resolve(&seed), zone, start, end, jitter, max_runs, exclude, roll };
         if !reading.stored.contains(&spec) {
             self.fires(&spec, reading);
         }
         Some(spec)
     }
 
-    fn zone(&mut self, name: &str) -> Option<Zone> {
+    fn moves(&mut self, roll: Roll, rule: &Rule, excludes: bool) {
+        match (roll, rule) {
+            (Roll::Skip, _) => {}
+            (Roll::Following | Roll::Preceding | Roll::Nearest, Rule::Interval(_) | Rule::At(_)) => {
+                self.refuse("roll", "is for `cron` and `calendar_interval` alone; leave it out");
+            }
+            (Roll::Following | Roll::Preceding | Roll::Nearest, Rule::Cron(_) | Rule::CalendarInterval(_)) => {
+                if !excludes {
+                    self.refuse("roll", "moves what calendars hold; name them in `exclude_calendars`");
+                }
+            }
+        }
+    }
+
+    pub(super) fn zone(&mut self, name: &str) -> Option<Zone> {
         if name.is_empty() {
             return Some(Zone::utc());
         }
@@ -96,9 +127,9 @@ impl Check {
 
     /// Whether a schedule names anything after now, within its bounds.
     fn fires(&mut self, spec: &ScheduleSpec, reading: Reading<'_>) {
-        let Reading { now, seed: _, catch_up, stored: _ } = reading;
+        let Reading { now, seed: _, catch_up, calendars: _, stored: _ } = reading;
         match spec.rule.validate(&spec.zone, now.timestamp()) {
-            Ok(_) if spec.next_after(spec.begin(now, catch_up)).is_some() => {}
+            Ok(_) if spec.next_fire(spec.begin(now, catch_up)).is_some() => {}
             Err(RuleError::DayMatchConflict) => {
                 self.refuse("day_match", "says OR, but the `+` in the expression's day of week says AND; choose one");
             }
@@ -107,6 +138,9 @@ impl Check {
                 let why = match (&spec.rule, spec.start.is_some() || spec.end.is_some()) {
                     (Rule::At(at), false) => {
                         format!("{} has passed; name an instant that is to come, or a `max_lateness`", at.instant())
+                    }
+                    (_, _) if spec.next_after(spec.begin(now, catch_up)).is_some() => {
+                        "names no instant that its calendars do not leave out".into()
                     }
                     (_, true) => "names no instant between now, its start_time and its end_time".into(),
                     (_, false) => "names no instant in the next 400 years".into(),
@@ -121,9 +155,28 @@ fn name_of(name: &mainspring_engine::domain::names::ScheduleName) -> &[u8] {
     name.as_str().as_bytes()
 }
 
+fn roll_of(roll: wire::CalendarRoll) -> Option<Roll> {
+    Some(match roll {
+        wire::CalendarRoll::Unspecified | wire::CalendarRoll::Skip => Roll::Skip,
+        wire::CalendarRoll::Following => Roll::Following,
+        wire::CalendarRoll::Preceding => Roll::Preceding,
+        wire::CalendarRoll::Nearest => Roll::Nearest,
+    })
+}
+
+/// What is the usual is not said.
+fn roll_shown(roll: Roll) -> wire::CalendarRoll {
+    match roll {
+        Roll::Skip => wire::CalendarRoll::Unspecified,
+        Roll::Following => wire::CalendarRoll::Following,
+        Roll::Preceding => wire::CalendarRoll::Preceding,
+        Roll::Nearest => wire::CalendarRoll::Nearest,
+    }
+}
+
 /// A schedule for people.
 pub(crate) fn schedule(spec: ScheduleSpec, next: Option<Instant>, made: u64) -> wire::Schedule {
-    let ScheduleSpec { name, rule, zone, start, end, jitter, max_runs } = spec;
+    let ScheduleSpec { name, rule, zone, start, end, jitter, max_runs, exclude, roll } = spec;
     let (rule, rule::Refinements { gap, overlap, day_match }) = rule::shown(&rule);
     wire::Schedule {
         name: name.into(),
@@ -137,6 +190,8 @@ pub(crate) fn schedule(spec: ScheduleSpec, next: Option<Instant>, made: u64) -> 
         jitter: (!jitter.is_zero()).then(|| time::duration(jitter)),
         max_runs: max_runs.and_then(|most| i32::try_from(most).ok()).unwrap_or_default(),
         run_count: i64::try_from(made).unwrap_or(i64::MAX),
+        exclude_calendars: exclude.into_iter().map(|exclusion| exclusion.name.into()).collect(),
+        roll: roll_shown(roll).into(),
         rule: Some(rule),
     }
 }
@@ -151,7 +206,13 @@ mod tests {
     const NOW: &str = "2026-11-21T12:00:00Z";
 
     fn parsed(schedule: wire::Schedule) -> Result<ScheduleSpec, Refusal> {
-        let reading = Reading { now: NOW.parse().unwrap(), seed: b"uid", catch_up: CatchUp::default(), stored: &[] };
+        let reading = Reading {
+            now: NOW.parse().unwrap(),
+            seed: b"uid",
+            catch_up: CatchUp::default(),
+            calendars: &[],
+            stored: &[],
+        };
         read(|check| check.schedule(schedule, reading))
     }
 
@@ -204,7 +265,7 @@ mod tests {
     #[test]
     fn a_stored_rule_is_not_judged_again() {
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        let earlier = Reading { now, seed: b"uid", catch_up: CatchUp::default(), stored: &[] };
+        let earlier = Reading { now, seed: b"uid", catch_up: CatchUp::default(), calendars: &[], stored: &[] };
         let spec = read(|check| check.schedule(at("2026-02-01T00:00:00Z"), earlier)).unwrap();
         let now = Reading { now: NOW.parse().unwrap(), stored: std::slice::from_ref(&spec), ..earlier };
         assert_eq!(read(|check| check.schedule(at("2026-02-01T00:00:00Z"), now)).unwrap(), spec);
@@ -213,12 +274,55 @@ mod tests {
     #[test]
     fn a_one_shot_may_be_as_late_as_its_job_allows() {
         let catch_up = CatchUp { max_lateness: Some(std::time::Duration::from_secs(60)), ..CatchUp::default() };
-        let reading = Reading { now: NOW.parse().unwrap(), seed: b"uid", catch_up, stored: &[] };
+        let reading = Reading { now: NOW.parse().unwrap(), seed: b"uid", catch_up, calendars: &[], stored: &[] };
         let parsed = |text: &str| read(|check| check.schedule(at(text), reading));
         assert!(parsed("2026-11-21T11:59:00Z").is_ok());
         let refusal = parsed("2026-11-21T11:58:59Z").unwrap_err();
         assert_eq!(refusal.reason(), Reason::ScheduleNeverFires);
         assert!(refusal.message().contains("max_lateness"), "{}", refusal.message());
+    }
+
+    #[test]
+    fn calendars_are_found_by_name_and_leave_something_to_fire() {
+        let named = |name: &str, calendar: mainspring_cron::Calendar| NamedCalendar {
+            uid: mainspring_engine::domain::ids::CalendarUid::from_uuid(uuid::Uuid::nil()),
+            name: name.parse().unwrap(),
+            version: 1,
+            spec: mainspring_engine::domain::calendar::CalendarSpec {
+                description: String::new(),
+                calendar: std::sync::Arc::new(calendar),
+            },
+            create_time: NOW.parse().unwrap(),
+            update_time: NOW.parse().unwrap(),
+        };
+        let hold = |days: std::ops::RangeInclusive<i8>| mainspring_cron::Calendar {
+            weekly: days
+                .map(|day| {
+                    (jiff::civil::Weekday::from_monday_one_offset(day).unwrap(), mainspring_cron::Hours::ALL_DAY)
+                })
+                .collect(),
+            ..mainspring_cron::Calendar::default()
+        };
+        let calendars = [named("weekend", hold(6..=7)), named("always", hold(1..=7))];
+        let parsed = |names: &[&str]| {
+            let exclude_calendars = names.iter().map(|name| (*name).to_owned()).collect();
+            let now = NOW.parse().unwrap();
+            let reading =
+                Reading { now, seed: b"uid", catch_up: CatchUp::default(), calendars: &calendars, stored: &[] };
+            let schedule = wire::Schedule { exclude_calendars, ..cron("0 9 * * *") };
+            read(|check| check.schedule(schedule, reading))
+        };
+        let weekdays = parsed(&["weekend"]).unwrap();
+        // The 21st is a Saturday.
+        let shown = preview(&weekdays, NOW.parse().unwrap(), None, 2, None);
+        let times: Vec<_> = shown.instants.iter().map(|instant| instant.local_time.as_str()).collect();
+        assert_eq!(times, ["2026-11-23T09:00:00+00:00", "2026-11-24T09:00:00+00:00"]);
+        assert_eq!(schedule(weekdays, None, 0).exclude_calendars, ["weekend"]);
+        let unknown = parsed(&["weekend", "holidays"]).unwrap_err();
+        assert_eq!((unknown.reason(), unknown.first_field()), (Reason::CalendarNotFound, Some("exclude_calendars[1]")));
+        let never = parsed(&["always"]).unwrap_err();
+        assert_eq!(never.reason(), Reason::ScheduleNeverFires);
+        assert!(never.message().contains("calendars"), "{}", never.message());
     }
 
     #[test]

@@ -11,7 +11,10 @@ use mainspring_engine::domain::{
 use mainspring_engine::flow::instants::{InstantKey, key};
 use mainspring_proto::scheduler::v1 as wire;
 
-use super::jobs::{find, missing};
+use super::{
+    calendars,
+    jobs::{find, missing},
+};
 use crate::grpc::{
     Api,
     convert::{
@@ -31,6 +34,7 @@ const FATES: &[(&str, i64)] = &[
     ("PAUSED", 6),
     ("SUPERSEDED", 7),
     ("ERROR", 8),
+    ("EXCLUDED", 9),
     ("DST_SKIPPED", 10),
     ("DROPPED", 11),
 ];
@@ -62,6 +66,7 @@ pub(super) async fn preview(
     let wire::PreviewScheduleRequest { namespace, job, schedule, range } = request;
     let now = api.now();
     let wire::PreviewRange { after_time, count, within } = range.unwrap_or_default();
+    let calendars = calendars::named(api, &namespace, schedule.iter()).await?;
     let (_, (after, count, within, unsaved)) = api
         .read(&namespace, |check, _| {
             let (after, count, within) = check.under("range", |check| {
@@ -72,7 +77,8 @@ pub(super) async fn preview(
             let unsaved = match (schedule, job.is_empty()) {
                 (Some(schedule), true) => {
                     // What `H` stands for is decided when the schedule is saved.
-                    let reading = Reading { now: after, seed: &[], catch_up: CatchUp::default(), stored: &[] };
+                    let catch_up = CatchUp::default();
+                    let reading = Reading { now: after, seed: &[], catch_up, calendars: &calendars, stored: &[] };
                     Some(check.under("schedule", |check| check.schedule(schedule, reading))?)
                 }
                 (None, false) => None,

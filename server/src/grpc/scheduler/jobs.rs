@@ -14,7 +14,10 @@ use mainspring_engine::{
 use mainspring_proto::scheduler::v1 as wire;
 use uuid::Uuid;
 
-use super::payloads::{Given, fits};
+use super::{
+    calendars,
+    payloads::{Given, fits},
+};
 use crate::{
     grpc::{
         Api, Call,
@@ -53,6 +56,8 @@ pub(super) async fn create(api: &Api, mut request: wire::CreateJobRequest) -> Re
         return again(api, &namespace, made).await;
     }
     let place = Place::of("job.payload", job.as_ref().and_then(|job| job.payload.as_ref()));
+    let schedules = job.iter().flat_map(|job| &job.schedules);
+    let calendars = calendars::named(api, &namespace, schedules).await?;
     let (scope, (name, spec)) = api
         .read(&namespace, |check, scope| {
             check.request_id(key.as_ref());
@@ -61,7 +66,8 @@ pub(super) async fn create(api: &Api, mut request: wire::CreateJobRequest) -> Re
                 return None;
             };
             let max_payload = api.limits.max_inline_payload_bytes;
-            let context = Context { now, uid, stored: &[], max_payload, namespace: scope.0.as_str() };
+            let (calendars, namespace) = (calendars.as_slice(), scope.0.as_str());
+            let context = Context { now, uid, stored: &[], calendars, max_payload, namespace };
             check.under("job", |check| check.job(job, context))
         })
         .await?;
@@ -237,7 +243,7 @@ pub(super) fn unsaved(scope: Scope, name: JobName, spec: JobSpec, now: Instant) 
         next_times: spec
             .schedules
             .iter()
-            .map(|schedule| schedule.next_after(schedule.begin(now, spec.catch_up)))
+            .map(|schedule| schedule.next_fire(schedule.begin(now, spec.catch_up)))
             .collect(),
         run_counts: vec![0; spec.schedules.len()],
         spec,

@@ -2,6 +2,7 @@
 
 use mainspring_engine::{
     domain::{
+        calendar::NamedCalendar,
         compare::{Compared, compare},
         ids::JobUid,
         instant::Instant,
@@ -13,7 +14,10 @@ use mainspring_engine::{
 };
 use mainspring_proto::scheduler::v1 as wire;
 
-use super::jobs::{changed, definition_fits, missing, unsaved};
+use super::{
+    calendars,
+    jobs::{changed, definition_fits, missing, unsaved},
+};
 use crate::grpc::{
     Api,
     convert::{
@@ -82,7 +86,8 @@ async fn replace(
     overlay(&mut merged, change.new.clone(), &change.mask);
     let merged = wire::Job { namespace: change.new.namespace.clone(), ..merged };
     let place = Place::of("job.payload", merged.payload.as_ref());
-    let (spec, pending) = definition(api, change, merged, stored.uid, &stored, now)?;
+    let calendars = calendars::named(api, change.scope.0.as_str(), merged.schedules.iter()).await?;
+    let (spec, pending) = definition(api, change, merged, &calendars, &stored, now)?;
     // What was taken once is in nobody's way when something else is changed.
     if spec.payload != stored.spec.payload || spec.job_type != stored.spec.job_type {
         definition_fits(api, &change.scope, &spec, place).await?;
@@ -93,7 +98,8 @@ async fn replace(
     if validate_only {
         let run_counts: Vec<_> = spec.schedules.iter().map(|schedule| stored.made(&schedule.name)).collect();
         let standing = spec.schedules.iter().zip(&run_counts);
-        let next_times = standing.map(|(schedule, made)| schedule.next_due(schedule.begin(now, spec.catch_up), *made));
+        let next_times =
+            standing.map(|(schedule, made)| schedule.next_shown(schedule.begin(now, spec.catch_up), *made));
         let next_times = next_times.collect();
         let compared = compare(&stored.spec, &spec, |schedule| stored.made(schedule), now, COMPARED).into_iter();
         let compared = compared.map(|Compared { at, before, after }| wire::ComparedInstant {
@@ -123,9 +129,11 @@ async fn create(api: &Api, change: &Change, validate_only: bool) -> Result<Optio
     let now = api.now();
     let uid = JobUid::new(now);
     let Change { scope, name, new, mask: _, pending } = change;
+    let calendars = calendars::named(api, scope.0.as_str(), new.schedules.iter()).await?;
     let spec = read(|check| {
         let max_payload = api.limits.max_inline_payload_bytes;
-        let context = Context { now, uid, stored: &[], max_payload, namespace: scope.0.as_str() };
+        let (calendars, namespace) = (calendars.as_slice(), scope.0.as_str());
+        let context = Context { now, uid, stored: &[], calendars, max_payload, namespace };
         // There is nothing yet that it could be about.
         starts(check, *pending);
         Some(check.under("job", |check| check.job(new.clone(), context))?.1)
@@ -155,14 +163,15 @@ fn definition(
     api: &Api,
     change: &Change,
     merged: wire::Job,
-    uid: JobUid,
+    calendars: &[NamedCalendar],
     stored: &Job,
     now: Instant,
 ) -> Result<(JobSpec, Pending), Refusal> {
     let context = Context {
         now,
-        uid,
+        uid: stored.uid,
         stored: &stored.spec.schedules,
+        calendars,
         max_payload: api.limits.max_inline_payload_bytes,
         namespace: change.scope.0.as_str(),
     };

@@ -1,7 +1,12 @@
 //! Definitions that jobs have had: listed, restored, and brought back with a job that was deleted.
 
 use mainspring_engine::{
-    domain::{job::Job, supersede::Pending},
+    domain::{
+        calendar::Exclusion,
+        job::{Job, JobSpec},
+        names::Scope,
+        supersede::Pending,
+    },
     ports::store::{JobChange, JobVersion, Undelete, UpdateJob},
 };
 use mainspring_proto::scheduler::v1 as wire;
@@ -57,10 +62,11 @@ pub(super) async fn restore(
         })
         .await?;
     let stored = api.store().job(&scope, &name).await?.ok_or_else(|| missing(&name, &scope))?;
-    let Some(spec) = api.store().job_version(stored.uid, version).await? else {
+    let Some(mut spec) = api.store().job_version(stored.uid, version).await? else {
         let message = format!("job `{name}` has no version {version}; it has 1 to {}", stored.version);
         return Err(Refusal::new(Reason::VersionNotFound, message).about("job", &name));
     };
+    pin(api, &scope, &mut spec).await?;
     if spec.payload != stored.spec.payload || spec.job_type != stored.spec.job_type {
         definition_fits(api, &scope, &spec, Place::of("version", None)).await?;
     }
@@ -80,6 +86,24 @@ pub(super) async fn restore(
             Err(Refusal::bug("the engine left a change of a job half done"))
         }
     }
+}
+
+/// Counts with the calendars as they are now: a definition of old may name one that has changed, or is gone.
+async fn pin(api: &Api, scope: &Scope, spec: &mut JobSpec) -> Result<(), Refusal> {
+    let mut names: Vec<_> = spec.exclusions().map(|exclusion| exclusion.name.clone()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    names.sort_unstable();
+    names.dedup();
+    let found = api.store().calendars_named(scope, &names).await?;
+    for exclusion in spec.schedules.iter_mut().flat_map(|schedule| &mut schedule.exclude) {
+        match found.iter().find(|calendar| calendar.name == exclusion.name) {
+            Some(calendar) => *exclusion = Exclusion::from(calendar),
+            None => return Err(crate::grpc::calendars::missing(&exclusion.name, scope)),
+        }
+    }
+    Ok(())
 }
 
 pub(super) async fn undelete(

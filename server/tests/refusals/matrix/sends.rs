@@ -244,6 +244,7 @@ impl Asked<'_> {
         for (name, nobody, reason) in [
             ("job", "nobody", "JOB_NOT_FOUND"),
             ("queue", "nobody", "QUEUE_NOT_FOUND"),
+            ("calendar", "nobody", "CALENDAR_NOT_FOUND"),
             ("key_id", "nobody", "KEY_NOT_FOUND"),
             ("run_id", NOBODY, "RUN_NOT_FOUND"),
             ("worker_id", NOBODY, "WORKER_NOT_FOUND"),

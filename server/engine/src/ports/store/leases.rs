@@ -178,7 +178,8 @@ pub struct Judged {
 pub trait Leases: Send + Sync {
     /// Opens a session, guarded by the worker being of the Hello's namespace or new, and by `hello.epoch` being larger than
     /// any seen; and reconciles in the same transaction:
-    /// listed and current → Keep, or adopt and Keep; listed and not current → Abandon; at this worker and not listed →
+    /// listed and current → Keep, or adopt and Keep, or Abandon where it would be adopted and its queue's limit is reached;
+    /// listed and not current → Abandon; at this worker and not listed →
     /// taken back as `Event::Unlisted`. Stores what the worker says of itself and announces its job types.
     async fn hello(
         &self,

@@ -11,6 +11,7 @@ use sea_orm::sea_query::SqliteQueryBuilder;
 
 use super::{
     super::{
+        calendars::{BEHIND, HALF_UPDATED},
         claims::{GONE, STAND, claims_sql},
         due::{NEXT_DUE, due_sql, turn_sql},
         expire::{OVER, held_sql},
@@ -75,6 +76,8 @@ fn hot() -> Vec<String> {
         EXPIRED.to_owned(),
         failing::FIRST.to_owned(),
         failing::RESUMED.to_owned(),
+        HALF_UPDATED.to_owned(),
+        BEHIND.to_owned(),
         PENDING.to_owned(),
         WAITING.to_owned(),
         GONE.to_owned(),

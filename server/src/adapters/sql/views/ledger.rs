@@ -21,7 +21,7 @@ use sea_orm::{ConnectionTrait, Value};
 
 use super::{
     super::{
-        Known, SqliteStore,
+        Known, SqliteStore, calendars,
         jobs::{SPEC, range, schedules},
         rows::{name, run_state, time},
         skipped,
@@ -104,7 +104,10 @@ pub(in super::super) async fn specs<C: ConnectionTrait>(
         let values = std::iter::once(job.uuid().into()).chain(piece.iter().map(|version| (*version).into()));
         for row in query(connection, sql, values.collect()).await? {
             let mut cells = Cells::of(&row);
-            specs.insert(cells.next()?, known.specs.read(&mut cells)?);
+            let version = cells.next()?;
+            let mut spec = known.specs.read(&mut cells)?;
+            calendars::fill_shared(connection, known, job, version, &mut spec).await?;
+            specs.insert(version, spec);
         }
     }
     Ok(specs)

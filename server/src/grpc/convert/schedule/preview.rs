@@ -1,7 +1,7 @@
 //! The instants a schedule names, as a preview shows them.
 
 use jiff::Timestamp;
-use mainspring_cron::{Anchor, DstEffect, Rule, Zone, format_duration};
+use mainspring_cron::{Anchor, DstEffect, Fire, Rule, Zone, format_duration};
 use mainspring_engine::domain::{ids::JobUid, instant::Instant, schedule::ScheduleSpec};
 use mainspring_proto::scheduler::v1 as wire;
 
@@ -16,7 +16,7 @@ pub(crate) fn preview(
     count: usize,
     of: Option<(JobUid, u64)>,
 ) -> wire::PreviewedSchedule {
-    let ScheduleSpec { name, rule, zone, start, end, jitter, max_runs } = spec;
+    let ScheduleSpec { name, rule, zone, start, end: _, jitter, max_runs, exclude: _, roll: _ } = spec;
     let made = of.map_or(0, |(_, made)| made);
     let left = max_runs.map_or(u64::MAX, |most| most.saturating_sub(made));
     let count = count.min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -29,10 +29,17 @@ pub(crate) fn preview(
         _ => after.timestamp(),
     };
     let until = until.unwrap_or(Instant::MAX).timestamp();
-    let fires: Vec<_> = rule
-        .fires(zone, from, until)
-        .take_while(|fire| end.is_none_or(|end| Instant::from_timestamp(fire.at) < end))
+    let last = Instant::from_timestamp(until);
+    let before = jiff::SignedDuration::from_micros(1);
+    let fires: Vec<_> = spec
+        .fires(Instant::from_timestamp(from))
+        .take_while(|at| *at <= last)
         .take(count)
+        .map(|at| {
+            // A day that was moved is not met by clock changes as the rule meets them.
+            let own = rule.fires(zone, at.timestamp() - before, at.timestamp()).next();
+            own.unwrap_or(Fire { at: at.timestamp(), note: None })
+        })
         .collect();
     let last = fires.last().map_or(from, |fire| fire.at);
     let mut warnings: Vec<_> = rule.validate(zone, from).unwrap_or_default().iter().map(ToString::to_string).collect();
