@@ -167,6 +167,23 @@ async fn a_drained_worker_finishes_and_leaves(language: Language) {
     watch.run(has_left).await.unwrap();
 }
 
+/// A worker that cannot hand in what it holds, or does not want to wait for it, need not be killed.
+async fn a_second_signal_ends_a_worker_at_once(language: Language) {
+    let Some(ready) = language.ready().unwrap() else { return };
+    let (folder, mut script) = (TempDir::new().unwrap(), Script::start().await.unwrap());
+    let mut worker = ready.worker(folder.path(), script.address(), "key").await.unwrap();
+    let (mut stream, hello) = script.stream().await.unwrap();
+    stream.welcome(&hello, PATIENCE);
+    stream.dispatch("r1", "greet", r#"{"name": "one", "seconds": 600}"#);
+    let answer = stream.until("the answer to r1", reply).await.unwrap();
+    assert!(matches!(answer.outcome, Some(Outcome::Accepted(_))), "{answer:?}");
+    worker.signal(Signal::TERM).unwrap();
+    let drain = |said| if let Said::Drain(drain) = said { Some(drain) } else { None };
+    stream.until("that it leaves", drain).await.unwrap();
+    worker.signal(Signal::TERM).unwrap();
+    assert!(!worker.exit(PATIENCE).await.unwrap().success());
+}
+
 /// What a heartbeat lists, with how far it is.
 fn listed(Heartbeat { in_flight, .. }: &Heartbeat) -> Vec<(String, AttemptPhase)> {
     in_flight.iter().map(|status| (status.attempt.clone().unwrap().run_id, status.phase())).collect()
@@ -297,7 +314,7 @@ macro_rules! tests {
         mod $name {
             tests!(@ $language; work_is_done, a_server_that_dies_or_goes_costs_nothing,
                 a_drained_worker_finishes_and_leaves, it_changes_over_without_a_gap, it_knows_when_its_lease_is_over,
-                a_client_that_follows_can_be_stopped);
+                a_second_signal_ends_a_worker_at_once, a_client_that_follows_can_be_stopped);
         }
     };
     // It promises all but the new stream before the old one ends.
@@ -305,7 +322,8 @@ macro_rules! tests {
         mod $name {
             tests!(@ $language; work_is_done, a_server_that_dies_or_goes_costs_nothing,
                 a_result_is_kept_while_the_server_is_dead, a_drained_worker_finishes_and_leaves,
-                it_changes_over_with_a_gap, it_knows_when_its_lease_is_over);
+                it_changes_over_with_a_gap, it_knows_when_its_lease_is_over,
+                a_second_signal_ends_a_worker_at_once);
         }
     };
     (@ $language:expr; $($test:ident),*) => {$(

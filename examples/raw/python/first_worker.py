@@ -16,6 +16,8 @@ from mainspring.worker.v1 import stream_pb2 as pb, worker_service_pb2_grpc as se
 
 import server
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 class Attempt:
     """What the worker holds from the Dispatch to the ResultAck. Its slot is free as soon as there is a result."""
@@ -38,8 +40,8 @@ class FirstWorker:
         self.proven_until = 0.0
 
     async def run(self):
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self.leave)
+        for number in SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, self.told_to_leave)
         print("id", self.id, flush=True)
         while not self.leaving or self.held:
             self.pause = random.uniform(0, 3)
@@ -182,6 +184,11 @@ class FirstWorker:
             self.leave()
         else:
             self.draining = True
+
+    def told_to_leave(self):
+        for number in SIGNALS:  # the next one ends it at once
+            asyncio.get_running_loop().remove_signal_handler(number)
+        self.leave()
 
     def leave(self):
         """No more work; what it has may end within 30 s, then it is interrupted; out once nothing is held."""

@@ -15,6 +15,7 @@ from attempt import Attempt
 from server import uuid7
 from stream import Stream, seconds
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 PATIENCE = 30  # seconds that runs have to end in once the worker leaves
 
 
@@ -26,8 +27,8 @@ class Worker:
         self.proven_until, self.draining, self.leaving = 0.0, False, False
 
     async def run(self):
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self.leave)
+        for number in SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, self.told_to_leave)
         guarding, failures, streams = asyncio.create_task(self.guard()), 0, 0
         print("id", self.instance, flush=True)
         while not self.leaving or self.held:
@@ -40,6 +41,11 @@ class Worker:
                 failures = 0 if stream.welcome else failures + 1
                 await asyncio.sleep(random.random() * (min(10, 0.5 * 2**failures) if failures else 3))
         guarding.cancel()
+
+    def told_to_leave(self):
+        for number in SIGNALS:  # the next one ends it at once
+            asyncio.get_running_loop().remove_signal_handler(number)
+        self.leave()
 
     def leave(self):
         self.draining = self.leaving = True

@@ -9,6 +9,7 @@ require_relative "server"
 
 Common = Mainspring::Common::V1
 Pb = Mainspring::Worker::V1
+SIGNALS = %w[TERM INT].freeze
 
 def clock = Process.clock_gettime(Process::CLOCK_MONOTONIC)
 def seconds(duration) = duration ? duration.seconds + duration.nanos / 1e9 : 0
@@ -55,7 +56,7 @@ class FirstWorker
   end
 
   def run
-    %w[TERM INT].each { |signal| trap(signal) { @told_to_leave = true } } # in there, a lock cannot be taken
+    SIGNALS.each { |signal| trap(signal) { told_to_leave } }
     puts "id #{@id}"
     Thread.new { loop { sleep 0.05 and @lock.synchronize { tick } } }
     until done?
@@ -63,6 +64,12 @@ class FirstWorker
       stream
       sleep @pause unless done?
     end
+  end
+
+  # Where a signal is caught, a lock cannot be taken.
+  def told_to_leave
+    SIGNALS.each { |signal| trap(signal, "SYSTEM_DEFAULT") } # the next one ends it at once
+    @told_to_leave = true
   end
 
   def done? = @leaving && @held.empty?

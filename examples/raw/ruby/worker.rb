@@ -9,6 +9,7 @@ require_relative "server"
 require_relative "stream"
 
 Pb = Mainspring::Worker::V1
+SIGNALS = %w[TERM INT].freeze
 PATIENCE = 30 # seconds that runs have to end in once the worker leaves
 
 def clock = Process.clock_gettime(Process::CLOCK_MONOTONIC)
@@ -25,12 +26,17 @@ class Worker
   # Everything happens in this thread, one thing after the other.
   def run
     puts "id #{@instance}"
-    %w[TERM INT].each { |signal| trap(signal) { post { leave } } }
+    SIGNALS.each { |signal| trap(signal) { told_to_leave } }
     Thread.new { loop { sleep 0.05 and post { tick } } }
     @inbox.pop.call until @leaving && @held.empty? && !@session
   end
 
   def post(&work) = @inbox << work
+
+  def told_to_leave
+    SIGNALS.each { |signal| trap(signal, "SYSTEM_DEFAULT") } # the next one ends it at once
+    post { leave }
+  end
 
   def leave
     @draining = @leaving = true

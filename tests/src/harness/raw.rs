@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 use tokio::process::Command;
 
 use super::{
@@ -185,6 +186,11 @@ impl RawWorker {
     pub fn greeted(&self, name: &str) -> Result<usize> {
         let line = format!("greet {name}");
         Ok(fs::read_to_string(&self.said)?.lines().filter(|said| **said == line).count())
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
     }
 
     /// Waits for its end.

@@ -56,7 +56,8 @@ class FirstWorker {
   constructor(private readonly jobType: string, private readonly handler: Handler) {}
 
   async run() {
-    for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => this.leave());
+    // Once: the second of its kind ends it at once.
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => this.leave());
     console.log("id", this.id);
     while (!this.leaving || this.held.size > 0) {
       this.pause = Math.random() * 3_000;

@@ -34,7 +34,8 @@ export class Worker {
   ) {}
 
   async run() {
-    for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => this.leave());
+    // Once: the second of its kind ends it at once.
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => this.leave());
     const guarding = setInterval(() => this.guard(), 100);
     console.log("id", this.instance);
     let failures = 0;
