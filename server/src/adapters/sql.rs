@@ -25,6 +25,7 @@ mod due;
 mod expire;
 mod filter;
 mod fire;
+mod held;
 mod hello;
 mod hot;
 mod identity;

@@ -68,6 +68,9 @@ pub enum Obstacle {
     /// It answers with errors.
     #[error("the disk fails")]
     Failing,
+    /// They were removed, renamed or replaced while they were in use.
+    #[error("the database's files are no longer where they were opened")]
+    Gone,
 }
 
 /// Why a whole call failed.

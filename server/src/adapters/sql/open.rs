@@ -28,6 +28,7 @@ use sqlx::{
 use super::{
     super::host_clock::HostClock,
     Known, SqliteStore,
+    held::Held,
     jobs::Specs,
     lanes::Lanes,
     logs::LogStore,
@@ -198,14 +199,14 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
     let OpenOptions { data, synchronous, rules, readers, patience, meter } = options;
     let lock = claim(&data)?;
     let main = Files { path: data.join(DATABASE), synchronous };
-    let writer = main.open::<Migrator>().await?;
+    let (writer, main_held) = main.open::<Migrator>().await?;
     let (reads, stage_reads) = (main.answering(readers, patience), main.readers(STAGE_READERS));
     forget_streams(&writer).await;
     let lanes = Lanes::load(&writer).await.map_err(|error| main.unread(error))?;
     // Lines that a power loss takes are the last ones a worker will send again or not miss.
     let lines = Files { path: data.join(LOGS), synchronous: Synchronous::Normal };
-    let logs_writer = lines.open::<LogsMigrator>().await?;
-    let room = Arc::new(Room::new(&data));
+    let (logs_writer, lines_held) = lines.open::<LogsMigrator>().await?;
+    let room = Arc::new(Room::new(&data, [main_held, lines_held]));
     let known = Arc::new(Known {
         rules,
         lanes,
@@ -320,9 +321,12 @@ impl Files {
             .row_buffer_size(1_024)
     }
 
-    /// The one writing connection, over a schema that is up to date.
-    pub(super) async fn open<M: MigratorTrait>(&self) -> Result<DatabaseConnection, OpenError> {
-        private(&self.path).map_err(|source| OpenError::Files { path: self.path.clone(), source })?;
+    /// The one writing connection, over a schema that is up to date. It commits only while the files are where they were.
+    pub(super) async fn open<M: MigratorTrait>(&self) -> Result<(DatabaseConnection, Arc<Held>), OpenError> {
+        let files = |source| OpenError::Files { path: self.path.clone(), source };
+        private(&self.path).map_err(files)?;
+        let held = Arc::new(Held::of(&self.path).map_err(files)?);
+        let asked = Arc::clone(&held);
         let options = self
             .options()
             .journal_mode(SqliteJournalMode::Wal)
@@ -336,12 +340,20 @@ impl Files {
             // Where a commit fails SQLite may take the transaction back by itself, and sqlx still counts on it: the next
             // one would be a savepoint, answered and never committed. Such a connection is replaced.
             .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
+            .after_connect(move |connection, _| {
+                let held = Arc::clone(&asked);
+                held.connects();
+                Box::pin(async move {
+                    connection.lock_handle().await?.set_commit_hook(move || held.stay());
+                    Ok(())
+                })
+            })
             .connect_with(options)
             .await
             .map_err(|error| self.failed(DbErr::Conn(RuntimeErr::SqlxError(error.into()))))?;
         let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
         self.migrate::<M>(&connection).await?;
-        Ok(connection)
+        Ok((connection, held))
     }
 
     async fn migrate<M: MigratorTrait>(&self, connection: &DatabaseConnection) -> Result<(), OpenError> {

@@ -236,6 +236,8 @@ pub(super) fn obstacle(error: &DbErr) -> Option<Obstacle> {
         13 => Some(Obstacle::Full),
         3 | 8 | 14 => Some(Obstacle::Forbidden),
         10 if WRITES.contains(&code) => Some(Obstacle::Failing),
+        // CONSTRAINT_COMMITHOOK: only `Held` is asked there.
+        19 if code == 531 => Some(Obstacle::Gone),
         _ => None,
     }
 }
