@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::try_join_all;
 use mainspring_engine::{
     domain::rules::LeaseRules,
     ports::{
@@ -200,7 +201,7 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
     let lock = claim(&data)?;
     let main = Files { path: data.join(DATABASE), synchronous };
     let (writer, main_held) = main.open::<Migrator>().await?;
-    let (reads, stage_reads) = (main.answering(readers, patience), main.readers(STAGE_READERS));
+    let (reads, stage_reads) = (main.answering(readers, patience).await?, main.readers(STAGE_READERS).await?);
     forget_streams(&writer).await;
     let lanes = Lanes::load(&writer).await.map_err(|error| main.unread(error))?;
     // Lines that a power loss takes are the last ones a worker will send again or not miss.
@@ -222,7 +223,7 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
         stage_reads,
         logs: LogStore::new(
             Writer::start("log-writer", logs_writer, lines.checkpointer(), WriterMeter::default(), room.clone()),
-            lines.answering(2, patience),
+            lines.answering(2, patience).await?,
         ),
         main,
         room,
@@ -392,18 +393,17 @@ impl Files {
             .unwrap_or_else(|| named(""))
     }
 
-    /// Connections for reading, opened when they are needed.
-    fn readers(&self, count: u32) -> DatabaseConnection {
-        self.reading(SqlitePoolOptions::new().max_connections(count.max(1)))
+    /// Connections for reading.
+    async fn readers(&self, count: u32) -> Result<DatabaseConnection, OpenError> {
+        self.reading(SqlitePoolOptions::new(), count).await
     }
 
     /// The same for people, whose questions are broken off when they take too long: by what they ask, one could keep a
     /// connection, and a core, for as long as the table is large.
-    fn answering(&self, count: u32, patience: Duration) -> DatabaseConnection {
+    async fn answering(&self, count: u32, patience: Duration) -> Result<DatabaseConnection, OpenError> {
         let clock = Arc::new(HostClock::default());
         let again = Arc::clone(&clock);
         let pool = SqlitePoolOptions::new()
-            .max_connections(count.max(1))
             .after_connect(move |connection, _| {
                 let clock = Arc::clone(&clock);
                 Box::pin(async move { bound(connection, clock, patience).await })
@@ -412,12 +412,20 @@ impl Files {
                 let clock = Arc::clone(&again);
                 Box::pin(async move { bound(connection, clock, patience).await.map(|()| true) })
             });
-        self.reading(pool)
+        self.reading(pool, count).await
     }
 
-    fn reading(&self, pool: SqlitePoolOptions) -> DatabaseConnection {
+    /// Opened at once and for good: what is read is the file that the writer has, also where another has its name by now, and
+    /// a process that may open no more files goes on reading.
+    async fn reading(&self, pool: SqlitePoolOptions, count: u32) -> Result<DatabaseConnection, OpenError> {
         let options = self.options().read_only(true).pragma("cache_size", "-2000");
-        SqlxSqliteConnector::from_sqlx_sqlite_pool(pool.connect_lazy_with(options))
+        let count = count.max(1);
+        let pool = pool.max_connections(count).idle_timeout(None).max_lifetime(None).connect_lazy_with(options);
+        let opened = try_join_all((0..count).map(|_| pool.acquire()))
+            .await
+            .map_err(|error| self.failed(DbErr::Conn(RuntimeErr::SqlxError(error.into()))))?;
+        drop(opened);
+        Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
     }
 
     /// A connection that moves the log into the database beside the writer. Its flushes are its own affair.
