@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
 
-use std::fs;
+use std::{fs, os::unix::fs::FileExt as _};
 
 use mainspring_proto::{
     scheduler::v1::{CreateJobRequest, Job, ListRunsRequest, RunState, RunSubmission},
@@ -118,7 +118,7 @@ fn are_gone(status: &Status) {
     let told = Told::of(status);
     told.is(Code::Unavailable, "STORE_UNWRITABLE");
     told.has("obstacle", "GONE");
-    told.advises("the database's files are no longer where they were opened: put back what was in /");
+    told.advises("the database's files are no longer where they were opened: put back the very files that were in /");
     told.is_passing();
 }
 
@@ -163,14 +163,15 @@ async fn a_data_folder_that_is_moved_takes_nothing_until_it_is_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_that_were_removed_or_replaced_take_nothing_more() {
-    // Whether what was acknowledged before is there after a restart: SQLite moves a log whose name is gone when it closes.
-    for (how, is_kept) in [
-        ("rm data/mainspring.db-wal", true),
-        ("rm data/mainspring.db-shm", true),
-        ("rm data/mainspring.db", false),
-        ("rm data/logs.db", true),
-        ("cp data/mainspring.db copy && mv copy data/mainspring.db", false),
-        ("rm -r data", false),
+    // What is to be done before a start that finds what was acknowledged: nothing where SQLite, which closes a database, still
+    // moves its log into it.
+    for (how, and_then) in [
+        ("rm data/mainspring.db-wal", Some("true")),
+        ("rm data/mainspring.db-shm", Some("true")),
+        ("mv data/mainspring.db kept", Some("mv kept data/mainspring.db")),
+        ("rm data/logs.db", Some("rm data/logs.db-wal")),
+        ("cp data/mainspring.db copy && mv copy data/mainspring.db", None),
+        ("rm -r data", None),
     ] {
         let terminal = Terminal::open().unwrap();
         let (mut process, client, address) = server(&terminal, &format!("exec {DEV}")).await;
@@ -184,12 +185,48 @@ async fn files_that_were_removed_or_replaced_take_nothing_more() {
         assert!(page.starts_with(NOT_THERE) && page.ends_with("503"), "{how}: {page}");
         drop(health);
         assert_eq!(process.terminate(PATIENCE).await.unwrap().code(), Some(0), "{how}");
-        if is_kept {
+        if let Some(and_then) = and_then {
+            assert!(terminal.sh(and_then, &[]).await.unwrap().status.success(), "{how}");
             let (mut process, client, _) = server(&terminal, &format!("exec {DEV}")).await;
             assert_eq!(client.run(&run).await.unwrap().state(), RunState::Queued, "{how}");
             assert_eq!(process.terminate(PATIENCE).await.unwrap().code(), Some(0), "{how}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_database_is_told_as_that_and_takes_nothing() {
+    let terminal = Terminal::open().unwrap();
+    let line = format!("MAINSPRING_LOG__FORMAT=json MAINSPRING_LOG__FILTER=info exec {DEV}");
+    let database = terminal.home().join("data/mainspring.db");
+    let mut sizes = Vec::new();
+    for runs in [0, 600] {
+        let (mut process, client, _) = server(&terminal, &line).await;
+        let submitted = (0..runs).map(|_| client.submit(work("t.noop", &json!(null))));
+        futures::future::try_join_all(submitted).await.unwrap();
+        assert_eq!(process.terminate(PATIENCE).await.unwrap().code(), Some(0));
+        sizes.push(fs::metadata(&database).unwrap().len());
+    }
+    // What the runs lie in, and nothing that a start reads.
+    let [before, after] = sizes[..] else { panic!("{sizes:?}") };
+    let file = fs::File::options().write(true).open(&database).unwrap();
+    file.write_all_at(&vec![0xFF; usize::try_from(after - before).unwrap()], before).unwrap();
+
+    let (mut process, client, address) = server(&terminal, &line).await;
+    for _ in 0..20 {
+        let status = client.submit(work("t.noop", &json!(null))).await.unwrap_err();
+        let told = Told::of(&status);
+        told.is(Code::Unavailable, "STORE_UNWRITABLE");
+        told.has("obstacle", "DAMAGED");
+        told.advises("the database is damaged: stop it, keep what is in /");
+    }
+    let page = readyz(&terminal, &address).await;
+    assert!(page.starts_with("not ready: the database is damaged") && page.ends_with("503"), "{page}");
+    assert_eq!(process.terminate(PATIENCE).await.unwrap().code(), Some(0));
+    let begun = "the database is damaged: nothing new is stored in it: stop the server, keep its files, and restore a \
+                 backup into an empty folder";
+    let told: Vec<_> = told(&process).into_iter().filter(|(_, message)| message == begun).collect();
+    assert_eq!(told, [("ERROR".into(), begun.into())]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -62,6 +62,9 @@ impl Standing {
             Self::Unwritable(Obstacle::Gone) => Some(
                 "not ready: the files of the database were removed, renamed or replaced; put them back; the log says where\n",
             ),
+            Self::Unwritable(Obstacle::Damaged) => {
+                Some("not ready: the database is damaged; stop the server and restore a backup; the log says more\n")
+            }
             Self::Draining => Some("not ready: the server is going away\n"),
         }
     }

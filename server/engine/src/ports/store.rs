@@ -71,6 +71,9 @@ pub enum Obstacle {
     /// They were removed, renamed or replaced while they were in use.
     #[error("the database's files are no longer where they were opened")]
     Gone,
+    /// They hold what no database can.
+    #[error("the database is damaged")]
+    Damaged,
 }
 
 /// Why a whole call failed.

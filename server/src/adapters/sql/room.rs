@@ -29,6 +29,7 @@ use mainspring_engine::{
 };
 use parking_lot::Mutex;
 use rustix::fs::StatVfsMountFlags;
+use sea_orm::DbErr;
 use tokio::sync::Notify;
 
 use super::{super::host_clock::HostClock, held::Held};
@@ -48,8 +49,8 @@ pub(super) struct Room {
     held: [Arc<Held>; 2],
     clock: HostClock,
     trouble: Mutex<Option<Trouble>>,
-    /// The trouble is that the files have gone: nothing may be written, though it could be.
-    gone: AtomicBool,
+    /// The trouble is with the files themselves: nothing may be written, though it could be.
+    forbids: AtomicBool,
     begun: Notify,
 }
 
@@ -71,7 +72,7 @@ impl Room {
             held,
             clock: HostClock::default(),
             trouble: Mutex::new(None),
-            gone: AtomicBool::new(false),
+            forbids: AtomicBool::new(false),
             begun: Notify::new(),
         }
     }
@@ -82,7 +83,7 @@ impl Room {
         let known = self.trouble.lock().map(|trouble| trouble.obstacle);
         let obstacle = match (known, obstacle) {
             (Some(known), _) => known,
-            (None, Obstacle::Full | Obstacle::Gone) => obstacle,
+            (None, Obstacle::Full | Obstacle::Gone | Obstacle::Damaged) => obstacle,
             (None, vague) => self.asked(try_to_write).await.unwrap_or(vague),
         };
         self.met(obstacle, 1);
@@ -91,10 +92,16 @@ impl Room {
 
     /// Whether there is room now. `Ok(true)` where there was none until now: what is written next proves it.
     pub(super) async fn look(&self) -> Result<bool, StoreError> {
-        let was = self.trouble.lock().is_some();
+        let was = self.trouble.lock().map(|trouble| trouble.obstacle);
+        if was == Some(Obstacle::Damaged) {
+            // What cannot be read does not mend itself.
+            self.met(Obstacle::Damaged, 0);
+            return Err(self.error(Obstacle::Damaged));
+        }
+        let was = was.is_some();
         match self.asked(if was { try_to_write } else { free }).await {
             None => {
-                self.gone.store(false, Ordering::Release);
+                self.forbids.store(false, Ordering::Release);
                 Ok(was)
             }
             Some(obstacle) => {
@@ -104,12 +111,23 @@ impl Room {
         }
     }
 
-    /// Why nothing may be written, where the files have gone: what is written to them is lost. Counts who is refused by it.
-    pub(super) fn gone(&self, refused: usize) -> Option<StoreError> {
-        self.gone.load(Ordering::Acquire).then(|| {
-            self.met(Obstacle::Gone, refused as u64);
-            self.error(Obstacle::Gone)
-        })
+    /// Why nothing may be written, where the files have gone or are damaged: what is written to them is lost. Counts who is
+    /// refused by it.
+    pub(super) fn forbids(&self, refused: usize) -> Option<StoreError> {
+        if !self.forbids.load(Ordering::Acquire) {
+            return None;
+        }
+        let obstacle = self.trouble.lock().map(|trouble| trouble.obstacle)?;
+        self.met(obstacle, refused as u64);
+        Some(self.error(obstacle))
+    }
+
+    /// A reader met it.
+    pub(super) fn is_damaged(&self, error: &DbErr) {
+        if self.trouble.lock().is_none_or(|trouble| trouble.obstacle != Obstacle::Damaged) {
+            tracing::error!(place = &*self.place, %error, "a page of the database cannot be read");
+        }
+        self.met(Obstacle::Damaged, 1);
     }
 
     /// Whether the files are where they were opened.
@@ -146,7 +164,7 @@ impl Room {
 
     fn met(&self, obstacle: Obstacle, refused: u64) {
         let now = self.clock.now();
-        self.gone.store(obstacle == Obstacle::Gone, Ordering::Release);
+        self.forbids.store(matches!(obstacle, Obstacle::Gone | Obstacle::Damaged), Ordering::Release);
         let mut trouble = self.trouble.lock();
         let place = &*self.place;
         match &mut *trouble {
@@ -157,8 +175,9 @@ impl Room {
                     Obstacle::Full | Obstacle::ReadOnly | Obstacle::Forbidden | Obstacle::Failing => {
                         "until that is mended; what was acknowledged is kept, and reading goes on"
                     }
-                    Obstacle::Gone => {
-                        "until they are back; what was acknowledged is in them, or in a backup where they were deleted"
+                    Obstacle::Gone => "until they are back; what was acknowledged is in them",
+                    Obstacle::Damaged => {
+                        "in it: stop the server, keep its files, and restore a backup into an empty folder"
                     }
                 };
                 tracing::error!(place, "{obstacle}: nothing new is stored {meanwhile}");

@@ -212,12 +212,12 @@ impl Writing {
     }
 
     async fn commit(&mut self, batches: &mut Vec<Box<dyn Batch>>) {
-        if let Some(gone) = self.room.gone(batches.len()) {
+        if let Some(forbidden) = self.room.forbids(batches.len()) {
             for mut batch in batches.drain(..) {
                 if let Some(failure) = batch.failure() {
-                    *failure = gone.clone();
+                    *failure = forbidden.clone();
                 }
-                batch.answer(Err(gone.clone()));
+                batch.answer(Err(forbidden.clone()));
             }
             return;
         }

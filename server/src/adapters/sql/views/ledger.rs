@@ -24,7 +24,7 @@ use super::{
         SqliteStore,
         jobs::{SPEC, range, schedules},
         rows::{name, run_state, time},
-        statement::{Cells, chunks, places, query, single, snapshot},
+        statement::{Cells, chunks, places, query, single},
     },
     limit,
 };
@@ -52,7 +52,7 @@ pub(super) async fn part(
     let mut ranges: Vec<(ScheduleName, Range)> = Vec::new();
     let mut until = to;
     let uid: Value = job.uuid().into();
-    let reads = snapshot(&store.reads).await?;
+    let reads = store.reads.snapshot().await?;
     for row in query(&reads, NAMED, vec![uid.clone(), uid.clone()]).await? {
         let schedule: ScheduleName = name(single(&row)?)?;
         let text: Value = schedule.as_str().into();
