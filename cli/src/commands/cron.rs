@@ -159,7 +159,13 @@ pub(super) fn run(command: CronCommand, session: &Session) -> Result<Exit, Failu
             if fires.is_empty() {
                 let message = format!("`{}` names no instant after {asked}", typed.expression);
                 let failure = Failure::new(Exit::Usage, "SCHEDULE_NEVER_FIRES", message);
-                return Err(failure.hint(format!("the calendar ends at {}", Timestamp::MAX)));
+                let hint = match rule.never_fires(&zone, Timestamp::MIN) {
+                    true => "no date has the day, the month and the year that it asks for; look at these fields".into(),
+                    false => {
+                        format!("what it names has passed, or comes after the end of the calendar, {}", Timestamp::MAX)
+                    }
+                };
+                return Err(failure.hint(hint));
             }
             let facts = [
                 ("next", fires.iter().map(|fire| fire.at.to_string()).collect()),

@@ -88,7 +88,7 @@ impl Check {
                 let why = match (&spec.rule, is_bounded) {
                     (Rule::At(at), false) => format!("{} has passed; name an instant that is to come", at.instant()),
                     (_, true) => "names no instant between now, its start_time and its end_time".into(),
-                    (_, false) => "names no instant in the next 400 years".into(),
+                    (_, false) => "names no instant in the next 400 years: no date has the day, the month and the year that it asks for".into(),
                 };
                 self.refuse_as(Reason::ScheduleNeverFires, field, why);
             }
