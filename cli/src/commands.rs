@@ -19,6 +19,7 @@ mod logout;
 mod logs;
 mod policy;
 mod queue;
+mod refine;
 mod rpc;
 mod run;
 mod serve;
