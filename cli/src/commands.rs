@@ -22,6 +22,7 @@ mod logout;
 mod logs;
 mod policy;
 mod queue;
+mod refine;
 mod retry;
 mod rpc;
 mod run;

@@ -65,6 +65,16 @@ fn text(from: impl Read) -> Result<String, DocumentError> {
     String::from_utf8(text).map_err(not_text)
 }
 
+/// An argument as an error repeats it: one that is a whole document would bury what is wrong with it.
+pub(crate) fn quoted(argument: &str) -> String {
+    /// So much of it.
+    const QUOTED: usize = 60;
+    match argument.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}…", &argument[..end]),
+        None => argument.into(),
+    }
+}
+
 /// What a text says, all of it.
 pub(crate) fn parsed(text: &str) -> Result<Json, DocumentError> {
     // Whether it is JSON at all: whatever is wrong beyond that is ours to say.
@@ -72,7 +82,7 @@ pub(crate) fn parsed(text: &str) -> Result<Json, DocumentError> {
     if let Some(number) = digits::lost(text) {
         let is_infinite = number.parse().is_ok_and(f64::is_infinite);
         let refuse = if is_infinite { DocumentError::Infinite } else { DocumentError::Inexact };
-        return Err(refuse(number.into()));
+        return Err(refuse(quoted(number)));
     }
     let objection = OnceCell::new();
     let level = Level { depth: 0, objection: &objection };
@@ -166,7 +176,7 @@ impl<'de> Visitor<'de> for Level<'_> {
         let mut fields = Map::new();
         while let Some(name) = entries.next_key::<String>()? {
             if fields.contains_key(&name) {
-                return Err(self.refuse(DocumentError::Twice(name)));
+                return Err(self.refuse(DocumentError::Twice(quoted(&name))));
             }
             let value = entries.next_value_seed(below)?;
             fields.insert(name, value);

@@ -4,7 +4,7 @@
 //! answer, an argument that makes no sense. How it is written is decided in [`Failure::text`] and
 //! [`Failure::json`], how the process ends in [`Failure::exit`].
 
-use std::{collections::BTreeMap, fmt, io, iter, time::Duration};
+use std::{collections::BTreeMap, fmt, io, iter, path::Path, time::Duration};
 
 use mainspring_proto::code_name;
 use serde_json::{Value as Json, json};
@@ -299,6 +299,11 @@ impl From<io::Error> for Failure {
         let exit = if error.kind() == io::ErrorKind::BrokenPipe { Exit::Done } else { Exit::Failed };
         Self::new(exit, "IO_FAILED", error)
     }
+}
+
+/// A file or a folder that was named, and that the system refuses.
+pub(crate) fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(Exit::Failed, "IO_FAILED", format!("{} cannot be written: {error}", path.display()))
 }
 
 /// How the process ends for each code. The reason never changes it: two errors that call for different reactions

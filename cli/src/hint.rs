@@ -41,6 +41,11 @@ pub(crate) fn for_reason(reason: &str, metadata: &BTreeMap<String, String>) -> O
         }
         "ETAG_MISMATCH" => "somebody changed it meanwhile; get it again and repeat",
         "METHOD_UNKNOWN" => "the server is older than this command; `mainspring version` shows both",
+        "STORE_UNWRITABLE"
+            if metadata.get("obstacle").is_some_and(|obstacle| matches!(&**obstacle, "GONE" | "DAMAGED")) =>
+        {
+            "`curl http://ADDRESS/readyz` tells how the server is; how a backup is restored stands in docs/operations.md"
+        }
         "STORE_UNWRITABLE" => {
             "nothing has to be started again; `curl http://ADDRESS/readyz` tells when the server goes on"
         }

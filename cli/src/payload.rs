@@ -14,14 +14,12 @@ use prost::Message as _;
 use prost_types::{ListValue, Struct, Value, value::Kind};
 use serde_json::{Map, Value as Json};
 
-use crate::document::{self, DocumentError};
+use crate::document::{self, DocumentError, quoted};
 
 /// The largest `Payload.json` that servers answer with; nothing larger is sent.
 const LARGEST_VALUE: usize = 1 << 20;
 /// The deepest that servers read and answer with.
 const DEEPEST_VALUE: usize = 30;
-/// So much of an argument is repeated in an error.
-const QUOTED: usize = 60;
 const JSON: &str = "application/json";
 
 /// Why `-d` makes no payload.
@@ -62,12 +60,12 @@ pub(crate) fn document(arguments: &[String]) -> Result<Option<Json>, PayloadErro
         let Some(whole) = whole(argument)? else {
             let (key, value) = field(argument)?;
             if !typed.insert(key.clone()) {
-                return Err(PayloadError::Twice(key));
+                return Err(PayloadError::Twice(quoted(&key)));
             }
             match document.get_or_insert_with(|| Json::Object(Map::new())) {
                 Json::Object(fields) => fields.insert(key, value),
                 Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
-                    return Err(PayloadError::NoObject(key));
+                    return Err(PayloadError::NoObject(quoted(&key)));
                 }
             };
             continue;
@@ -127,14 +125,6 @@ fn parse(from: &str, text: &str) -> Result<Json, PayloadError> {
 
 fn refused(from: &str, source: DocumentError) -> PayloadError {
     PayloadError::Document { from: quoted(from), source }
-}
-
-/// An argument as an error repeats it: one that is a whole document would bury what is wrong with it.
-fn quoted(argument: &str) -> String {
-    match argument.char_indices().nth(QUOTED) {
-        Some((end, _)) => format!("{}…", &argument[..end]),
-        None => argument.into(),
-    }
 }
 
 fn to_proto(json: Json) -> Value {

@@ -130,6 +130,8 @@ impl From<StartError> for ServerError {
             error @ (StartError::Store(
                 OpenError::Newer { .. }
                 | OpenError::Damaged { .. }
+                | OpenError::OtherLog { .. }
+                | OpenError::Foreign { .. }
                 | OpenError::Files { .. }
                 | OpenError::Migrate { .. },
             )

@@ -21,6 +21,7 @@ use mainspring_engine::{
 };
 use mainspring_server::adapters::sql::{OpenError, OpenOptions, SqliteStore, open};
 use mainspring_tests::conformance::world::World;
+use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
 
 async fn at(path: &Path) -> Arc<SqliteStore> {
     open(OpenOptions::new(path)).await.unwrap()
@@ -127,6 +128,58 @@ async fn what_was_answered_survives_the_end_of_the_process() {
     let found = at(&left).await;
     let run = found.run(&w.scope, key.run).await.unwrap().unwrap();
     assert_eq!((run.life.open, run.life.worker), (Some(1), Some(owner.worker)));
+}
+
+/// What a killed server leaves is in its log for the most part, and SQLite believes the log of any file.
+#[tokio::test]
+async fn a_log_is_not_taken_for_that_of_another_file() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let store = at(&data).await;
+    let w = world(&store);
+    let run = w.submit_one().await.run;
+    let copy = home.path().join("copy.db");
+    store.backup(&copy, &|_| {}).await.unwrap();
+    for (name, other) in [("missing", None), ("empty", Some(Vec::new())), ("replaced", Some(fs::read(&copy).unwrap()))]
+    {
+        let left = home.path().join(name);
+        fs::create_dir(&left).unwrap();
+        let (database, log) = (left.join("mainspring.db"), left.join("mainspring.db-wal"));
+        fs::copy(data.join("mainspring.db-wal"), &log).unwrap();
+        if let Some(other) = other {
+            fs::write(&database, other).unwrap();
+        }
+        let before = fs::read(&log).unwrap();
+        for _ in 0..2 {
+            let refused = open(OpenOptions::new(&left)).await.unwrap_err();
+            assert!(matches!(refused, OpenError::OtherLog { .. }), "{name}: {refused:?}");
+            assert!(refused.to_string().contains("put that file back"), "{name}: {refused}");
+        }
+        assert_eq!(fs::read(&log).unwrap(), before, "{name}");
+        fs::copy(data.join("mainspring.db"), &database).unwrap();
+        assert!(at(&left).await.run(&w.scope, run).await.unwrap().is_some(), "{name}");
+    }
+    // A backup by itself has no log.
+    let restored = home.path().join("restored");
+    fs::create_dir(&restored).unwrap();
+    fs::copy(&copy, restored.join("mainspring.db")).unwrap();
+    assert!(at(&restored).await.run(&w.scope, run).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_database_of_another_program_is_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let theirs = home.path().join("mainspring.db");
+    let options = SqliteConnectOptions::new().filename(&theirs).create_if_missing(true);
+    let mut connection = options.connect().await.unwrap();
+    sqlx::query("CREATE TABLE theirs (a TEXT)").execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let refused = open(OpenOptions::new(home.path())).await.unwrap_err();
+    assert!(matches!(refused, OpenError::Foreign { .. }), "{refused:?}");
+    let mut connection = SqliteConnectOptions::new().filename(&theirs).connect().await.unwrap();
+    let tables: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM sqlite_master").fetch_all(&mut connection).await.unwrap();
+    assert_eq!(tables, ["theirs"]);
 }
 
 #[tokio::test]

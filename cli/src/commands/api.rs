@@ -7,7 +7,11 @@ use mainspring_proto::DESCRIPTOR_SET;
 use serde_json::json;
 
 use super::examples;
-use crate::{exit::Exit, failure::Failure, session::Session};
+use crate::{
+    exit::Exit,
+    failure::{Failure, unwritable},
+    session::Session,
+};
 
 /// The contract, for tools and generators
 #[derive(Debug, Subcommand)]
@@ -27,9 +31,7 @@ pub(crate) enum ApiCommand {
 pub(super) fn run(command: ApiCommand, session: &Session) -> Result<Exit, Failure> {
     match command {
         ApiCommand::Descriptor { file } => {
-            fs::write(&file, DESCRIPTOR_SET).map_err(|error| {
-                Failure::new(Exit::Failed, "IO_FAILED", format!("{} cannot be written: {error}", file.display()))
-            })?;
+            fs::write(&file, DESCRIPTOR_SET).map_err(|error| unwritable(&file, &error))?;
             let size = DESCRIPTOR_SET.len();
             let text = format!("{} written, {size} bytes\n", file.display());
             session.out.value(&text, &json!({"file": file, "sizeBytes": size}))?;

@@ -1,6 +1,9 @@
 //! `completion` and `man`: what a shell and `man` know of the tree of commands.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
@@ -8,7 +11,11 @@ use clap_mangen::Man;
 use serde_json::json;
 
 use super::{Cli, examples};
-use crate::{exit::Exit, failure::Failure, session::Session};
+use crate::{
+    exit::Exit,
+    failure::{Failure, unwritable},
+    session::Session,
+};
 
 /// Print a script by which a shell completes commands and options
 #[derive(Args, Debug)]
@@ -52,7 +59,7 @@ pub(super) fn man(args: ManArgs, session: &Session) -> Result<Exit, Failure> {
         session.out.value(&page, &json!({"page": page}))?;
         return Ok(Exit::Done);
     };
-    fs::create_dir_all(&folder)?;
+    fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, &error))?;
     let mut files = Vec::new();
     write_all(&root, "mainspring", &folder, &mut files)?;
     let text = format!("{} pages written into {}\n", files.len(), folder.display());
@@ -66,16 +73,12 @@ fn page(command: &clap::Command) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&page).into_owned())
 }
 
-fn write_all(
-    command: &clap::Command,
-    name: &str,
-    folder: &std::path::Path,
-    files: &mut Vec<String>,
-) -> Result<(), Failure> {
+fn write_all(command: &clap::Command, name: &str, folder: &Path, files: &mut Vec<String>) -> Result<(), Failure> {
     // `man mainspring-job-list`: a blank in a page's name would have to be quoted.
     let page = page(&command.clone().display_name(name))?;
     let file = format!("{name}.1");
-    fs::write(folder.join(&file), page)?;
+    let path = folder.join(&file);
+    fs::write(&path, page).map_err(|error| unwritable(&path, &error))?;
     files.push(file);
     command
         .get_subcommands()

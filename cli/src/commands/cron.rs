@@ -4,10 +4,13 @@ use std::str::FromStr;
 
 use clap::Subcommand;
 use jiff::{SignedDuration, Timestamp};
-use mainspring_cron::{Expr, Fire, ParseError, Rule, Zone};
+use mainspring_cron::{Cron, Expr, Fire, ParseError, Rule, Zone};
 use serde_json::json;
 
-use super::examples;
+use super::{
+    examples,
+    refine::{DayMatchArg, GapArg, RepeatArg},
+};
 use crate::{
     clock,
     exit::Exit,
@@ -26,7 +29,7 @@ const CHANGES: usize = 4;
 #[derive(Debug, Subcommand)]
 #[command(before_help = examples![
     "mainspring cron explain '0 2 * * 1-5' --tz Europe/Berlin",
-    "mainspring cron next '*/15 9-17 * * *' -n 3",
+    "mainspring cron next '*/15 9-17 * * *' -c 3",
 ])]
 pub(crate) enum CronCommand {
     /// Say an expression in English, and what is odd about it
@@ -41,23 +44,19 @@ pub(crate) enum CronCommand {
     /// List the next instants an expression names
     #[command(before_help = examples![
         "mainspring cron next '0 2 * * 1-5' --tz Europe/Berlin",
-        "mainspring cron next '0 0 29 2 *' -n 3",
+        "mainspring cron next '0 0 29 2 *' -c 3",
         "mainspring cron next '@hourly' --after 2026-03-29T00:00:00Z -o json",
     ])]
     Next {
         #[command(flatten)]
         rule: RuleArgs,
         /// How many
-        #[arg(short = 'n', long, visible_short_alias = 'c', value_name = "N", default_value_t = 10)]
+        #[arg(short, long, value_name = "N", default_value_t = 10)]
         #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
         count: u32,
         /// Instants after this: RFC 3339, or now+1d [default: now]
         #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
         after: Option<After>,
-        /// Takes the place of the global option, whose `-n` is the count here: no server is asked, so no namespace is
-        /// worked in.
-        #[arg(long, hide = true, value_name = "NAME")]
-        namespace: Option<String>,
     },
 }
 
@@ -91,6 +90,15 @@ pub(crate) struct RuleArgs {
     /// The zone its wall clock is in
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     tz: String,
+    /// What becomes of a time that a clock change skips [default: next-valid for an hour written as a number, else skip]
+    #[arg(long, value_name = "POLICY")]
+    dst_gap: Option<GapArg>,
+    /// What becomes of a time that a clock change repeats [default: first for an hour written as a number, else both]
+    #[arg(long, value_name = "POLICY")]
+    dst_overlap: Option<RepeatArg>,
+    /// Whether one or both day fields must match [default: or; and with a + before the day of week]
+    #[arg(long, value_name = "MATCH")]
+    day_match: Option<DayMatchArg>,
 }
 
 impl RuleArgs {
@@ -99,7 +107,13 @@ impl RuleArgs {
         let zone = Zone::parse(&self.tz).map_err(|error| {
             Failure::usage(format!("--tz: {error}")).details([("suggestion", error.suggestion.clone())])
         })?;
-        Ok((expr.clone(), Rule::cron(expr), zone))
+        let cron = Cron {
+            gap: self.dst_gap.map(Into::into),
+            overlap: self.dst_overlap.map(Into::into),
+            day_match: self.day_match.map(Into::into),
+            ..Cron::new(expr.clone())
+        };
+        Ok((expr, Rule::Cron(cron), zone))
     }
 
     /// With the same reason and metadata as the server's answer.
@@ -126,18 +140,18 @@ pub(super) fn run(command: CronCommand, session: &Session) -> Result<Exit, Failu
             let remarks = lints.iter().map(ToString::to_string).chain(changes.iter().map(ToString::to_string));
             let remarks: Vec<String> = remarks.collect();
             let next = rule.next_after(&zone, now);
-            let mut text = format!("{}\n", expr.explain());
+            let mut text = format!("{}\n", rule.explain());
             if let Some(next) = next {
                 text.push_str(&format!("next: {} ({})\n", local(next, &zone), times::ahead(next, now)));
             }
             remarks.iter().for_each(|remark| text.push_str(&format!("note: {remark}\n")));
             let json = json!({
                 "expression": typed.expression, "canonical": expr.to_string(), "timeZone": zone.name(),
-                "sentence": expr.explain(), "next": next.map(|next| next.to_string()), "warnings": remarks,
+                "sentence": rule.explain(), "next": next.map(|next| next.to_string()), "warnings": remarks,
             });
             session.out.value(&text, &json)?;
         }
-        CronCommand::Next { rule: typed, count, after, namespace: _ } => {
+        CronCommand::Next { rule: typed, count, after } => {
             let (expr, rule, zone) = typed.read()?;
             let After { typed: asked, moment } = after.unwrap_or_else(After::now);
             let fires = rule.fires(&zone, moment.reached(now), Timestamp::MAX).take(count as usize);
@@ -145,7 +159,13 @@ pub(super) fn run(command: CronCommand, session: &Session) -> Result<Exit, Failu
             if fires.is_empty() {
                 let message = format!("`{}` names no instant after {asked}", typed.expression);
                 let failure = Failure::new(Exit::Usage, "SCHEDULE_NEVER_FIRES", message);
-                return Err(failure.hint(format!("the calendar ends at {}", Timestamp::MAX)));
+                let hint = match rule.never_fires(&zone, Timestamp::MIN) {
+                    true => "no date has the day, the month and the year that it asks for; look at these fields".into(),
+                    false => {
+                        format!("what it names has passed, or comes after the end of the calendar, {}", Timestamp::MAX)
+                    }
+                };
+                return Err(failure.hint(hint));
             }
             let facts = [
                 ("next", fires.iter().map(|fire| fire.at.to_string()).collect()),
@@ -188,7 +208,7 @@ mod tests {
     use mainspring_cron::Zone;
     use serde_json::json;
 
-    use super::{RuleArgs, local};
+    use super::{DayMatchArg, GapArg, RepeatArg, RuleArgs, local};
 
     #[test]
     fn a_wall_clock_is_shown_with_its_offset() {
@@ -200,15 +220,34 @@ mod tests {
         assert!(local("2026-01-05T01:00:00Z".parse().unwrap(), &newfoundland).ends_with("-03:30"));
     }
 
+    fn typed(expression: &str, tz: &str) -> RuleArgs {
+        RuleArgs { expression: expression.into(), tz: tz.into(), dst_gap: None, dst_overlap: None, day_match: None }
+    }
+
+    #[test]
+    fn how_a_rule_is_meant_changes_what_it_names() {
+        let next = |args: &RuleArgs, after: &str| {
+            let (_, rule, zone) = args.read().unwrap();
+            rule.next_after(&zone, after.parse().unwrap()).unwrap().to_string()
+        };
+        let args = typed("30 2 * * *", "Europe/Berlin");
+        assert_eq!(next(&args, "2026-03-28T12:00:00Z"), "2026-03-29T01:00:00Z");
+        let skips = RuleArgs { dst_gap: Some(GapArg::Skip), ..args };
+        assert_eq!(next(&skips, "2026-03-28T12:00:00Z"), "2026-03-30T00:30:00Z");
+        let last = RuleArgs { dst_overlap: Some(RepeatArg::Last), ..skips };
+        assert_eq!(next(&last, "2026-10-24T12:00:00Z"), "2026-10-25T01:30:00Z");
+        let friday = RuleArgs { day_match: Some(DayMatchArg::And), ..typed("0 0 13 * FRI", "UTC") };
+        assert_eq!(next(&friday, "2026-01-01T00:00:00Z"), "2026-02-13T00:00:00Z");
+    }
+
     #[test]
     fn what_cannot_be_read_is_pointed_at() {
-        let typed =
-            |expression: &str, tz: &str| RuleArgs { expression: expression.into(), tz: tz.into() }.read().unwrap_err();
-        let told = typed("0 99 * * *", "UTC").text();
+        let refused = |expression: &str, tz: &str| typed(expression, tz).read().unwrap_err();
+        let told = refused("0 99 * * *", "UTC").text();
         assert!(told.contains("column 3") && told.contains("\n  0 99 * * *\n    ^\n"), "{told}");
-        let json = typed("0 99 * * *", "UTC").json();
+        let json = refused("0 99 * * *", "UTC").json();
         let error = &json["error"];
         assert_eq!((&error["hint"], &error["metadata"]["column"]), (&json!(""), &json!("3")), "{json}");
-        assert!(typed("0 2 * * *", "Europe/Berln").text().contains("Europe/Berlin"));
+        assert!(refused("0 2 * * *", "Europe/Berln").text().contains("Europe/Berlin"));
     }
 }

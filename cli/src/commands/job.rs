@@ -134,17 +134,17 @@ pub(crate) enum JobCommand {
         etag: Option<String>,
     },
     Explain(explain::ExplainArgs),
-    /// Show the ledger: every instant of its schedules, and what became of it
+    /// Show the ledger, oldest first: every instant of its schedules, and what became of it
     #[command(before_help = examples![
         "mainspring job instants demo.hello",
-        "mainspring job instants demo.hello --from now-1h --to now --limit 0",
+        "mainspring job instants demo.hello --from now-1h --limit 0",
         "mainspring job instants demo.hello --from 2026-01-01T00:00:00Z -o jsonl",
     ])]
     Instants {
         /// The job
         #[arg(value_parser = named::job)]
         job: String,
-        /// First nominal time: RFC 3339, or now-1h [default: the job's creation]
+        /// First nominal time, for the newest ones: RFC 3339, or now-1h [default: the job's creation]
         #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
         from: Option<Moment>,
         /// Nominal times before this [default: now]

@@ -64,7 +64,7 @@ pub(crate) fn lints(rule: &Rule, now: Timestamp, first: Option<Timestamp>) -> Ve
     if let Rule::Cron(cron) = rule {
         if cron.expr.has_ambiguous_days() && cron.day_match.is_none() {
             let message = "a day matches when day of month or day of week does; write `+` before the day of week, or \
-                           set day_match, to say which is meant";
+                           set day_match (`--day-match`), to say which is meant";
             lints.push(Lint { code: LintCode::AmbiguousDayFields, message: message.to_owned() });
         }
         expression(&cron.expr, &mut lints);

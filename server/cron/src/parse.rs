@@ -99,7 +99,7 @@ fn named(spans: &[Span<'_>]) -> Result<Expr, ParseError> {
             );
         }
         "@every" => {
-            return Err(error("`@every` is not cron").suggest("use an interval rule, such as `every: 90m`"));
+            return Err(error("`@every` is not cron").suggest("use an interval rule: `--every 90m` of `job create`"));
         }
         "@at" => {
             return Err(error("`@at` is not cron").suggest("use a one-shot rule, with the instant to run at"));

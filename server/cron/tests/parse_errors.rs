@@ -97,7 +97,7 @@ fn mistakes_are_located_and_explained() {
         ("Hx * * * *", "minute field, column 2: `x` cannot follow `H`; write `H`, `H(a-b)` or `H/s`"),
         ("0 0 0 1 1 ? H", "year field, column 13: `H` would spread over eight thousand years; write the year, or `*`"),
         ("@reboot", "column 1: `@reboot` names no time; submit the job when the program that needs it starts"),
-        ("@every 90m", "column 1: `@every` is not cron; use an interval rule, such as `every: 90m`"),
+        ("@every 90m", "column 1: `@every` is not cron; use an interval rule: `--every 90m` of `job create`"),
         ("@at 2026-01-01", "column 1: `@at` is not cron; use a one-shot rule, with the instant to run at"),
         ("@dayly", "column 1: `@dayly` is not a known macro; did you mean `@daily`?"),
         ("@daily 5", "column 8: nothing may follow `@daily`"),

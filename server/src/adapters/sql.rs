@@ -14,7 +14,6 @@
 use std::sync::Arc;
 
 use mainspring_engine::{domain::rules::LeaseRules, ports::store::StoreResult, tasks::Tasks};
-use sea_orm::DatabaseConnection;
 
 mod announced;
 mod backup;
@@ -29,6 +28,7 @@ mod expire;
 mod failing;
 mod filter;
 mod fire;
+mod held;
 mod hello;
 mod hot;
 mod identity;
@@ -44,6 +44,7 @@ mod open;
 mod outcomes;
 mod pauses;
 mod pending;
+mod reads;
 mod release;
 mod restricted;
 mod retention;
@@ -64,7 +65,7 @@ mod writer;
 pub use meter::WriterMeter;
 pub use open::{OpenError, OpenOptions, Synchronous, open};
 
-use self::{lanes::Lanes, names::JobNames, statement::BoxFuture, writer::Writer};
+use self::{lanes::Lanes, names::JobNames, reads::Reads, statement::BoxFuture, writer::Writer};
 
 /// The store of the embedded family: two SQLite files, held by one process.
 #[derive(Debug)]
@@ -72,9 +73,9 @@ pub struct SqliteStore {
     known: Arc<Known>,
     writer: Writer,
     /// For people's questions.
-    reads: DatabaseConnection,
+    reads: Reads,
     /// For what the engine looks at, and for who may call.
-    stage_reads: DatabaseConnection,
+    stage_reads: Reads,
     logs: logs::LogStore,
     /// Where copies are made from.
     main: open::Files,
@@ -119,7 +120,7 @@ impl SqliteStore {
         self.tasks.ended().await;
         // An error here would only say that the file is closed already.
         for reads in [&self.reads, &self.stage_reads] {
-            let _ = reads.clone().close().await;
+            reads.close().await;
         }
         self.writer.close().await;
         self.logs.close().await;

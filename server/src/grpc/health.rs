@@ -59,6 +59,12 @@ impl Standing {
             Self::Unwritable(Obstacle::Failing) => {
                 Some("not ready: the disk of the database answers with errors; the log says where\n")
             }
+            Self::Unwritable(Obstacle::Gone) => Some(
+                "not ready: the files of the database were removed, renamed or replaced; put them back; the log says where\n",
+            ),
+            Self::Unwritable(Obstacle::Damaged) => {
+                Some("not ready: the database is damaged; stop the server and restore a backup; the log says more\n")
+            }
             Self::Draining => Some("not ready: the server is going away\n"),
         }
     }

@@ -55,6 +55,8 @@ fn routes(api: &Api, health: &Health) -> Result<Routes, ReflectionError> {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // Of what errors carry, which no message of ours refers to.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let health = HealthServer::new(HealthService::from_health_reporter(health.reporter.clone()));
     Ok(Routes::new(SchedulerServiceServer::new(api.clone()).max_decoding_message_size(max))

@@ -191,7 +191,7 @@ reasons! {
     StoreUnavailable "STORE_UNAVAILABLE" Unavailable
         "The database does not answer. Whether the call did anything is unknown: repeat it after RetryInfo, with the same request_id.";
     StoreUnwritable "STORE_UNWRITABLE" Unavailable
-        "The server cannot write its database: the disk is full, can only be read, or may not be written (`obstacle`: FULL, READ_ONLY, FORBIDDEN, FAILING). A person has to act; nothing that was acknowledged is lost, and reading goes on. Repeat the call after RetryInfo, with the same request_id.";
+        "The server cannot write its database: the disk is full, can only be read, or may not be written, or somebody removed, renamed or replaced the database's files, or they are damaged (`obstacle`: FULL, READ_ONLY, FORBIDDEN, FAILING, GONE, DAMAGED). A person has to act; what was acknowledged is in those files, and reading goes on. Repeat the call after RetryInfo, with the same request_id.";
     Internal "INTERNAL" Internal
         "A bug. Please report it with the request id.";
 }
@@ -531,10 +531,22 @@ fn unwritable(obstacle: Obstacle, place: Option<&str>) -> Refusal {
         Obstacle::ReadOnly => ("READ_ONLY", format!("make it writable {there}")),
         Obstacle::Forbidden => ("FORBIDDEN", format!("give its user the right to write {there}")),
         Obstacle::Failing => ("FAILING", format!("look at the disk {there}")),
+        Obstacle::Gone => (
+            "GONE",
+            format!("put back the very files that were {there}, or stop it and restore a backup into an empty folder"),
+        ),
+        Obstacle::Damaged => {
+            ("DAMAGED", format!("stop it, keep what is {there}, and restore a backup into an empty folder"))
+        }
     };
-    let message = format!(
-        "the server cannot store anything, {obstacle}: {advice}; nothing that was acknowledged is lost, and it goes on by itself"
-    );
+    let kept = match obstacle {
+        Obstacle::Full | Obstacle::ReadOnly | Obstacle::Forbidden | Obstacle::Failing => {
+            "nothing that was acknowledged is lost, and it goes on by itself"
+        }
+        Obstacle::Gone => "it goes on by itself when they are back",
+        Obstacle::Damaged => "what can be read of it is read",
+    };
+    let message = format!("the server cannot store anything, {obstacle}: {advice}; {kept}");
     Refusal::new(Reason::StoreUnwritable, message).with("obstacle", name).retry_after(UNWRITABLE)
 }
 

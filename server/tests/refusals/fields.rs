@@ -176,12 +176,13 @@ async fn a_bad_rule_says_where_and_what_was_meant() {
             assert_eq!(told.metadata["suggestion"], format!("did you mean `@{word}`?"), "{why}");
         }
         let never = [
-            json!({"cron": "0 0 30 2 *"}),
-            json!({"at": "2001-01-01T00:00:00Z"}),
-            json!({"cron": "@daily", "end_time": "2001-01-01T00:00:00Z"}),
+            (json!({"cron": "0 0 30 2 *"}), format!("{path}.cron")),
+            (json!({"at": "2001-01-01T00:00:00Z"}), format!("{path}.at")),
+            // Which of them is wrong, the rule or its bounds?
+            (json!({"cron": "@daily", "end_time": "2001-01-01T00:00:00Z"}), path.clone()),
         ];
-        for never in never {
-            refusal(never).await.is_field("SCHEDULE_NEVER_FIRES", &path, &why);
+        for (never, field) in never {
+            refusal(never).await.is_field("SCHEDULE_NEVER_FIRES", &field, &why);
         }
         let zone = json!({"cron": "@daily", "time_zone": "Europe/Berlni"});
         let told = refusal(zone).await;

@@ -7,6 +7,7 @@ use mainspring_proto::scheduler::v1::{
     CalendarInterval, CalendarRoll, CalendarUnit, DayMatch, DstGap, DstOverlap, Interval, Schedule, schedule::Rule,
 };
 
+use super::super::refine::{DayMatchArg, GapArg, RepeatArg};
 use crate::{
     clock,
     failure::Failure,
@@ -110,37 +111,6 @@ enum RollArg {
     Preceding,
     /// To the nearest free day.
     Nearest,
-}
-
-/// [`DstGap`] as typed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum GapArg {
-    /// Fires when the clocks have moved on.
-    NextValid,
-    /// Does not fire.
-    Skip,
-    /// Fires as much later as was skipped.
-    Shift,
-}
-
-/// [`DstOverlap`] as typed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum RepeatArg {
-    /// Fires the first time.
-    First,
-    /// Fires the last time.
-    Last,
-    /// Fires both times.
-    Both,
-}
-
-/// [`DayMatch`] as typed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum DayMatchArg {
-    /// One is enough.
-    Or,
-    /// Both must.
-    And,
 }
 
 /// One schedule keeps the name "default"; several are named after their kind, so that an edit keeps their cursors.
@@ -260,23 +230,9 @@ impl ScheduleArgs {
 
     /// The rule with what is said of all rules of its kind.
     fn refined(&self, rule: Rule) -> Schedule {
-        let gap = match self.dst_gap {
-            None => DstGap::Unspecified,
-            Some(GapArg::NextValid) => DstGap::NextValid,
-            Some(GapArg::Skip) => DstGap::Skip,
-            Some(GapArg::Shift) => DstGap::Shift,
-        };
-        let overlap = match self.dst_overlap {
-            None => DstOverlap::Unspecified,
-            Some(RepeatArg::First) => DstOverlap::First,
-            Some(RepeatArg::Last) => DstOverlap::Last,
-            Some(RepeatArg::Both) => DstOverlap::Both,
-        };
-        let day_match = match self.day_match {
-            None => DayMatch::Unspecified,
-            Some(DayMatchArg::Or) => DayMatch::Or,
-            Some(DayMatchArg::And) => DayMatch::And,
-        };
+        let gap = self.dst_gap.map_or(DstGap::Unspecified, DstGap::from);
+        let overlap = self.dst_overlap.map_or(DstOverlap::Unspecified, DstOverlap::from);
+        let day_match = self.day_match.map_or(DayMatch::Unspecified, DayMatch::from);
         let time_zone = self.tz.clone().unwrap_or_default();
         let schedule = match rule {
             Rule::Cron(_) => {

@@ -76,6 +76,12 @@ pub enum Obstacle {
     /// It answers with errors.
     #[error("the disk fails")]
     Failing,
+    /// They were removed, renamed or replaced while they were in use.
+    #[error("the database's files are no longer where they were opened")]
+    Gone,
+    /// They hold what no database can.
+    #[error("the database is damaged")]
+    Damaged,
 }
 
 /// Why a whole call failed.

@@ -35,6 +35,8 @@ impl Backup for SqliteStore {
         let closed = self.tasks.token();
         let copy = Copy { path: path.to_owned(), far, unwanted: Arc::clone(&unwanted), closed };
         let _stop = Stop(unwanted);
+        // It would be a copy of whatever has their name.
+        self.room.stay().await?;
         let options = self.main.options().read_only(true);
         self.tasks.spawn("sql-backup", async move {
             let path = copy.path.clone();
@@ -45,7 +47,13 @@ impl Backup for SqliteStore {
         loop {
             tokio::select! {
                 answer = &mut answer => {
-                    return answer.unwrap_or_else(|_| Err(StoreError::Unavailable("the store is closed".into()).into()));
+                    let closed = || StoreError::Unavailable("the store is closed".into());
+                    let size = answer.unwrap_or_else(|_| Err(closed().into()))?;
+                    if let Err(gone) = self.room.stay().await {
+                        remove(path.to_owned()).await;
+                        return Err(gone.into());
+                    }
+                    return Ok(size);
                 }
                 Ok(()) = seen.changed() => {
                     let progress = *seen.borrow_and_update();

@@ -118,7 +118,9 @@ fn due_columns() -> String {
 /// How many these are.
 const TURN_COLUMN: usize = 23;
 
-const DUE: &str = "FROM schedule JOIN job ON job.uid = schedule.job_uid JOIN job_version ON      job_version.job_uid = schedule.job_uid AND job_version.version = schedule.version      WHERE schedule.next_time IS NOT NULL AND schedule.next_time <= ?";
+const DUE: &str = "FROM schedule JOIN job ON job.uid = schedule.job_uid JOIN job_version ON \
+     job_version.job_uid = schedule.job_uid AND job_version.version = schedule.version \
+     WHERE schedule.next_time IS NOT NULL AND schedule.next_time <= ?";
 
 /// Schedules that are due; those of one job where asked.
 pub(super) fn due_sql(of_job: bool) -> String {

@@ -17,10 +17,11 @@ use mainspring_engine::{
     },
     ports::store::{Logs, StoreError, StoreResult},
 };
-use sea_orm::{ConnectionTrait, DatabaseConnection, QueryResult, Value};
+use sea_orm::{ConnectionTrait, QueryResult, Value};
 
 use super::{
     SqliteStore,
+    reads::Reads,
     rows::{json, maybe, maybe_time, read_json, time},
     statement::{Cells, chunks, exec, insert, query, query_one, single, tuples},
     writer::{Tx, Writer},
@@ -35,18 +36,18 @@ const COMPRESSION: i32 = 3;
 #[derive(Debug)]
 pub(super) struct LogStore {
     pub(super) writer: Writer,
-    pub(super) reads: DatabaseConnection,
+    pub(super) reads: Reads,
 }
 
 impl LogStore {
     /// Over connections to the logs' file.
-    pub(super) fn new(writer: Writer, reads: DatabaseConnection) -> Self {
+    pub(super) fn new(writer: Writer, reads: Reads) -> Self {
         Self { writer, reads }
     }
 
     /// Ends the writer after what it was given, and closes the file; readers first, as [`SqliteStore::close`] says.
     pub(super) async fn close(&self) {
-        let _ = self.reads.clone().close().await;
+        self.reads.close().await;
         self.writer.close().await;
     }
 }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::try_join_all;
 use mainspring_engine::{
     domain::rules::LeaseRules,
     ports::{
@@ -28,11 +29,13 @@ use sqlx::{
 use super::{
     super::host_clock::HostClock,
     Known, SqliteStore,
+    held::Held,
     jobs::Specs,
     lanes::Lanes,
     logs::LogStore,
     meter::WriterMeter,
     names::JobNames,
+    reads::Reads,
     restricted::AnyRestricted,
     retention::Rounds,
     room::Room,
@@ -164,6 +167,22 @@ pub enum OpenError {
         /// Why.
         source: DbErr,
     },
+    /// Its log is there, and it is not the file that the log was written for.
+    #[error(
+        "{path} is gone or was replaced, and {}-wal, which holds what was stored last, belongs to the file that was there: put \
+         that file back; to begin with another one, or anew, move the log away first",
+        path.display()
+    )]
+    OtherLog {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Somebody else keeps something in it.
+    #[error("{path} is the database of another program: choose another data directory")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// SQLite cannot work with the file.
     #[error("cannot open {path}")]
     Database {
@@ -198,14 +217,17 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
     let OpenOptions { data, synchronous, rules, readers, patience, meter } = options;
     let lock = claim(&data)?;
     let main = Files { path: data.join(DATABASE), synchronous };
-    let writer = main.open::<Migrator>().await?;
-    let (reads, stage_reads) = (main.answering(readers, patience), main.readers(STAGE_READERS));
+    let (writer, main_held) = main.open::<Migrator>().await?;
     forget_streams(&writer).await;
     let lanes = Lanes::load(&writer).await.map_err(|error| main.unread(error))?;
     // Lines that a power loss takes are the last ones a worker will send again or not miss.
     let lines = Files { path: data.join(LOGS), synchronous: Synchronous::Normal };
-    let logs_writer = lines.open::<LogsMigrator>().await?;
-    let room = Arc::new(Room::new(&data));
+    let (logs_writer, lines_held) = lines.open::<LogsMigrator>().await?;
+    let room = Arc::new(Room::new(&data, [main_held, lines_held]));
+    let read = |connection| Reads::new(connection, Arc::clone(&room));
+    let reads = read(main.answering(readers, patience).await?);
+    let stage_reads = read(main.readers(STAGE_READERS).await?);
+    let lines_reads = read(lines.answering(2, patience).await?);
     let known = Arc::new(Known {
         rules,
         lanes,
@@ -222,7 +244,7 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
         stage_reads,
         logs: LogStore::new(
             Writer::start("log-writer", logs_writer, lines.checkpointer(), WriterMeter::default(), room.clone()),
-            lines.answering(2, patience),
+            lines_reads,
         ),
         main,
         room,
@@ -263,7 +285,32 @@ fn claim(data: &Path) -> Result<DataLock, OpenError> {
             Err(TryLockError::Error(source)) => Err(OpenError::Files { path, source }),
         }
     };
-    Ok(DataLock { _directory: lock(LOCK)?, _database: lock(DATABASE)? })
+    let directory = lock(LOCK)?;
+    // Before an empty file takes the place of one that is missing.
+    own_log(&data.join(DATABASE))?;
+    Ok(DataLock { _directory: directory, _database: lock(DATABASE)? })
+}
+
+/// Refuses a log that lies beside another file than its own: SQLite would take it for that file's, or, where that one is
+/// empty, throw it away.
+fn own_log(database: &Path) -> Result<(), OpenError> {
+    /// Where the header says for whom the file is: 2 is for those who know logs, as every one of ours does from its first
+    /// moment, and as no copy does.
+    const KNOWS_LOGS: std::ops::Range<usize> = 18..20;
+    let mut log = database.to_owned().into_os_string();
+    log.push("-wal");
+    if fs::metadata(PathBuf::from(log)).map_or(0, |log| log.len()) == 0 {
+        return Ok(());
+    }
+    let mut header = [0; KNOWS_LOGS.end];
+    let read = File::open(database).and_then(|mut file| io::Read::read_exact(&mut file, &mut header));
+    match read {
+        Ok(()) if header[KNOWS_LOGS] == [2, 2] => Ok(()),
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => {
+            Err(OpenError::Files { path: database.to_owned(), source: error })
+        }
+        Ok(()) | Err(_) => Err(OpenError::OtherLog { path: database.to_owned() }),
+    }
 }
 
 /// Opens or makes a file that only this user may read. SQLite gives its companions (`-wal`, `-shm`) the same rights.
@@ -294,7 +341,9 @@ impl Files {
     fn unread(&self, error: StoreError) -> OpenError {
         let (path, source) = (self.path.clone(), DbErr::Custom(error.to_string()));
         match error {
-            StoreError::Corrupt(_) => OpenError::Damaged { path, source },
+            StoreError::Corrupt(_) | StoreError::Unwritable { obstacle: Obstacle::Damaged, place: _ } => {
+                OpenError::Damaged { path, source }
+            }
             StoreError::Unwritable { obstacle, place: _ } => OpenError::Unwritable { path, obstacle },
             StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::TooSlow => {
                 OpenError::Database { path, source }
@@ -321,9 +370,13 @@ impl Files {
             .row_buffer_size(1_024)
     }
 
-    /// The one writing connection, over a schema that is up to date.
-    pub(super) async fn open<M: MigratorTrait>(&self) -> Result<DatabaseConnection, OpenError> {
-        private(&self.path).map_err(|source| OpenError::Files { path: self.path.clone(), source })?;
+    /// The one writing connection, over a schema that is up to date. It commits only while the files are where they were.
+    pub(super) async fn open<M: MigratorTrait>(&self) -> Result<(DatabaseConnection, Arc<Held>), OpenError> {
+        let files = |source| OpenError::Files { path: self.path.clone(), source };
+        own_log(&self.path)?;
+        private(&self.path).map_err(files)?;
+        let held = Arc::new(Held::of(&self.path).map_err(files)?);
+        let asked = Arc::clone(&held);
         let options = self
             .options()
             .journal_mode(SqliteJournalMode::Wal)
@@ -337,12 +390,20 @@ impl Files {
             // Where a commit fails SQLite may take the transaction back by itself, and sqlx still counts on it: the next
             // one would be a savepoint, answered and never committed. Such a connection is replaced.
             .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
+            .after_connect(move |connection, _| {
+                let held = Arc::clone(&asked);
+                held.connects();
+                Box::pin(async move {
+                    connection.lock_handle().await?.set_commit_hook(move || held.stay());
+                    Ok(())
+                })
+            })
             .connect_with(options)
             .await
             .map_err(|error| self.failed(DbErr::Conn(RuntimeErr::SqlxError(error.into()))))?;
         let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
         self.migrate::<M>(&connection).await?;
-        Ok(connection)
+        Ok((connection, held))
     }
 
     async fn migrate<M: MigratorTrait>(&self, connection: &DatabaseConnection) -> Result<(), OpenError> {
@@ -353,6 +414,9 @@ impl Files {
         }
         if applied.len() == known.len() {
             return Ok(());
+        }
+        if applied.is_empty() && has_tables(connection).await.map_err(|error| self.unread(error))? {
+            return Err(OpenError::Foreign { path: self.path.clone() });
         }
         if !applied.is_empty() {
             let copy = self.path_before_upgrade();
@@ -381,18 +445,17 @@ impl Files {
             .unwrap_or_else(|| named(""))
     }
 
-    /// Connections for reading, opened when they are needed.
-    fn readers(&self, count: u32) -> DatabaseConnection {
-        self.reading(SqlitePoolOptions::new().max_connections(count.max(1)))
+    /// Connections for reading.
+    async fn readers(&self, count: u32) -> Result<DatabaseConnection, OpenError> {
+        self.reading(SqlitePoolOptions::new(), count).await
     }
 
     /// The same for people, whose questions are broken off when they take too long: by what they ask, one could keep a
     /// connection, and a core, for as long as the table is large.
-    fn answering(&self, count: u32, patience: Duration) -> DatabaseConnection {
+    async fn answering(&self, count: u32, patience: Duration) -> Result<DatabaseConnection, OpenError> {
         let clock = Arc::new(HostClock::default());
         let again = Arc::clone(&clock);
         let pool = SqlitePoolOptions::new()
-            .max_connections(count.max(1))
             .after_connect(move |connection, _| {
                 let clock = Arc::clone(&clock);
                 Box::pin(async move { bound(connection, clock, patience).await })
@@ -401,12 +464,20 @@ impl Files {
                 let clock = Arc::clone(&again);
                 Box::pin(async move { bound(connection, clock, patience).await.map(|()| true) })
             });
-        self.reading(pool)
+        self.reading(pool, count).await
     }
 
-    fn reading(&self, pool: SqlitePoolOptions) -> DatabaseConnection {
+    /// Opened at once and for good: what is read is the file that the writer has, also where another has its name by now, and
+    /// a process that may open no more files goes on reading.
+    async fn reading(&self, pool: SqlitePoolOptions, count: u32) -> Result<DatabaseConnection, OpenError> {
         let options = self.options().read_only(true).pragma("cache_size", "-2000");
-        SqlxSqliteConnector::from_sqlx_sqlite_pool(pool.connect_lazy_with(options))
+        let count = count.max(1);
+        let pool = pool.max_connections(count).idle_timeout(None).max_lifetime(None).connect_lazy_with(options);
+        let opened = try_join_all((0..count).map(|_| pool.acquire()))
+            .await
+            .map_err(|error| self.failed(DbErr::Conn(RuntimeErr::SqlxError(error.into()))))?;
+        drop(opened);
+        Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
     }
 
     /// A connection that moves the log into the database beside the writer. Its flushes are its own affair.
@@ -426,6 +497,12 @@ async fn bound(
     let end = clock.now().plus(patience);
     connection.lock_handle().await?.set_progress_handler(STEPS, move || clock.now() < end);
     Ok(())
+}
+
+/// Whether anything is kept in a database.
+async fn has_tables(connection: &DatabaseConnection) -> StoreResult<bool> {
+    let row = query_one(connection, "SELECT count(*) FROM sqlite_master", Vec::new()).await?;
+    Ok(row.map(|row| single::<i64>(&row)).transpose()?.is_some_and(|count| count > 0))
 }
 
 /// The migrations a database has had; none where it is new.

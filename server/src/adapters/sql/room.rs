@@ -2,7 +2,7 @@
 //!
 //! Beside the writers: they bring what failed here to be named, and the round of [`Vitals::answers`] asks whether it is over.
 //! SQLite says that a write failed and seldom why, so the directory is asked: by the free room that its file system tells,
-//! and, once something failed, by writing a file of no name there. The log hears of a trouble when it begins, once a
+//! and, once something failed, by writing a file of no name there; and whether the files are still the ones that were opened. The log hears of a trouble when it begins, once a
 //! [`REMINDER`] while it lasts, and when it ends; whoever tries meanwhile adds to a count.
 //!
 //! [`Vitals::answers`]: mainspring_engine::ports::store::Vitals::answers
@@ -13,7 +13,10 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,9 +29,10 @@ use mainspring_engine::{
 };
 use parking_lot::Mutex;
 use rustix::fs::StatVfsMountFlags;
+use sea_orm::DbErr;
 use tokio::sync::Notify;
 
-use super::super::host_clock::HostClock;
+use super::{super::host_clock::HostClock, held::Held};
 
 /// Less than this is no room: a step must not succeed by the last page and the next one fail.
 const LEAST: usize = 1 << 20;
@@ -42,8 +46,11 @@ const TRY: &str = "mainspring.try";
 pub(super) struct Room {
     data: PathBuf,
     place: Arc<str>,
+    held: [Arc<Held>; 2],
     clock: HostClock,
     trouble: Mutex<Option<Trouble>>,
+    /// The trouble is with the files themselves: nothing may be written, though it could be.
+    forbids: AtomicBool,
     begun: Notify,
 }
 
@@ -57,10 +64,17 @@ struct Trouble {
 }
 
 impl Room {
-    pub(super) fn new(data: &Path) -> Self {
-        let absolute = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
-        let place = absolute.display().to_string().into();
-        Self { data: absolute, place, clock: HostClock::default(), trouble: Mutex::new(None), begun: Notify::new() }
+    pub(super) fn new(data: &Path, held: [Arc<Held>; 2]) -> Self {
+        let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
+        Self {
+            place: data.display().to_string().into(),
+            data,
+            held,
+            clock: HostClock::default(),
+            trouble: Mutex::new(None),
+            forbids: AtomicBool::new(false),
+            begun: Notify::new(),
+        }
     }
 
     /// Names what a failed write ran into, and counts it. Any other error stays as it is.
@@ -69,7 +83,7 @@ impl Room {
         let known = self.trouble.lock().map(|trouble| trouble.obstacle);
         let obstacle = match (known, obstacle) {
             (Some(known), _) => known,
-            (None, Obstacle::Full) => obstacle,
+            (None, Obstacle::Full | Obstacle::Gone | Obstacle::Damaged) => obstacle,
             (None, vague) => self.asked(try_to_write).await.unwrap_or(vague),
         };
         self.met(obstacle, 1);
@@ -78,14 +92,47 @@ impl Room {
 
     /// Whether there is room now. `Ok(true)` where there was none until now: what is written next proves it.
     pub(super) async fn look(&self) -> Result<bool, StoreError> {
-        let was = self.trouble.lock().is_some();
+        let was = self.trouble.lock().map(|trouble| trouble.obstacle);
+        if was == Some(Obstacle::Damaged) {
+            // What cannot be read does not mend itself.
+            self.met(Obstacle::Damaged, 0);
+            return Err(self.error(Obstacle::Damaged));
+        }
+        let was = was.is_some();
         match self.asked(if was { try_to_write } else { free }).await {
-            None => Ok(was),
+            None => {
+                self.forbids.store(false, Ordering::Release);
+                Ok(was)
+            }
             Some(obstacle) => {
                 self.met(obstacle, 0);
                 Err(self.error(obstacle))
             }
         }
+    }
+
+    /// Why nothing may be written, where the files have gone or are damaged: what is written to them is lost. Counts who is
+    /// refused by it.
+    pub(super) fn forbids(&self, refused: usize) -> Option<StoreError> {
+        if !self.forbids.load(Ordering::Acquire) {
+            return None;
+        }
+        let obstacle = self.trouble.lock().map(|trouble| trouble.obstacle)?;
+        self.met(obstacle, refused as u64);
+        Some(self.error(obstacle))
+    }
+
+    /// A reader met it.
+    pub(super) fn is_damaged(&self, error: &DbErr) {
+        if self.trouble.lock().is_none_or(|trouble| trouble.obstacle != Obstacle::Damaged) {
+            tracing::error!(place = &*self.place, %error, "a page of the database cannot be read");
+        }
+        self.met(Obstacle::Damaged, 1);
+    }
+
+    /// Whether the files are where they were opened.
+    pub(super) async fn stay(&self) -> Result<(), StoreError> {
+        self.asked(|_| Ok(())).await.map_or(Ok(()), |obstacle| Err(self.error(obstacle)))
     }
 
     /// When a trouble begins; at once while it lasts.
@@ -106,7 +153,8 @@ impl Room {
         if let Some(Trouble { obstacle: _, began, told: _, refused }) = self.trouble.lock().take() {
             let lasted = whole(self.clock.now().since(began));
             let place = &*self.place;
-            tracing::info!(place, ?lasted, refused, "the database can be written again; everything goes on");
+            // As loud as what it ends, for whoever reads no more than that.
+            tracing::warn!(place, ?lasted, refused, "the database can be written again; everything goes on");
         }
     }
 
@@ -116,16 +164,23 @@ impl Room {
 
     fn met(&self, obstacle: Obstacle, refused: u64) {
         let now = self.clock.now();
+        self.forbids.store(matches!(obstacle, Obstacle::Gone | Obstacle::Damaged), Ordering::Release);
         let mut trouble = self.trouble.lock();
         let place = &*self.place;
         match &mut *trouble {
             None => {
                 *trouble = Some(Trouble { obstacle, began: now, told: now, refused });
                 self.begun.notify_waiters();
-                tracing::error!(
-                    place,
-                    "{obstacle}: nothing new is stored until that is mended; what was acknowledged is kept, and reading goes on"
-                );
+                let meanwhile = match obstacle {
+                    Obstacle::Full | Obstacle::ReadOnly | Obstacle::Forbidden | Obstacle::Failing => {
+                        "until that is mended; what was acknowledged is kept, and reading goes on"
+                    }
+                    Obstacle::Gone => "until they are back; what was acknowledged is in them",
+                    Obstacle::Damaged => {
+                        "in it: stop the server, keep its files, and restore a backup into an empty folder"
+                    }
+                };
+                tracing::error!(place, "{obstacle}: nothing new is stored {meanwhile}");
             }
             Some(trouble) => {
                 if trouble.met(obstacle, refused, now) {
@@ -138,8 +193,11 @@ impl Room {
 
     /// Asks the directory, apart from the reactor.
     async fn asked(&self, ask: fn(&Path) -> io::Result<()>) -> Option<Obstacle> {
-        let data = self.data.clone();
-        let asked = tokio::task::spawn_blocking(move || ask(&data)).await;
+        let (data, held) = (self.data.clone(), self.held.clone());
+        let asked = tokio::task::spawn_blocking(move || {
+            if held.iter().all(|held| held.stay()) { ask(&data) } else { Err(ErrorKind::NotFound.into()) }
+        })
+        .await;
         obstacle(asked.unwrap_or_else(|error| Err(io::Error::other(error))).err()?.kind())
     }
 }
@@ -168,7 +226,7 @@ fn obstacle(kind: ErrorKind) -> Option<Obstacle> {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Obstacle::Full,
         ErrorKind::ReadOnlyFilesystem => Obstacle::ReadOnly,
         ErrorKind::PermissionDenied => Obstacle::Forbidden,
-        ErrorKind::NotFound | ErrorKind::NotADirectory => Obstacle::Failing,
+        ErrorKind::NotFound | ErrorKind::NotADirectory => Obstacle::Gone,
         _ => return None,
     })
 }
@@ -215,7 +273,7 @@ mod tests {
         try_to_write(home.path()).unwrap();
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
         let gone = try_to_write(&home.path().join("gone")).unwrap_err();
-        assert_eq!(obstacle(gone.kind()), Some(Obstacle::Failing));
+        assert_eq!(obstacle(gone.kind()), Some(Obstacle::Gone));
     }
 
     #[test]

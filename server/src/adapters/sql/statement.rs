@@ -3,10 +3,7 @@
 use std::{future::Future, pin::Pin};
 
 use mainspring_engine::ports::store::{Obstacle, StoreError, StoreResult};
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, RuntimeErr, SqlErr, Statement,
-    TransactionTrait, TryGetable, Value,
-};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, RuntimeErr, SqlErr, Statement, TryGetable, Value};
 use sqlx::error::DatabaseError;
 
 /// A future that borrows the transaction it works in.
@@ -55,11 +52,6 @@ pub(super) async fn query<C: ConnectionTrait>(
 ) -> StoreResult<Vec<QueryResult>> {
     let backend = connection.get_database_backend();
     connection.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await.map_err(failed)
-}
-
-/// Everything that is read by it is of one moment, however many statements it takes. Ends where it is dropped.
-pub(super) async fn snapshot(reads: &DatabaseConnection) -> StoreResult<DatabaseTransaction> {
-    reads.begin().await.map_err(failed)
 }
 
 /// The first row of a query.
@@ -202,7 +194,9 @@ pub(super) fn failed(error: DbErr) -> StoreError {
     };
     if code(&error) == Some(INTERRUPTED) {
         StoreError::TooSlow
-    } else if database.is_some_and(is_refused) || is_damage(&error) {
+    } else if is_damage(&error) {
+        StoreError::Unwritable { obstacle: Obstacle::Damaged, place: None }
+    } else if database.is_some_and(is_refused) {
         StoreError::Corrupt(error.to_string())
     } else if let Some(obstacle) = obstacle(&error) {
         StoreError::Unwritable { obstacle, place: None }
@@ -236,6 +230,8 @@ pub(super) fn obstacle(error: &DbErr) -> Option<Obstacle> {
         13 => Some(Obstacle::Full),
         3 | 8 | 14 => Some(Obstacle::Forbidden),
         10 if WRITES.contains(&code) => Some(Obstacle::Failing),
+        // CONSTRAINT_COMMITHOOK: only `Held` is asked there.
+        19 if code == 531 => Some(Obstacle::Gone),
         _ => None,
     }
 }

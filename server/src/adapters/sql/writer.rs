@@ -212,6 +212,15 @@ impl Writing {
     }
 
     async fn commit(&mut self, batches: &mut Vec<Box<dyn Batch>>) {
+        if let Some(forbidden) = self.room.forbids(batches.len()) {
+            for mut batch in batches.drain(..) {
+                if let Some(failure) = batch.failure() {
+                    *failure = forbidden.clone();
+                }
+                batch.answer(Err(forbidden.clone()));
+            }
+            return;
+        }
         let began = self.clock.now();
         let outcome = self.transact(batches).await;
         self.meter.committed(batches.len(), self.clock.now().since(began));

@@ -135,7 +135,15 @@ impl Check {
             }
             Err(error) if error != RuleError::NeverFires => self.refuse("", error.to_string()),
             Ok(_) | Err(_) => {
-                let why = match (&spec.rule, spec.start.is_some() || spec.end.is_some()) {
+                let is_bounded = spec.start.is_some() || spec.end.is_some();
+                let field = match &spec.rule {
+                    _ if is_bounded => "",
+                    Rule::Cron(_) => "cron",
+                    Rule::Interval(_) => "interval",
+                    Rule::CalendarInterval(_) => "calendar_interval",
+                    Rule::At(_) => "at",
+                };
+                let why = match (&spec.rule, is_bounded) {
                     (Rule::At(at), false) => {
                         format!("{} has passed; name an instant that is to come, or a `max_lateness`", at.instant())
                     }
@@ -143,9 +151,9 @@ impl Check {
                         "names no instant that its calendars do not leave out".into()
                     }
                     (_, true) => "names no instant between now, its start_time and its end_time".into(),
-                    (_, false) => "names no instant in the next 400 years".into(),
+                    (_, false) => "names no instant in the next 400 years: no date has the day, the month and the year that it asks for".into(),
                 };
-                self.refuse_as(Reason::ScheduleNeverFires, "", why);
+                self.refuse_as(Reason::ScheduleNeverFires, field, why);
             }
         }
     }
@@ -251,8 +259,9 @@ mod tests {
 
     #[test]
     fn what_never_fires_is_refused() {
-        for schedule in [cron("0 0 30 2 *"), at("2026-11-21T11:59:59Z")] {
-            assert_eq!(parsed(schedule).unwrap_err().reason(), Reason::ScheduleNeverFires);
+        for (field, schedule) in [("cron", cron("0 0 30 2 *")), ("at", at("2026-11-21T11:59:59Z"))] {
+            let refusal = parsed(schedule).unwrap_err();
+            assert_eq!((refusal.reason(), refusal.first_field()), (Reason::ScheduleNeverFires, Some(field)));
         }
         let over = wire::Schedule {
             end_time: Some(time::timestamp("2026-11-21T12:30:00Z".parse().unwrap())),

@@ -210,7 +210,7 @@ async fn what_waits_is_found_key_by_key() {
     let (store, _home) = store().await;
     store.write(|tx| Box::pin(async move { fill(tx).await })).await.unwrap();
     store.write(|tx| Box::pin(async move { exec(tx, "ANALYZE", Vec::new()).await })).await.unwrap();
-    for connection in [&store.reads, &open_again(&store).await] {
+    for connection in [store.reads.connection(), &open_again(&store).await] {
         let mut lines = plan(connection, &level_sql()).await;
         assert!(!lines.iter().any(|line| line.contains("TEMP B-TREE")), "{lines:?}");
         lines.retain(|line| line.contains(" run "));
@@ -248,7 +248,7 @@ async fn what_is_rare_is_found_by_its_index_in_the_order_of_the_list() {
         ("at_worker", worker, "SEARCH run USING INDEX run_open (worker_id=?)"),
     ] {
         let sql = list_sql(&store, &Filter::Test { field, op: Op::Equal, value: Value::Text(text.into()) }).await;
-        for connection in [&store.reads, &open_again(&store).await] {
+        for connection in [store.reads.connection(), &open_again(&store).await] {
             assert_eq!(plan(connection, &sql).await, [wanted], "{sql}");
         }
     }

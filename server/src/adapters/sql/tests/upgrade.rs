@@ -47,8 +47,8 @@ async fn has_table(connection: &DatabaseConnection, table: &str) -> bool {
 async fn an_older_database_is_copied_and_then_upgraded() {
     let home = tempfile::tempdir().unwrap();
     let files = Files { path: home.path().join("mainspring.db"), synchronous: Synchronous::Full };
-    files.open::<Migrator>().await.unwrap().close().await.unwrap();
-    let upgraded = files.open::<Later>().await.unwrap();
+    files.open::<Migrator>().await.unwrap().0.close().await.unwrap();
+    let (upgraded, _) = files.open::<Later>().await.unwrap();
     assert!(has_table(&upgraded, "added").await);
     let copy = home.path().join(concat!("mainspring.db.before-", env!("CARGO_PKG_VERSION")));
     assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
@@ -56,7 +56,7 @@ async fn an_older_database_is_copied_and_then_upgraded() {
     assert!(has_table(&old, "run").await && !has_table(&old, "added").await);
     // Nothing to upgrade, nothing to copy.
     upgraded.close().await.unwrap();
-    files.open::<Later>().await.unwrap().close().await.unwrap();
+    files.open::<Later>().await.unwrap().0.close().await.unwrap();
     let copies = std::fs::read_dir(home.path()).unwrap();
     let copies = copies.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains("before"));
     assert_eq!(copies.count(), 1);
@@ -68,7 +68,7 @@ async fn a_newer_database_is_refused_and_left_alone() {
     let data = home.path().join("data");
     open(OpenOptions::new(&data)).await.unwrap().close().await;
     let files = Files { path: data.join("mainspring.db"), synchronous: Synchronous::Full };
-    files.open::<Later>().await.unwrap().close().await.unwrap();
+    files.open::<Later>().await.unwrap().0.close().await.unwrap();
     let refused = open(OpenOptions::new(&data)).await.unwrap_err();
     assert!(matches!(&refused, OpenError::Newer { migration, .. } if migration == "m9999_added"), "{refused:?}");
     let told = refused.to_string();

@@ -126,7 +126,7 @@ async fn the_writer_waits_longer_than_any_stall_worth_surviving() {
     let timeout = |connection: DatabaseConnection| async move {
         single::<i64>(&query(&connection, "PRAGMA busy_timeout", Vec::new()).await.unwrap()[0]).unwrap()
     };
-    assert!(timeout(store.reads.clone()).await > 15_000);
+    assert!(timeout(store.reads.connection().clone()).await > 15_000);
     let of_writer = store
         .write(|tx| Box::pin(async move { single::<i64>(&query(tx, "PRAGMA busy_timeout", Vec::new()).await?[0]) }))
         .await

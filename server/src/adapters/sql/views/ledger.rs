@@ -25,7 +25,7 @@ use super::{
         jobs::{SPEC, range, schedules},
         rows::{name, run_state, time},
         skipped,
-        statement::{Cells, chunks, places, query, single, snapshot},
+        statement::{Cells, chunks, places, query, single},
     },
     limit,
 };
@@ -53,7 +53,7 @@ pub(super) async fn part(
     let mut ranges: Vec<(ScheduleName, Range)> = Vec::new();
     let mut until = to;
     let uid: Value = job.uuid().into();
-    let reads = snapshot(&store.reads).await?;
+    let reads = store.reads.snapshot().await?;
     for row in query(&reads, NAMED, vec![uid.clone(), uid.clone()]).await? {
         let schedule: ScheduleName = name(single(&row)?)?;
         let text: Value = schedule.as_str().into();
