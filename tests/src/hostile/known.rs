@@ -69,6 +69,9 @@ impl Known {
             "role" => any(rng, &["admin", "operator", "viewer", "worker"]),
             "cron" => any(rng, &["0 3 * * *", "*/5 * * * *", "@daily", "0 9 * * MON-FRI", "0 0 1 1 *"]),
             "time_zone" => any(rng, &["", "UTC", "Europe/Berlin", "America/New_York", "Pacific/Chatham"]),
+            "filter" if is_selection(field) => {
+                not_the_honest(any(rng, &["state=QUEUED", "job:kept*", "create_time>now-1h"]))
+            }
             "filter" => any(rng, &["", "", "state=QUEUED", "job:kept*", "create_time>now-1h", "name:a*"]),
             "order_by" => any(rng, &["", "", "create_time desc", "name", "job desc"]),
             "request_id" => any(rng, &["", "once", "twice", "again-1", "again-2"]),
@@ -96,6 +99,10 @@ impl Known {
     /// A text that is nasty where a field of this name is read.
     pub(super) fn nasty_text(field: &FieldDescriptor, rng: &mut StdRng) -> String {
         let own = match field.name() {
+            "filter" if is_selection(field) && rng.random_bool(0.5) => return not_the_honest(filter(rng)),
+            "filter" if is_selection(field) => {
+                return not_the_honest(pick::<str>(rng, nasty::FILTERS).unwrap_or_default());
+            }
             "filter" if rng.random_bool(0.5) => return filter(rng),
             "filter" => nasty::FILTERS,
             "cron" => nasty::CRONS,
@@ -106,6 +113,16 @@ impl Known {
         let from = if rng.random_bool(0.7) { own } else { nasty::TEXTS };
         pick::<str>(rng, from).unwrap_or_default().to_owned()
     }
+}
+
+/// What takes one of these does something to all the runs that it finds.
+fn is_selection(field: &FieldDescriptor) -> bool {
+    field.parent_message().name() == "RunSelection"
+}
+
+/// Who may change all runs may change those of the honest client; that it is served nevertheless, nobody promises.
+fn not_the_honest(filter: impl std::fmt::Display) -> String {
+    format!("job_type=nobody AND ({filter})")
 }
 
 /// Words of filters in no order, or very many of the same.
