@@ -1,9 +1,10 @@
 //! Whether the data directory takes what is written, and what is told while it does not.
 //!
 //! Beside the writers: they bring what failed here to be named, and the round of [`Vitals::answers`] asks whether it is over.
-//! SQLite says that a write failed and seldom why, so the directory is asked: by the free room that its file system tells,
-//! and, once something failed, by writing a file of no name there; and whether the files are still the ones that were opened. The log hears of a trouble when it begins, once a
-//! [`REMINDER`] while it lasts, and when it ends; whoever tries meanwhile adds to a count.
+//! SQLite says that a write failed and seldom why, so the directory is asked: by the free room that its file system tells;
+//! once something failed, by writing a file of no name there; and whether the files are still the ones that were opened. The
+//! log hears of a trouble when it begins, once a [`REMINDER`] while it lasts, and when it ends; whoever tries meanwhile adds
+//! to a count.
 //!
 //! [`Vitals::answers`]: mainspring_engine::ports::store::Vitals::answers
 
