@@ -64,6 +64,10 @@ const STEPS: i32 = 10_000;
 
 /// Connections of the engine's own: no list that somebody asks for keeps a run from starting.
 const STAGE_READERS: u32 = 2;
+/// KiB of pages that each of those keeps: of what waits, a round of a thousand fairness keys touches a page each.
+const STAGE_CACHE: u32 = 8_000;
+/// The same of one for people.
+const CACHE: u32 = 2_000;
 
 /// When a commit counts as done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -447,7 +451,7 @@ impl Files {
 
     /// Connections for reading.
     async fn readers(&self, count: u32) -> Result<DatabaseConnection, OpenError> {
-        self.reading(SqlitePoolOptions::new(), count).await
+        self.reading(SqlitePoolOptions::new(), count, STAGE_CACHE).await
     }
 
     /// The same for people, whose questions are broken off when they take too long: by what they ask, one could keep a
@@ -464,13 +468,13 @@ impl Files {
                 let clock = Arc::clone(&again);
                 Box::pin(async move { bound(connection, clock, patience).await.map(|()| true) })
             });
-        self.reading(pool, count).await
+        self.reading(pool, count, CACHE).await
     }
 
     /// Opened at once and for good: what is read is the file that the writer has, also where another has its name by now, and
     /// a process that may open no more files goes on reading.
-    async fn reading(&self, pool: SqlitePoolOptions, count: u32) -> Result<DatabaseConnection, OpenError> {
-        let options = self.options().read_only(true).pragma("cache_size", "-2000");
+    async fn reading(&self, pool: SqlitePoolOptions, count: u32, cache: u32) -> Result<DatabaseConnection, OpenError> {
+        let options = self.options().read_only(true).pragma("cache_size", format!("-{cache}"));
         let count = count.max(1);
         let pool = pool.max_connections(count).idle_timeout(None).max_lifetime(None).connect_lazy_with(options);
         let opened = try_join_all((0..count).map(|_| pool.acquire()))

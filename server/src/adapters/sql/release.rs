@@ -35,6 +35,7 @@ use super::{
 /// `later` and `earlier` are the two arcs of the ring of keys, behind the last turn and up to it; where there was none,
 /// all keys are in the second. Each run that is known may have a key of its own, so as many keys more are looked at.
 ///
+/// The highest priority is the first row in order: of a `max` in a subquery whose answer is tested, SQLite reads all rows.
 /// What is known is told by a `CASE`: `NOT IN` must tell NULL from false, and for that compares a pair that it does not
 /// find with all that are known.
 pub(super) fn level_sql() -> String {
@@ -54,8 +55,7 @@ pub(super) fn level_sql() -> String {
     format!(
         "WITH RECURSIVE level(priority, last, most) AS MATERIALIZED ( \
              SELECT top.priority, (SELECT {last} FROM {turns} WHERE {turn} = top.priority), ?4 + json_array_length(?5) \
-             FROM (SELECT max(priority) AS priority FROM run WHERE ready_lane = ?1 AND priority < ?2) AS top \
-             WHERE top.priority IS NOT NULL \
+             FROM (SELECT priority FROM run WHERE ready_lane = ?1 AND priority < ?2 ORDER BY priority DESC LIMIT 1) AS top \
          ), later(key) AS ( \
              SELECT {after_last} FROM level \
              UNION ALL SELECT {after_later} FROM later CROSS JOIN level WHERE later.key IS NOT NULL \

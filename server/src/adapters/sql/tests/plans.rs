@@ -3,11 +3,17 @@
 //! SQLite's planner falls off a cliff where it takes a batch for large; a statement that scanned `run` would get slower with
 //! every run that is kept.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
 use mainspring_engine::{
     domain::filter::{Filter, Op, Value},
     ports::store::Direction,
 };
 use sea_orm::sea_query::SqliteQueryBuilder;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::{
     super::{
@@ -226,6 +232,36 @@ async fn what_waits_is_found_key_by_key() {
         }
         assert!(seeks.iter().all(|seek| lines.contains(seek)), "{lines:?}");
     }
+}
+
+/// What a look costs follows from what it asks for: a plan does not show where an aggregate reads on to the end.
+#[tokio::test]
+async fn a_look_is_no_longer_where_more_waits() {
+    let (store, home) = store().await;
+    let path = home.path().join("data/mainspring.db");
+    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+    let mut steps = Vec::new();
+    for (first, last) in [(1, 1_000), (1_001, 50_000)] {
+        let sql = format!(
+            "WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last}) \
+             INSERT INTO run (id, lane_id, state, generation, create_time, ready_lane, priority, fairness_key, due_time, origin, \
+             payload_type) SELECT CAST(printf('%016d', i) AS BLOB), 1, 2, 1, 0, 1, i % 10, i % 100, i, 3, '' FROM n"
+        );
+        store.write(|tx| Box::pin(async move { exec(tx, &sql, Vec::new()).await })).await.unwrap();
+        let counted = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&counted);
+        let step = move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            true
+        };
+        connection.lock_handle().await.unwrap().set_progress_handler(1, step);
+        let look = sqlx::query(AssertSqlSafe(level_sql())).bind(1).bind(10).bind("[]").bind(10).bind("[]");
+        let row = look.fetch_one(&mut connection).await.unwrap();
+        assert!(row.get::<String, _>(0).starts_with("[9,10,1,[["));
+        steps.push(counted.load(Ordering::Relaxed));
+    }
+    let [few, many] = steps[..] else { panic!("{steps:?}") };
+    assert!(few > 100 && many <= few * 2, "{steps:?}");
 }
 
 /// The statement of a list, as text.
