@@ -102,6 +102,11 @@ impl Room {
         let was = was.is_some();
         match self.asked(if was { try_to_write } else { free }).await {
             None => {
+                let trouble = self.trouble.lock();
+                // A reader may have met it while the disk was asked.
+                if trouble.is_some_and(|trouble| trouble.obstacle == Obstacle::Damaged) {
+                    return Err(self.error(Obstacle::Damaged));
+                }
                 self.forbids.store(false, Ordering::Release);
                 Ok(was)
             }
@@ -165,7 +170,6 @@ impl Room {
 
     fn met(&self, obstacle: Obstacle, refused: u64) {
         let now = self.clock.now();
-        self.forbids.store(matches!(obstacle, Obstacle::Gone | Obstacle::Damaged), Ordering::Release);
         let mut trouble = self.trouble.lock();
         let place = &*self.place;
         match &mut *trouble {
@@ -190,6 +194,8 @@ impl Room {
                 }
             }
         }
+        let forbids = trouble.is_some_and(|trouble| matches!(trouble.obstacle, Obstacle::Gone | Obstacle::Damaged));
+        self.forbids.store(forbids, Ordering::Release);
     }
 
     /// Asks the directory, apart from the reactor.
@@ -206,7 +212,10 @@ impl Room {
 impl Trouble {
     /// It goes on; whether the log is to be reminded of it.
     fn met(&mut self, obstacle: Obstacle, refused: u64, now: Instant) -> bool {
-        self.obstacle = obstacle;
+        // What cannot be read does not mend itself, whatever else befalls the disk.
+        if self.obstacle != Obstacle::Damaged {
+            self.obstacle = obstacle;
+        }
         self.refused += refused;
         let due = now.since(self.told) >= REMINDER;
         if due {
@@ -266,6 +275,22 @@ mod tests {
         let at = |seconds| began.plus(Duration::from_secs(seconds));
         let told: Vec<_> = (1..=150).filter(|second| trouble.met(Obstacle::Full, 4, at(*second))).collect();
         assert_eq!((told, trouble.refused), (vec![60, 120], 601));
+    }
+
+    #[tokio::test]
+    async fn damage_stays_whatever_else_befalls_the_disk() {
+        let home = tempfile::tempdir().unwrap();
+        let database = home.path().join("mainspring.db");
+        fs::write(&database, "").unwrap();
+        let held = Arc::new(Held::of(&database).unwrap());
+        let room = Room::new(home.path(), [Arc::clone(&held), held]);
+        room.met(Obstacle::Full, 1);
+        assert!(room.forbids(1).is_none());
+        // A reader meets it while a look at the disk is under way, which finds room, or none.
+        let (looked, ()) = tokio::join!(room.look(), async { room.is_damaged(&DbErr::Custom("a page".into())) });
+        assert!(matches!(looked, Err(StoreError::Unwritable { obstacle: Obstacle::Damaged, .. })));
+        room.met(Obstacle::Full, 1);
+        assert!(matches!(room.forbids(1), Some(StoreError::Unwritable { obstacle: Obstacle::Damaged, .. })));
     }
 
     #[test]
