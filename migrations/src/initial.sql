@@ -141,7 +141,8 @@ CREATE INDEX calendar_use_job ON calendar_use (job_uid)
 -- Where the evaluation of a schedule stands. Cursor, version and pause are the guard of a firing, so all three are in
 -- this row. The open ledger range is here too: firing once more costs no further write. `pause_until`: when the pause ends
 -- by itself. `resume_until`: instants up to this passed in a pause, and are caught up with by `resume_mode`. `run_count`: how
--- many runs it has made, which may be all that it makes.
+-- many runs it has made, which may be all that it makes. `open_run`: its run that is not over, whose end it counts from; until
+-- then nothing comes next.
 CREATE TABLE schedule (
     job_uid {id} NOT NULL REFERENCES job (uid) ON DELETE CASCADE,
     name TEXT NOT NULL,
@@ -153,6 +154,7 @@ CREATE TABLE schedule (
     resume_until BIGINT,
     resume_mode SMALLINT CHECK (resume_mode BETWEEN 1 AND 3),
     run_count BIGINT NOT NULL DEFAULT 0 CHECK (run_count >= 0),
+    open_run {id},
     open_version BIGINT,
     open_first BIGINT,
     open_last BIGINT,
@@ -162,6 +164,7 @@ CREATE TABLE schedule (
     PRIMARY KEY (job_uid, name),
     CHECK ((open_first IS NULL) = (open_fate IS NULL)),
     CHECK (pause_until IS NULL OR paused),
+    CHECK (open_run IS NULL OR next_time IS NULL),
     CHECK ((resume_until IS NULL) = (resume_mode IS NULL))
 ) {by_key}
 ;
@@ -201,7 +204,8 @@ CREATE INDEX skipped_wall_age ON skipped_wall (change_time)
 -- Executions. Everything rare is NULL, so that a row is small. No index mentions `state`: the indexed columns are NULL
 -- unless they matter. Input and output over a kilobyte are in run_data (`spilled`: 1 input, 2 output), since a row is
 -- written again at every step. `plain_lease`: by its policy, a lease of it does nothing but lease (it may start again, and
--- no time runs against it before it starts). `log_lines`: how many the attempt that succeeded wrote, if its worker said.
+-- no time runs against it before it starts). `plain_end`: its end does nothing but end it (its schedule does not count from
+-- there). `log_lines`: how many the attempt that succeeded wrote, if its worker said.
 -- `buffer`: how it waits for runs of its job to be over; `apart`: it is none that others wait for. `key_id`: its
 -- concurrency key; while that is full it waits in `parked_key` instead of `ready_lane`.
 -- `fingerprint`: what went wrong with one that is dead; `resolution` and what follows: what became of that.
@@ -256,6 +260,7 @@ CREATE TABLE run (
     headers TEXT,
     policy TEXT,
     plain_lease BOOLEAN NOT NULL DEFAULT TRUE,
+    plain_end BOOLEAN NOT NULL DEFAULT TRUE,
     buffer SMALLINT CHECK (buffer BETWEEN 1 AND 4),
     apart BOOLEAN NOT NULL DEFAULT FALSE,
     unique_key TEXT,

@@ -14,6 +14,7 @@ pub mod calendars;
 pub mod catalog;
 pub mod clock;
 pub mod dead;
+pub mod delays;
 pub mod edits;
 pub mod expiry;
 pub mod firing;
@@ -81,6 +82,10 @@ macro_rules! conformance {
             schedules: a_spread_run_waits_for_its_time, a_schedule_is_done_with_its_last_run, what_became_no_run_does_not_count,
                 a_one_shot_that_has_passed_fires_late_and_once, a_completed_job_expires_once_its_runs_are_over,
                 what_a_clock_change_takes_is_kept_by_the_change;
+            delays: the_next_instant_follows_the_end_of_the_run, an_end_is_that_of_the_whole_run_whatever_it_is,
+                what_passes_while_nobody_is_there_is_one_late_run_or_none, an_instant_without_a_run_is_followed_by_another,
+                a_pause_goes_on_by_the_delay, a_delayed_schedule_comes_to_its_end, an_edit_keeps_what_a_delay_counts_from,
+                a_delayed_start_that_an_edit_drops_is_counted_from;
             pending: pending_starts_stay_unless_an_edit_says_otherwise, dropped_starts_are_superseded,
                 starts_of_a_schedule_that_is_gone_are_dropped_too, recomputed_starts_begin_by_the_new_definition,
                 what_waits_for_another_is_pending_as_well;
@@ -190,5 +195,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(auto_disable backup calendars catalog dead edits expiry firing hello identity keys leases lists logs outcomes overlap pending property queues release retention schedules submit timers unique versions views)
+    sources!(auto_disable backup calendars catalog dead delays edits expiry firing hello identity keys leases lists logs outcomes overlap pending property queues release retention schedules submit timers unique versions views)
 }

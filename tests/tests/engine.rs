@@ -15,6 +15,8 @@ mod crew;
 mod damage;
 #[path = "engine/days.rs"]
 mod days;
+#[path = "engine/delays.rs"]
+mod delays;
 #[path = "engine/deletes.rs"]
 mod deletes;
 #[path = "engine/doubt.rs"]

@@ -137,6 +137,7 @@ fn rule(schedule: &Schedule) -> String {
             let zone = if schedule.time_zone == "UTC" { "" } else { schedule.time_zone.as_str() };
             format!("every {units} from {first_date} at {time_of_day} {zone}").trim_end().to_owned()
         }
+        Some(Rule::FixedDelay(delay)) => format!("{} after the run before it ends", length(Some(delay))),
         Some(Rule::At(instant)) => {
             format!("at {}", times::from_proto(instant).map(|instant| instant.to_string()).unwrap_or_default())
         }

@@ -21,6 +21,7 @@ mod calendars;
 mod catalog;
 mod claims;
 mod dead;
+mod delays;
 mod dialect;
 mod dispatch;
 mod due;

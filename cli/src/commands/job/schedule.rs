@@ -23,6 +23,9 @@ pub(super) struct ScheduleArgs {
     /// Due in this rhythm: 90m, or of the calendar: '3 months from 2026-01-31 at 09:00'
     #[arg(long, value_name = "RHYTHM", allow_hyphen_values = true)]
     every: Option<Every>,
+    /// Due so long after the run before it ends: 5m
+    #[arg(long, value_name = "LENGTH")]
+    fixed_delay: Option<Length>,
     /// Due once: RFC 3339, or now+1h
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     at: Option<Moment>,
@@ -60,7 +63,7 @@ pub(super) struct ScheduleArgs {
 
 impl ScheduleArgs {
     pub(super) fn is_empty(&self) -> bool {
-        self.cron.is_empty() && self.every.is_none() && self.at.is_none()
+        self.cron.is_empty() && self.every.is_none() && self.fixed_delay.is_none() && self.at.is_none()
     }
 }
 
@@ -122,12 +125,15 @@ pub(super) fn schedules(args: &ScheduleArgs) -> Result<Vec<Schedule>, Failure> {
     if let Some(every) = args.every {
         rules.push(("every", args.rhythm(every)?));
     }
+    if let Some(delay) = args.fixed_delay {
+        rules.push(("fixed-delay", Rule::FixedDelay(delay.to_proto())));
+    }
     if let Some(at) = args.at {
         rules.push(("at", Rule::At(at.to_proto(clock::now()))));
     }
     let on_the_wall = |rule: &Rule| match rule {
         Rule::Cron(_) | Rule::CalendarInterval(_) => true,
-        Rule::Interval(_) | Rule::At(_) => false,
+        Rule::Interval(_) | Rule::FixedDelay(_) | Rule::At(_) => false,
     };
     if !rules.iter().any(|(_, rule)| on_the_wall(rule)) {
         args.need_a_wall_clock()?;
@@ -242,7 +248,7 @@ impl ScheduleArgs {
             Rule::CalendarInterval(_) => {
                 Schedule { time_zone, gap: gap.into(), overlap: overlap.into(), ..Schedule::default() }
             }
-            Rule::Interval(_) | Rule::At(_) => Schedule::default(),
+            Rule::Interval(_) | Rule::FixedDelay(_) | Rule::At(_) => Schedule::default(),
         };
         Schedule { rule: Some(rule), ..schedule }
     }

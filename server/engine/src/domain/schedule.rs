@@ -2,7 +2,8 @@
 //!
 //! The rule itself is [`mainspring_cron`]'s; what is here belongs to a schedule: its bounds, how often it fires, and how far
 //! the starts of its runs are spread. All of it is a pure function of the definition and of an instant, so that a failover
-//! or a second look says the same. A nominal time is an instant's identity, whatever a start adds to it.
+//! or a second look says the same. A nominal time is an instant's identity, whatever a start adds to it. A schedule that
+//! counts from the ends of its runs ([`delay`]) names one instant ahead and no more.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     calendar::Exclusion, catch_up::CatchUp, ids::JobUid, instant::Instant, ledger::SkippedWalls, names::ScheduleName,
 };
+
+mod delay;
 
 /// One time rule of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,9 +62,11 @@ impl ScheduleSpec {
         Self { name, rule, zone, start: None, end: None, jitter: Duration::ZERO, max_runs: None, exclude, roll }
     }
 
-    /// The first instant after `after` that the rule names and the bounds allow.
+    /// The first instant after `after` that the rule names and the bounds allow. One that counts from ends takes `after`, or
+    /// its start, for an end.
     pub fn next_after(&self, after: Instant) -> Option<Instant> {
         let from = match self.start {
+            Some(start) if start > after && self.delay().is_some() => start,
             Some(start) if start > after => Instant::from_micros(start.as_micros() - 1),
             _ => after,
         };
@@ -135,16 +140,17 @@ impl ScheduleSpec {
         for _ in 0..MOST_HOLDS {
             let next = self.next_after(after)?;
             let Some((_, until)) = self.hold(next) else { return Some(next) };
-            after = next.max(until.minus(Duration::from_micros(1)));
+            after = self.past_hold(next, until);
         }
         None
     }
 
-    /// The instants after `after` that no calendar leaves out, in order.
+    /// The instants after `after` that no calendar leaves out, in order, as far as time alone says which they are.
     pub fn fires(&self, after: Instant) -> impl Iterator<Item = Instant> + use<'_> {
-        let mut at = after;
+        let mut from = Some(after);
         std::iter::from_fn(move || {
-            at = self.next_fire(at)?;
+            let at = self.next_fire(from.take()?)?;
+            from = self.delay().is_none().then_some(at);
             Some(at)
         })
     }
@@ -235,7 +241,7 @@ impl ScheduleSpec {
                 let at = Instant::from_timestamp(at.instant());
                 if at <= now && catch_up.reaches(at, now) { at.minus(Duration::from_micros(1)) } else { now }
             }
-            Rule::Cron(_) | Rule::Interval(_) | Rule::CalendarInterval(_) => now,
+            Rule::Cron(_) | Rule::Interval(_) | Rule::CalendarInterval(_) | Rule::FixedDelay(_) => now,
         }
     }
 

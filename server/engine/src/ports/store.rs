@@ -180,7 +180,8 @@ pub struct Moved {
     pub worker: Option<WorkerId>,
     /// Why.
     pub reason: String,
-    /// When it leaves SCHEDULED or RETRY_WAIT; none where it waits for the slot of its job.
+    /// When it leaves SCHEDULED or RETRY_WAIT; none where it waits for the slot of its job. Of one that is over: from when on
+    /// what follows from its end may be due.
     pub wake_time: Option<Instant>,
     /// When its stop, execution or waiting ends by time.
     pub deadline: Option<Instant>,

@@ -12,10 +12,11 @@ use mainspring_engine::{
         ids::{JobUid, RunId},
         instant::Instant,
         job::{JobState, OnCompleted},
-        ledger::{Fate, FateReason, Range, append},
+        ledger::{Fate, FateReason, Range, append_where},
         names::{Lane, ScheduleName},
         overlap::{Admitted, Buffer, Standing},
         run::RunOrigin,
+        schedule::ScheduleSpec,
     },
     ports::store::{DueSchedule, Fired, Firing, ShardLease, StoreError, StoreResult},
 };
@@ -59,6 +60,7 @@ struct Made {
     due: Instant,
     late: bool,
     buffer: Option<Buffer>,
+    plain_end: bool,
 }
 
 pub(super) async fn fire(
@@ -80,7 +82,7 @@ pub(super) async fn fire(
     let mut decided = Vec::with_capacity(firings.len());
     let mut made = Vec::new();
     for firing in firings {
-        let Some(runs) = around.decide(firing) else {
+        let Some(runs) = around.decide(firing, now) else {
             decided.push(None);
             continue;
         };
@@ -110,6 +112,7 @@ pub(super) async fn fire(
         due: run.due,
         buffer: run.buffer,
         apart: false,
+        plain_end: run.plain_end,
         priority: due.spec.priority,
         fairness_key: &due.spec.fairness_key,
         key: *key,
@@ -166,7 +169,7 @@ impl Firings {
     }
 
     /// What one firing comes to; none where its schedule has moved.
-    fn decide(&mut self, firing: &Firing) -> Option<Vec<Made>> {
+    fn decide(&mut self, firing: &Firing, now: Instant) -> Option<Vec<Made>> {
         let Firing { due, evaluation, run_ids } = firing;
         let key = (due.job, due.schedule.clone());
         // A job that was deleted has no schedules.
@@ -181,6 +184,8 @@ impl Firings {
         let schedule = due.spec.schedules.iter().find(|schedule| schedule.name == due.schedule);
         let is_done = |made: u64| schedule.is_some_and(|schedule| schedule.is_done(made));
         let mut made = due.position.made;
+        let delayed = schedule.filter(|schedule| schedule.delay().is_some());
+        let mut open_run = None;
         for entry in entries {
             let range = match entry {
                 Entry::Fate(range) => range.clone(),
@@ -190,7 +195,17 @@ impl Firings {
                     if fate == Fate::Fired {
                         made += 1;
                         self.instants.insert((due.job, *nominal));
-                        runs.push(Made { id, nominal: *nominal, due: *at, late: *late, buffer });
+                        runs.push(Made {
+                            id,
+                            nominal: *nominal,
+                            due: *at,
+                            late: *late,
+                            buffer,
+                            plain_end: delayed.is_none(),
+                        });
+                    }
+                    if let Some(schedule) = delayed {
+                        (cursor, next, open_run) = goes_on(schedule, fate, (id, *nominal, made), now);
                     }
                     Range::one(due.position.version, *nominal, fate, reason)
                 }
@@ -199,15 +214,16 @@ impl Firings {
             ranges.push(range);
             // What comes after its last run is none of its instants.
             if made > due.position.made && is_done(made) {
-                (cursor, next) = (last, None);
+                (cursor, next, open_run) = (last, None, None);
                 break;
             }
         }
         let skipped = skipped.iter().filter(|walls| walls.change <= cursor);
         self.skipped.extend(skipped.map(|walls| (key.0, key.1.clone(), due.position.version, *walls)));
         let (row, _) = self.schedules.get_mut(&key)?;
-        let (open, closed) = append(row.open.take(), ranges);
-        (row.open, row.cursor, row.next, row.made) = (open, cursor, next, made);
+        let follows = |last, next| schedule.is_none_or(|schedule| schedule.follows(last, next));
+        let (open, closed) = append_where(row.open.take(), ranges, follows);
+        (row.open, row.cursor, row.next, row.made, row.open_run) = (open, cursor, next, made, open_run);
         self.closed.extend(closed.into_iter().map(|range| (key.0, key.1.clone(), range)));
         self.changed.insert(key);
         Some(runs)
@@ -232,7 +248,8 @@ impl Firings {
     /// Whether a job has just had its last instant.
     fn complete(&mut self, due: &DueSchedule) -> bool {
         let job = due.job;
-        let over = self.schedules.iter().filter(|((of, _), _)| *of == job).all(|(_, (row, _))| row.next.is_none());
+        let mut rows = self.schedules.iter().filter(|((of, _), _)| *of == job);
+        let over = rows.all(|(_, (row, _))| row.next.is_none() && row.open_run.is_none());
         let ends = over && self.states.get(&job) == Some(&JobState::Active);
         if ends {
             self.states.insert(job, JobState::Completed);
@@ -260,6 +277,22 @@ impl Firings {
         }
         Ok(())
     }
+}
+
+/// Where a schedule that counts from ends stands after an instant with this fate: cursor, next, and whose end it waits for.
+fn goes_on(
+    schedule: &ScheduleSpec,
+    fate: Fate,
+    (run, nominal, made): (RunId, Instant, u64),
+    now: Instant,
+) -> (Instant, Option<Instant>, Option<RunId>) {
+    if fate == Fate::Fired {
+        return (nominal, None, Some(run));
+    }
+    // What was in its way may be there for long: it is looked for again a delay later, and not for each that passed.
+    let next = schedule.next_due(nominal, made).filter(|next| *next > now);
+    let cursor = if next.is_some() { nominal } else { nominal.max(now) };
+    (cursor, schedule.next_due(cursor, made), None)
 }
 
 /// Which of these instants have a run.

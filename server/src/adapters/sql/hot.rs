@@ -195,7 +195,11 @@ pub(super) async fn lease(
 
 /// Runs of a sheet whose attempt is open, and whose end concerns nobody else.
 fn endable() -> String {
-    format!("run.id = {} AND run.open_token = {} AND run.state IN (3, 4) AND run.key_id IS NULL", bytes(0), int(1))
+    format!(
+        "run.id = {} AND run.open_token = {} AND run.state IN (3, 4) AND run.key_id IS NULL AND run.plain_end",
+        bytes(0),
+        int(1)
+    )
 }
 
 /// What a success needs to know of the runs that it may touch.

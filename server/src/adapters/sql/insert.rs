@@ -63,6 +63,8 @@ pub(super) struct Row<'a> {
     pub(super) buffer: Option<Buffer>,
     /// It holds no slot of its job.
     pub(super) apart: bool,
+    /// Its end does nothing but end it.
+    pub(super) plain_end: bool,
     /// 0 to 9.
     pub(super) priority: u8,
     /// Its fairness key.
@@ -113,7 +115,7 @@ const PLAIN: [(&str, Kind); 14] = [
 ];
 
 /// What only some have, after [`PLAIN`].
-const MORE: [(&str, Kind); 19] = [
+const MORE: [(&str, Kind); 20] = [
     ("deadline_time", Kind::Int),
     ("job_uid", Kind::Bytes),
     ("job_version", Kind::Int),
@@ -133,6 +135,7 @@ const MORE: [(&str, Kind); 19] = [
     ("unique_key", Kind::Text),
     ("key_id", Kind::Int),
     ("parked_key", Kind::Int),
+    ("plain_end", Kind::Int),
 ];
 
 /// Inserts runs that have no more than every run has, or all that one can have.
@@ -256,7 +259,8 @@ impl<'a> New<'a> {
             .int(i64::from(if inline { 0 } else { INPUT }))
             .text(row.unique_key)
             .int(row.key.map(i64::from))
-            .int(row.parked(life).map(i64::from));
+            .int(row.parked(life).map(i64::from))
+            .int(i64::from(row.plain_end));
     }
 }
 

@@ -27,7 +27,7 @@ use uuid::Uuid;
 use super::{
     Known,
     insert::{Row, insert_runs},
-    jobs::{ScheduleRow, insert_ledger, range},
+    jobs::{ScheduleRow, insert_ledger, range, schedules},
     keys,
     rows::{name, time},
     statement::{Cells, exec, places, query, query_one},
@@ -90,7 +90,7 @@ pub(super) async fn drop_starts(
     }
     let is_named = |start: &Start| {
         let rule = spec.schedules.iter().find(|schedule| schedule.name == start.schedule);
-        what == Pending::Recompute && rule.is_some_and(|rule| rule.names(start.nominal))
+        what == Pending::Recompute && rule.is_some_and(|rule| rule.delay().is_some() || rule.names(start.nominal))
     };
     let (anew, dropped): (Vec<_>, Vec<_>) = pending(tx, job.uid).await?.into_iter().partition(is_named);
     let mut steps = Steps::begin(tx, known, now).await?;
@@ -99,6 +99,12 @@ pub(super) async fn drop_starts(
     let cancel = Event::Cancel { reason: reason.into(), grace: None };
     let moved: Vec<_> = dropped.iter().filter_map(|start| steps.apply(start.run, &cancel)?.ok()).collect();
     steps.save(tx).await?;
+    // What counts from the end of one of them goes on from there.
+    for now in schedules(tx, &[job.uid.uuid()]).await? {
+        if let Some(row) = rows.iter_mut().find(|row| row.name == now.name) {
+            (row.cursor, row.next, row.open_run) = (now.cursor, now.next, now.open_run);
+        }
+    }
     let mut instants: BTreeMap<ScheduleName, BTreeSet<Instant>> = BTreeMap::new();
     let ended: BTreeSet<_> = moved.iter().map(|moved| moved.run).collect();
     for start in dropped.into_iter().filter(|start| ended.contains(&start.run)) {
@@ -194,6 +200,7 @@ pub(super) async fn start_anew(tx: &Tx, known: &Known, now: Instant, job: &Job, 
             due: spread.filter(|_| !start.late).unwrap_or(start.due),
             buffer: start.buffer,
             apart: false,
+            plain_end: rule.is_none_or(|rule| rule.delay().is_none()),
             priority: spec.priority,
             fairness_key: &spec.fairness_key,
             key,

@@ -134,6 +134,7 @@ pub(super) async fn submit(
         due: run.due,
         buffer: *buffer,
         apart: run.apart,
+        plain_end: true,
         priority: run.priority,
         fairness_key: &run.fairness_key,
         key: *key,

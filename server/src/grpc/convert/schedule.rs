@@ -19,7 +19,7 @@ const MAX_RUNS: i32 = 1_000_000_000;
 mod preview;
 mod rule;
 
-pub(crate) use preview::preview;
+pub(crate) use preview::{Standing, preview};
 
 /// What a rule is read against.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +93,10 @@ impl Check {
     fn moves(&mut self, roll: Roll, rule: &Rule, excludes: bool) {
         match (roll, rule) {
             (Roll::Skip, _) => {}
-            (Roll::Following | Roll::Preceding | Roll::Nearest, Rule::Interval(_) | Rule::At(_)) => {
+            (
+                Roll::Following | Roll::Preceding | Roll::Nearest,
+                Rule::Interval(_) | Rule::FixedDelay(_) | Rule::At(_),
+            ) => {
                 self.refuse("roll", "is for `cron` and `calendar_interval` alone; leave it out");
             }
             (Roll::Following | Roll::Preceding | Roll::Nearest, Rule::Cron(_) | Rule::CalendarInterval(_)) => {
@@ -141,6 +144,7 @@ impl Check {
                     Rule::Cron(_) => "cron",
                     Rule::Interval(_) => "interval",
                     Rule::CalendarInterval(_) => "calendar_interval",
+                    Rule::FixedDelay(_) => "fixed_delay",
                     Rule::At(_) => "at",
                 };
                 let why = match (&spec.rule, is_bounded) {
@@ -349,7 +353,7 @@ mod tests {
             wire::Schedule { jitter: Some(prost_types::Duration { seconds: 60, nanos: 0 }), max_runs: 2, ..every(90) };
         let spec = parsed(spread).unwrap();
         let job = JobUid::from_uuid(uuid::Uuid::from_u128(7));
-        let shown = preview(&spec, NOW.parse().unwrap(), None, 5, Some((job, 1)));
+        let shown = preview(&spec, NOW.parse().unwrap(), None, 5, Some(Standing { job, made: 1, next: None }));
         assert_eq!(shown.instants.len(), 1);
         let (time, due) = (shown.instants[0].time.unwrap(), shown.instants[0].due_time.unwrap());
         assert!((time.seconds..time.seconds + 60).contains(&due.seconds), "{due:?}");
@@ -381,6 +385,7 @@ mod tests {
                 ..cron("30 2 * * *")
             },
             every(90),
+            wire::Schedule { rule: secs(90).map(wire::schedule::Rule::FixedDelay), ..every(90) },
             interval(wire::Interval { every: secs(90), phase: secs(7), ..wire::Interval::default() }),
             interval(wire::Interval { every: secs(86_400), hashed_phase: true, ..wire::Interval::default() }),
             interval(wire::Interval {
