@@ -205,7 +205,7 @@ CREATE INDEX skipped_wall_age ON skipped_wall (change_time)
 -- unless they matter. Input and output over a kilobyte are in run_data (`spilled`: 1 input, 2 output), since a row is
 -- written again at every step. `plain_lease`: by its policy, a lease of it does nothing but lease (it may start again, and
 -- no time runs against it before it starts). `plain_end`: its end does nothing but end it (its schedule does not count from
--- there). `log_lines`: how many the attempt that succeeded wrote, if its worker said.
+-- there). `retry_until`: no retry of it begins then or later, since its schedule is due again. `log_lines`: how many the attempt that succeeded wrote, if its worker said.
 -- `buffer`: how it waits for runs of its job to be over; `apart`: it is none that others wait for. `key_id`: its
 -- concurrency key; while that is full it waits in `parked_key` instead of `ready_lane`.
 -- `fingerprint`: what went wrong with one that is dead; `resolution` and what follows: what became of that.
@@ -261,6 +261,7 @@ CREATE TABLE run (
     policy TEXT,
     plain_lease BOOLEAN NOT NULL DEFAULT TRUE,
     plain_end BOOLEAN NOT NULL DEFAULT TRUE,
+    retry_until BIGINT,
     buffer SMALLINT CHECK (buffer BETWEEN 1 AND 4),
     apart BOOLEAN NOT NULL DEFAULT FALSE,
     unique_key TEXT,

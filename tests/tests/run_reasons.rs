@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use mainspring_proto::{
-    common::v1::{Delivery, LeaseLossPolicy, RetryPolicy, Timeouts},
+    common::v1::{Delivery, LeaseLossPolicy, RetryPolicy, RetryUntil, Timeouts},
     scheduler::v1::{
-        CancelRunRequest, DeleteJobRequest, Job, Run, RunState, RunSubmission, SubmitRunRequest, TriggerJobRequest,
+        CancelRunRequest, DeleteJobRequest, Interval, Job, Run, RunState, RunSubmission, Schedule, SubmitRunRequest,
+        TriggerJobRequest, schedule,
     },
     worker::v1::{
         AttemptCancelled, AttemptInterrupted, AttemptPhase, AttemptRef, AttemptResult, CancelDirective,
@@ -226,6 +227,39 @@ async fn worker_crash_suspected() {
     let run = scene.over(&attempt.run_id).await;
     Scene::ended(&run, RunState::Failed, "WORKER_CRASH_SUSPECTED");
     assert_eq!((run.losses, run.failures), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn next_occurrence_due() {
+    let mut scene = Scene::set().await;
+    let every = Interval { every: secs(10), ..Interval::default() };
+    let job = Job {
+        job: "ticking".into(),
+        job_type: "t.noop".into(),
+        schedules: vec![Schedule { rule: Some(schedule::Rule::Interval(every)), ..Schedule::default() }],
+        retry_policy: Some(RetryPolicy {
+            initial_backoff: secs(6),
+            jitter: Some(0.0),
+            multiplier: 1.0,
+            retry_until: RetryUntil::NextOccurrence.into(),
+            ..attempts(9)
+        }),
+        ..Job::default()
+    };
+    scene.client.create_job(job).await.unwrap();
+    scene.server.pass(Duration::from_secs(10)).await.unwrap();
+    let first = scene.session.dispatch().await.unwrap().attempt.unwrap();
+    scene.session.fail(&first, "NOT_NOW").await.unwrap();
+    scene.session.result_ack(&first).await.unwrap();
+    assert_eq!(scene.client.run(&first.run_id).await.unwrap().state(), RunState::RetryWait);
+    scene.server.pass(Duration::from_secs(6)).await.unwrap();
+    let second = scene.session.dispatch().await.unwrap().attempt.unwrap();
+    assert_eq!((second.run_id.as_str(), second.attempt), (first.run_id.as_str(), 2));
+    scene.session.fail(&second, "NOT_NOW").await.unwrap();
+    let run = scene.over(&first.run_id).await;
+    Scene::ended(&run, RunState::Failed, "NEXT_OCCURRENCE_DUE");
+    let cause = run.failure.unwrap().cause.unwrap();
+    assert_eq!((run.failures, cause.reason.as_str()), (2, "NOT_NOW"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,7 +13,7 @@ use super::{
     names::{FairnessKey, JobName, JobType, NamespaceName, QueueName, ScheduleName},
     overlap::Overlap,
     payload::Payload,
-    policy::RunPolicy,
+    policy::{RetryUntil, RunPolicy},
     schedule::ScheduleSpec,
 };
 
@@ -61,6 +61,16 @@ pub struct JobSpec {
     /// When it is paused by itself.
     #[serde(default)]
     pub auto_disable: AutoDisable,
+}
+
+impl JobSpec {
+    /// Up to when a run that one of its schedules makes at `now` is tried again; none where nothing bounds that, or nobody knows.
+    pub fn retry_until(&self, schedule: &ScheduleSpec, now: Instant) -> Option<Instant> {
+        match self.policy.retry.until {
+            RetryUntil::Budget => None,
+            RetryUntil::NextOccurrence => schedule.next_fire(now).filter(|_| schedule.delay().is_none()),
+        }
+    }
 }
 
 /// What becomes of a job whose schedules have no instant left.

@@ -32,6 +32,19 @@ pub struct RetryPolicy {
     pub retry_timeouts: bool,
     /// Attempts that may be lost with their worker.
     pub max_losses: u32,
+    /// What else ends the retries.
+    pub until: RetryUntil,
+}
+
+/// Until when there are retries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryUntil {
+    /// As often and as long as the policy says.
+    #[default]
+    Budget,
+    /// None begins at the next instant of the schedule, or after it.
+    NextOccurrence,
 }
 
 impl Default for RetryPolicy {
@@ -46,6 +59,7 @@ impl Default for RetryPolicy {
             non_retryable_reasons: Vec::new(),
             retry_timeouts: true,
             max_losses: 3,
+            until: RetryUntil::Budget,
         }
     }
 }

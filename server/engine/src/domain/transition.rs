@@ -150,6 +150,8 @@ pub struct Context<'a> {
     pub rules: &'a LeaseRules,
     /// Now.
     pub now: Instant,
+    /// No retry begins at this or later: it is when its schedule is due again.
+    pub retry_until: Option<Instant>,
     /// Its job was deleted: what is at a worker may come to its end there, and nothing of it starts again.
     pub job_deleted: bool,
 }
@@ -581,13 +583,16 @@ impl Leaving<'_> {
 
     /// An end that counts as a failure: another attempt where `again` says why and the policy allows, else `last`.
     fn charged(&self, end: AttemptEnd, last: RunState, again: Option<&Failure>, why: &str) -> Change {
-        let Context { run: id, policy, now, job_deleted, rules: _ } = self.table.context;
+        let Context { run: id, policy, now, retry_until, job_deleted, rules: _ } = self.table.context;
         let run = self.table.run;
         let failures = run.failures + 1;
         let retry = again
             .filter(|_| !policy.at_most_once() && !job_deleted)
             .and_then(|failure| policy.retry.next_attempt(id, failures, failure, run.create_time, now));
         let mut next = match retry {
+            Some(wake) if retry_until.is_some_and(|until| until <= wake) => {
+                self.table.over(RunState::Failed, Some(reason::NEXT_OCCURRENCE_DUE))
+            }
             Some(wake) => {
                 let mut next = run.clone();
                 next.state = RunState::RetryWait;

@@ -61,6 +61,7 @@ struct Made {
     late: bool,
     buffer: Option<Buffer>,
     plain_end: bool,
+    retry_until: Option<Instant>,
 }
 
 pub(super) async fn fire(
@@ -113,6 +114,7 @@ pub(super) async fn fire(
         buffer: run.buffer,
         apart: false,
         plain_end: run.plain_end,
+        retry_until: run.retry_until,
         priority: due.spec.priority,
         fairness_key: &due.spec.fairness_key,
         key: *key,
@@ -195,14 +197,9 @@ impl Firings {
                     if fate == Fate::Fired {
                         made += 1;
                         self.instants.insert((due.job, *nominal));
-                        runs.push(Made {
-                            id,
-                            nominal: *nominal,
-                            due: *at,
-                            late: *late,
-                            buffer,
-                            plain_end: delayed.is_none(),
-                        });
+                        let (nominal, due_at, late, plain_end) = (*nominal, *at, *late, delayed.is_none());
+                        let retry_until = schedule.and_then(|of| due.spec.retry_until(of, nominal.max(now)));
+                        runs.push(Made { id, nominal, due: due_at, late, buffer, plain_end, retry_until });
                     }
                     if let Some(schedule) = delayed {
                         (cursor, next, open_run) = goes_on(schedule, fate, (id, *nominal, made), now);

@@ -65,6 +65,8 @@ pub(super) struct Row<'a> {
     pub(super) apart: bool,
     /// Its end does nothing but end it.
     pub(super) plain_end: bool,
+    /// No retry of it begins then or later.
+    pub(super) retry_until: Option<Instant>,
     /// 0 to 9.
     pub(super) priority: u8,
     /// Its fairness key.
@@ -115,7 +117,7 @@ const PLAIN: [(&str, Kind); 14] = [
 ];
 
 /// What only some have, after [`PLAIN`].
-const MORE: [(&str, Kind); 20] = [
+const MORE: [(&str, Kind); 21] = [
     ("deadline_time", Kind::Int),
     ("job_uid", Kind::Bytes),
     ("job_version", Kind::Int),
@@ -136,6 +138,7 @@ const MORE: [(&str, Kind); 20] = [
     ("key_id", Kind::Int),
     ("parked_key", Kind::Int),
     ("plain_end", Kind::Int),
+    ("retry_until", Kind::Int),
 ];
 
 /// Inserts runs that have no more than every run has, or all that one can have.
@@ -260,7 +263,8 @@ impl<'a> New<'a> {
             .text(row.unique_key)
             .int(row.key.map(i64::from))
             .int(row.parked(life).map(i64::from))
-            .int(i64::from(row.plain_end));
+            .int(i64::from(row.plain_end))
+            .int(row.retry_until.map(Instant::as_micros));
     }
 }
 

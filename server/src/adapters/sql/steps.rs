@@ -38,7 +38,7 @@ use super::{
     keys::Keys,
     lanes::KnownLane,
     restricted::Restricted,
-    rows::{LIFE, json, life, life_values, maybe_count, maybe_time, name, place, time},
+    rows::{LIFE, json, life, life_values, maybe, maybe_count, maybe_time, name, place, time},
     statement::{Cells, chunks, exec, insert, query, query_in, tuples},
     writer::Tx,
 };
@@ -62,6 +62,8 @@ pub(super) struct Loaded {
     pub(super) parked: bool,
     /// The schedule whose next instant follows from its end.
     paces: Option<ScheduleName>,
+    /// No retry of it begins then or later.
+    retry_until: Option<Instant>,
     /// As it is now.
     pub(super) life: Lifecycle,
     /// What went wrong, once it is dead.
@@ -108,7 +110,7 @@ pub(super) struct Steps {
 pub(super) fn columns() -> String {
     format!(
         "id, lane_id, job_uid, job_version, policy, priority, fairness_key, due_time, key_id, parked_key IS NOT NULL, \
-         CASE WHEN plain_end THEN NULL ELSE schedule END, {LIFE}"
+         CASE WHEN plain_end THEN NULL ELSE schedule END, retry_until, {LIFE}"
     )
 }
 
@@ -141,10 +143,12 @@ impl Loaded {
         let place = place(cells)?;
         let (key_id, parked) = (cells.next()?, cells.next()?);
         let paces = cells.next::<Option<String>>()?.map(name).transpose()?;
+        let retry_until = maybe(cells.next()?);
         let life = life(cells)?;
         let guard = Guard { state: life.state, attempt: life.attempt, generation: life.generation };
         let fingerprint = None;
-        Ok(Self { id, lane, job, policy, place, key_id, parked, paces, life, fingerprint, guard, changed: false })
+        let changed = false;
+        Ok(Self { id, lane, job, policy, place, key_id, parked, paces, retry_until, life, fingerprint, guard, changed })
     }
 
     /// 0 to 9.
@@ -320,7 +324,8 @@ impl Steps {
     pub(super) fn apply(&mut self, run: RunId, event: &Event) -> Option<Result<Moved, Refusal>> {
         let loaded = self.runs.get_mut(&run)?;
         let job_deleted = loaded.job.is_some_and(|(job, _)| self.deleted.contains(&job));
-        let context = Context { run, policy: &loaded.policy, rules: &self.known.rules, now: self.now, job_deleted };
+        let (policy, rules, now, retry_until) = (&*loaded.policy, &self.known.rules, self.now, loaded.retry_until);
+        let context = Context { run, policy, rules, now, retry_until, job_deleted };
         let change = match step(&loaded.life, event, context) {
             Ok(change) => change,
             Err(refusal) => return Some(Err(refusal)),

@@ -135,6 +135,7 @@ pub(super) async fn submit(
         buffer: *buffer,
         apart: run.apart,
         plain_end: true,
+        retry_until: None,
         priority: run.priority,
         fairness_key: &run.fairness_key,
         key: *key,

@@ -164,14 +164,14 @@ pub(crate) fn dead_group(group: DeadGroup) -> wire::DeadLetterGroup {
 fn of_platform(state: RunState, reason: &str, last: Option<Failure>) -> Option<Failure> {
     let is_failure = matches!(state, RunState::Failed | RunState::TimedOut);
     let Some(sentence) = why::sentence(reason).filter(|_| is_failure) else { return last };
+    let is_cause = state == RunState::TimedOut || reason == why::NEXT_OCCURRENCE_DUE;
     match last {
         Some(told) if told.reason == reason => Some(told),
         // What a handler came back with when it was stopped for its time belongs to that end; what an earlier attempt
-        // failed with says nothing of workers that were lost later.
-        last => Some(Failure {
-            cause: last.filter(|_| state == RunState::TimedOut).map(Box::new),
-            ..Failure::of_platform(reason, sentence)
-        }),
+        // failed with says nothing of workers that were lost later. What was not tried again is what the last one failed with.
+        last => {
+            Some(Failure { cause: last.filter(|_| is_cause).map(Box::new), ..Failure::of_platform(reason, sentence) })
+        }
     }
 }
 
