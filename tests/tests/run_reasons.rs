@@ -11,9 +11,9 @@ use mainspring_proto::{
         TriggerJobRequest, schedule,
     },
     worker::v1::{
-        AttemptCancelled, AttemptInterrupted, AttemptPhase, AttemptRef, AttemptResult, CancelDirective,
-        CancelDisposition, CancelReply, Dispatch, LogBatch, LogEntry, RejectReason, ResultDisposition, attempt_result,
-        worker_stream_request::Message as Say, worker_stream_response::Message as Heard,
+        AttemptCancelled, AttemptInterrupted, AttemptPhase, AttemptProgress, AttemptRef, AttemptResult,
+        CancelDirective, CancelDisposition, CancelReply, Dispatch, LogBatch, LogEntry, RejectReason, ResultDisposition,
+        attempt_result, worker_stream_request::Message as Say, worker_stream_response::Message as Heard,
     },
 };
 use mainspring_tests::harness::{
@@ -227,6 +227,47 @@ async fn worker_crash_suspected() {
     let run = scene.over(&attempt.run_id).await;
     Scene::ended(&run, RunState::Failed, "WORKER_CRASH_SUSPECTED");
     assert_eq!((run.losses, run.failures), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heartbeat_timeout() {
+    let mut scene = Scene::set().await;
+    let timeouts = Some(Timeouts { heartbeat: secs(10), ..Timeouts::default() });
+    let attempt = scene.running(RunSubmission { timeouts, ..noop() }).await;
+    scene.server.pass(Duration::from_secs(9)).await.unwrap();
+    // Progress that says nothing new is a sign of life; that the worker lists it is none.
+    let lives =
+        AttemptProgress { attempt: Some(attempt.clone()), phase: AttemptPhase::Running.into(), ..Default::default() };
+    scene.session.say(Say::Progress(lives)).await.unwrap();
+    scene.beat(&attempt, AttemptPhase::Running).await;
+    scene.server.pass(Duration::from_secs(9)).await.unwrap();
+    scene.beat(&attempt, AttemptPhase::Running).await;
+    assert_eq!(scene.client.run(&attempt.run_id).await.unwrap().state(), RunState::Running);
+    scene.server.pass(Duration::from_secs(1)).await.unwrap();
+    let revoked = |heard: &Heard| match heard {
+        Heard::Revoke(revoke) if revoke.attempt.as_ref() == Some(&attempt) => Some(()),
+        _ => None,
+    };
+    scene.session.until("a Revoke", revoked).await.unwrap();
+    scene.session.renew(Vec::new()).await.unwrap();
+    let again = scene.session.dispatch().await.unwrap().attempt.unwrap();
+    assert_eq!((again.run_id.as_str(), again.attempt), (attempt.run_id.as_str(), 2));
+    let run = scene.client.run(&attempt.run_id).await.unwrap();
+    assert_eq!((run.losses, run.failures), (1, 0));
+    scene.session.reject(&again, RejectReason::Draining).await.unwrap();
+
+    // Log lines are a sign of life as well, and a run that may start at most once ends.
+    let mut scene = Scene::set().await;
+    let attempt = scene.running(RunSubmission { timeouts, ..once() }).await;
+    scene.server.pass(Duration::from_secs(9)).await.unwrap();
+    let entries = vec![LogEntry { message: "still here".into(), ..LogEntry::default() }];
+    let lines = LogBatch { attempt: Some(attempt.clone()), entries, ..LogBatch::default() };
+    scene.session.say(Say::LogBatch(lines)).await.unwrap();
+    scene.beat(&attempt, AttemptPhase::Running).await;
+    scene.server.pass(Duration::from_secs(9)).await.unwrap();
+    assert_eq!(scene.client.run(&attempt.run_id).await.unwrap().state(), RunState::Running);
+    scene.server.pass(Duration::from_secs(1)).await.unwrap();
+    Scene::ended(&scene.over(&attempt.run_id).await, RunState::Failed, "LEASE_LOST");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,6 +8,7 @@ use std::{
 };
 
 use mainspring_proto::{common::v1::LogLevel as ProtoLevel, worker::v1::Dispatch};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -27,6 +28,8 @@ struct Inner {
     facts: Facts,
     stop: Stop,
     reports: Arc<dyn Reports>,
+    /// What it said of its progress last.
+    told: Mutex<(f64, String)>,
 }
 
 /// What is known of a run when its attempt starts.
@@ -142,7 +145,7 @@ impl From<LogLevel> for ProtoLevel {
 
 impl Ctx {
     pub(crate) fn new(facts: Facts, stop: Stop, reports: Arc<dyn Reports>) -> Self {
-        Self { inner: Arc::new(Inner { facts, stop, reports }) }
+        Self { inner: Arc::new(Inner { facts, stop, reports, told: Mutex::default() }) }
     }
 
     pub(crate) fn reports(&self) -> &Arc<dyn Reports> {
@@ -264,7 +267,23 @@ impl Ctx {
         }
         #[expect(clippy::cast_precision_loss, reason = "a share for people")]
         let fraction = if total == 0 { 0.0 } else { (done as f64 / total as f64).min(1.0) };
-        self.inner.reports.progress(fraction, message.into());
+        let message = message.into();
+        *self.inner.told.lock() = (fraction, message.clone());
+        self.inner.reports.progress(fraction, message);
+        Ok(())
+    }
+
+    /// Says that the handler lives, where there is nothing new to say. A run with a heartbeat timeout is given up that says
+    /// nothing for so long; progress and log lines say it as well. Call it as often as you like: it is sent about once a second.
+    ///
+    /// # Errors
+    /// [`Cancelled`] once the run was told to stop; pass it on with `?`.
+    pub fn heartbeat(&self) -> Result<(), Cancelled> {
+        if self.is_cancelled() {
+            return Err(Cancelled);
+        }
+        let (fraction, message) = self.inner.told.lock().clone();
+        self.inner.reports.progress(fraction, message);
         Ok(())
     }
 

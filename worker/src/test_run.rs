@@ -321,13 +321,14 @@ mod tests {
             tracing::warn!(target: "user", n = 2, "two");
             ctx.progress(1, 2, "half")?;
             ctx.progress(2, 2, "done")?;
+            ctx.heartbeat()?;
             Ok::<_, JobError>(())
         };
         let outcome = TestRun::new(()).call(talking).await;
         assert_eq!((outcome.messages(), outcome.result.clone().unwrap()), (vec!["one", "two"], json!(null)));
         assert_eq!((outcome.logs[1].level, outcome.logs[1].fields["n"].as_str()), (LogLevel::Warn, "2"));
         let progress: Vec<_> = outcome.progress.iter().map(|it| (it.fraction, it.message.as_str())).collect();
-        assert_eq!(progress, [(0.5, "half"), (1.0, "done")]);
+        assert_eq!(progress, [(0.5, "half"), (1.0, "done"), (1.0, "done")]);
     }
 
     #[tokio::test]

@@ -117,20 +117,24 @@ pub(super) struct TimeoutArgs {
     /// How long an attempt may take to stop that is told to; never less than a lease [default: the server's]
     #[arg(long, value_name = "LENGTH", allow_hyphen_values = true)]
     stop_grace: Option<Length>,
+    /// How long an attempt may be without a sign of life, progress or log lines; 0s means forever [default: the server's, forever]
+    #[arg(long, value_name = "LENGTH", allow_hyphen_values = true)]
+    heartbeat_timeout: Option<Length>,
 }
 
 impl TimeoutArgs {
     /// Timeouts with what was said put into them; none where nothing was.
     pub(super) fn over(&self, timeouts: Timeouts) -> Option<Timeouts> {
-        let Self { timeout, queue_timeout, total_timeout, stop_grace } = self;
+        let Self { timeout, queue_timeout, total_timeout, stop_grace, heartbeat_timeout } = self;
         let or = |said: &Option<Length>, stored| said.map(Length::to_proto).or(stored);
         let changed = Timeouts {
             queue: or(queue_timeout, timeouts.queue),
             execution: or(timeout, timeouts.execution),
             total: or(total_timeout, timeouts.total),
             stop_grace: or(stop_grace, timeouts.stop_grace),
+            heartbeat: or(heartbeat_timeout, timeouts.heartbeat),
         };
-        let said = [timeout, queue_timeout, total_timeout, stop_grace];
+        let said = [timeout, queue_timeout, total_timeout, stop_grace, heartbeat_timeout];
         said.into_iter().any(Option::is_some).then_some(changed)
     }
 }

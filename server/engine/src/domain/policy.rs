@@ -76,11 +76,15 @@ pub struct Timeouts {
     pub total: Option<Duration>,
     /// Told to stop until ended without the worker; `None` is the server's default.
     pub stop_grace: Option<Duration>,
+    /// One sign of life of an attempt until the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Duration>,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { queue: None, execution: Some(Duration::from_secs(3600)), total: None, stop_grace: None }
+        let execution = Some(Duration::from_secs(3600));
+        Self { queue: None, execution, total: None, stop_grace: None, heartbeat: None }
     }
 }
 

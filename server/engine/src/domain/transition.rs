@@ -75,6 +75,11 @@ pub enum Event {
         /// Which attempt.
         attempt: i64,
     },
+    /// An attempt gave no sign of life for its heartbeat timeout, as its worker's session saw it.
+    Stalled {
+        /// Which attempt.
+        attempt: i64,
+    },
     /// A worker lists an attempt whose lease had expired and that nobody has leased since.
     Adopt {
         /// Which attempt.
@@ -173,6 +178,7 @@ pub fn step(run: &Lifecycle, event: &Event, context: Context<'_>) -> Result<Chan
         Event::Silent { attempt } => table.silent(*attempt),
         Event::Unlisted { attempt } => table.unlisted(*attempt),
         Event::Absent { attempt } => table.active(*attempt)?.lose(LossReason::Absent),
+        Event::Stalled { attempt } => table.active(*attempt)?.lose(LossReason::HeartbeatTimeout).map(Change::revoking),
         Event::Adopt { attempt, worker } => table.adopt(*attempt, *worker),
         Event::Expire => table.expire(),
         Event::Report { attempt, outcome, start_time, log_lines } => {

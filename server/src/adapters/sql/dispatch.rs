@@ -150,6 +150,7 @@ pub(super) fn dispatchable(
         nominal_time,
         execution_timeout: policy.timeouts.execution,
         stop_grace: policy.timeouts.stop_grace,
+        heartbeat_timeout: policy.timeouts.heartbeat,
         lease_loss: policy.effective_lease_loss(),
         headers,
         failures,

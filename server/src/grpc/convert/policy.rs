@@ -137,18 +137,24 @@ impl Check {
 
     /// Absent is the default, zero is none.
     fn timeouts(&mut self, timeouts: wire::Timeouts) -> Timeouts {
-        let wire::Timeouts { queue, execution, total, stop_grace } = timeouts;
+        let wire::Timeouts { queue, execution, total, stop_grace, heartbeat } = timeouts;
         let default = Timeouts::default();
         let mut limit = |field, length: Option<prost_types::Duration>, default| {
             if length.is_none() { default } else { self.length(field, length).filter(|length| !length.is_zero()) }
         };
-        Timeouts {
+        let heartbeat = limit("heartbeat", heartbeat, default.heartbeat);
+        let timeouts = Timeouts {
             queue: limit("queue", queue, default.queue),
             execution: limit("execution", execution, default.execution),
             total: limit("total", total, default.total),
             // Zero is a grace too: the shortest there is, which is the lease.
             stop_grace: self.length("stop_grace", stop_grace),
+            heartbeat,
+        };
+        if heartbeat.is_some_and(|most| most < Duration::from_secs(1)) {
+            self.refuse("heartbeat", "must be at least 1 s; progress is sent about once a second");
         }
+        timeouts
     }
 }
 
@@ -218,13 +224,14 @@ fn retry_until_of(until: wire::RetryUntil) -> Option<RetryUntil> {
 
 /// Timeouts for people: zero where there is none, so that they read back the same.
 pub(crate) fn timeouts(timeouts: Timeouts) -> wire::Timeouts {
-    let Timeouts { queue, execution, total, stop_grace } = timeouts;
+    let Timeouts { queue, execution, total, stop_grace, heartbeat } = timeouts;
     let limit = |length: Option<Duration>| Some(time::duration(length.unwrap_or_default()));
     wire::Timeouts {
         queue: limit(queue),
         execution: limit(execution),
         total: limit(total),
         stop_grace: stop_grace.map(time::duration),
+        heartbeat: limit(heartbeat),
     }
 }
 
@@ -270,8 +277,15 @@ mod tests {
                 max_losses: rest.3,
                 until: if rest.2 { RetryUntil::Budget } else { RetryUntil::NextOccurrence },
             });
-        let timeouts = (limit(), limit(), limit(), prop::option::of(secs()))
-            .prop_map(|(queue, execution, total, grace)| Timeouts { queue, execution, total, stop_grace: grace });
+        let timeouts = (limit(), limit(), limit(), limit(), prop::option::of(secs())).prop_map(
+            |(queue, execution, total, heartbeat, stop_grace)| Timeouts {
+                queue,
+                execution,
+                total,
+                stop_grace,
+                heartbeat: heartbeat.map(|most: Duration| most.max(Duration::from_secs(1))),
+            },
+        );
         (retry, timeouts, any::<bool>(), any::<bool>()).prop_map(|(mut retry, timeouts, once, stop)| {
             let (delivery, lease_loss) = match (once, stop) {
                 (true, _) => (Delivery::AtMostOnce, LeaseLossPolicy::Stop),

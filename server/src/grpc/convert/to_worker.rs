@@ -130,6 +130,7 @@ fn dispatch(attempt: Dispatchable, basis_sequence: i64, reply_timeout: Duration,
         execution_timeout,
         // The worker hears it when it is told to stop.
         stop_grace: _,
+        heartbeat_timeout: _,
         lease_loss,
         headers,
         failures,

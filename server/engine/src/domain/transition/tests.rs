@@ -368,7 +368,7 @@ fn any_policy() -> impl Strategy<Value = RunPolicy> {
     (1_u32..4, 1_u32..4, any::<bool>(), timeout.clone(), timeout.clone(), timeout).prop_map(
         |(attempts, losses, at_most_once, queue, execution, total)| RunPolicy {
             delivery: if at_most_once { Delivery::AtMostOnce } else { Delivery::AtLeastOnce },
-            timeouts: Timeouts { queue, execution, total, stop_grace: None },
+            timeouts: Timeouts { queue, execution, total, stop_grace: None, heartbeat: None },
             ..policy(attempts, losses)
         },
     )

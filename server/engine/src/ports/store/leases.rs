@@ -79,6 +79,8 @@ pub struct Dispatchable {
     pub execution_timeout: Option<Duration>,
     /// How long it may go on after it was told to stop.
     pub stop_grace: Option<Duration>,
+    /// One sign of life until the next.
+    pub heartbeat_timeout: Option<Duration>,
     /// What to do when the lease cannot be proven.
     pub lease_loss: LeaseLossPolicy,
     /// Trace context and the like.

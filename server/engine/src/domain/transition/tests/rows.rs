@@ -114,6 +114,22 @@ fn every_end_says_how_it_came() {
 }
 
 #[test]
+fn a_stalled_attempt_is_lost() {
+    let stalled = Event::Stalled { attempt: 1 };
+    let mut trace = Trace::new(policy(3, 3));
+    trace.lease().step(stalled.clone());
+    assert_eq!((trace.run.state, trace.run.losses, trace.run.failures), (RunState::Queued, 1, 0));
+    assert_eq!((end(&trace).state, end(&trace).cause), (AttemptState::Lost, Some(LossReason::HeartbeatTimeout)));
+    let mut trace = Trace::new(RunPolicy { delivery: Delivery::AtMostOnce, ..policy(1, 3) });
+    trace.lease().step(stalled.clone());
+    assert_eq!((trace.run.state, trace.run.reason.as_deref()), (RunState::Failed, Some(reason::LEASE_LOST)));
+    // A stop comes first, whoever asked for it.
+    let mut trace = Trace::new(policy(3, 3));
+    trace.lease().step(cancel()).step(stalled);
+    assert_eq!(trace.run.state, RunState::Cancelled);
+}
+
+#[test]
 fn no_retry_begins_once_its_schedule_is_due_again() {
     let after = |until: Duration| {
         let mut policy = policy(3, 3);
@@ -215,6 +231,7 @@ fn deadlines_are_the_earliest_of_those_that_run() {
         execution: Some(Duration::from_secs(execution)),
         total: Some(Duration::from_secs(total)),
         stop_grace: None,
+        heartbeat: None,
     };
     let after =
         |trace: &Trace| trace.run.deadline(&trace.policy).map(|at| at.since(Instant::from_micros(1_000_000_000)));

@@ -50,6 +50,7 @@ fn attempt(key: AttemptKey, lane: Lane) -> Dispatchable {
         nominal_time: None,
         execution_timeout: None,
         stop_grace: None,
+        heartbeat_timeout: None,
         lease_loss: LeaseLossPolicy::Continue,
         headers: BTreeMap::new(),
         failures: 0,
