@@ -206,7 +206,7 @@ CREATE INDEX skipped_wall_age ON skipped_wall (change_time)
 -- written again at every step. `plain_lease`: by its policy, a lease of it does nothing but lease (it may start again, and
 -- no time runs against it before it starts). `plain_end`: its end does nothing but end it (its schedule does not count from
 -- there). `retry_until`: no retry of it begins then or later, since its schedule is due again. `log_lines`: how many the attempt that succeeded wrote, if its worker said.
--- `buffer`: how it waits for runs of its job to be over; `apart`: it is none that others wait for. `key_id`: its
+-- `buffer`: how it waits for runs of its job, or of the key `slot_key`, to be over; `apart`: it is none that others wait for. `key_id`: its
 -- concurrency key; while that is full it waits in `parked_key` instead of `ready_lane`.
 -- `fingerprint`: what went wrong with one that is dead; `resolution` and what follows: what became of that.
 -- `lane_id` is no foreign key: to let go of a lane, the database would read every run.
@@ -263,6 +263,7 @@ CREATE TABLE run (
     plain_end BOOLEAN NOT NULL DEFAULT TRUE,
     retry_until BIGINT,
     buffer SMALLINT CHECK (buffer BETWEEN 1 AND 4),
+    slot_key INTEGER,
     apart BOOLEAN NOT NULL DEFAULT FALSE,
     unique_key TEXT,
     spilled SMALLINT NOT NULL DEFAULT 0 CHECK (spilled BETWEEN 0 AND 3),
@@ -278,6 +279,7 @@ CREATE TABLE run (
     CHECK (end_time IS NULL OR open_token IS NULL),
     CHECK ((state IN (1, 5)) = (wake_time IS NOT NULL OR buffer IS NOT NULL)),
     CHECK (buffer IS NULL OR (state = 1 AND wake_time IS NULL AND job_uid IS NOT NULL)),
+    CHECK (slot_key IS NULL OR slot_key = key_id),
     CHECK ((state = 2) = (ready_lane IS NOT NULL OR parked_key IS NOT NULL)),
     CHECK (parked_key IS NULL OR (parked_key = key_id AND ready_lane IS NULL AND open_token IS NULL)),
     CHECK (stop_deadline IS NULL OR state IN (3, 4)),
@@ -315,7 +317,13 @@ CREATE INDEX run_stop ON run (worker_id) WHERE stop_deadline IS NOT NULL
 CREATE INDEX run_unfinished ON run (job_uid, end_time) WHERE end_time IS NULL AND job_uid IS NOT NULL
 ;
 -- Runs that wait for the slot of their job, by turn.
-CREATE INDEX run_buffered ON run (job_uid, due_time, id) WHERE buffer IS NOT NULL
+CREATE INDEX run_buffered ON run (job_uid, due_time, id) WHERE buffer IS NOT NULL AND slot_key IS NULL
+;
+-- Runs that wait for the slot of their key, by turn.
+CREATE INDEX run_buffered_key ON run (slot_key, due_time, id) WHERE buffer IS NOT NULL AND slot_key IS NOT NULL
+;
+-- Runs of a concurrency key that are not over: overlap by key.
+CREATE INDEX run_key_unfinished ON run (key_id, end_time) WHERE end_time IS NULL AND key_id IS NOT NULL
 ;
 -- Runs that failed or took too long: few, and what people look for among many.
 CREATE INDEX run_dead ON run (id) WHERE dead_time IS NOT NULL

@@ -92,7 +92,8 @@ macro_rules! conformance {
             overlap: the_newest_waits, all_wait_for_their_turn_up_to_the_most, others_are_cancelled_for_the_new_one,
                 so_many_run_at_once, a_run_that_waits_for_a_retry_holds_the_slot, a_trigger_meets_the_policy_too,
                 what_is_apart_holds_no_slot, a_run_that_waits_can_be_cancelled, nobody_is_let_go_twice,
-                slots_come_by_job_and_whole;
+                slots_come_by_job_and_whole, jobs_that_share_a_key_share_a_slot,
+                who_waits_for_a_key_waits_for_all_of_its_runs;
             release: the_best_come_first, runs_of_one_instant_come_by_id, a_round_goes_on_where_it_was, what_is_known_is_passed_over,
                 pieces_make_up_the_whole, lanes_do_not_mix, leased_runs_are_not_offered, the_limit_holds;
             leases: a_lease_carries_the_run, a_second_lease_is_stale, a_lease_under_an_old_generation_is_stale,

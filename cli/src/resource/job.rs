@@ -3,8 +3,8 @@
 use mainspring_proto::{
     common::v1::{RetryPolicy, Timeouts},
     scheduler::v1::{
-        CalendarInterval, CalendarRoll, CatchUp, Job, JobState, JobVersion, OnCompleted, Overlap, Schedule,
-        schedule::Rule,
+        CalendarInterval, CalendarRoll, CatchUp, Job, JobState, JobVersion, OnCompleted, Overlap, OverlapScope,
+        Schedule, schedule::Rule,
     },
 };
 
@@ -204,6 +204,10 @@ fn overlap(job: &Job) -> String {
         Overlap::TerminateOther => "terminate-other",
     };
     let max = if job.overlap_max > 0 { format!(", at most {}", job.overlap_max) } else { String::new() };
+    let scope = match job.overlap_scope() {
+        OverlapScope::Unspecified | OverlapScope::Job => "",
+        OverlapScope::ConcurrencyKey => ", by concurrency key",
+    };
     let manual = if job.overlap_ignores_manual { "; manual runs apart" } else { "" };
-    format!("{name}{max}{manual}")
+    format!("{name}{max}{scope}{manual}")
 }

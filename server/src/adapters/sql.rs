@@ -54,6 +54,7 @@ mod rows;
 mod sheet;
 mod skipped;
 mod slots;
+mod standings;
 mod statement;
 mod steps;
 mod submit;

@@ -360,6 +360,7 @@ pub(super) fn bare_spec() -> super::job::JobSpec {
         payload: Default::default(),
         schedules: Vec::new(),
         overlap: Overlap::Skip,
+        overlap_scope: Default::default(),
         overlap_ignores_manual: false,
         catch_up: Default::default(),
         policy: Default::default(),

@@ -11,7 +11,7 @@ use super::{
     instant::Instant,
     limit::Concurrency,
     names::{FairnessKey, JobName, JobType, NamespaceName, QueueName, ScheduleName},
-    overlap::Overlap,
+    overlap::{Overlap, OverlapScope},
     payload::Payload,
     policy::{RetryUntil, RunPolicy},
     schedule::ScheduleSpec,
@@ -39,6 +39,9 @@ pub struct JobSpec {
     pub schedules: Vec<ScheduleSpec>,
     /// What happens when it is due while a run of it is not over.
     pub overlap: Overlap,
+    /// Whose runs those are.
+    #[serde(default)]
+    pub overlap_scope: OverlapScope,
     /// Runs that people made hold no slot, and take no notice of it.
     #[serde(default)]
     pub overlap_ignores_manual: bool,
@@ -64,6 +67,14 @@ pub struct JobSpec {
 }
 
 impl JobSpec {
+    /// Whether its runs meet those of their concurrency key, and not only each other.
+    pub fn overlaps_by_key(&self) -> bool {
+        match self.overlap_scope {
+            OverlapScope::Job => false,
+            OverlapScope::Key => self.concurrency.is_some(),
+        }
+    }
+
     /// Up to when a run that one of its schedules makes at `now` is tried again; none where nothing bounds that, or nobody knows.
     pub fn retry_until(&self, schedule: &ScheduleSpec, now: Instant) -> Option<Instant> {
         match self.policy.retry.until {

@@ -44,7 +44,7 @@ pub use logs::Logs;
 pub use outcomes::{Applied, Apply, Outcomes, Report, ReportAnswer};
 pub use release::{Head, Look, Queued, Release, Turn, Waiting};
 pub use retention::{Retention, RetentionPolicy, Swept};
-pub use slots::{JobSlot, Slots};
+pub use slots::{JobSlot, KeySlot, Slots};
 pub use submit::{JobRef, Made, NewRun, RequestKey, Stored, Submit, Submitted};
 pub use views::{
     Announcement, Announcer, AttemptView, Direction, FullKey, InstantRange, JobOrder, JobTypeView, LedgerPart, Listed,

@@ -13,7 +13,7 @@ use mainspring_engine::{
         instant::Instant,
         job::{JobState, OnCompleted},
         ledger::{Fate, FateReason, Range, append_where},
-        names::{Lane, ScheduleName},
+        names::{Lane, NamespaceName, ScheduleName},
         overlap::{Admitted, Buffer, Standing},
         run::RunOrigin,
         schedule::ScheduleSpec,
@@ -30,8 +30,8 @@ use super::{
     keys,
     rows::{maybe_time, time},
     skipped::{self, Taken},
+    standings::{SlotOf, standings},
     statement::{Cells, chunks, exec, query, query_in, query_one, single, tuples},
-    submit::standings,
     writer::Tx,
 };
 
@@ -44,7 +44,8 @@ pub(super) fn lane(due: &DueSchedule) -> Lane {
 struct Firings {
     schedules: HashMap<(JobUid, ScheduleName), (ScheduleRow, Instant)>,
     states: HashMap<JobUid, JobState>,
-    slots: HashMap<JobUid, Standing>,
+    slots: HashMap<SlotOf, Standing>,
+    namespaces: HashMap<NamespaceName, i32>,
     instants: HashSet<(JobUid, Instant)>,
     changed: HashSet<(JobUid, ScheduleName)>,
     closed: Vec<(JobUid, ScheduleName, Range)>,
@@ -78,7 +79,7 @@ pub(super) async fn fire(
     if firings.iter().any(|firing| runs_named(firing).count() > firing.run_ids.len()) {
         return Err(StoreError::Corrupt("a firing has fewer ids than runs".into()));
     }
-    let mut around = Firings::read(tx, firings).await?;
+    let mut around = Firings::read(tx, known, firings).await?;
     // Per firing: how many runs it made and whether its job is over; nothing where it was overtaken.
     let mut decided = Vec::with_capacity(firings.len());
     let mut made = Vec::new();
@@ -112,6 +113,7 @@ pub(super) async fn fire(
         late: run.late,
         due: run.due,
         buffer: run.buffer,
+        by_key: due.spec.overlaps_by_key(),
         apart: false,
         plain_end: run.plain_end,
         retry_until: run.retry_until,
@@ -146,7 +148,7 @@ fn runs_named(firing: &Firing) -> impl Iterator<Item = (JobUid, Instant)> {
 }
 
 impl Firings {
-    async fn read(tx: &Tx, firings: &[Firing]) -> StoreResult<Self> {
+    async fn read(tx: &Tx, known: &Known, firings: &[Firing]) -> StoreResult<Self> {
         let mut jobs: Vec<Uuid> = firings.iter().map(|firing| firing.due.job.uuid()).collect();
         jobs.sort_unstable();
         jobs.dedup();
@@ -156,12 +158,18 @@ impl Firings {
             let mut cells = Cells::of(&row);
             states.insert(JobUid::from_uuid(cells.next()?), base_state(&mut cells)?);
         }
-        let slots = standings(tx, firings.iter().map(|firing| (firing.due.job, firing.due.spec.overlap))).await?;
+        let mut namespaces = HashMap::new();
+        for DueSchedule { namespace, .. } in firings.iter().map(|firing| &firing.due) {
+            namespaces.extend(known.lanes.namespace(namespace).map(|number| (namespace.clone(), number)));
+        }
+        let asked = firings.iter().map(|firing| (slot_of(&namespaces, &firing.due), firing.due.spec.overlap));
+        let slots = standings(tx, asked).await?;
         let named: Vec<_> = firings.iter().flat_map(runs_named).collect();
         Ok(Self {
             schedules: rows.into_iter().map(|row| ((row.job, row.name.clone()), (row.clone(), row.cursor))).collect(),
             states,
-            slots: slots.into_iter().map(|(job, (standing, _))| (job, standing)).collect(),
+            slots: slots.into_iter().map(|(of, (standing, _))| (of, standing)).collect(),
+            namespaces,
             instants: fired(tx, &named).await?,
             changed: HashSet::new(),
             closed: Vec::new(),
@@ -231,7 +239,7 @@ impl Firings {
         if self.instants.contains(&(due.job, nominal)) {
             return (Fate::United, None, None);
         }
-        let standing = self.slots.entry(due.job).or_default();
+        let standing = self.slots.entry(slot_of(&self.namespaces, due)).or_default();
         let admitted = due.spec.overlap.admit(*standing);
         standing.and(admitted);
         match admitted {
@@ -273,6 +281,15 @@ impl Firings {
             exec(tx, sql, values).await?;
         }
         Ok(())
+    }
+}
+
+/// The slot that runs of a schedule meet.
+fn slot_of(namespaces: &HashMap<NamespaceName, i32>, due: &DueSchedule) -> SlotOf {
+    let concurrency = due.spec.concurrency.as_ref().filter(|_| due.spec.overlaps_by_key());
+    match concurrency.zip(namespaces.get(&due.namespace)) {
+        Some((concurrency, namespace)) => SlotOf::key(*namespace, &concurrency.key),
+        None => SlotOf::Job(due.job),
     }
 }
 

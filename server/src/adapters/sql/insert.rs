@@ -61,6 +61,8 @@ pub(super) struct Row<'a> {
     pub(super) due: Instant,
     /// It waits for the slot of its job.
     pub(super) buffer: Option<Buffer>,
+    /// It meets the runs of its concurrency key, and not only those of its job.
+    pub(super) by_key: bool,
     /// It holds no slot of its job.
     pub(super) apart: bool,
     /// Its end does nothing but end it.
@@ -117,7 +119,7 @@ const PLAIN: [(&str, Kind); 14] = [
 ];
 
 /// What only some have, after [`PLAIN`].
-const MORE: [(&str, Kind); 21] = [
+const MORE: [(&str, Kind); 22] = [
     ("deadline_time", Kind::Int),
     ("job_uid", Kind::Bytes),
     ("job_version", Kind::Int),
@@ -139,6 +141,7 @@ const MORE: [(&str, Kind); 21] = [
     ("parked_key", Kind::Int),
     ("plain_end", Kind::Int),
     ("retry_until", Kind::Int),
+    ("slot_key", Kind::Int),
 ];
 
 /// Inserts runs that have no more than every run has, or all that one can have.
@@ -264,7 +267,8 @@ impl<'a> New<'a> {
             .int(row.key.map(i64::from))
             .int(row.parked(life).map(i64::from))
             .int(i64::from(row.plain_end))
-            .int(row.retry_until.map(Instant::as_micros));
+            .int(row.retry_until.map(Instant::as_micros))
+            .int(row.key.filter(|_| row.by_key).map(i64::from));
     }
 }
 

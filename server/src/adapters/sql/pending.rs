@@ -199,6 +199,7 @@ pub(super) async fn start_anew(tx: &Tx, known: &Known, now: Instant, job: &Job, 
             // What is late already keeps its pace.
             due: spread.filter(|_| !start.late).unwrap_or(start.due),
             buffer: start.buffer,
+            by_key: spec.overlaps_by_key(),
             apart: false,
             retry_until: rule.and_then(|rule| spec.retry_until(rule, start.nominal.max(now))),
             plain_end: rule.is_none_or(|rule| rule.delay().is_none()),

@@ -169,6 +169,7 @@ impl Check {
         NewRun {
             job: Some(job_ref(job)),
             overlap: Some(job.spec.overlap).filter(|_| !force && !job.spec.overlap_ignores_manual),
+            by_key: job.spec.overlaps_by_key(),
             apart: job.spec.overlap_ignores_manual,
             ..new.run(lane, RunOrigin::Trigger, context)
         }
@@ -276,6 +277,7 @@ impl Parts {
             parent: None,
             headers: context.headers.clone(),
             overlap: None,
+            by_key: false,
             apart: false,
             concurrency,
             unique,

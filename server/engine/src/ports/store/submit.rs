@@ -73,6 +73,8 @@ pub struct NewRun {
     pub headers: BTreeMap<String, String>,
     /// How it meets runs of its job that are not over; none where it takes no notice of them.
     pub overlap: Option<Overlap>,
+    /// It meets the runs of its concurrency key, and not only those of its job.
+    pub by_key: bool,
     /// It holds no slot of its job.
     pub apart: bool,
     /// At most so many runs of this key are at workers at once.
@@ -101,6 +103,7 @@ impl NewRun {
             parent,
             headers: _,
             overlap: _,
+            by_key: _,
             apart: _,
             concurrency,
             unique,
