@@ -25,15 +25,16 @@ CREATE TABLE queue (
 ;
 CREATE INDEX queue_restricted ON queue (id) WHERE paused OR concurrency_limit > 0 OR rate_count IS NOT NULL
 ;
--- (namespace, queue, job type) as one number, so that rows and index entries of runs stay small. `use_time`: when it
--- was last named, or up to a day earlier.
+-- (namespace, queue, job type, required labels) as one number, so that rows and index entries of runs stay small.
+-- `selector`: the labels as JSON, mostly none. `use_time`: when it was last named, or up to a day earlier.
 CREATE TABLE lane (
     id {serial} PRIMARY KEY,
     namespace_id INTEGER NOT NULL REFERENCES namespace (id),
     queue_id INTEGER NOT NULL REFERENCES queue (id),
     job_type TEXT NOT NULL,
+    selector TEXT NOT NULL DEFAULT '',
     use_time BIGINT NOT NULL,
-    UNIQUE (queue_id, job_type)
+    UNIQUE (queue_id, job_type, selector)
 )
 ;
 -- Concurrency keys, as numbers: at most `run_limit` runs of one have an attempt open, and `in_flight` have. `look_time`:

@@ -21,6 +21,7 @@ pub mod firing;
 pub mod hello;
 pub mod identity;
 pub mod keys;
+pub mod labels;
 pub mod leases;
 pub mod lists;
 pub mod logs;
@@ -82,6 +83,8 @@ macro_rules! conformance {
             schedules: a_spread_run_waits_for_its_time, a_schedule_is_done_with_its_last_run, what_became_no_run_does_not_count,
                 a_one_shot_that_has_passed_fires_late_and_once, a_completed_job_expires_once_its_runs_are_over,
                 what_a_clock_change_takes_is_kept_by_the_change;
+            labels: what_requires_labels_waits_in_a_lane_of_its_own, runs_of_a_schedule_require_what_their_job_does,
+                wait_facts_tell_who_has_not_the_labels;
             delays: the_next_instant_follows_the_end_of_the_run, an_end_is_that_of_the_whole_run_whatever_it_is,
                 what_passes_while_nobody_is_there_is_one_late_run_or_none, an_instant_without_a_run_is_followed_by_another,
                 a_pause_goes_on_by_the_delay, a_delayed_schedule_comes_to_its_end, an_edit_keeps_what_a_delay_counts_from,
@@ -196,5 +199,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(auto_disable backup calendars catalog dead delays edits expiry firing hello identity keys leases lists logs outcomes overlap pending property queues release retention schedules submit timers unique versions views)
+    sources!(auto_disable backup calendars catalog dead delays edits expiry firing hello identity keys labels leases lists logs outcomes overlap pending property queues release retention schedules submit timers unique versions views)
 }

@@ -29,6 +29,8 @@ mod fairness;
 mod heartbeats;
 #[path = "engine/instants.rs"]
 mod instants;
+#[path = "engine/labels.rs"]
+mod labels;
 #[path = "engine/ledger.rs"]
 mod ledger;
 #[path = "engine/limits.rs"]

@@ -8,7 +8,7 @@ use mainspring_proto::{
     common::v1::{Delivery, LeaseLossPolicy, RetryPolicy, RetryUntil, Timeouts},
     scheduler::v1::{
         CancelRunRequest, DeleteJobRequest, Interval, Job, Run, RunState, RunSubmission, Schedule, SubmitRunRequest,
-        TriggerJobRequest, schedule,
+        TriggerJobRequest, WaitReason, schedule,
     },
     worker::v1::{
         AttemptCancelled, AttemptInterrupted, AttemptPhase, AttemptProgress, AttemptRef, AttemptResult,
@@ -227,6 +227,23 @@ async fn worker_crash_suspected() {
     let run = scene.over(&attempt.run_id).await;
     Scene::ended(&run, RunState::Failed, "WORKER_CRASH_SUSPECTED");
     assert_eq!((run.losses, run.failures), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_matching_labels() {
+    let mut scene = Scene::set().await;
+    let required_labels = [("gpu".to_owned(), "yes".to_owned())].into();
+    let run = scene.client.submit(RunSubmission { required_labels, ..noop() }).await.unwrap();
+    let shown = scene.client.run(&run).await.unwrap();
+    assert_eq!((shown.state(), shown.wait_reason()), (RunState::Queued, WaitReason::NoMatchingLabels), "{shown:?}");
+    assert!(shown.wait_sentence.contains("gpu=yes"), "{}", shown.wait_sentence);
+    // It holds up nobody, and whoever has the labels is given it.
+    let other = scene.client.submit(noop()).await.unwrap();
+    assert_eq!(scene.session.dispatch().await.unwrap().attempt.unwrap().run_id, other);
+    let mut able = BareWorker::new(&["t.noop"], 1);
+    able.labels = [("gpu".to_owned(), "yes".to_owned())].into();
+    let mut able = able.connect(&scene.server.client().unwrap()).await.unwrap();
+    assert_eq!(able.dispatch().await.unwrap().attempt.unwrap().run_id, run);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -68,6 +68,7 @@ impl Resource for Job {
             ("fairness key", Cell::text(&self.fairness_key)),
             ("concurrency", Cell::text(concurrency(self))),
             ("labels", Cell::text(pairs(&self.labels))),
+            ("requires", Cell::text(pairs(&self.required_labels))),
             ("version", Cell::of(self.version)),
             ("created", Cell::time(self.create_time.as_ref())),
             ("updated", Cell::time(self.update_time.as_ref())),

@@ -134,6 +134,7 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
         concurrency_key: policy.concurrency_key.unwrap_or_default(),
         concurrency_limit: policy.concurrency_limit.unwrap_or_default(),
         labels: policy::labels(label),
+        required_labels: policy::required(policy.require_label),
         description: description.unwrap_or_default(),
         ..Job::default()
     };

@@ -263,6 +263,11 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
         job.concurrency_limit = limit;
         mask.push("concurrency_limit");
     }
+    if !policy.require_label.is_empty() {
+        job.required_labels.extend(policy.require_label);
+        job.required_labels.retain(|_, value| !value.is_empty());
+        mask.push("required_labels");
+    }
     if !label.is_empty() || !remove_label.is_empty() {
         job.labels.extend(label);
         job.labels.retain(|key, _| !remove_label.contains(key));

@@ -361,6 +361,7 @@ pub(super) fn bare_spec() -> super::job::JobSpec {
         schedules: Vec::new(),
         overlap: Overlap::Skip,
         overlap_scope: Default::default(),
+        required_labels: Default::default(),
         overlap_ignores_manual: false,
         catch_up: Default::default(),
         policy: Default::default(),

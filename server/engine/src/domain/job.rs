@@ -10,11 +10,12 @@ use super::{
     ids::JobUid,
     instant::Instant,
     limit::Concurrency,
-    names::{FairnessKey, JobName, JobType, NamespaceName, QueueName, ScheduleName},
+    names::{FairnessKey, JobName, JobType, Lane, NamespaceName, QueueName, ScheduleName},
     overlap::{Overlap, OverlapScope},
     payload::Payload,
     policy::{RetryUntil, RunPolicy},
     schedule::ScheduleSpec,
+    selector::Selector,
 };
 
 /// What a user defines: immutable once stored, versioned, kept as JSON text.
@@ -55,6 +56,9 @@ pub struct JobSpec {
     /// Runs of one priority take turns by this key.
     #[serde(default)]
     pub fairness_key: FairnessKey,
+    /// Labels that a worker must have to be given a run of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub required_labels: BTreeMap<String, String>,
     /// What becomes of it once its schedules have no instant left.
     #[serde(default)]
     pub on_completed: OnCompleted,
@@ -67,6 +71,16 @@ pub struct JobSpec {
 }
 
 impl JobSpec {
+    /// The lane of its runs.
+    pub fn lane(&self, namespace: &NamespaceName) -> Lane {
+        Lane {
+            namespace: namespace.clone(),
+            queue: self.queue.clone(),
+            job_type: self.job_type.clone(),
+            selector: Selector::of(&self.required_labels),
+        }
+    }
+
     /// Whether its runs meet those of their concurrency key, and not only each other.
     pub fn overlaps_by_key(&self) -> bool {
         match self.overlap_scope {

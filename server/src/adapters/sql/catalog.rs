@@ -9,7 +9,7 @@ use mainspring_engine::{
         ids::JobUid,
         instant::Instant,
         job::{Job, JobSpec, JobState, Pause},
-        names::{JobName, Lane, NamespaceName, QueueName, Scope},
+        names::{JobName, NamespaceName, QueueName, Scope},
         schedule::ScheduleSpec,
         supersede::Pending,
     },
@@ -190,8 +190,7 @@ impl SqliteStore {
     /// Sees to it that a definition's lane has a number, or says why it cannot: what a schedule will fire into is refused
     /// before, and not when it is due.
     async fn full(&self, now: Instant, namespace: &NamespaceName, spec: &JobSpec) -> StoreResult<Option<Quota>> {
-        let (namespace, queue, job_type) = (namespace.clone(), spec.queue.clone(), spec.job_type.clone());
-        let refused = self.ensure_lanes(now, [&Lane { namespace, queue, job_type }], Bound::Kept).await?;
+        let refused = self.ensure_lanes(now, [&spec.lane(namespace)], Bound::Kept).await?;
         Ok(refused.into_values().next())
     }
 

@@ -37,7 +37,7 @@ use super::{
 
 /// The lane of a schedule's runs.
 pub(super) fn lane(due: &DueSchedule) -> Lane {
-    Lane { namespace: due.namespace.clone(), queue: due.spec.queue.clone(), job_type: due.spec.job_type.clone() }
+    due.spec.lane(&due.namespace)
 }
 
 /// Everything a batch of firings decides on.

@@ -14,7 +14,7 @@ use mainspring_engine::{
         instant::Instant,
         job::{Job, JobSpec},
         ledger::{Fate, Range},
-        names::{Lane, ScheduleName},
+        names::ScheduleName,
         overlap::Buffer,
         run::{RunOrigin, RunState},
         supersede::{Pending, carve},
@@ -174,8 +174,8 @@ pub(super) async fn start_anew(tx: &Tx, known: &Known, now: Instant, job: &Job, 
         return Ok(Vec::new());
     }
     let Job { uid, namespace, name, version, spec, .. } = job;
-    let lane = Lane { namespace: namespace.clone(), queue: spec.queue.clone(), job_type: spec.job_type.clone() };
-    let lane = known.lanes.find(&lane).ok_or_else(|| StoreError::Corrupt("a lane has no number".into()))?;
+    let lane =
+        known.lanes.find(&spec.lane(namespace)).ok_or_else(|| StoreError::Corrupt("a lane has no number".into()))?;
     let ids: Vec<Uuid> = anew.iter().map(|start| start.run.uuid()).collect();
     for piece in super::statement::chunks(&ids) {
         // None of them has had an attempt, so nothing else is known of them.

@@ -51,6 +51,7 @@ pub(crate) const MUTABLE: &[&str] = &[
     "concurrency_limit",
     "auto_disable",
     "overlap_scope",
+    "required_labels",
 ];
 
 /// What a definition is read against.
@@ -111,6 +112,7 @@ impl Check {
             concurrency_limit,
             auto_disable,
             overlap_scope,
+            required_labels,
         } = job;
         self.same_namespace(&namespace, context.namespace);
         let name = self.required::<JobName>("job", &job);
@@ -134,6 +136,7 @@ impl Check {
             policy: self.policy(Policies { retry_policy, timeouts, delivery, lease_loss_policy }),
             priority: self.priority("priority", priority),
             fairness_key: self.or_default("fairness_key", &fairness_key),
+            required_labels: self.labels("required_labels", required_labels),
             on_completed,
             concurrency: self.concurrency(&concurrency_key, concurrency_limit),
             auto_disable: self.auto_disable(auto_disable),
@@ -213,6 +216,7 @@ pub(crate) fn overlay(job: &mut wire::Job, new: wire::Job, mask: &[String]) {
         overlap_max,
         overlap_ignores_manual,
         overlap_scope,
+        required_labels,
         catch_up,
         catch_up_max,
         catch_up_pace,
@@ -263,6 +267,7 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         overlap,
         overlap_scope,
         overlap_ignores_manual,
+        required_labels,
         catch_up,
         policy,
         priority,
@@ -300,6 +305,7 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         overlap_max: overlap::number(overlap),
         overlap_ignores_manual,
         overlap_scope: overlap::scope(overlap_scope).into(),
+        required_labels,
         catch_up: told.catch_up,
         catch_up_max: told.catch_up_max,
         catch_up_pace: told.catch_up_pace,

@@ -29,6 +29,7 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         schedule,
         job_type,
         queue,
+        selector,
         origin,
         life,
         labels,
@@ -123,6 +124,7 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         fairness_key: fairness_key.into(),
         concurrency_key: concurrency_key.map(String::from).unwrap_or_default(),
         unique_key: unique_key.map(String::from).unwrap_or_default(),
+        required_labels: selector.labels(),
         fingerprint,
         resolution,
         resolve_time,
@@ -215,11 +217,18 @@ pub(crate) fn wait_reason(
     run: &wire::Run,
 ) -> (wire::WaitReason, String) {
     use wire::WaitReason as Why;
-    let WaitFacts { queue_paused, limit_reached, handlers, draining, key_full } = facts;
+    let WaitFacts { queue_paused, limit_reached, handlers, draining, unlike, key_full } = facts;
     let Room { answering, silent, free } = room;
-    let wire::Run { queue, job_type, .. } = run;
+    let wire::Run { queue, job_type, required_labels, .. } = run;
     let (why, sentence) = if *queue_paused {
         (Why::QueuePaused, format!("queue `{queue}` is paused"))
+    } else if *handlers == 0 && *unlike > 0 {
+        let required: Vec<_> = required_labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let sentence = format!(
+            "no connected worker that handles `{job_type}` has the labels that it requires: {} ({unlike} have not)",
+            required.join(", ")
+        );
+        (Why::NoMatchingLabels, sentence)
     } else if *handlers == 0 {
         (Why::NoWorker, format!("no connected worker handles `{job_type}` from queue `{queue}`"))
     } else if handlers <= draining {

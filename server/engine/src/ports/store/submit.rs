@@ -89,7 +89,7 @@ impl NewRun {
         let life = Lifecycle::made(now, self.due, buffer);
         let Self {
             id,
-            lane: Lane { namespace, queue, job_type },
+            lane: Lane { namespace, queue, job_type, selector },
             job,
             origin,
             due,
@@ -115,6 +115,7 @@ impl NewRun {
             schedule: None,
             job_type,
             queue,
+            selector,
             origin,
             life,
             labels,

@@ -25,7 +25,12 @@ fn queue(index: usize) -> QueueName {
 }
 
 fn lane(queue_index: usize, job_type: &str) -> Lane {
-    Lane { namespace: Default::default(), queue: queue(queue_index), job_type: job_type.parse().unwrap() }
+    Lane {
+        namespace: Default::default(),
+        queue: queue(queue_index),
+        job_type: job_type.parse().unwrap(),
+        selector: Default::default(),
+    }
 }
 
 /// Two types of one queue, one of another; the odd sessions serve less.

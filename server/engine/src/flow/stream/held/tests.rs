@@ -28,7 +28,12 @@ fn queue() -> QueueName {
 pub(in crate::flow::stream) fn attempt(run: u128) -> Dispatchable {
     Dispatchable {
         key: key(run),
-        lane: Lane { namespace: Default::default(), queue: queue(), job_type: "t".parse().unwrap() },
+        lane: Lane {
+            namespace: Default::default(),
+            queue: queue(),
+            job_type: "t".parse().unwrap(),
+            selector: Default::default(),
+        },
         job: None,
         payload: Default::default(),
         due_time: at(0),
