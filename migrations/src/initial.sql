@@ -139,6 +139,17 @@ CREATE TABLE calendar_use (
 ;
 CREATE INDEX calendar_use_job ON calendar_use (job_uid)
 ;
+-- The versions of calendars that definitions of a job counted with: as long as there is one, its instants are named by them.
+CREATE TABLE calendar_pin (
+    calendar_uid {id} NOT NULL,
+    version BIGINT NOT NULL,
+    job_uid {id} NOT NULL REFERENCES job (uid) ON DELETE CASCADE,
+    PRIMARY KEY (calendar_uid, version, job_uid),
+    FOREIGN KEY (calendar_uid, version) REFERENCES calendar_version (calendar_uid, version)
+) {by_key}
+;
+CREATE INDEX calendar_pin_job ON calendar_pin (job_uid)
+;
 -- Where the evaluation of a schedule stands. Cursor, version and pause are the guard of a firing, so all three are in
 -- this row. The open ledger range is here too: firing once more costs no further write. `pause_until`: when the pause ends
 -- by itself. `resume_until`: instants up to this passed in a pause, and are caught up with by `resume_mode`. `run_count`: how

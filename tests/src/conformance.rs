@@ -49,7 +49,7 @@ macro_rules! conformance {
             catalog: created_jobs_read_back, a_name_is_taken_once, a_repeated_create_is_replayed,
                 another_body_under_the_same_id_is_refused, namespaces_do_not_see_each_other,
                 a_job_is_found_by_its_identity_after_its_end, the_default_namespace_is_there_from_the_start;
-            calendars: calendars_read_back_by_name, what_a_calendar_holds_makes_no_run, people_see_the_next_instant_that_fires,
+            calendars: versions_that_nobody_counted_with_go, calendars_read_back_by_name, what_a_calendar_holds_makes_no_run, people_see_the_next_instant_that_fires,
                 a_change_makes_a_version_of_each_job_that_uses_it, jobs_follow_a_change_in_steps, a_calendar_that_holds_everything_brings_a_job_to_error,
                 a_calendar_that_is_used_is_not_deleted, a_definition_counts_with_the_calendar_in_force,
                 a_job_comes_back_with_the_calendar_in_force;

@@ -122,6 +122,9 @@ pub(crate) fn schedule_words(schedule: &Schedule) -> String {
         };
         text.push_str(&format!(", not in {}{moved}", schedule.exclude_calendars.join(", ")));
     }
+    if !schedule.only_calendars.is_empty() {
+        text.push_str(&format!(", only in {}", schedule.only_calendars.join(", ")));
+    }
     text
 }
 

@@ -56,6 +56,9 @@ pub(super) struct ScheduleArgs {
     /// Instants that this calendar holds make no run; may be repeated. On an update `none` takes them away
     #[arg(long, value_name = "CALENDAR")]
     exclude_calendar: Vec<String>,
+    /// Only instants that this calendar holds make a run; may be repeated, then one is enough. On an update `none` takes them away
+    #[arg(long, value_name = "CALENDAR")]
+    only_calendar: Vec<String>,
     /// Where an instant goes whose whole day such a calendar holds [default: skip]
     #[arg(long, value_name = "WHERE")]
     roll: Option<RollArg>,
@@ -204,6 +207,7 @@ impl ScheduleArgs {
             ("--jitter", self.jitter.is_some()),
             ("--max-runs", self.max_runs.is_some()),
             ("--exclude-calendar", !self.exclude_calendar.is_empty()),
+            ("--only-calendar", !self.only_calendar.is_empty()),
             ("--roll", self.roll.is_some()),
         ];
         let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) else { return Ok(false) };
@@ -222,6 +226,11 @@ impl ScheduleArgs {
                     schedule.roll = CalendarRoll::Unspecified.into();
                 }
                 names => schedule.exclude_calendars = names.to_vec(),
+            }
+            match self.only_calendar.as_slice() {
+                [] => {}
+                [none] if none == "none" => schedule.only_calendars.clear(),
+                names => schedule.only_calendars = names.to_vec(),
             }
             match self.roll {
                 None => {}

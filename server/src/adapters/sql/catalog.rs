@@ -278,7 +278,8 @@ async fn insert_version(tx: &Tx, now: Instant, uid: JobUid, version: i64, spec: 
         time(now),
     ];
     let into = "job_version (job_uid, version, spec, payload_type, payload, create_time)";
-    insert(tx, into, vec![values], "").await.map(drop)
+    insert(tx, into, vec![values], "").await?;
+    calendars::note_pins(tx, uid, spec).await
 }
 
 /// Schedules of a definition that begin at `now`.

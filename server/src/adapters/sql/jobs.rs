@@ -147,7 +147,7 @@ async fn read_jobs<C: ConnectionTrait>(
         (job.next_times, job.run_counts) = stands.map(Option::unwrap_or_default).unzip();
         // What is evaluated next may be an instant that a calendar leaves out.
         for (next, schedule) in job.next_times.iter_mut().zip(&job.spec.schedules) {
-            if !schedule.exclude.is_empty() {
+            if schedule.has_calendars() {
                 *next = next.and_then(|next| schedule.next_fire(schedule.cursor_before(next)));
             }
         }

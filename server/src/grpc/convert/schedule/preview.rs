@@ -27,7 +27,7 @@ pub(crate) fn preview(
     count: usize,
     of: Option<Standing>,
 ) -> wire::PreviewedSchedule {
-    let ScheduleSpec { name, rule, zone, start, end: _, jitter, max_runs, exclude: _, roll: _ } = spec;
+    let ScheduleSpec { name, rule, zone, start, end: _, jitter, max_runs, exclude: _, only: _, roll: _ } = spec;
     let made = of.map_or(0, |of| of.made);
     let left = max_runs.map_or(u64::MAX, |most| most.saturating_sub(made));
     let count = count.min(usize::try_from(left).unwrap_or(usize::MAX));
