@@ -215,8 +215,8 @@ CREATE INDEX skipped_wall_age ON skipped_wall (change_time)
 ;
 -- Executions. Everything rare is NULL, so that a row is small. No index mentions `state`: the indexed columns are NULL
 -- unless they matter. Input and output over a kilobyte are in run_data (`spilled`: 1 input, 2 output), since a row is
--- written again at every step. `plain_lease`: by its policy, a lease of it does nothing but lease (it may start again, and
--- no time runs against it before it starts). `plain_end`: its end does nothing but end it (its schedule does not count from
+-- written again at every step. `plain_lease`: by its policy, a lease of it does nothing but lease (it may start again, no
+-- time runs against it before it starts, and its worker is told nothing that few are). `plain_end`: its end does nothing but end it (its schedule does not count from
 -- there). `retry_until`: no retry of it begins then or later, since its schedule is due again. `log_lines`: how many the attempt that succeeded wrote, if its worker said.
 -- `buffer`: how it waits for runs of its job, or of the key `slot_key`, to be over; `apart`: it is none that others wait for. `key_id`: its
 -- concurrency key; while that is full it waits in `parked_key` instead of `ready_lane`.
@@ -274,6 +274,7 @@ CREATE TABLE run (
     plain_lease BOOLEAN NOT NULL DEFAULT TRUE,
     plain_end BOOLEAN NOT NULL DEFAULT TRUE,
     retry_until BIGINT,
+    previous_success BIGINT CHECK (previous_success IS NULL OR NOT plain_lease),
     buffer SMALLINT CHECK (buffer BETWEEN 1 AND 4),
     slot_key INTEGER,
     apart BOOLEAN NOT NULL DEFAULT FALSE,
@@ -375,7 +376,7 @@ CREATE TABLE run_data (
 )
 ;
 -- Attempts that ended without success. `reported`: the worker said so, and a repeat of its report is a duplicate.
--- `log_lines`: how many it wrote, where that is known.
+-- `previous_success`: the last instant that had succeeded, where the job asks for it. `log_lines`: how many it wrote, where that is known.
 CREATE TABLE attempt_end (
     run_id {id} NOT NULL REFERENCES run (id) ON DELETE CASCADE,
     attempt BIGINT NOT NULL CHECK (attempt > 0),

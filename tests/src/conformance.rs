@@ -81,7 +81,7 @@ macro_rules! conformance {
                 ledger_ranges_join_and_close, a_last_instant_completes_the_job, a_schedule_that_fails_harms_no_other,
                 next_due_is_the_earliest, jobs_of_one_instant_fire_apart, a_deleted_job_fires_no_more, the_longest_due_fire_first, what_is_on_time_comes_before_what_is_behind, an_error_stays_when_the_last_instant_has_fired, a_firing_with_too_few_ids_is_refused_whole;
             schedules: a_spread_run_waits_for_its_time, a_schedule_is_done_with_its_last_run, what_became_no_run_does_not_count,
-                a_one_shot_that_has_passed_fires_late_and_once, a_completed_job_expires_once_its_runs_are_over,
+                handlers_are_told_the_last_instant_that_succeeded, a_one_shot_that_has_passed_fires_late_and_once, a_completed_job_expires_once_its_runs_are_over,
                 what_a_clock_change_takes_is_kept_by_the_change;
             labels: what_requires_labels_waits_in_a_lane_of_its_own, runs_of_a_schedule_require_what_their_job_does,
                 wait_facts_tell_who_has_not_the_labels;

@@ -45,6 +45,7 @@ pub(crate) struct Facts {
     pub(crate) idempotency_key: String,
     pub(crate) due_time: Option<SystemTime>,
     pub(crate) nominal_time: Option<SystemTime>,
+    pub(crate) previous_success: Option<SystemTime>,
     pub(crate) failures: i32,
     pub(crate) max_attempts: i32,
     pub(crate) execution_timeout: Option<Duration>,
@@ -191,6 +192,12 @@ impl Ctx {
     /// The instant the schedule named, however late the start is; `None` where no schedule fired.
     pub fn nominal_time(&self) -> Option<SystemTime> {
         self.inner.facts.nominal_time
+    }
+
+    /// The last instant of the run's job that had succeeded when the run was made: what lies between it and
+    /// [`nominal_time`](Self::nominal_time) may be left to do. `None` unless the job asks for it (`previous_success`).
+    pub fn previous_success(&self) -> Option<SystemTime> {
+        self.inner.facts.previous_success
     }
 
     /// When the run became due.
@@ -354,6 +361,7 @@ impl Facts {
             idempotency_key: std::mem::take(&mut dispatch.idempotency_key),
             due_time: time(dispatch.due_time),
             nominal_time: time(dispatch.nominal_time),
+            previous_success: time(dispatch.previous_success_time),
             failures: dispatch.failures,
             max_attempts: dispatch.max_attempts,
             execution_timeout: dispatch.execution_timeout.and_then(|length| Duration::try_from(length).ok()),

@@ -58,6 +58,7 @@ mod standings;
 mod statement;
 mod steps;
 mod submit;
+mod successes;
 mod unused;
 mod versions;
 mod views;

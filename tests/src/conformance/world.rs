@@ -125,6 +125,7 @@ pub fn spec(schedules: Vec<ScheduleSpec>) -> JobSpec {
         overlap: Overlap::Allow { max: None },
         overlap_scope: OverlapScope::Job,
         required_labels: BTreeMap::new(),
+        previous_success: false,
         overlap_ignores_manual: false,
         catch_up: CatchUp::default(),
         policy: RunPolicy::default(),

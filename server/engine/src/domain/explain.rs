@@ -362,6 +362,7 @@ pub(super) fn bare_spec() -> super::job::JobSpec {
         overlap: Overlap::Skip,
         overlap_scope: Default::default(),
         required_labels: Default::default(),
+        previous_success: false,
         overlap_ignores_manual: false,
         catch_up: Default::default(),
         policy: Default::default(),

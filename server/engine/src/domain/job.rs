@@ -56,6 +56,9 @@ pub struct JobSpec {
     /// Runs of one priority take turns by this key.
     #[serde(default)]
     pub fairness_key: FairnessKey,
+    /// Its handlers are told the last instant that succeeded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub previous_success: bool,
     /// Labels that a worker must have to be given a run of it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub required_labels: BTreeMap<String, String>,

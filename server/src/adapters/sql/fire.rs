@@ -32,6 +32,7 @@ use super::{
     skipped::{self, Taken},
     standings::{SlotOf, standings},
     statement::{Cells, chunks, exec, query, query_in, query_one, single, tuples},
+    successes,
     writer::Tx,
 };
 
@@ -46,6 +47,7 @@ struct Firings {
     states: HashMap<JobUid, JobState>,
     slots: HashMap<SlotOf, Standing>,
     namespaces: HashMap<NamespaceName, i32>,
+    successes: HashMap<JobUid, Instant>,
     instants: HashSet<(JobUid, Instant)>,
     changed: HashSet<(JobUid, ScheduleName)>,
     closed: Vec<(JobUid, ScheduleName, Range)>,
@@ -63,6 +65,7 @@ struct Made {
     buffer: Option<Buffer>,
     plain_end: bool,
     retry_until: Option<Instant>,
+    previous_success: Option<Instant>,
 }
 
 pub(super) async fn fire(
@@ -117,6 +120,7 @@ pub(super) async fn fire(
         apart: false,
         plain_end: run.plain_end,
         retry_until: run.retry_until,
+        previous_success: run.previous_success,
         priority: due.spec.priority,
         fairness_key: &due.spec.fairness_key,
         key: *key,
@@ -164,12 +168,15 @@ impl Firings {
         }
         let asked = firings.iter().map(|firing| (slot_of(&namespaces, &firing.due), firing.due.spec.overlap));
         let slots = standings(tx, asked).await?;
+        let asks = firings.iter().filter(|firing| firing.due.spec.previous_success).map(|firing| firing.due.job);
+        let successes = successes::last(tx, asks.collect()).await?;
         let named: Vec<_> = firings.iter().flat_map(runs_named).collect();
         Ok(Self {
             schedules: rows.into_iter().map(|row| ((row.job, row.name.clone()), (row.clone(), row.cursor))).collect(),
             states,
             slots: slots.into_iter().map(|(of, (standing, _))| (of, standing)).collect(),
             namespaces,
+            successes,
             instants: fired(tx, &named).await?,
             changed: HashSet::new(),
             closed: Vec::new(),
@@ -206,8 +213,18 @@ impl Firings {
                         made += 1;
                         self.instants.insert((due.job, *nominal));
                         let (nominal, due_at, late, plain_end) = (*nominal, *at, *late, delayed.is_none());
+                        let previous_success = self.successes.get(&due.job).copied();
                         let retry_until = schedule.and_then(|of| due.spec.retry_until(of, nominal.max(now)));
-                        runs.push(Made { id, nominal, due: due_at, late, buffer, plain_end, retry_until });
+                        runs.push(Made {
+                            id,
+                            nominal,
+                            due: due_at,
+                            late,
+                            buffer,
+                            plain_end,
+                            retry_until,
+                            previous_success,
+                        });
                     }
                     if let Some(schedule) = delayed {
                         (cursor, next, open_run) = goes_on(schedule, fate, (id, *nominal, made), now);

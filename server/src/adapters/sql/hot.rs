@@ -137,6 +137,8 @@ impl Leasable {
             due_time: Instant::from_micros(self.due),
             queue_time: maybe(self.queued),
             nominal_time: maybe(self.nominal),
+            // Whose handler is told has no plain lease.
+            previous_success: None,
             headers: read_labels(sheet::read_text(self.headers)?)?,
             payload: Payload { content_type, data: sheet::read_hex(self.payload)? },
         };

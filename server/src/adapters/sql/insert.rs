@@ -69,6 +69,8 @@ pub(super) struct Row<'a> {
     pub(super) plain_end: bool,
     /// No retry of it begins then or later.
     pub(super) retry_until: Option<Instant>,
+    /// The last instant of its job that has succeeded, where its handler is to be told.
+    pub(super) previous_success: Option<Instant>,
     /// 0 to 9.
     pub(super) priority: u8,
     /// Its fairness key.
@@ -94,6 +96,11 @@ pub(super) struct Row<'a> {
 }
 
 impl Row<'_> {
+    /// Whether a lease of it does nothing but lease.
+    fn has_plain_lease(&self) -> bool {
+        !self.policy.at_most_once() && self.policy.timeouts.total.is_none() && self.previous_success.is_none()
+    }
+
     /// The key under which it waits in no lane. Every run of a key begins so; who is let go is settled afterwards.
     fn parked(&self, life: &Lifecycle) -> Option<i32> {
         self.key.filter(|_| life.state == RunState::Queued)
@@ -119,7 +126,7 @@ const PLAIN: [(&str, Kind); 14] = [
 ];
 
 /// What only some have, after [`PLAIN`].
-const MORE: [(&str, Kind); 22] = [
+const MORE: [(&str, Kind); 23] = [
     ("deadline_time", Kind::Int),
     ("job_uid", Kind::Bytes),
     ("job_version", Kind::Int),
@@ -142,6 +149,7 @@ const MORE: [(&str, Kind); 22] = [
     ("plain_end", Kind::Int),
     ("retry_until", Kind::Int),
     ("slot_key", Kind::Int),
+    ("previous_success", Kind::Int),
 ];
 
 /// Inserts runs that have no more than every run has, or all that one can have.
@@ -259,7 +267,7 @@ impl<'a> New<'a> {
             .text(labels.as_deref())
             .text(headers.as_deref())
             .text(policy.as_deref())
-            .int(i64::from(!row.policy.at_most_once() && row.policy.timeouts.total.is_none()))
+            .int(i64::from(row.has_plain_lease()))
             .int(row.buffer.map(|buffer| i64::from(buffer.code())))
             .int(i64::from(row.apart))
             .int(i64::from(if inline { 0 } else { INPUT }))
@@ -268,7 +276,8 @@ impl<'a> New<'a> {
             .int(row.parked(life).map(i64::from))
             .int(i64::from(row.plain_end))
             .int(row.retry_until.map(Instant::as_micros))
-            .int(row.key.filter(|_| row.by_key).map(i64::from));
+            .int(row.key.filter(|_| row.by_key).map(i64::from))
+            .int(row.previous_success.map(Instant::as_micros));
     }
 }
 

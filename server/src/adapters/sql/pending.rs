@@ -32,6 +32,7 @@ use super::{
     rows::{name, time},
     statement::{Cells, exec, places, query, query_one},
     steps::Steps,
+    successes,
     views::ledger::specs,
     writer::Tx,
 };
@@ -185,6 +186,8 @@ pub(super) async fn start_anew(tx: &Tx, known: &Known, now: Instant, job: &Job, 
     let wanted = spec.concurrency.iter().map(|concurrency| (lane.namespace, concurrency));
     let interned = keys::intern(tx, now, wanted).await?;
     let key = keys::number(&interned, lane.namespace, spec.concurrency.as_ref())?;
+    let asks = if spec.previous_success { vec![*uid] } else { Vec::new() };
+    let successes = successes::last(tx, asks).await?;
     let no_headers = BTreeMap::new();
     let rows = anew.iter().map(|start| {
         let rule = spec.schedules.iter().find(|schedule| schedule.name == start.schedule);
@@ -202,6 +205,7 @@ pub(super) async fn start_anew(tx: &Tx, known: &Known, now: Instant, job: &Job, 
             by_key: spec.overlaps_by_key(),
             apart: false,
             retry_until: rule.and_then(|rule| spec.retry_until(rule, start.nominal.max(now))),
+            previous_success: successes.get(uid).copied(),
             plain_end: rule.is_none_or(|rule| rule.delay().is_none()),
             priority: spec.priority,
             fairness_key: &spec.fairness_key,

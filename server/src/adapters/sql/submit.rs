@@ -139,6 +139,7 @@ pub(super) async fn submit(
         apart: run.apart,
         plain_end: true,
         retry_until: None,
+        previous_success: None,
         priority: run.priority,
         fairness_key: &run.fairness_key,
         key: *key,

@@ -52,6 +52,7 @@ pub(crate) const MUTABLE: &[&str] = &[
     "auto_disable",
     "overlap_scope",
     "required_labels",
+    "previous_success",
 ];
 
 /// What a definition is read against.
@@ -113,6 +114,7 @@ impl Check {
             auto_disable,
             overlap_scope,
             required_labels,
+            previous_success,
         } = job;
         self.same_namespace(&namespace, context.namespace);
         let name = self.required::<JobName>("job", &job);
@@ -137,6 +139,7 @@ impl Check {
             priority: self.priority("priority", priority),
             fairness_key: self.or_default("fairness_key", &fairness_key),
             required_labels: self.labels("required_labels", required_labels),
+            previous_success,
             on_completed,
             concurrency: self.concurrency(&concurrency_key, concurrency_limit),
             auto_disable: self.auto_disable(auto_disable),
@@ -217,6 +220,7 @@ pub(crate) fn overlay(job: &mut wire::Job, new: wire::Job, mask: &[String]) {
         overlap_ignores_manual,
         overlap_scope,
         required_labels,
+        previous_success,
         catch_up,
         catch_up_max,
         catch_up_pace,
@@ -268,6 +272,7 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         overlap_scope,
         overlap_ignores_manual,
         required_labels,
+        previous_success,
         catch_up,
         policy,
         priority,
@@ -306,6 +311,7 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         overlap_ignores_manual,
         overlap_scope: overlap::scope(overlap_scope).into(),
         required_labels,
+        previous_success,
         catch_up: told.catch_up,
         catch_up_max: told.catch_up_max,
         catch_up_pace: told.catch_up_pace,

@@ -158,6 +158,7 @@ async fn a_schedule_that_moved_after_it_was_read_takes_the_firing_back() {
         overlap: Overlap::Allow { max: None },
         overlap_scope: Default::default(),
         required_labels: Default::default(),
+        previous_success: false,
         overlap_ignores_manual: false,
         catch_up: CatchUp::default(),
         policy: RunPolicy::default(),

@@ -33,6 +33,7 @@ use super::{
         standings::{unfinished_of_keys_sql, unfinished_sql},
         statement::{Cells, places},
         steps::{columns, whole_sql},
+        successes::successes_sql,
         unused::{IDLE, OLD_RUN},
         views::{ledger, queues::PARKED, vitals::WAITING},
         wake::{WAKING, wake_read_sql, wake_sql},
@@ -101,7 +102,7 @@ fn hot() -> Vec<String> {
         let places = places(size);
         statements.push(format!("SELECT {} FROM run WHERE id IN ({places})", columns()));
         statements.extend([unfinished_sql(size), holders_sql(size), claims_sql(size)]);
-        statements.extend([unfinished_of_keys_sql(size), key_holders_sql(size)]);
+        statements.extend([unfinished_of_keys_sql(size), key_holders_sql(size), successes_sql(size)]);
         statements.extend([waited_for_sql(size), unpark_sql(size), named_sql(size)]);
         statements.push(delete_sql(size));
         statements.push(format!("SELECT count(*), min(queue_time) FROM run WHERE ready_lane IN ({places})"));
@@ -186,6 +187,7 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         ("run_key_unfinished (key_id=? AND end_time=?)", unfinished_of_keys_sql(4)),
         ("run_key_unfinished (key_id=? AND end_time=?)", key_holders_sql(4)),
         ("run_buffered_key (slot_key>?)", WAITING_FOR_KEYS.to_owned()),
+        ("run_instant (job_uid=?)", successes_sql(4)),
         ("run_buffered (job_uid>?)", BUFFERED.to_owned()),
         ("run_instant (job_uid=? AND nominal_time=?)", instants_sql(1)),
         ("run_instant (job_uid=? AND nominal_time=?)", ledger::runs_sql(4)),

@@ -53,6 +53,7 @@ fn attempt(key: AttemptKey, lane: Lane) -> Dispatchable {
         due_time: Instant::EPOCH,
         queue_time: None,
         nominal_time: None,
+        previous_success: None,
         execution_timeout: None,
         stop_grace: None,
         heartbeat_timeout: None,

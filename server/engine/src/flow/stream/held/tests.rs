@@ -39,6 +39,7 @@ pub(in crate::flow::stream) fn attempt(run: u128) -> Dispatchable {
         due_time: at(0),
         queue_time: None,
         nominal_time: None,
+        previous_success: None,
         execution_timeout: None,
         stop_grace: None,
         heartbeat_timeout: None,
