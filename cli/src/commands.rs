@@ -130,7 +130,7 @@ impl Command {
             Self::Whoami(args) => whoami::run(args, session).await,
             Self::Context(command) => context::run(command, session).await,
             Self::Config(command) => config::run(command, session),
-            Self::Cron(command) => cron::run(command, session),
+            Self::Cron(command) => cron::run(command, session).await,
             Self::Rpc(args) => rpc::run(args, session).await,
             Self::Api(command) => api::run(command, session),
             Self::Admin(command) => admin::run(command, session).await,

@@ -25,15 +25,16 @@ CREATE TABLE queue (
 ;
 CREATE INDEX queue_restricted ON queue (id) WHERE paused OR concurrency_limit > 0 OR rate_count IS NOT NULL
 ;
--- (namespace, queue, job type) as one number, so that rows and index entries of runs stay small. `use_time`: when it
--- was last named, or up to a day earlier.
+-- (namespace, queue, job type, required labels) as one number, so that rows and index entries of runs stay small.
+-- `selector`: the labels as JSON, mostly none. `use_time`: when it was last named, or up to a day earlier.
 CREATE TABLE lane (
     id {serial} PRIMARY KEY,
     namespace_id INTEGER NOT NULL REFERENCES namespace (id),
     queue_id INTEGER NOT NULL REFERENCES queue (id),
     job_type TEXT NOT NULL,
+    selector TEXT NOT NULL DEFAULT '',
     use_time BIGINT NOT NULL,
-    UNIQUE (queue_id, job_type)
+    UNIQUE (queue_id, job_type, selector)
 )
 ;
 -- Concurrency keys, as numbers: at most `run_limit` runs of one have an attempt open, and `in_flight` have. `look_time`:
@@ -138,10 +139,22 @@ CREATE TABLE calendar_use (
 ;
 CREATE INDEX calendar_use_job ON calendar_use (job_uid)
 ;
+-- The versions of calendars that definitions of a job counted with: as long as there is one, its instants are named by them.
+CREATE TABLE calendar_pin (
+    calendar_uid {id} NOT NULL,
+    version BIGINT NOT NULL,
+    job_uid {id} NOT NULL REFERENCES job (uid) ON DELETE CASCADE,
+    PRIMARY KEY (calendar_uid, version, job_uid),
+    FOREIGN KEY (calendar_uid, version) REFERENCES calendar_version (calendar_uid, version)
+) {by_key}
+;
+CREATE INDEX calendar_pin_job ON calendar_pin (job_uid)
+;
 -- Where the evaluation of a schedule stands. Cursor, version and pause are the guard of a firing, so all three are in
 -- this row. The open ledger range is here too: firing once more costs no further write. `pause_until`: when the pause ends
 -- by itself. `resume_until`: instants up to this passed in a pause, and are caught up with by `resume_mode`. `run_count`: how
--- many runs it has made, which may be all that it makes.
+-- many runs it has made, which may be all that it makes. `open_run`: its run that is not over, whose end it counts from; until
+-- then nothing comes next.
 CREATE TABLE schedule (
     job_uid {id} NOT NULL REFERENCES job (uid) ON DELETE CASCADE,
     name TEXT NOT NULL,
@@ -153,6 +166,7 @@ CREATE TABLE schedule (
     resume_until BIGINT,
     resume_mode SMALLINT CHECK (resume_mode BETWEEN 1 AND 3),
     run_count BIGINT NOT NULL DEFAULT 0 CHECK (run_count >= 0),
+    open_run {id},
     open_version BIGINT,
     open_first BIGINT,
     open_last BIGINT,
@@ -162,6 +176,7 @@ CREATE TABLE schedule (
     PRIMARY KEY (job_uid, name),
     CHECK ((open_first IS NULL) = (open_fate IS NULL)),
     CHECK (pause_until IS NULL OR paused),
+    CHECK (open_run IS NULL OR next_time IS NULL),
     CHECK ((resume_until IS NULL) = (resume_mode IS NULL))
 ) {by_key}
 ;
@@ -200,9 +215,10 @@ CREATE INDEX skipped_wall_age ON skipped_wall (change_time)
 ;
 -- Executions. Everything rare is NULL, so that a row is small. No index mentions `state`: the indexed columns are NULL
 -- unless they matter. Input and output over a kilobyte are in run_data (`spilled`: 1 input, 2 output), since a row is
--- written again at every step. `plain_lease`: by its policy, a lease of it does nothing but lease (it may start again, and
--- no time runs against it before it starts). `log_lines`: how many the attempt that succeeded wrote, if its worker said.
--- `buffer`: how it waits for runs of its job to be over; `apart`: it is none that others wait for. `key_id`: its
+-- written again at every step. `plain_lease`: by its policy, a lease of it does nothing but lease (it may start again, no
+-- time runs against it before it starts, and its worker is told nothing that few are). `plain_end`: its end does nothing but end it (its schedule does not count from
+-- there). `retry_until`: no retry of it begins then or later, since its schedule is due again. `log_lines`: how many the attempt that succeeded wrote, if its worker said.
+-- `buffer`: how it waits for runs of its job, or of the key `slot_key`, to be over; `apart`: it is none that others wait for. `key_id`: its
 -- concurrency key; while that is full it waits in `parked_key` instead of `ready_lane`.
 -- `fingerprint`: what went wrong with one that is dead; `resolution` and what follows: what became of that.
 -- `lane_id` is no foreign key: to let go of a lane, the database would read every run.
@@ -256,7 +272,11 @@ CREATE TABLE run (
     headers TEXT,
     policy TEXT,
     plain_lease BOOLEAN NOT NULL DEFAULT TRUE,
+    plain_end BOOLEAN NOT NULL DEFAULT TRUE,
+    retry_until BIGINT,
+    previous_success BIGINT CHECK (previous_success IS NULL OR NOT plain_lease),
     buffer SMALLINT CHECK (buffer BETWEEN 1 AND 4),
+    slot_key INTEGER,
     apart BOOLEAN NOT NULL DEFAULT FALSE,
     unique_key TEXT,
     spilled SMALLINT NOT NULL DEFAULT 0 CHECK (spilled BETWEEN 0 AND 3),
@@ -272,6 +292,7 @@ CREATE TABLE run (
     CHECK (end_time IS NULL OR open_token IS NULL),
     CHECK ((state IN (1, 5)) = (wake_time IS NOT NULL OR buffer IS NOT NULL)),
     CHECK (buffer IS NULL OR (state = 1 AND wake_time IS NULL AND job_uid IS NOT NULL)),
+    CHECK (slot_key IS NULL OR slot_key = key_id),
     CHECK ((state = 2) = (ready_lane IS NOT NULL OR parked_key IS NOT NULL)),
     CHECK (parked_key IS NULL OR (parked_key = key_id AND ready_lane IS NULL AND open_token IS NULL)),
     CHECK (stop_deadline IS NULL OR state IN (3, 4)),
@@ -309,7 +330,13 @@ CREATE INDEX run_stop ON run (worker_id) WHERE stop_deadline IS NOT NULL
 CREATE INDEX run_unfinished ON run (job_uid, end_time) WHERE end_time IS NULL AND job_uid IS NOT NULL
 ;
 -- Runs that wait for the slot of their job, by turn.
-CREATE INDEX run_buffered ON run (job_uid, due_time, id) WHERE buffer IS NOT NULL
+CREATE INDEX run_buffered ON run (job_uid, due_time, id) WHERE buffer IS NOT NULL AND slot_key IS NULL
+;
+-- Runs that wait for the slot of their key, by turn.
+CREATE INDEX run_buffered_key ON run (slot_key, due_time, id) WHERE buffer IS NOT NULL AND slot_key IS NOT NULL
+;
+-- Runs of a concurrency key that are not over: overlap by key.
+CREATE INDEX run_key_unfinished ON run (key_id, end_time) WHERE end_time IS NULL AND key_id IS NOT NULL
 ;
 -- Runs that failed or took too long: few, and what people look for among many.
 CREATE INDEX run_dead ON run (id) WHERE dead_time IS NOT NULL
@@ -349,7 +376,7 @@ CREATE TABLE run_data (
 )
 ;
 -- Attempts that ended without success. `reported`: the worker said so, and a repeat of its report is a duplicate.
--- `log_lines`: how many it wrote, where that is known.
+-- `previous_success`: the last instant that had succeeded, where the job asks for it. `log_lines`: how many it wrote, where that is known.
 CREATE TABLE attempt_end (
     run_id {id} NOT NULL REFERENCES run (id) ON DELETE CASCADE,
     attempt BIGINT NOT NULL CHECK (attempt > 0),

@@ -14,12 +14,14 @@ pub mod calendars;
 pub mod catalog;
 pub mod clock;
 pub mod dead;
+pub mod delays;
 pub mod edits;
 pub mod expiry;
 pub mod firing;
 pub mod hello;
 pub mod identity;
 pub mod keys;
+pub mod labels;
 pub mod leases;
 pub mod lists;
 pub mod logs;
@@ -47,7 +49,7 @@ macro_rules! conformance {
             catalog: created_jobs_read_back, a_name_is_taken_once, a_repeated_create_is_replayed,
                 another_body_under_the_same_id_is_refused, namespaces_do_not_see_each_other,
                 a_job_is_found_by_its_identity_after_its_end, the_default_namespace_is_there_from_the_start;
-            calendars: calendars_read_back_by_name, what_a_calendar_holds_makes_no_run, people_see_the_next_instant_that_fires,
+            calendars: versions_that_nobody_counted_with_go, calendars_read_back_by_name, what_a_calendar_holds_makes_no_run, people_see_the_next_instant_that_fires,
                 a_change_makes_a_version_of_each_job_that_uses_it, jobs_follow_a_change_in_steps, a_calendar_that_holds_everything_brings_a_job_to_error,
                 a_calendar_that_is_used_is_not_deleted, a_definition_counts_with_the_calendar_in_force,
                 a_job_comes_back_with_the_calendar_in_force;
@@ -79,15 +81,22 @@ macro_rules! conformance {
                 ledger_ranges_join_and_close, a_last_instant_completes_the_job, a_schedule_that_fails_harms_no_other,
                 next_due_is_the_earliest, jobs_of_one_instant_fire_apart, a_deleted_job_fires_no_more, the_longest_due_fire_first, what_is_on_time_comes_before_what_is_behind, an_error_stays_when_the_last_instant_has_fired, a_firing_with_too_few_ids_is_refused_whole;
             schedules: a_spread_run_waits_for_its_time, a_schedule_is_done_with_its_last_run, what_became_no_run_does_not_count,
-                a_one_shot_that_has_passed_fires_late_and_once, a_completed_job_expires_once_its_runs_are_over,
+                handlers_are_told_the_last_instant_that_succeeded, a_one_shot_that_has_passed_fires_late_and_once, a_completed_job_expires_once_its_runs_are_over,
                 what_a_clock_change_takes_is_kept_by_the_change;
+            labels: what_requires_labels_waits_in_a_lane_of_its_own, runs_of_a_schedule_require_what_their_job_does,
+                wait_facts_tell_who_has_not_the_labels;
+            delays: the_next_instant_follows_the_end_of_the_run, an_end_is_that_of_the_whole_run_whatever_it_is,
+                what_passes_while_nobody_is_there_is_one_late_run_or_none, an_instant_without_a_run_is_followed_by_another,
+                a_pause_goes_on_by_the_delay, a_delayed_schedule_comes_to_its_end, an_edit_keeps_what_a_delay_counts_from,
+                a_delayed_start_that_an_edit_drops_is_counted_from;
             pending: pending_starts_stay_unless_an_edit_says_otherwise, dropped_starts_are_superseded,
                 starts_of_a_schedule_that_is_gone_are_dropped_too, recomputed_starts_begin_by_the_new_definition,
                 what_waits_for_another_is_pending_as_well;
             overlap: the_newest_waits, all_wait_for_their_turn_up_to_the_most, others_are_cancelled_for_the_new_one,
                 so_many_run_at_once, a_run_that_waits_for_a_retry_holds_the_slot, a_trigger_meets_the_policy_too,
                 what_is_apart_holds_no_slot, a_run_that_waits_can_be_cancelled, nobody_is_let_go_twice,
-                slots_come_by_job_and_whole;
+                slots_come_by_job_and_whole, jobs_that_share_a_key_share_a_slot,
+                who_waits_for_a_key_waits_for_all_of_its_runs;
             release: the_best_come_first, runs_of_one_instant_come_by_id, a_round_goes_on_where_it_was, what_is_known_is_passed_over,
                 pieces_make_up_the_whole, lanes_do_not_mix, leased_runs_are_not_offered, the_limit_holds;
             leases: a_lease_carries_the_run, a_second_lease_is_stale, a_lease_under_an_old_generation_is_stale,
@@ -190,5 +199,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(auto_disable backup calendars catalog dead edits expiry firing hello identity keys leases lists logs outcomes overlap pending property queues release retention schedules submit timers unique versions views)
+    sources!(auto_disable backup calendars catalog dead delays edits expiry firing hello identity keys labels leases lists logs outcomes overlap pending property queues release retention schedules submit timers unique versions views)
 }

@@ -15,6 +15,8 @@ mod crew;
 mod damage;
 #[path = "engine/days.rs"]
 mod days;
+#[path = "engine/delays.rs"]
+mod delays;
 #[path = "engine/deletes.rs"]
 mod deletes;
 #[path = "engine/doubt.rs"]
@@ -27,6 +29,8 @@ mod fairness;
 mod heartbeats;
 #[path = "engine/instants.rs"]
 mod instants;
+#[path = "engine/labels.rs"]
+mod labels;
 #[path = "engine/ledger.rs"]
 mod ledger;
 #[path = "engine/limits.rs"]

@@ -5,14 +5,15 @@
 use std::time::Duration;
 
 use mainspring_proto::{
-    common::v1::{Delivery, LeaseLossPolicy, RetryPolicy, Timeouts},
+    common::v1::{Delivery, LeaseLossPolicy, RetryPolicy, RetryUntil, Timeouts},
     scheduler::v1::{
-        CancelRunRequest, DeleteJobRequest, Job, Run, RunState, RunSubmission, SubmitRunRequest, TriggerJobRequest,
+        CancelRunRequest, DeleteJobRequest, Interval, Job, Run, RunState, RunSubmission, Schedule, SubmitRunRequest,
+        TriggerJobRequest, WaitReason, schedule,
     },
     worker::v1::{
-        AttemptCancelled, AttemptInterrupted, AttemptPhase, AttemptRef, AttemptResult, CancelDirective,
-        CancelDisposition, CancelReply, Dispatch, LogBatch, LogEntry, RejectReason, ResultDisposition, attempt_result,
-        worker_stream_request::Message as Say, worker_stream_response::Message as Heard,
+        AttemptCancelled, AttemptInterrupted, AttemptPhase, AttemptProgress, AttemptRef, AttemptResult,
+        CancelDirective, CancelDisposition, CancelReply, Dispatch, LogBatch, LogEntry, RejectReason, ResultDisposition,
+        attempt_result, worker_stream_request::Message as Say, worker_stream_response::Message as Heard,
     },
 };
 use mainspring_tests::harness::{
@@ -226,6 +227,97 @@ async fn worker_crash_suspected() {
     let run = scene.over(&attempt.run_id).await;
     Scene::ended(&run, RunState::Failed, "WORKER_CRASH_SUSPECTED");
     assert_eq!((run.losses, run.failures), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_matching_labels() {
+    let mut scene = Scene::set().await;
+    let required_labels = [("gpu".to_owned(), "yes".to_owned())].into();
+    let run = scene.client.submit(RunSubmission { required_labels, ..noop() }).await.unwrap();
+    let shown = scene.client.run(&run).await.unwrap();
+    assert_eq!((shown.state(), shown.wait_reason()), (RunState::Queued, WaitReason::NoMatchingLabels), "{shown:?}");
+    assert!(shown.wait_sentence.contains("gpu=yes"), "{}", shown.wait_sentence);
+    // It holds up nobody, and whoever has the labels is given it.
+    let other = scene.client.submit(noop()).await.unwrap();
+    assert_eq!(scene.session.dispatch().await.unwrap().attempt.unwrap().run_id, other);
+    let mut able = BareWorker::new(&["t.noop"], 1);
+    able.labels = [("gpu".to_owned(), "yes".to_owned())].into();
+    let mut able = able.connect(&scene.server.client().unwrap()).await.unwrap();
+    assert_eq!(able.dispatch().await.unwrap().attempt.unwrap().run_id, run);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heartbeat_timeout() {
+    let mut scene = Scene::set().await;
+    let timeouts = Some(Timeouts { heartbeat: secs(10), ..Timeouts::default() });
+    let attempt = scene.running(RunSubmission { timeouts, ..noop() }).await;
+    scene.server.pass(Duration::from_secs(9)).await.unwrap();
+    // Progress that says nothing new is a sign of life; that the worker lists it is none.
+    let lives =
+        AttemptProgress { attempt: Some(attempt.clone()), phase: AttemptPhase::Running.into(), ..Default::default() };
+    scene.session.say(Say::Progress(lives)).await.unwrap();
+    scene.beat(&attempt, AttemptPhase::Running).await;
+    scene.server.pass(Duration::from_secs(9)).await.unwrap();
+    scene.beat(&attempt, AttemptPhase::Running).await;
+    assert_eq!(scene.client.run(&attempt.run_id).await.unwrap().state(), RunState::Running);
+    scene.server.pass(Duration::from_secs(1)).await.unwrap();
+    let revoked = |heard: &Heard| match heard {
+        Heard::Revoke(revoke) if revoke.attempt.as_ref() == Some(&attempt) => Some(()),
+        _ => None,
+    };
+    scene.session.until("a Revoke", revoked).await.unwrap();
+    scene.session.renew(Vec::new()).await.unwrap();
+    let again = scene.session.dispatch().await.unwrap().attempt.unwrap();
+    assert_eq!((again.run_id.as_str(), again.attempt), (attempt.run_id.as_str(), 2));
+    let run = scene.client.run(&attempt.run_id).await.unwrap();
+    assert_eq!((run.losses, run.failures), (1, 0));
+    scene.session.reject(&again, RejectReason::Draining).await.unwrap();
+
+    // Log lines are a sign of life as well, and a run that may start at most once ends.
+    let mut scene = Scene::set().await;
+    let attempt = scene.running(RunSubmission { timeouts, ..once() }).await;
+    scene.server.pass(Duration::from_secs(9)).await.unwrap();
+    let entries = vec![LogEntry { message: "still here".into(), ..LogEntry::default() }];
+    let lines = LogBatch { attempt: Some(attempt.clone()), entries, ..LogBatch::default() };
+    scene.session.say(Say::LogBatch(lines)).await.unwrap();
+    scene.beat(&attempt, AttemptPhase::Running).await;
+    scene.server.pass(Duration::from_secs(9)).await.unwrap();
+    assert_eq!(scene.client.run(&attempt.run_id).await.unwrap().state(), RunState::Running);
+    scene.server.pass(Duration::from_secs(1)).await.unwrap();
+    Scene::ended(&scene.over(&attempt.run_id).await, RunState::Failed, "LEASE_LOST");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn next_occurrence_due() {
+    let mut scene = Scene::set().await;
+    let every = Interval { every: secs(10), ..Interval::default() };
+    let job = Job {
+        job: "ticking".into(),
+        job_type: "t.noop".into(),
+        schedules: vec![Schedule { rule: Some(schedule::Rule::Interval(every)), ..Schedule::default() }],
+        retry_policy: Some(RetryPolicy {
+            initial_backoff: secs(6),
+            jitter: Some(0.0),
+            multiplier: 1.0,
+            retry_until: RetryUntil::NextOccurrence.into(),
+            ..attempts(9)
+        }),
+        ..Job::default()
+    };
+    scene.client.create_job(job).await.unwrap();
+    scene.server.pass(Duration::from_secs(10)).await.unwrap();
+    let first = scene.session.dispatch().await.unwrap().attempt.unwrap();
+    scene.session.fail(&first, "NOT_NOW").await.unwrap();
+    scene.session.result_ack(&first).await.unwrap();
+    assert_eq!(scene.client.run(&first.run_id).await.unwrap().state(), RunState::RetryWait);
+    scene.server.pass(Duration::from_secs(6)).await.unwrap();
+    let second = scene.session.dispatch().await.unwrap().attempt.unwrap();
+    assert_eq!((second.run_id.as_str(), second.attempt), (first.run_id.as_str(), 2));
+    scene.session.fail(&second, "NOT_NOW").await.unwrap();
+    let run = scene.over(&first.run_id).await;
+    Scene::ended(&run, RunState::Failed, "NEXT_OCCURRENCE_DUE");
+    let cause = run.failure.unwrap().cause.unwrap();
+    assert_eq!((run.failures, cause.reason.as_str()), (2, "NOT_NOW"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

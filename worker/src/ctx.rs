@@ -8,6 +8,7 @@ use std::{
 };
 
 use mainspring_proto::{common::v1::LogLevel as ProtoLevel, worker::v1::Dispatch};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -27,6 +28,8 @@ struct Inner {
     facts: Facts,
     stop: Stop,
     reports: Arc<dyn Reports>,
+    /// What it said of its progress last.
+    told: Mutex<(f64, String)>,
 }
 
 /// What is known of a run when its attempt starts.
@@ -42,6 +45,7 @@ pub(crate) struct Facts {
     pub(crate) idempotency_key: String,
     pub(crate) due_time: Option<SystemTime>,
     pub(crate) nominal_time: Option<SystemTime>,
+    pub(crate) previous_success: Option<SystemTime>,
     pub(crate) failures: i32,
     pub(crate) max_attempts: i32,
     pub(crate) execution_timeout: Option<Duration>,
@@ -142,7 +146,7 @@ impl From<LogLevel> for ProtoLevel {
 
 impl Ctx {
     pub(crate) fn new(facts: Facts, stop: Stop, reports: Arc<dyn Reports>) -> Self {
-        Self { inner: Arc::new(Inner { facts, stop, reports }) }
+        Self { inner: Arc::new(Inner { facts, stop, reports, told: Mutex::default() }) }
     }
 
     pub(crate) fn reports(&self) -> &Arc<dyn Reports> {
@@ -188,6 +192,12 @@ impl Ctx {
     /// The instant the schedule named, however late the start is; `None` where no schedule fired.
     pub fn nominal_time(&self) -> Option<SystemTime> {
         self.inner.facts.nominal_time
+    }
+
+    /// The last instant of the run's job that had succeeded when the run was made: what lies between it and
+    /// [`nominal_time`](Self::nominal_time) may be left to do. `None` unless the job asks for it (`previous_success`).
+    pub fn previous_success(&self) -> Option<SystemTime> {
+        self.inner.facts.previous_success
     }
 
     /// When the run became due.
@@ -264,7 +274,23 @@ impl Ctx {
         }
         #[expect(clippy::cast_precision_loss, reason = "a share for people")]
         let fraction = if total == 0 { 0.0 } else { (done as f64 / total as f64).min(1.0) };
-        self.inner.reports.progress(fraction, message.into());
+        let message = message.into();
+        *self.inner.told.lock() = (fraction, message.clone());
+        self.inner.reports.progress(fraction, message);
+        Ok(())
+    }
+
+    /// Says that the handler lives, where there is nothing new to say. A run with a heartbeat timeout is given up that says
+    /// nothing for so long; progress and log lines say it as well. Call it as often as you like: it is sent about once a second.
+    ///
+    /// # Errors
+    /// [`Cancelled`] once the run was told to stop; pass it on with `?`.
+    pub fn heartbeat(&self) -> Result<(), Cancelled> {
+        if self.is_cancelled() {
+            return Err(Cancelled);
+        }
+        let (fraction, message) = self.inner.told.lock().clone();
+        self.inner.reports.progress(fraction, message);
         Ok(())
     }
 
@@ -335,6 +361,7 @@ impl Facts {
             idempotency_key: std::mem::take(&mut dispatch.idempotency_key),
             due_time: time(dispatch.due_time),
             nominal_time: time(dispatch.nominal_time),
+            previous_success: time(dispatch.previous_success_time),
             failures: dispatch.failures,
             max_attempts: dispatch.max_attempts,
             execution_timeout: dispatch.execution_timeout.and_then(|length| Duration::try_from(length).ok()),

@@ -180,6 +180,12 @@ impl TestRun {
         self
     }
 
+    /// Sets [`Ctx::previous_success`].
+    pub fn previous_success(mut self, time: SystemTime) -> Self {
+        self.facts.previous_success = Some(time);
+        self
+    }
+
     /// Sets [`Ctx::nominal_time`] and [`Ctx::due_time`].
     pub fn nominal_time(mut self, time: SystemTime) -> Self {
         self.facts.nominal_time = Some(time);
@@ -303,11 +309,13 @@ mod tests {
             assert_eq!((ctx.attempt(), ctx.failures(), ctx.max_attempts()), (2, 1, 2));
             assert!(ctx.is_last_attempt());
             assert_eq!((ctx.job(), ctx.job_type(), ctx.idempotency_key()), (Some("nightly"), "email.send", "k"));
+            assert_eq!(ctx.previous_success(), Some(SystemTime::UNIX_EPOCH));
             assert_eq!((ctx.nominal_time(), ctx.headers()["a"].as_str()), (Some(SystemTime::UNIX_EPOCH), "b"));
             Ok::<_, JobError>(format!("{}{suffix}", String::from_utf8_lossy(&raw.bytes)))
         };
         let run = TestRun::with_bytes("text/plain", "hel").state("old".to_owned()).state("lo".to_owned());
         let run = run.attempt(2).max_attempts(2).job("nightly").job_type("email.send").idempotency_key("k");
+        let run = run.previous_success(SystemTime::UNIX_EPOCH);
         let outcome = run.nominal_time(SystemTime::UNIX_EPOCH).header("a", "b").call(told).await;
         assert_eq!(outcome.output::<String>().unwrap(), "hello");
         assert!(outcome.output::<u8>().is_err());
@@ -321,13 +329,14 @@ mod tests {
             tracing::warn!(target: "user", n = 2, "two");
             ctx.progress(1, 2, "half")?;
             ctx.progress(2, 2, "done")?;
+            ctx.heartbeat()?;
             Ok::<_, JobError>(())
         };
         let outcome = TestRun::new(()).call(talking).await;
         assert_eq!((outcome.messages(), outcome.result.clone().unwrap()), (vec!["one", "two"], json!(null)));
         assert_eq!((outcome.logs[1].level, outcome.logs[1].fields["n"].as_str()), (LogLevel::Warn, "2"));
         let progress: Vec<_> = outcome.progress.iter().map(|it| (it.fraction, it.message.as_str())).collect();
-        assert_eq!(progress, [(0.5, "half"), (1.0, "done")]);
+        assert_eq!(progress, [(0.5, "half"), (1.0, "done"), (1.0, "done")]);
     }
 
     #[tokio::test]

@@ -1,10 +1,13 @@
-//! `cron`: what a time rule means. By the scheduler's own code, in this process; no server is asked.
+//! `cron`: what a time rule means. By the scheduler's own code, in this process; no server is asked, but for calendars.
 
 use std::str::FromStr;
 
 use clap::Subcommand;
 use jiff::{SignedDuration, Timestamp};
 use mainspring_cron::{Cron, Expr, Fire, ParseError, Rule, Zone};
+use mainspring_proto::scheduler::v1::{
+    DayMatch, DstGap, DstOverlap, PreviewRange, PreviewScheduleRequest, Schedule, schedule,
+};
 use serde_json::json;
 
 use super::{
@@ -22,6 +25,8 @@ use crate::{
 
 /// How far remarks about clock changes look ahead.
 const YEAR: SignedDuration = SignedDuration::from_hours(366 * 24);
+/// A server lists no more instants at once.
+const MOST_PREVIEWED: u32 = 100;
 /// So many clock changes are told.
 const CHANGES: usize = 4;
 
@@ -57,6 +62,9 @@ pub(crate) enum CronCommand {
         /// Instants after this: RFC 3339, or now+1d [default: now]
         #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
         after: Option<After>,
+        /// Without what this calendar of the server holds; may be repeated. At most 100 are listed then
+        #[arg(long, value_name = "CALENDAR")]
+        calendar: Vec<String>,
     },
 }
 
@@ -116,6 +124,19 @@ impl RuleArgs {
         Ok((expr, Rule::Cron(cron), zone))
     }
 
+    /// The same, as the server takes it.
+    fn schedule(&self, exclude_calendars: Vec<String>) -> Schedule {
+        Schedule {
+            rule: Some(schedule::Rule::Cron(self.expression.clone())),
+            time_zone: self.tz.clone(),
+            gap: self.dst_gap.map_or(DstGap::Unspecified, DstGap::from).into(),
+            overlap: self.dst_overlap.map_or(DstOverlap::Unspecified, DstOverlap::from).into(),
+            day_match: self.day_match.map_or(DayMatch::Unspecified, DayMatch::from).into(),
+            exclude_calendars,
+            ..Schedule::default()
+        }
+    }
+
     /// With the same reason and metadata as the server's answer.
     fn refused(&self, error: &ParseError) -> Failure {
         let ParseError { field, column, message: _, suggestion } = error;
@@ -128,7 +149,22 @@ impl RuleArgs {
     }
 }
 
-pub(super) fn run(command: CronCommand, session: &Session) -> Result<Exit, Failure> {
+/// The instants of a rule after another that its calendars leave: the server knows them.
+async fn free(session: &Session, schedule: Schedule, after: Timestamp, count: u32) -> Result<Vec<Timestamp>, Failure> {
+    let server = session.server().await?;
+    let count = i32::try_from(count.min(MOST_PREVIEWED)).unwrap_or_default();
+    let request = PreviewScheduleRequest {
+        namespace: server.namespace(),
+        job: String::new(),
+        schedule: Some(schedule),
+        range: Some(PreviewRange { after_time: Some(times::to_proto(after)), count, within: None }),
+    };
+    let found = server.scheduler().preview_schedule(request).await?.into_inner().schedules;
+    let instants = found.into_iter().flat_map(|preview| preview.instants);
+    Ok(instants.filter_map(|instant| times::from_proto(&instant.time?)).collect())
+}
+
+pub(super) async fn run(command: CronCommand, session: &Session) -> Result<Exit, Failure> {
     let now = clock::now();
     match command {
         CronCommand::Explain { rule: typed } => {
@@ -151,11 +187,18 @@ pub(super) fn run(command: CronCommand, session: &Session) -> Result<Exit, Failu
             });
             session.out.value(&text, &json)?;
         }
-        CronCommand::Next { rule: typed, count, after } => {
+        CronCommand::Next { rule: typed, count, after, calendar } => {
             let (expr, rule, zone) = typed.read()?;
             let After { typed: asked, moment } = after.unwrap_or_else(After::now);
-            let fires = rule.fires(&zone, moment.reached(now), Timestamp::MAX).take(count as usize);
-            let fires: Vec<Fire> = fires.collect();
+            let from = moment.reached(now);
+            let fires: Vec<Fire> = if calendar.is_empty() {
+                rule.fires(&zone, from, Timestamp::MAX).take(count as usize).collect()
+            } else {
+                let free = free(session, typed.schedule(calendar), from, count).await?;
+                // What clock changes do to an instant is the same whatever else is left out.
+                let fire = |at: Timestamp| rule.fires(&zone, at - SignedDuration::from_micros(1), at).next();
+                free.into_iter().filter_map(fire).collect()
+            };
             if fires.is_empty() {
                 let message = format!("`{}` names no instant after {asked}", typed.expression);
                 let failure = Failure::new(Exit::Usage, "SCHEDULE_NEVER_FIRES", message);

@@ -44,6 +44,9 @@ pub(crate) struct PolicyArgs {
     /// The limit of the key from now on [default: as it is, 1 for a new key]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(1..=1_000_000))]
     pub(super) concurrency_limit: Option<i32>,
+    /// A label that a worker must have, may be repeated; on an update of a job KEY= takes one away
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    pub(super) require_label: Vec<(String, String)>,
 }
 
 impl PolicyArgs {
@@ -54,6 +57,11 @@ impl PolicyArgs {
     pub(super) fn timeouts(&self) -> Option<Timeouts> {
         self.timeouts.over(Timeouts::default())
     }
+}
+
+/// The labels that a worker must have; one without a value is none.
+pub(super) fn required(labels: Vec<(String, String)>) -> BTreeMap<String, String> {
+    labels.into_iter().filter(|(_, value)| !value.is_empty()).collect()
 }
 
 /// A label as typed.

@@ -2,7 +2,7 @@
 //! take it. What is not said is left as it is, or to the server.
 
 use clap::{Args, ValueEnum};
-use mainspring_proto::common::v1::{Delivery, LeaseLossPolicy, RetryPolicy, Timeouts};
+use mainspring_proto::common::v1::{Delivery, LeaseLossPolicy, RetryPolicy, RetryUntil, Timeouts};
 
 use crate::times::Length;
 
@@ -36,6 +36,27 @@ pub(super) struct RetryArgs {
     /// Attempts that may be lost with their worker; they cost no retry [default: the server's, 3]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(1..))]
     max_losses: Option<i32>,
+    /// Until when attempts that failed are tried again [default: the server's, budget]
+    #[arg(long, value_name = "UNTIL")]
+    retry_until: Option<RetryUntilArg>,
+}
+
+/// [`RetryUntil`] as typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RetryUntilArg {
+    /// As often and as long as the rest says.
+    Budget,
+    /// Before the schedule is due again.
+    NextOccurrence,
+}
+
+impl From<RetryUntilArg> for RetryUntil {
+    fn from(until: RetryUntilArg) -> Self {
+        match until {
+            RetryUntilArg::Budget => Self::Budget,
+            RetryUntilArg::NextOccurrence => Self::NextOccurrence,
+        }
+    }
 }
 
 impl RetryArgs {
@@ -51,6 +72,7 @@ impl RetryArgs {
             no_retry_on,
             retry_timeouts,
             max_losses,
+            retry_until,
         } = self;
         let length = |length: &Option<Length>| length.map(Length::to_proto);
         let reasons = if no_retry_on.is_empty() { policy.non_retryable_reasons.clone() } else { no_retry_on.clone() };
@@ -64,6 +86,7 @@ impl RetryArgs {
             non_retryable_reasons: reasons,
             retry_timeouts: retry_timeouts.or(policy.retry_timeouts),
             max_losses: max_losses.or(policy.max_losses),
+            retry_until: retry_until.map_or(policy.retry_until, |until| RetryUntil::from(until).into()),
         };
         let is_said = max_attempts.is_some()
             || backoff.is_some()
@@ -73,7 +96,8 @@ impl RetryArgs {
             || max_elapsed.is_some()
             || !no_retry_on.is_empty()
             || retry_timeouts.is_some()
-            || max_losses.is_some();
+            || max_losses.is_some()
+            || retry_until.is_some();
         is_said.then_some(changed)
     }
 }
@@ -93,20 +117,24 @@ pub(super) struct TimeoutArgs {
     /// How long an attempt may take to stop that is told to; never less than a lease [default: the server's]
     #[arg(long, value_name = "LENGTH", allow_hyphen_values = true)]
     stop_grace: Option<Length>,
+    /// How long an attempt may be without a sign of life, progress or log lines; 0s means forever [default: the server's, forever]
+    #[arg(long, value_name = "LENGTH", allow_hyphen_values = true)]
+    heartbeat_timeout: Option<Length>,
 }
 
 impl TimeoutArgs {
     /// Timeouts with what was said put into them; none where nothing was.
     pub(super) fn over(&self, timeouts: Timeouts) -> Option<Timeouts> {
-        let Self { timeout, queue_timeout, total_timeout, stop_grace } = self;
+        let Self { timeout, queue_timeout, total_timeout, stop_grace, heartbeat_timeout } = self;
         let or = |said: &Option<Length>, stored| said.map(Length::to_proto).or(stored);
         let changed = Timeouts {
             queue: or(queue_timeout, timeouts.queue),
             execution: or(timeout, timeouts.execution),
             total: or(total_timeout, timeouts.total),
             stop_grace: or(stop_grace, timeouts.stop_grace),
+            heartbeat: or(heartbeat_timeout, timeouts.heartbeat),
         };
-        let said = [timeout, queue_timeout, total_timeout, stop_grace];
+        let said = [timeout, queue_timeout, total_timeout, stop_grace, heartbeat_timeout];
         said.into_iter().any(Option::is_some).then_some(changed)
     }
 }

@@ -70,6 +70,7 @@ pub(super) async fn run(args: SubmitArgs, session: &Session) -> Result<Exit, Fai
         unique: unique.message(),
         request_id: when.request_id.unwrap_or_default(),
         note: when.note.unwrap_or_default(),
+        required_labels: policy::required(policy.require_label),
     };
     let submit = async |server: &Server| {
         let request = SubmitRunRequest { namespace: server.namespace(), run: Some(submission) };

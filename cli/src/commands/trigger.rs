@@ -5,7 +5,7 @@ use mainspring_proto::scheduler::v1::TriggerJobRequest;
 
 use super::{
     examples,
-    policy::{PayloadArgs, PolicyArgs},
+    policy::{self, PayloadArgs, PolicyArgs},
     unique::UniqueArgs,
 };
 use crate::{
@@ -96,6 +96,7 @@ pub(super) async fn run(args: TriggerArgs, session: &Session) -> Result<Exit, Fa
             unique: unique.message(),
             concurrency_key: policy.concurrency_key,
             concurrency_limit: policy.concurrency_limit.unwrap_or_default(),
+            required_labels: policy::required(policy.require_label),
         };
         Ok(server.scheduler().trigger_job(request).await?.into_inner().run.unwrap_or_default())
     };

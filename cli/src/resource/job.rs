@@ -3,8 +3,8 @@
 use mainspring_proto::{
     common::v1::{RetryPolicy, Timeouts},
     scheduler::v1::{
-        CalendarInterval, CalendarRoll, CatchUp, Job, JobState, JobVersion, OnCompleted, Overlap, Schedule,
-        schedule::Rule,
+        CalendarInterval, CalendarRoll, CatchUp, Job, JobState, JobVersion, OnCompleted, Overlap, OverlapScope,
+        Schedule, schedule::Rule,
     },
 };
 
@@ -68,6 +68,7 @@ impl Resource for Job {
             ("fairness key", Cell::text(&self.fairness_key)),
             ("concurrency", Cell::text(concurrency(self))),
             ("labels", Cell::text(pairs(&self.labels))),
+            ("requires", Cell::text(pairs(&self.required_labels))),
             ("version", Cell::of(self.version)),
             ("created", Cell::time(self.create_time.as_ref())),
             ("updated", Cell::time(self.update_time.as_ref())),
@@ -121,6 +122,9 @@ pub(crate) fn schedule_words(schedule: &Schedule) -> String {
         };
         text.push_str(&format!(", not in {}{moved}", schedule.exclude_calendars.join(", ")));
     }
+    if !schedule.only_calendars.is_empty() {
+        text.push_str(&format!(", only in {}", schedule.only_calendars.join(", ")));
+    }
     text
 }
 
@@ -137,6 +141,7 @@ fn rule(schedule: &Schedule) -> String {
             let zone = if schedule.time_zone == "UTC" { "" } else { schedule.time_zone.as_str() };
             format!("every {units} from {first_date} at {time_of_day} {zone}").trim_end().to_owned()
         }
+        Some(Rule::FixedDelay(delay)) => format!("{} after the run before it ends", length(Some(delay))),
         Some(Rule::At(instant)) => {
             format!("at {}", times::from_proto(instant).map(|instant| instant.to_string()).unwrap_or_default())
         }
@@ -203,6 +208,10 @@ fn overlap(job: &Job) -> String {
         Overlap::TerminateOther => "terminate-other",
     };
     let max = if job.overlap_max > 0 { format!(", at most {}", job.overlap_max) } else { String::new() };
+    let scope = match job.overlap_scope() {
+        OverlapScope::Unspecified | OverlapScope::Job => "",
+        OverlapScope::ConcurrencyKey => ", by concurrency key",
+    };
     let manual = if job.overlap_ignores_manual { "; manual runs apart" } else { "" };
-    format!("{name}{max}{manual}")
+    format!("{name}{max}{scope}{manual}")
 }

@@ -67,6 +67,7 @@ impl Resource for Run {
             ("concurrency key", Cell::text(&self.concurrency_key)),
             ("unique key", Cell::text(&self.unique_key)),
             ("labels", Cell::text(pairs(&self.labels))),
+            ("requires", Cell::text(pairs(&self.required_labels))),
             ("nominal", Cell::time(self.nominal_time.as_ref())),
             ("created", Cell::time(self.create_time.as_ref())),
             ("due", Cell::time(self.due_time.as_ref())),

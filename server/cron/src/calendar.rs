@@ -118,6 +118,32 @@ impl Calendar {
         ))
     }
 
+    /// What of an instant's day no date, no hours and no stretch of time hold, as far as it reaches from there: from an instant
+    /// at or before it up to one after it, and no further than the day. `None` where the instant is held.
+    #[must_use]
+    pub fn gap(&self, schedule: &Zone, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        if self.holds(schedule, at) {
+            return None;
+        }
+        let zone = self.zone.as_ref().unwrap_or(schedule);
+        let date = zone.wall_clock(at).date();
+        let on = |date: Option<Date>, time: Time| date.and_then(|date| appointment(zone, date.to_datetime(time)));
+        let day = (on(Some(date), Time::midnight()), on(date.tomorrow().ok(), Time::midnight()));
+        let hours = self.hours(date).map(|hours| {
+            let until = hours.until.map(|until| on(Some(date), until));
+            (on(Some(date), hours.from), until.unwrap_or(day.1))
+        });
+        let spans = self.spans.iter().map(|(from, until)| (Some(*from), Some(*until)));
+        let (mut from, mut until) = (day.0.unwrap_or(at).min(at), day.1.unwrap_or(Timestamp::MAX));
+        for (begin, end) in hours.chain(spans) {
+            until = begin.filter(|begin| *begin > at).map_or(until, |begin| until.min(begin));
+            from = end.filter(|end| *end <= at).map_or(from, |end| from.max(end));
+        }
+        // A wall clock that shows a time again is past the end that it had the first time.
+        let least = at.saturating_add(jiff::SignedDuration::from_secs(1)).unwrap_or(at);
+        Some((from, if until > at { until } else { least }))
+    }
+
     /// Whether a whole day is set apart: a date, or a weekday from midnight to midnight.
     #[must_use]
     pub fn holds_day(&self, date: Date) -> bool {

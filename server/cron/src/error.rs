@@ -61,6 +61,12 @@ pub enum RuleError {
         /// The interval asked for, in microseconds.
         every_us: i64,
     },
+    /// A delay of zero or less.
+    #[error("a delay must be longer than zero, not {delay_us} µs")]
+    DelayNotPositive {
+        /// The delay asked for, in microseconds.
+        delay_us: i64,
+    },
     /// A phase that is not within `[0, every)`.
     #[error("the phase must be at least zero and less than the interval of {every_us} µs, not {phase_us} µs")]
     PhaseOutOfRange {

@@ -132,6 +132,7 @@ impl Rule {
                 }
             }
             Self::CalendarInterval(interval) => interval.explain(),
+            Self::FixedDelay(delay) => format!("{} after the run before it ends", format_duration(delay.delay_us())),
             Self::At(at) => format!("Once, at {}", at.instant()),
         }
     }

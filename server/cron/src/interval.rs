@@ -147,7 +147,7 @@ impl From<Interval> for Text {
     }
 }
 
-fn on_grid(us: i128) -> Option<Timestamp> {
+pub(crate) fn on_grid(us: i128) -> Option<Timestamp> {
     Timestamp::from_microsecond(i64::try_from(us).ok()?).ok()
 }
 

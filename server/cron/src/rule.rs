@@ -10,6 +10,7 @@ use crate::{
     dst::{DstEffect, DstNote, Gap, HourMasks, Overlap},
     error::RuleError,
     expr::Expr,
+    fixed_delay::FixedDelay,
     interval::{Interval, cut, floor_us, floor_us_exclusive},
     lint::{self, Lint},
     plan::DayMatch,
@@ -37,6 +38,8 @@ pub enum Rule {
     Interval(Interval),
     /// So many days, weeks, months or years, at a time of day of the schedule's zone.
     CalendarInterval(CalendarInterval),
+    /// A fixed elapsed time after the end of what the last fire started.
+    FixedDelay(FixedDelay),
     /// One instant.
     At(At),
 }
@@ -154,6 +157,7 @@ impl Rule {
             Self::Cron(cron) => Self::Cron(Cron { expr: cron.expr.resolve(seed), ..cron.clone() }),
             Self::Interval(interval) => Self::Interval(interval.resolve(seed)),
             Self::CalendarInterval(interval) => Self::CalendarInterval(*interval),
+            Self::FixedDelay(delay) => Self::FixedDelay(*delay),
             Self::At(at) => Self::At(*at),
         }
     }
@@ -173,10 +177,10 @@ impl Rule {
         }
         let first = self.next_after(zone, now);
         match self {
-            Self::Cron(_) | Self::Interval(_) | Self::CalendarInterval(_) if first.is_none() => {
+            Self::Cron(_) | Self::Interval(_) | Self::CalendarInterval(_) | Self::FixedDelay(_) if first.is_none() => {
                 Err(RuleError::NeverFires)
             }
-            Self::Cron(_) | Self::Interval(_) | Self::CalendarInterval(_) | Self::At(_) => {
+            Self::Cron(_) | Self::Interval(_) | Self::CalendarInterval(_) | Self::FixedDelay(_) | Self::At(_) => {
                 Ok(lint::lints(self, now, first))
             }
         }
@@ -194,7 +198,7 @@ impl Rule {
         Source::new(self, zone).next(after, Timestamp::MAX).map(|fire| fire.at)
     }
 
-    /// The last instant strictly before another.
+    /// The last instant strictly before another; none of a rule whose instants follow from ends alone.
     #[must_use]
     pub fn prev_before(&self, zone: &Zone, before: Timestamp) -> Option<Timestamp> {
         match self {
@@ -204,6 +208,7 @@ impl Rule {
             }
             Self::Interval(interval) => interval.prev_before(before),
             Self::CalendarInterval(interval) => interval.prev_before(zone, before),
+            Self::FixedDelay(_) => None,
             Self::At(at) => Some(at.instant).filter(|instant| *instant < before),
         }
     }
@@ -231,7 +236,7 @@ impl Rule {
         match self {
             Self::Cron(cron) => cron.dst_notes(zone, after, until, limit),
             Self::CalendarInterval(interval) => interval.dst_notes(zone, after, until, limit),
-            Self::Interval(_) | Self::At(_) => Vec::new(),
+            Self::Interval(_) | Self::FixedDelay(_) | Self::At(_) => Vec::new(),
         }
     }
 }
@@ -262,6 +267,7 @@ enum Source<'a> {
     Cron(Search<'a>),
     Interval(&'a Interval),
     CalendarInterval(&'a CalendarInterval, &'a Zone),
+    FixedDelay(&'a FixedDelay),
     At(&'a At),
 }
 
@@ -271,6 +277,7 @@ impl<'a> Source<'a> {
             Rule::Cron(cron) => Self::Cron(cron.search(zone)),
             Rule::Interval(interval) => Self::Interval(interval),
             Rule::CalendarInterval(interval) => Self::CalendarInterval(interval, zone),
+            Rule::FixedDelay(delay) => Self::FixedDelay(delay),
             Rule::At(at) => Self::At(at),
         }
     }
@@ -283,6 +290,7 @@ impl<'a> Source<'a> {
             }
             Self::CalendarInterval(interval, zone) => return interval.next(zone, after, until),
             Self::Interval(interval) => interval.next_after(after)?,
+            Self::FixedDelay(delay) => delay.next_after(after)?,
             Self::At(at) => Some(at.instant).filter(|instant| *instant > after)?,
         };
         (at <= until).then_some(Fire { at, note: None })

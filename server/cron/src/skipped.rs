@@ -46,7 +46,7 @@ impl Rule {
         match self {
             Self::Cron(cron) => of_cron(cron, zone, after, until),
             Self::CalendarInterval(interval) => of_calendar(interval, zone, after, until),
-            Self::Interval(_) | Self::At(_) => Vec::new(),
+            Self::Interval(_) | Self::FixedDelay(_) | Self::At(_) => Vec::new(),
         }
     }
 
@@ -70,7 +70,7 @@ impl Rule {
                 let notes = interval.dst_notes(zone, timestamp(change - 1), timestamp(change), usize::MAX);
                 notes.iter().find(|note| note.effect == DstEffect::Skipped && note.wall == told)?.wall
             }
-            Self::Interval(_) | Self::At(_) => return None,
+            Self::Interval(_) | Self::FixedDelay(_) | Self::At(_) => return None,
         };
         Some(Skipped { change: timestamp(change), first: found, last: found, count: 1 })
     }

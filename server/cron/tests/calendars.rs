@@ -22,6 +22,32 @@ fn weekends() -> Calendar {
 }
 
 #[test]
+fn what_no_calendar_holds_is_a_gap_of_its_day() {
+    let hours = |from: &str, until: &str| Hours { from: from.parse().unwrap(), until: Some(until.parse().unwrap()) };
+    let weekly =
+        vec![(Weekday::Monday, hours("09:00:00", "12:00:00")), (Weekday::Monday, hours("13:00:00", "17:00:00"))];
+    let spans = vec![(at("2026-03-03T06:00:00Z"), at("2026-03-03T07:00:00Z"))];
+    let shop = Calendar { weekly, spans, ..Calendar::default() };
+    let gap = |text: &str| shop.gap(&Zone::utc(), at(text)).map(|(from, until)| (from.to_string(), until.to_string()));
+    let is = |from: &str, until: &str| Some((from.to_owned(), until.to_owned()));
+    // The second is a Monday.
+    assert_eq!(gap("2026-03-02T08:00:00Z"), is("2026-03-02T00:00:00Z", "2026-03-02T09:00:00Z"));
+    assert_eq!(gap("2026-03-02T09:00:00Z"), None);
+    assert_eq!(gap("2026-03-02T12:30:00Z"), is("2026-03-02T12:00:00Z", "2026-03-02T13:00:00Z"));
+    assert_eq!(gap("2026-03-02T17:00:00Z"), is("2026-03-02T17:00:00Z", "2026-03-03T00:00:00Z"));
+    assert_eq!(gap("2026-03-03T05:00:00Z"), is("2026-03-03T00:00:00Z", "2026-03-03T06:00:00Z"));
+    assert_eq!(gap("2026-03-03T07:00:00Z"), is("2026-03-03T07:00:00Z", "2026-03-04T00:00:00Z"));
+    // Whatever is asked, it goes on behind it.
+    for hour in 0..72 {
+        let asked = at("2026-03-28T00:30:00Z") + SignedDuration::from_hours(hour);
+        let berlin = zone("Europe/Berlin");
+        if let Some((from, until)) = shop.gap(&berlin, asked) {
+            assert!(from <= asked && asked < until, "{asked}: {from} {until}");
+        }
+    }
+}
+
+#[test]
 fn days_and_hours_are_those_of_the_calendars_zone_or_of_whoever_asks() {
     let mut calendar = Calendar { dates: [date(2026, 5, 1)].into(), yearly: [(2, 29)].into(), ..Calendar::default() };
     calendar.weekly.push((Weekday::Monday, Hours { from: time(12, 0, 0, 0), until: Some(time(13, 0, 0, 0)) }));

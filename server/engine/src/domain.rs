@@ -29,6 +29,7 @@ pub mod rate;
 pub mod rules;
 pub mod run;
 pub mod schedule;
+pub mod selector;
 pub mod supersede;
 pub mod transition;
 pub mod unique;

@@ -175,6 +175,7 @@ mod tests {
             namespace: NamespaceName::default(),
             queue: Default::default(),
             job_type: format!("t{number}").parse().unwrap(),
+            selector: Default::default(),
         };
         for number in 0..2 * MOST_TYPES {
             meter.made(&lane(number));

@@ -325,6 +325,48 @@ async fn the_ledger_tells_every_instant() {
 }
 
 #[tokio::test]
+async fn a_delay_is_counted_from_the_end_of_a_run() {
+    let server = Server::start().await;
+    let mut client = server.scheduler();
+    let delayed = |seconds| wire::Job {
+        schedules: vec![wire::Schedule {
+            rule: Some(wire::schedule::Rule::FixedDelay(prost_types::Duration { seconds, nanos: 0 })),
+            ..wire::Schedule::default()
+        }],
+        ..job("delayed")
+    };
+    let create = |job| wire::CreateJobRequest { job: Some(job), ..wire::CreateJobRequest::default() };
+    let refusal = client.create_job(create(delayed(0))).await.unwrap_err();
+    assert!(refusal.message().contains("fixed_delay"), "{refusal:?}");
+    let mut watcher = client
+        .watch_events(wire::WatchEventsRequest { filter: "job = delayed".into(), ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
+    let made = client.create_job(create(delayed(1))).await.unwrap().into_inner().job.unwrap();
+    assert!(made.schedules[0].next_time.is_some());
+    // Each run ends only once somebody cancels it, and only then is another due.
+    let mut runs = Vec::new();
+    while runs.len() < 2 {
+        let event = watcher.message().await.unwrap().unwrap().event.unwrap();
+        let Some(wire::event::Detail::Run(run)) = event.detail else { continue };
+        if run.state() != RunState::Queued {
+            continue;
+        }
+        let get = wire::GetJobRequest { job: "delayed".into(), ..Default::default() };
+        let job = client.get_job(get).await.unwrap().into_inner().job.unwrap();
+        assert_eq!((job.state(), job.schedules[0].next_time), (wire::JobState::Active, None));
+        let preview = wire::PreviewScheduleRequest { job: "delayed".into(), ..Default::default() };
+        let shown = client.preview_schedule(preview).await.unwrap().into_inner().schedules.remove(0);
+        assert_eq!((shown.sentence.as_str(), shown.instants.len()), ("1s after the run before it ends", 0));
+        let cancel = wire::CancelRunRequest { run_id: run.run_id.clone(), ..Default::default() };
+        client.cancel_run(cancel).await.unwrap();
+        runs.push(run.run_id);
+    }
+    assert_ne!(runs[0], runs[1]);
+}
+
+#[tokio::test]
 async fn the_server_tells_of_itself() {
     let server = Server::start().await;
     server.scheduler().create_job(create("nightly")).await.unwrap();

@@ -10,7 +10,12 @@ use mainspring_engine::{
 };
 
 fn lane(job_type: &str) -> Lane {
-    Lane { namespace: Default::default(), queue: Default::default(), job_type: job_type.parse().unwrap() }
+    Lane {
+        namespace: Default::default(),
+        queue: Default::default(),
+        job_type: job_type.parse().unwrap(),
+        selector: Default::default(),
+    }
 }
 
 /// A pointer that is known by its number.

@@ -13,7 +13,10 @@ use mainspring_engine::{
         schedule::ScheduleSpec,
         supersede::Pending,
     },
-    ports::store::{CalendarChange, JobChange, NewCalendar, Pinned, StoreError, Undelete, UpdateCalendar, UpdateJob},
+    ports::store::{
+        CalendarChange, JobChange, NewCalendar, Pinned, RetentionPolicy, StoreError, Undelete, UpdateCalendar,
+        UpdateJob,
+    },
 };
 
 use super::world::{World, every, fired, job_name, secs, spec};
@@ -174,6 +177,22 @@ pub async fn a_calendar_that_holds_everything_brings_a_job_to_error(w: World) {
     let changed = change(&w, &changed, holding(&w, 15, 25)).await;
     let jobs = follow(&w, &changed).await;
     assert_eq!((jobs[0].state, jobs[0].next_times.clone()), (JobState::Active, vec![Some(w.now.plus(secs(10)))]));
+}
+
+pub async fn versions_that_nobody_counted_with_go(w: World) {
+    let policy = RetentionPolicy::default();
+    let made = create(&w, "apart", holding(&w, 10, 20)).await;
+    let job = w.create("report", without(&made, 10)).await;
+    // Each change is followed by the job, but for one that nobody had a look at.
+    let second = change(&w, &made, holding(&w, 20, 30)).await;
+    let third = change(&w, &second, holding(&w, 30, 40)).await;
+    assert_eq!(follow(&w, &third).await.len(), 1);
+    let swept = w.store.sweep(w.now, policy, 100).await.unwrap().rows;
+    assert_eq!(swept, 1, "the second version, that no definition counted with");
+    assert_eq!(w.store.sweep(w.now, policy, 100).await.unwrap().rows, 0);
+    // What its older definition named is still named by the first.
+    let old = w.store.job_version(job.uid, 1).await.unwrap().unwrap();
+    assert!(old.schedules[0].exclude[0].calendar.is_some());
 }
 
 pub async fn a_calendar_that_is_used_is_not_deleted(w: World) {

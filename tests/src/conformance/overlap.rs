@@ -1,5 +1,7 @@
 //! Overlap: what becomes of instants and triggers while runs of the job are not over.
 
+use std::num::NonZeroU32;
+
 use mainspring_engine::{
     domain::{
         attempt::Outcome,
@@ -7,7 +9,8 @@ use mainspring_engine::{
         instant::Instant,
         job::{Job, JobSpec},
         ledger::{Fate, FateReason},
-        overlap::{Act, Overlap, Slot, settle},
+        limit::Concurrency,
+        overlap::{Act, Overlap, OverlapScope, Slot, settle},
         run::{RunState, reason},
         transition::{Event, Refusal},
     },
@@ -222,6 +225,63 @@ pub async fn nobody_is_let_go_twice(mut w: World) {
     stale(w.apply(waits, Event::Release { due: w.now }).await);
     w.pass(secs(60));
     assert_eq!(w.store.wake(w.now, 10).await.unwrap()[0].run, waits);
+}
+
+/// A job whose runs meet those of the key `db`.
+fn by_key(overlap: Overlap, seconds: u64) -> JobSpec {
+    let concurrency = Some(Concurrency { key: "db".parse().unwrap(), limit: NonZeroU32::new(9) });
+    JobSpec { overlap, overlap_scope: OverlapScope::Key, concurrency, ..spec(vec![every("main", seconds)]) }
+}
+
+pub async fn jobs_that_share_a_key_share_a_slot(mut w: World) {
+    let first = w.create("first", by_key(Overlap::Skip, 60)).await;
+    let second = w.create("second", by_key(Overlap::Skip, 90)).await;
+    let apart = w.create("apart", JobSpec { overlap: Overlap::Skip, ..spec(vec![every("main", 90)]) }).await;
+    let shard = w.own().await;
+    let run = minute(&mut w, shard).await.remove(0);
+    w.pass(secs(30));
+    let made: Vec<_> = w.fire_due(shard).await.iter().flat_map(|answer| fired(answer).to_vec()).collect();
+    // What has another slot takes no notice.
+    assert_eq!(made.iter().filter_map(|moved| moved.job.clone()).collect::<Vec<_>>(), [apart.name]);
+    assert_eq!(fates(&w, second.uid).await, [(Fate::SkippedOverlap, None, 1)]);
+    // A trigger meets it too, by the key that it has.
+    let trigger = |job: &Job, key: &str| NewRun {
+        overlap: Some(Overlap::Skip),
+        by_key: true,
+        concurrency: Some(Concurrency { key: key.parse().unwrap(), limit: NonZeroU32::new(9) }),
+        ..w.run_of(job)
+    };
+    let answers = w.store.submit(w.now, vec![trigger(&second, "db"), trigger(&second, "other")]).await.unwrap();
+    assert!(
+        matches!(&answers[..], [Submitted::NotIdle(busy), Submitted::Stored(_)] if *busy == run.run),
+        "{answers:?}"
+    );
+    // So do two of one batch, of a key that is new.
+    let answers = w.store.submit(w.now, vec![trigger(&first, "new"), trigger(&second, "new")]).await.unwrap();
+    assert!(matches!(&answers[..], [Submitted::Stored(_), Submitted::NotIdle(_)]), "{answers:?}");
+    w.apply(run.run, Event::Cancel { reason: String::new(), grace: None }).await;
+    let answers = w.store.submit(w.now, vec![trigger(&second, "db")]).await.unwrap();
+    assert!(matches!(&answers[..], [Submitted::Stored(_)]), "{answers:?}");
+}
+
+pub async fn who_waits_for_a_key_waits_for_all_of_its_runs(mut w: World) {
+    w.create("first", by_key(Overlap::BufferOne, 60)).await;
+    let shard = w.own().await;
+    // A run of no job has the key.
+    let concurrency = Some(Concurrency { key: "db".parse().unwrap(), limit: NonZeroU32::new(9) });
+    let other = w.submit(vec![NewRun { concurrency, ..w.new_run() }]).await.remove(0);
+    let waits = minute(&mut w, shard).await.remove(0);
+    assert!(waits.is_buffered());
+    assert_eq!(slot(&w).await, Slot::default(), "it waits for no job");
+    let (slots, more) = w.store.keys_waited_for(None, 10).await.unwrap();
+    assert_eq!((slots.len(), more), (1, false));
+    assert_eq!((waiting(&slots[0].slot), holding(&slots[0].slot)), (vec![waits.run], vec![other.run]));
+    assert!(w.store.keys_waited_for(Some(slots[0].key), 10).await.unwrap().0.is_empty());
+    w.apply(other.run, Event::Cancel { reason: String::new(), grace: None }).await;
+    let (slots, _) = w.store.keys_waited_for(None, 10).await.unwrap();
+    let [Act::Release(next)] = settle(&slots[0].slot, w.now, w.rules.lease_ttl)[..] else { panic!("{slots:?}") };
+    assert_eq!(changed(w.apply(next.run, Event::Release { due: next.due }).await).to, RunState::Queued);
+    assert!(w.store.keys_waited_for(None, 10).await.unwrap().0.is_empty());
 }
 
 pub async fn slots_come_by_job_and_whole(mut w: World) {

@@ -136,7 +136,8 @@ impl Twin {
     }
 
     fn step(&mut self, w: &World, event: &Event) -> Result<Change, Refusal> {
-        let context = Context { run: self.id, policy: &self.policy, rules: &w.rules, now: w.now, job_deleted: false };
+        let (policy, rules, now) = (&self.policy, &w.rules, w.now);
+        let context = Context { run: self.id, policy, rules, now, retry_until: None, job_deleted: false };
         let change = step(&self.life, event, context);
         if let Ok(change) = &change {
             self.life = change.next.clone();

@@ -16,7 +16,7 @@ use mainspring_engine::{
     ports::store::{Fired, JobChange, RetentionPolicy, UpdateJob},
 };
 
-use super::world::{World, every, fired, pointer, secs, spec};
+use super::world::{World, every, failure, fired, pointer, secs, spec};
 
 async fn edit(w: &World, name: &str, change: impl FnOnce(JobSpec) -> JobSpec) -> Job {
     let job = w.job(name).await.unwrap();
@@ -85,6 +85,28 @@ pub async fn what_became_no_run_does_not_count(mut w: World) {
     w.pass(secs(10));
     assert!(matches!(w.fire_due(shard).await[0], Fired::Done { completed: true, .. }));
     assert_eq!(fates(&w, &job).await, [(Fate::Fired, 1), (Fate::SkippedOverlap, 2), (Fate::Fired, 1)]);
+}
+
+pub async fn handlers_are_told_the_last_instant_that_succeeded(mut w: World) {
+    let asks = JobSpec { previous_success: true, ..spec(vec![every("main", 10)]) };
+    let told = w.create("report", asks).await;
+    w.create("other", spec(vec![every("main", 10)])).await;
+    let shard = w.own().await;
+    let owner = w.connect().await;
+    let mut seen = Vec::new();
+    for outcome in [Outcome::Succeeded, Outcome::Failed(failure("BUSY")), Outcome::Succeeded, Outcome::Succeeded] {
+        w.pass(secs(10));
+        let runs: Vec<_> = w.fire_due(shard).await.iter().flat_map(|answer| fired(answer).to_vec()).collect();
+        for run in runs {
+            let attempt = w.lease(owner, pointer(&run)).await;
+            match attempt.job.as_ref().is_some_and(|(job, ..)| *job == told.uid) {
+                true => seen.push(attempt.previous_success.map(|at| at.since(w.now.minus(secs(100))).as_secs())),
+                false => assert_eq!(attempt.previous_success, None),
+            }
+            w.report(attempt.key, outcome.clone()).await;
+        }
+    }
+    assert_eq!(seen, [None, Some(90), Some(80), Some(90)]);
 }
 
 pub async fn a_one_shot_that_has_passed_fires_late_and_once(mut w: World) {

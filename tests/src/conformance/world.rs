@@ -15,12 +15,13 @@ use mainspring_engine::{
         job::{Job, JobSpec, OnCompleted},
         ledger::FateReason,
         names::{FairnessKey, JobName, Lane, Scope},
-        overlap::Overlap,
+        overlap::{Overlap, OverlapScope},
         payload::{Failure, Payload},
         policy::{Delivery, RunPolicy},
         rules::LeaseRules,
         run::{RunOrigin, RunState},
         schedule::ScheduleSpec,
+        selector::Selector,
         transition::Event,
         worker::{Handler, Held, Hello, Phase},
     },
@@ -86,7 +87,8 @@ pub fn lane() -> Lane {
 
 /// A lane by its names.
 pub fn lane_of(namespace: &str, queue: &str, job_type: &str) -> Lane {
-    Lane { namespace: namespace.parse().unwrap(), queue: queue.parse().unwrap(), job_type: job_type.parse().unwrap() }
+    let (namespace, queue, job_type) = (namespace.parse().unwrap(), queue.parse().unwrap(), job_type.parse().unwrap());
+    Lane { namespace, queue, job_type, selector: Selector::default() }
 }
 
 /// Something a handler failed with.
@@ -121,6 +123,9 @@ pub fn spec(schedules: Vec<ScheduleSpec>) -> JobSpec {
         payload: Payload { content_type: "application/json".into(), data: b"{\"a\":1}".to_vec() },
         schedules,
         overlap: Overlap::Allow { max: None },
+        overlap_scope: OverlapScope::Job,
+        required_labels: BTreeMap::new(),
+        previous_success: false,
         overlap_ignores_manual: false,
         catch_up: CatchUp::default(),
         policy: RunPolicy::default(),
@@ -169,6 +174,7 @@ impl World {
             parent: None,
             headers: BTreeMap::new(),
             overlap: None,
+            by_key: false,
             apart: false,
             concurrency: None,
             unique: None,
@@ -203,7 +209,7 @@ impl World {
 
     /// A worker's Hello.
     pub fn hello(&self, worker: WorkerId, epoch: i64, holds: &[AttemptKey]) -> Hello {
-        let Lane { namespace, queue, job_type } = lane();
+        let Lane { namespace, queue, job_type, selector: _ } = lane();
         Hello {
             worker,
             epoch,

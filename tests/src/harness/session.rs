@@ -1,7 +1,10 @@
 //! A worker made of bare stubs, driven message by message: for tests of the protocol itself, and of workers that do
 //! what no SDK does.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use mainspring_proto::{
@@ -31,6 +34,8 @@ pub struct BareWorker {
     pub job_types: Vec<String>,
     /// How many attempts it holds at once.
     pub slots: i32,
+    /// What it says of itself.
+    pub labels: BTreeMap<String, String>,
     connects: i64,
 }
 
@@ -38,7 +43,7 @@ impl BareWorker {
     /// A worker that has never connected.
     pub fn new(job_types: &[&str], slots: i32) -> Self {
         let job_types = job_types.iter().map(|job_type| (*job_type).to_owned()).collect();
-        Self { instance: uuid::Uuid::now_v7().to_string(), job_types, slots, connects: 0 }
+        Self { instance: uuid::Uuid::now_v7().to_string(), job_types, slots, labels: BTreeMap::new(), connects: 0 }
     }
 
     /// The Hello of its next session.
@@ -59,6 +64,7 @@ impl BareWorker {
             capacity: self.capacity(),
             in_flight,
             connect_sequence: self.connects,
+            labels: self.labels.clone(),
             ..Hello::default()
         }
     }

@@ -45,7 +45,7 @@ impl Known {
             "job" if field.parent_message().name() == "UndeleteJobRequest" => one(rng, &self.gone),
             "job" => one(rng, &self.jobs),
             "calendar" if rng.random_bool(0.5) => format!("calendar-{}", rng.random_range(0..500)),
-            "calendar" | "exclude_calendars" => one(rng, &self.calendars),
+            "calendar" | "exclude_calendars" | "only_calendars" => one(rng, &self.calendars),
             "dates" => any(rng, &["2026-12-25", "2027-01-01"]),
             "yearly_dates" => any(rng, &["12-25", "02-29"]),
             "queue" => one(rng, &self.queues),

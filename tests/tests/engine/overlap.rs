@@ -1,7 +1,7 @@
 //! Overlap policies, from the instants to what workers get to run. Where the clock stands still, nobody looks: what goes
 //! on then was told.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use mainspring_engine::{
     domain::{
@@ -9,12 +9,13 @@ use mainspring_engine::{
         ids::{JobUid, RunId},
         instant::Instant,
         job::{Job, JobSpec},
+        limit::Concurrency,
         names::Scope,
-        overlap::Overlap,
+        overlap::{Overlap, OverlapScope},
         run::RunState::{self, Cancelled, Running, Scheduled},
     },
     flow::stream::messages::ToWorker,
-    ports::store::{CreateJob, NewJob},
+    ports::store::{CreateJob, NewJob, NewRun},
 };
 use mainspring_tests::{
     conformance::world::{every, spec},
@@ -139,6 +140,30 @@ async fn cancel_other_and_terminate_other_make_room() {
         assert_eq!(Some(busy.worker.accepted().await.run), busy.run(2).await.map(|(run, _)| run));
         assert_eq!(busy.states(1).await, [Some(Cancelled)]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_key_goes_on_when_its_run_is_over() {
+    let stage = Stage::set().await;
+    let concurrency = || Some(Concurrency { key: "db".parse().unwrap(), limit: NonZeroU32::new(9) });
+    let waits = JobSpec {
+        overlap: Overlap::BufferOne,
+        overlap_scope: OverlapScope::Key,
+        concurrency: concurrency(),
+        ..spec(vec![every("main", PERIOD.as_secs())])
+    };
+    // A run of no job holds the key.
+    let first = stage.submit(NewRun { concurrency: concurrency(), ..stage.world().new_run() }).await;
+    let mut worker = stage.connect(5).await;
+    let holder = worker.accepted().await;
+    assert_eq!(holder.run, first);
+    let (job, began) = (stage.create("report", waits).await, stage.engine.now());
+    stage.pass(PERIOD).await;
+    let at = began.plus(PERIOD);
+    let runs = stage.engine.store().scheduled_runs(job.uid, &[at]).await.unwrap();
+    assert_eq!(runs[0].2, Scheduled);
+    worker.reported(holder, Outcome::Succeeded).await;
+    assert_eq!(worker.accepted().await.run, runs[0].1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

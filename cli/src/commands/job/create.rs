@@ -63,6 +63,9 @@ pub(crate) struct CreateArgs {
     policy: PolicyArgs,
     #[command(flatten)]
     delivery: DeliveryArgs,
+    /// Tell its handlers the last instant that had succeeded
+    #[arg(long)]
+    previous_success: bool,
     /// Label, may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = policy::label)]
     label: Vec<(String, String)>,
@@ -115,6 +118,7 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
         payload,
         policy,
         delivery,
+        previous_success,
         label,
         description,
         dry_run: _,
@@ -134,6 +138,8 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
         concurrency_key: policy.concurrency_key.unwrap_or_default(),
         concurrency_limit: policy.concurrency_limit.unwrap_or_default(),
         labels: policy::labels(label),
+        previous_success,
+        required_labels: policy::required(policy.require_label),
         description: description.unwrap_or_default(),
         ..Job::default()
     };

@@ -1,7 +1,7 @@
 //! Overlap policies as `job create` and `job update` take them.
 
 use clap::{Args, ValueEnum};
-use mainspring_proto::scheduler::v1::{Job, Overlap};
+use mainspring_proto::scheduler::v1::{Job, Overlap, OverlapScope};
 
 /// What happens while a run of the job is not over.
 #[derive(Args, Debug)]
@@ -15,6 +15,18 @@ pub(super) struct OverlapArgs {
     /// Whether runs that people made begin whatever is under way, and nobody waits for them
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     overlap_ignores_manual: Option<bool>,
+    /// Whose runs it looks at: those of the job, or those of its --concurrency-key [default: job]
+    #[arg(long, value_name = "SCOPE")]
+    overlap_scope: Option<ScopeArg>,
+}
+
+/// [`OverlapScope`] as typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ScopeArg {
+    /// Those of the job.
+    Job,
+    /// Those of its concurrency key, whatever their jobs.
+    ConcurrencyKey,
 }
 
 /// [`Overlap`] as typed.
@@ -50,7 +62,7 @@ impl OverlapArg {
 impl OverlapArgs {
     /// Writes what was typed; the fields that were.
     pub(super) fn write(self, job: &mut Job) -> Vec<&'static str> {
-        let Self { overlap, overlap_max, overlap_ignores_manual } = self;
+        let Self { overlap, overlap_max, overlap_ignores_manual, overlap_scope } = self;
         let mut named = Vec::new();
         if let Some(overlap) = overlap {
             job.overlap = overlap.wire().into();
@@ -65,6 +77,14 @@ impl OverlapArgs {
         if let Some(ignores) = overlap_ignores_manual {
             job.overlap_ignores_manual = ignores;
             named.push("overlap_ignores_manual");
+        }
+        if let Some(scope) = overlap_scope {
+            job.overlap_scope = match scope {
+                ScopeArg::Job => OverlapScope::Job,
+                ScopeArg::ConcurrencyKey => OverlapScope::ConcurrencyKey,
+            }
+            .into();
+            named.push("overlap_scope");
         }
         named
     }

@@ -23,6 +23,9 @@ pub(super) struct ScheduleArgs {
     /// Due in this rhythm: 90m, or of the calendar: '3 months from 2026-01-31 at 09:00'
     #[arg(long, value_name = "RHYTHM", allow_hyphen_values = true)]
     every: Option<Every>,
+    /// Due so long after the run before it ends: 5m
+    #[arg(long, value_name = "LENGTH")]
+    fixed_delay: Option<Length>,
     /// Due once: RFC 3339, or now+1h
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     at: Option<Moment>,
@@ -53,6 +56,9 @@ pub(super) struct ScheduleArgs {
     /// Instants that this calendar holds make no run; may be repeated. On an update `none` takes them away
     #[arg(long, value_name = "CALENDAR")]
     exclude_calendar: Vec<String>,
+    /// Only instants that this calendar holds make a run; may be repeated, then one is enough. On an update `none` takes them away
+    #[arg(long, value_name = "CALENDAR")]
+    only_calendar: Vec<String>,
     /// Where an instant goes whose whole day such a calendar holds [default: skip]
     #[arg(long, value_name = "WHERE")]
     roll: Option<RollArg>,
@@ -60,7 +66,7 @@ pub(super) struct ScheduleArgs {
 
 impl ScheduleArgs {
     pub(super) fn is_empty(&self) -> bool {
-        self.cron.is_empty() && self.every.is_none() && self.at.is_none()
+        self.cron.is_empty() && self.every.is_none() && self.fixed_delay.is_none() && self.at.is_none()
     }
 }
 
@@ -122,12 +128,15 @@ pub(super) fn schedules(args: &ScheduleArgs) -> Result<Vec<Schedule>, Failure> {
     if let Some(every) = args.every {
         rules.push(("every", args.rhythm(every)?));
     }
+    if let Some(delay) = args.fixed_delay {
+        rules.push(("fixed-delay", Rule::FixedDelay(delay.to_proto())));
+    }
     if let Some(at) = args.at {
         rules.push(("at", Rule::At(at.to_proto(clock::now()))));
     }
     let on_the_wall = |rule: &Rule| match rule {
         Rule::Cron(_) | Rule::CalendarInterval(_) => true,
-        Rule::Interval(_) | Rule::At(_) => false,
+        Rule::Interval(_) | Rule::FixedDelay(_) | Rule::At(_) => false,
     };
     if !rules.iter().any(|(_, rule)| on_the_wall(rule)) {
         args.need_a_wall_clock()?;
@@ -198,6 +207,7 @@ impl ScheduleArgs {
             ("--jitter", self.jitter.is_some()),
             ("--max-runs", self.max_runs.is_some()),
             ("--exclude-calendar", !self.exclude_calendar.is_empty()),
+            ("--only-calendar", !self.only_calendar.is_empty()),
             ("--roll", self.roll.is_some()),
         ];
         let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) else { return Ok(false) };
@@ -216,6 +226,11 @@ impl ScheduleArgs {
                     schedule.roll = CalendarRoll::Unspecified.into();
                 }
                 names => schedule.exclude_calendars = names.to_vec(),
+            }
+            match self.only_calendar.as_slice() {
+                [] => {}
+                [none] if none == "none" => schedule.only_calendars.clear(),
+                names => schedule.only_calendars = names.to_vec(),
             }
             match self.roll {
                 None => {}
@@ -242,7 +257,7 @@ impl ScheduleArgs {
             Rule::CalendarInterval(_) => {
                 Schedule { time_zone, gap: gap.into(), overlap: overlap.into(), ..Schedule::default() }
             }
-            Rule::Interval(_) | Rule::At(_) => Schedule::default(),
+            Rule::Interval(_) | Rule::FixedDelay(_) | Rule::At(_) => Schedule::default(),
         };
         Schedule { rule: Some(rule), ..schedule }
     }

@@ -70,6 +70,9 @@ pub(crate) struct UpdateArgs {
     policy: PolicyArgs,
     #[command(flatten)]
     delivery: DeliveryArgs,
+    /// Whether its handlers are told the last instant that had succeeded
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    previous_success: Option<bool>,
     /// Set a label, may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = policy::label)]
     label: Vec<(String, String)>,
@@ -194,6 +197,7 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
         payload,
         policy,
         delivery,
+        previous_success,
         label,
         remove_label,
         description,
@@ -262,6 +266,15 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
     if let Some(limit) = policy.concurrency_limit {
         job.concurrency_limit = limit;
         mask.push("concurrency_limit");
+    }
+    if let Some(told) = previous_success {
+        job.previous_success = told;
+        mask.push("previous_success");
+    }
+    if !policy.require_label.is_empty() {
+        job.required_labels.extend(policy.require_label);
+        job.required_labels.retain(|_, value| !value.is_empty());
+        mask.push("required_labels");
     }
     if !label.is_empty() || !remove_label.is_empty() {
         job.labels.extend(label);

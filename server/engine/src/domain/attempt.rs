@@ -100,11 +100,13 @@ pub enum LossReason {
     ExecutionTimeout,
     /// It was cancelled, and its worker did not stop it in time.
     Unresponsive,
+    /// It gave no sign of life for its heartbeat timeout.
+    HeartbeatTimeout,
 }
 
 impl LossReason {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Expired,
         Self::Absent,
         Self::Silent,
@@ -113,6 +115,7 @@ impl LossReason {
         Self::WorkerShutdown,
         Self::ExecutionTimeout,
         Self::Unresponsive,
+        Self::HeartbeatTimeout,
     ];
 
     /// The number that stands for it on the wire.
@@ -126,6 +129,7 @@ impl LossReason {
             Self::WorkerShutdown => 6,
             Self::ExecutionTimeout => 7,
             Self::Unresponsive => 8,
+            Self::HeartbeatTimeout => 9,
         }
     }
 
@@ -140,6 +144,7 @@ impl LossReason {
             Self::WorkerShutdown => "WORKER_SHUTDOWN",
             Self::ExecutionTimeout => "EXECUTION_TIMEOUT",
             Self::Unresponsive => "UNRESPONSIVE",
+            Self::HeartbeatTimeout => "HEARTBEAT_TIMEOUT",
         }
     }
 

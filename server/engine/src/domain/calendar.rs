@@ -37,7 +37,7 @@ pub struct CalendarSpec {
     pub calendar: Arc<Calendar>,
 }
 
-/// A calendar whose time a schedule leaves out, in the version that it counts with.
+/// A calendar whose time a schedule leaves out, or keeps to, in the version that it counts with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Exclusion {
     /// Its name.
@@ -67,14 +67,19 @@ impl From<&NamedCalendar> for Exclusion {
 }
 
 impl JobSpec {
-    /// The calendars that its schedules leave out.
+    /// The calendars that its schedules leave out, or keep to.
     pub fn exclusions(&self) -> impl Iterator<Item = &Exclusion> {
-        self.schedules.iter().flat_map(|schedule| &schedule.exclude)
+        self.schedules.iter().flat_map(|schedule| schedule.exclude.iter().chain(&schedule.only))
+    }
+
+    /// The same, to be changed.
+    pub fn exclusions_mut(&mut self) -> impl Iterator<Item = &mut Exclusion> {
+        self.schedules.iter_mut().flat_map(|schedule| schedule.exclude.iter_mut().chain(&mut schedule.only))
     }
 
     /// Counts with these versions of its calendars from now on; those that are not among them stay.
     pub fn pin(&mut self, calendars: &BTreeMap<CalendarUid, Exclusion>) {
-        for exclusion in self.schedules.iter_mut().flat_map(|schedule| &mut schedule.exclude) {
+        for exclusion in self.exclusions_mut() {
             if let Some(pinned) = calendars.get(&exclusion.uid) {
                 *exclusion = pinned.clone();
             }

@@ -109,6 +109,15 @@ impl CatchUp {
         let late = Judged::Fate(Fate::Missed, FateReason::TooLate);
         // Nothing comes after the last of these that was missed too, or much does.
         let is_end = || schedule.next_fire(*last).is_none_or(|next| next > missed_until);
+        if schedule.delay().is_some() {
+            // None of them stands for another: what comes after the first that makes a run follows from its end.
+            let one = |at: &Instant| match self.mode {
+                Mode::None => Judged::Fate(Fate::Missed, FateReason::NoServer),
+                Mode::Latest | Mode::All if in_time(*at) => Judged::Run,
+                Mode::Latest | Mode::All => late,
+            };
+            return missed.iter().map(one).collect();
+        }
         match self.mode {
             Mode::None => missed.iter().map(|_| Judged::Fate(Fate::Missed, FateReason::NoServer)).collect(),
             Mode::Latest => {

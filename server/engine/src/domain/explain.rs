@@ -121,7 +121,11 @@ impl Subject<'_> {
                 format!("Job `{name}` has no schedule: it runs when it is triggered, and no other time is its own.");
             return says(Finding::NotNamed, sentence);
         }
-        let named: Vec<_> = self.with_next().filter(|(schedule, _)| schedule.names(at)).collect();
+        let names = |schedule: &ScheduleSpec, next| match schedule.delay() {
+            None => schedule.names(at),
+            Some(_) => next == Some(at),
+        };
+        let named: Vec<_> = self.with_next().filter(|(schedule, next)| names(schedule, *next)).collect();
         if let [(done, None), ..] = named[..]
             && at > self.now
             && let Some(most) = done.max_runs.filter(|_| self.job.state != JobState::Error)
@@ -140,7 +144,8 @@ impl Subject<'_> {
             if let Some(sentence) = self.moved(at) {
                 return says(Finding::NotNamed, sentence);
             }
-            return says(Finding::NotNamed, format!("No schedule of job `{name}` names {at}{}.", self.neighbours(at)));
+            let (neighbours, ends) = (self.neighbours(at), self.ends(at));
+            return says(Finding::NotNamed, format!("No schedule of job `{name}` names {at}{neighbours}{ends}."));
         };
         if at <= *define_time {
             let sentence = format!(
@@ -259,9 +264,26 @@ impl Subject<'_> {
     fn next(&self, at: Instant) -> Option<Instant> {
         let from = at.max(self.begin());
         let made = self.job.run_counts.iter().copied().chain(std::iter::repeat(0));
-        let found = self.job.spec.schedules.iter().zip(made);
-        let found = found.filter_map(|(schedule, made)| schedule.next_shown(from, made)).min();
+        let found = self.with_next().zip(made).filter_map(|((schedule, next), made)| match schedule.delay() {
+            None => schedule.next_shown(from, made),
+            Some(_) => next.filter(|next| *next > at),
+        });
+        let found = found.min();
         found.filter(|found| self.delete_time.is_none_or(|deleted| *found < deleted))
+    }
+
+    /// What names instants to come that nobody knows yet.
+    fn ends(&self, at: Instant) -> String {
+        let open = |(schedule, next): (&ScheduleSpec, Option<Instant>)| {
+            let is_open = schedule.delay().is_some() && next.is_none_or(|next| next < at);
+            is_open.then(|| format!("; schedule `{}` is due {}", schedule.name, schedule.rule.explain()))
+        };
+        // Only what is to come is not known.
+        if at > self.now && self.job.state != JobState::Completed {
+            self.with_next().filter_map(open).collect()
+        } else {
+            String::new()
+        }
     }
 
     fn neighbours(&self, at: Instant) -> String {
@@ -338,6 +360,9 @@ pub(super) fn bare_spec() -> super::job::JobSpec {
         payload: Default::default(),
         schedules: Vec::new(),
         overlap: Overlap::Skip,
+        overlap_scope: Default::default(),
+        required_labels: Default::default(),
+        previous_success: false,
         overlap_ignores_manual: false,
         catch_up: Default::default(),
         policy: Default::default(),

@@ -60,7 +60,7 @@ pub struct Resumed {
 pub struct Evaluation {
     /// The cursor afterwards.
     pub cursor: Instant,
-    /// The next instant after it.
+    /// The next instant after it. None where there is none, and where it follows from the end of the run among the entries.
     pub next: Option<Instant>,
     /// What is decided without looking at other runs, in order.
     pub entries: Vec<Entry>,
@@ -115,7 +115,12 @@ pub fn evaluate(
     let is_done = schedule.is_done(position.made);
     let limit = if is_done { 0 } else { limit.clamp(1, MAX_INSTANTS) };
     let due = schedule.instants(position.cursor, now, limit);
-    let cursor = due.last().filter(|_| due.len() == limit).map_or(now.max(position.cursor), |last| *last);
+    let cursor = match (due.last(), schedule.delay()) {
+        // What counts from ends counts on from its last instant that made no run.
+        (last, Some(_)) => last.copied().unwrap_or(position.cursor),
+        (Some(last), None) if due.len() == limit => *last,
+        (Some(_) | None, None) => now.max(position.cursor),
+    };
     let next = schedule.next_due(cursor, position.made);
     // Nothing lies between the last instant and the cursor.
     let after = |at: usize, due: &[Instant]| due.get(at + 1).copied().or(next);
@@ -158,7 +163,21 @@ pub fn evaluate(
         }
     }
     let skipped = if is_done { Vec::new() } else { schedule.skipped(position.cursor, cursor) };
-    Evaluation { cursor, next, entries: entries.entries, skipped }
+    let found = Evaluation { cursor, next, entries: entries.entries, skipped };
+    if schedule.delay().is_some() { up_to_the_first_run(found) } else { found }
+}
+
+/// What a schedule that counts from ends names after a run follows from that run's end.
+fn up_to_the_first_run(mut found: Evaluation) -> Evaluation {
+    let first = found.entries.iter().enumerate().find_map(|(place, entry)| match entry {
+        Entry::Run { nominal, .. } => Some((place, *nominal)),
+        Entry::Fate(_) => None,
+    });
+    if let Some((place, nominal)) = first {
+        found.entries.truncate(place + 1);
+        (found.cursor, found.next) = (nominal, None);
+    }
+    found
 }
 
 /// Entries as they are decided: instants of one fate are one range, however many they are.

@@ -10,11 +10,12 @@ use super::{
     ids::JobUid,
     instant::Instant,
     limit::Concurrency,
-    names::{FairnessKey, JobName, JobType, NamespaceName, QueueName, ScheduleName},
-    overlap::Overlap,
+    names::{FairnessKey, JobName, JobType, Lane, NamespaceName, QueueName, ScheduleName},
+    overlap::{Overlap, OverlapScope},
     payload::Payload,
-    policy::RunPolicy,
+    policy::{RetryUntil, RunPolicy},
     schedule::ScheduleSpec,
+    selector::Selector,
 };
 
 /// What a user defines: immutable once stored, versioned, kept as JSON text.
@@ -39,6 +40,9 @@ pub struct JobSpec {
     pub schedules: Vec<ScheduleSpec>,
     /// What happens when it is due while a run of it is not over.
     pub overlap: Overlap,
+    /// Whose runs those are.
+    #[serde(default)]
+    pub overlap_scope: OverlapScope,
     /// Runs that people made hold no slot, and take no notice of it.
     #[serde(default)]
     pub overlap_ignores_manual: bool,
@@ -52,6 +56,12 @@ pub struct JobSpec {
     /// Runs of one priority take turns by this key.
     #[serde(default)]
     pub fairness_key: FairnessKey,
+    /// Its handlers are told the last instant that succeeded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub previous_success: bool,
+    /// Labels that a worker must have to be given a run of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub required_labels: BTreeMap<String, String>,
     /// What becomes of it once its schedules have no instant left.
     #[serde(default)]
     pub on_completed: OnCompleted,
@@ -61,6 +71,34 @@ pub struct JobSpec {
     /// When it is paused by itself.
     #[serde(default)]
     pub auto_disable: AutoDisable,
+}
+
+impl JobSpec {
+    /// The lane of its runs.
+    pub fn lane(&self, namespace: &NamespaceName) -> Lane {
+        Lane {
+            namespace: namespace.clone(),
+            queue: self.queue.clone(),
+            job_type: self.job_type.clone(),
+            selector: Selector::of(&self.required_labels),
+        }
+    }
+
+    /// Whether its runs meet those of their concurrency key, and not only each other.
+    pub fn overlaps_by_key(&self) -> bool {
+        match self.overlap_scope {
+            OverlapScope::Job => false,
+            OverlapScope::Key => self.concurrency.is_some(),
+        }
+    }
+
+    /// Up to when a run that one of its schedules makes at `now` is tried again; none where nothing bounds that, or nobody knows.
+    pub fn retry_until(&self, schedule: &ScheduleSpec, now: Instant) -> Option<Instant> {
+        match self.policy.retry.until {
+            RetryUntil::Budget => None,
+            RetryUntil::NextOccurrence => schedule.next_fire(now).filter(|_| schedule.delay().is_none()),
+        }
+    }
 }
 
 /// What becomes of a job whose schedules have no instant left.

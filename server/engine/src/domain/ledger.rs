@@ -271,11 +271,20 @@ impl SkippedWalls {
 
 /// Appends entries to an open range: what is open afterwards, and the ranges that were closed on the way.
 pub fn append(open: Option<Range>, entries: impl IntoIterator<Item = Range>) -> (Option<Range>, Vec<Range>) {
+    append_where(open, entries, |_, _| true)
+}
+
+/// Appends entries as [`append`] does, of which one continues a range only where it also `follows` its last instant.
+pub fn append_where(
+    open: Option<Range>,
+    entries: impl IntoIterator<Item = Range>,
+    follows: impl Fn(Instant, Instant) -> bool,
+) -> (Option<Range>, Vec<Range>) {
     let mut closed = Vec::new();
     let mut open = open;
     for entry in entries {
         match &mut open {
-            Some(range) if range.takes(&entry) => {
+            Some(range) if range.takes(&entry) && follows(range.last, entry.first) => {
                 range.last = entry.last;
                 range.count += entry.count;
             }

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use super::selector::Selector;
+
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -226,11 +228,21 @@ pub struct Lane {
     pub queue: QueueName,
     /// The type that names their handler.
     pub job_type: JobType,
+    /// What else a worker must be.
+    pub selector: Selector,
+}
+
+impl Lane {
+    /// The one that waits for any worker of its type.
+    pub fn for_all(&self) -> Self {
+        Self { selector: Selector::default(), ..self.clone() }
+    }
 }
 
 impl fmt::Display for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.namespace, self.queue, self.job_type)
+        write!(f, "{}/{}/{}", self.namespace, self.queue, self.job_type)?;
+        if self.selector.is_empty() { Ok(()) } else { write!(f, " on {}", self.selector) }
     }
 }
 

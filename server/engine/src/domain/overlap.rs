@@ -1,5 +1,7 @@
 //! Overlap: what becomes of an instant, or of a trigger, while runs of the job are not over.
 //!
+//! A slot is a job's, or that of a concurrency key which several jobs may share ([`OverlapScope`]).
+//!
 //! The runs of a job that are not over either *hold* its slot, wherever they stand, or are *buffered*: made, and waiting
 //! for the holders to be over. [`Overlap::admit`] decides in the transaction that makes a run; [`settle`] decides later
 //! what the buffered ones of a job may do, and is asked by [`crate::flow::slots`] whenever a holder may be over.
@@ -43,6 +45,17 @@ impl Overlap {
     pub const BUFFER: u32 = 100;
     /// No job may hold, or buffer, more.
     pub const MOST: u32 = 1_000;
+}
+
+/// Whose runs a policy looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OverlapScope {
+    /// Those of the job.
+    #[default]
+    Job,
+    /// Those of the concurrency key.
+    Key,
 }
 
 /// How a buffered run waits.
@@ -175,7 +188,7 @@ pub struct Holder {
     pub stop_deadline: Option<Instant>,
 }
 
-/// The slot of one job.
+/// The slot of one job, or of one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Slot {
     /// Whoever waits, by due time and id.

@@ -32,6 +32,19 @@ pub struct RetryPolicy {
     pub retry_timeouts: bool,
     /// Attempts that may be lost with their worker.
     pub max_losses: u32,
+    /// What else ends the retries.
+    pub until: RetryUntil,
+}
+
+/// Until when there are retries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryUntil {
+    /// As often and as long as the policy says.
+    #[default]
+    Budget,
+    /// None begins at the next instant of the schedule, or after it.
+    NextOccurrence,
 }
 
 impl Default for RetryPolicy {
@@ -46,6 +59,7 @@ impl Default for RetryPolicy {
             non_retryable_reasons: Vec::new(),
             retry_timeouts: true,
             max_losses: 3,
+            until: RetryUntil::Budget,
         }
     }
 }
@@ -62,11 +76,15 @@ pub struct Timeouts {
     pub total: Option<Duration>,
     /// Told to stop until ended without the worker; `None` is the server's default.
     pub stop_grace: Option<Duration>,
+    /// One sign of life of an attempt until the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Duration>,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { queue: None, execution: Some(Duration::from_secs(3600)), total: None, stop_grace: None }
+        let execution = Some(Duration::from_secs(3600));
+        Self { queue: None, execution, total: None, stop_grace: None, heartbeat: None }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The rule itself is [`mainspring_cron`]'s; what is here belongs to a schedule: its bounds, how often it fires, and how far
 //! the starts of its runs are spread. All of it is a pure function of the definition and of an instant, so that a failover
-//! or a second look says the same. A nominal time is an instant's identity, whatever a start adds to it.
+//! or a second look says the same. A nominal time is an instant's identity, whatever a start adds to it. A schedule that
+//! counts from the ends of its runs ([`delay`]) names one instant ahead and no more.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     calendar::Exclusion, catch_up::CatchUp, ids::JobUid, instant::Instant, ledger::SkippedWalls, names::ScheduleName,
 };
+
+mod delay;
 
 /// One time rule of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +39,9 @@ pub struct ScheduleSpec {
     /// Instants that one of these calendars holds make no run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<Exclusion>,
+    /// Where there are any: only instants that one of these calendars holds make a run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<Exclusion>,
     /// Where an instant goes whose whole day one of them holds, by the wall clock of the schedule's zone.
     #[serde(default, skip_serializing_if = "is_skip")]
     pub roll: Roll,
@@ -55,13 +61,15 @@ pub const MAX_JITTER: Duration = Duration::from_secs(24 * 3600);
 impl ScheduleSpec {
     /// A schedule that is nothing but its rule.
     pub fn new(name: ScheduleName, rule: Rule, zone: Zone) -> Self {
-        let (exclude, roll) = (Vec::new(), Roll::Skip);
-        Self { name, rule, zone, start: None, end: None, jitter: Duration::ZERO, max_runs: None, exclude, roll }
+        let (exclude, only, roll) = (Vec::new(), Vec::new(), Roll::Skip);
+        Self { name, rule, zone, start: None, end: None, jitter: Duration::ZERO, max_runs: None, exclude, only, roll }
     }
 
-    /// The first instant after `after` that the rule names and the bounds allow.
+    /// The first instant after `after` that the rule names and the bounds allow. One that counts from ends takes `after`, or
+    /// its start, for an end.
     pub fn next_after(&self, after: Instant) -> Option<Instant> {
         let from = match self.start {
+            Some(start) if start > after && self.delay().is_some() => start,
             Some(start) if start > after => Instant::from_micros(start.as_micros() - 1),
             _ => after,
         };
@@ -113,20 +121,39 @@ impl ScheduleSpec {
 
     /// Whether its calendars leave nothing of what the rule names from an instant on.
     pub fn is_starved(&self, after: Instant) -> bool {
-        let alone = || Self { exclude: Vec::new(), ..self.clone() };
-        !self.exclude.is_empty() && self.next_fire(after).is_none() && alone().next_after(after).is_some()
+        let alone = || Self { exclude: Vec::new(), only: Vec::new(), ..self.clone() };
+        self.has_calendars() && self.next_fire(after).is_none() && alone().next_after(after).is_some()
     }
 
-    /// The calendar that leaves an instant out.
+    /// Whether it counts with any calendar.
+    pub fn has_calendars(&self) -> bool {
+        !self.exclude.is_empty() || !self.only.is_empty()
+    }
+
+    /// The calendar that leaves an instant out: one that holds it, or the first of those of which none holds it.
     pub fn excluded(&self, at: Instant) -> Option<&Exclusion> {
         let holds = |calendar: &Arc<Calendar>| calendar.holds(&self.zone, at.timestamp());
-        self.exclude.iter().find(|exclusion| exclusion.calendar.as_ref().is_some_and(holds))
+        let held = |exclusion: &&Exclusion| exclusion.calendar.as_ref().is_some_and(holds);
+        let outside = || self.only.first().filter(|_| !self.only.iter().any(|only| held(&only)));
+        self.exclude.iter().find(held).or_else(outside)
     }
 
     fn hold(&self, at: Instant) -> Option<(Instant, Instant)> {
         let calendars = self.exclude.iter().filter_map(|exclusion| exclusion.calendar.as_ref());
         let mut holds = calendars.filter_map(|calendar| calendar.hold(&self.zone, at.timestamp()));
-        holds.next().map(|(from, until)| (Instant::from_timestamp(from), Instant::from_timestamp(until)))
+        holds
+            .next()
+            .or_else(|| self.outside(at))
+            .map(|(from, until)| (Instant::from_timestamp(from), Instant::from_timestamp(until)))
+    }
+
+    /// As far as none of the calendars holds anything of which one must: from an instant at or before this up to one after it.
+    fn outside(&self, at: Instant) -> Option<(Timestamp, Timestamp)> {
+        let calendars = self.only.iter().filter_map(|only| only.calendar.as_ref());
+        let gaps = calendars.map(|calendar| calendar.gap(&self.zone, at.timestamp()));
+        // Where one of them holds it, there is none.
+        let gaps = gaps.collect::<Option<Vec<_>>>()?;
+        gaps.into_iter().reduce(|(from, until), gap| (from.max(gap.0), until.min(gap.1)))
     }
 
     /// The first instant after `after` that no calendar leaves out. Whole stretches of calendars are passed over at once.
@@ -135,16 +162,17 @@ impl ScheduleSpec {
         for _ in 0..MOST_HOLDS {
             let next = self.next_after(after)?;
             let Some((_, until)) = self.hold(next) else { return Some(next) };
-            after = next.max(until.minus(Duration::from_micros(1)));
+            after = self.past_hold(next, until);
         }
         None
     }
 
-    /// The instants after `after` that no calendar leaves out, in order.
+    /// The instants after `after` that no calendar leaves out, in order, as far as time alone says which they are.
     pub fn fires(&self, after: Instant) -> impl Iterator<Item = Instant> + use<'_> {
-        let mut at = after;
+        let mut from = Some(after);
         std::iter::from_fn(move || {
-            at = self.next_fire(at)?;
+            let at = self.next_fire(from.take()?)?;
+            from = self.delay().is_none().then_some(at);
             Some(at)
         })
     }
@@ -235,7 +263,7 @@ impl ScheduleSpec {
                 let at = Instant::from_timestamp(at.instant());
                 if at <= now && catch_up.reaches(at, now) { at.minus(Duration::from_micros(1)) } else { now }
             }
-            Rule::Cron(_) | Rule::Interval(_) | Rule::CalendarInterval(_) => now,
+            Rule::Cron(_) | Rule::Interval(_) | Rule::CalendarInterval(_) | Rule::FixedDelay(_) => now,
         }
     }
 
@@ -321,6 +349,30 @@ mod tests {
             calendar: Some(Arc::new(calendar)),
         };
         ScheduleSpec { exclude: vec![exclusion], ..every_minute() }
+    }
+
+    #[test]
+    fn what_no_calendar_holds_is_passed_over_as_well() {
+        let time = |text: &str| text.parse::<Instant>().unwrap();
+        let hours = Hours { from: "09:00:00".parse().unwrap(), until: Some("17:00:00".parse().unwrap()) };
+        let monday = without(weekly(&[Weekday::Monday], hours)).exclude.remove(0);
+        let only = ScheduleSpec { only: vec![monday.clone()], ..every_minute() };
+        let (first, last) = (time("2026-03-09T09:00:00Z"), time("2026-03-09T16:59:00Z"));
+        assert_eq!(only.next_fire(time("2026-03-06T12:00:00Z")), Some(first));
+        assert_eq!(
+            (only.prev_fire(first), only.next_fire(last)),
+            (Some(time("2026-03-02T16:59:00Z")), Some(time("2026-03-16T09:00:00Z")))
+        );
+        assert_eq!(only.excluded(time("2026-03-09T08:59:00Z")).unwrap().name.as_str(), "apart");
+        assert_eq!((only.excluded(first), only.excluded(last)), (None, None));
+        // Both say something of it: what is left out, and what is let in.
+        let lunch = Hours { from: "12:00:00".parse().unwrap(), until: Some("13:00:00".parse().unwrap()) };
+        let exclude = without(weekly(&[Weekday::Monday], lunch)).exclude;
+        let both = ScheduleSpec { only: vec![monday], exclude, ..every_minute() };
+        assert_eq!(both.next_fire(time("2026-03-09T11:59:00Z")), Some(time("2026-03-09T13:00:00Z")));
+        let never = without(Calendar::default()).exclude;
+        let never = ScheduleSpec { only: never, ..every_minute() };
+        assert!(never.next_fire(first).is_none() && never.is_starved(first));
     }
 
     fn weekly(days: &[Weekday], hours: Hours) -> Calendar {

@@ -4,11 +4,11 @@
 //! waits for another run. An edit leaves these alone unless it says otherwise; those that it drops lose their fate FIRED
 //! in the ledger, where they stand in the middle of a range ([`carve`]).
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use super::{
     instant::Instant,
-    ledger::{Fate, Range, append},
+    ledger::{Fate, Range, append_where},
     schedule::ScheduleSpec,
 };
 
@@ -44,24 +44,26 @@ const REACH: usize = 100_000;
 /// A range of instants that fired, in pieces, where some of them are superseded. `rule` named them. One that lies further
 /// back than can be looked for keeps its fate.
 pub fn carve(range: Range, rule: &ScheduleSpec, dropped: &BTreeSet<Instant>) -> Vec<Range> {
-    let microsecond = Duration::from_micros(1);
     let Some(first) = dropped.range(range.first..=range.last).next().copied() else { return vec![range] };
-    let named = rule.instants(first.minus(microsecond), range.last, REACH);
+    let named = rule.of_range(&range, first, range.last, REACH);
     let before = range.count.checked_sub(named.len() as u64);
     let (Some(before), true) = (before, named.last() == Some(&range.last)) else { return vec![range] };
-    let head = rule.prev_before(first).filter(|_| before > 0);
+    let head = rule.delay().map_or_else(|| rule.prev_before(first), |_| Some(rule.cursor_before(first)));
+    let head = head.filter(|_| before > 0);
     let head = head.map(|last| Range { last, count: before, ..range.clone() });
     let each = named.into_iter().map(|at| {
         let (fate, reason) = if dropped.contains(&at) { (Fate::Superseded, None) } else { (range.fate, range.reason) };
         Range::one(range.version, at, fate, reason)
     });
-    let (open, mut pieces) = append(head, each);
+    let (open, mut pieces) = append_where(head, each, |last, next| rule.follows(last, next));
     pieces.extend(open);
     pieces
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use mainspring_cron::{Expr, Rule, Zone};
     use proptest::prelude::*;
 

@@ -75,6 +75,11 @@ pub enum Event {
         /// Which attempt.
         attempt: i64,
     },
+    /// An attempt gave no sign of life for its heartbeat timeout, as its worker's session saw it.
+    Stalled {
+        /// Which attempt.
+        attempt: i64,
+    },
     /// A worker lists an attempt whose lease had expired and that nobody has leased since.
     Adopt {
         /// Which attempt.
@@ -150,6 +155,8 @@ pub struct Context<'a> {
     pub rules: &'a LeaseRules,
     /// Now.
     pub now: Instant,
+    /// No retry begins at this or later: it is when its schedule is due again.
+    pub retry_until: Option<Instant>,
     /// Its job was deleted: what is at a worker may come to its end there, and nothing of it starts again.
     pub job_deleted: bool,
 }
@@ -171,6 +178,7 @@ pub fn step(run: &Lifecycle, event: &Event, context: Context<'_>) -> Result<Chan
         Event::Silent { attempt } => table.silent(*attempt),
         Event::Unlisted { attempt } => table.unlisted(*attempt),
         Event::Absent { attempt } => table.active(*attempt)?.lose(LossReason::Absent),
+        Event::Stalled { attempt } => table.active(*attempt)?.lose(LossReason::HeartbeatTimeout).map(Change::revoking),
         Event::Adopt { attempt, worker } => table.adopt(*attempt, *worker),
         Event::Expire => table.expire(),
         Event::Report { attempt, outcome, start_time, log_lines } => {
@@ -581,13 +589,16 @@ impl Leaving<'_> {
 
     /// An end that counts as a failure: another attempt where `again` says why and the policy allows, else `last`.
     fn charged(&self, end: AttemptEnd, last: RunState, again: Option<&Failure>, why: &str) -> Change {
-        let Context { run: id, policy, now, job_deleted, rules: _ } = self.table.context;
+        let Context { run: id, policy, now, retry_until, job_deleted, rules: _ } = self.table.context;
         let run = self.table.run;
         let failures = run.failures + 1;
         let retry = again
             .filter(|_| !policy.at_most_once() && !job_deleted)
             .and_then(|failure| policy.retry.next_attempt(id, failures, failure, run.create_time, now));
         let mut next = match retry {
+            Some(wake) if retry_until.is_some_and(|until| until <= wake) => {
+                self.table.over(RunState::Failed, Some(reason::NEXT_OCCURRENCE_DUE))
+            }
             Some(wake) => {
                 let mut next = run.clone();
                 next.state = RunState::RetryWait;

@@ -8,6 +8,7 @@ use super::{
     attempt::AttemptKey,
     ids::WorkerId,
     names::{JobType, Lane, NamespaceName, QueueName},
+    selector::Selector,
 };
 
 /// A worker's Hello: everything it is and holds.
@@ -40,12 +41,13 @@ pub struct Hello {
 }
 
 impl Hello {
-    /// The lanes it takes work from, one for each handler, in order.
+    /// The lanes it takes work from whatever its labels are, one for each handler, in order.
     pub fn lanes(&self) -> impl Iterator<Item = Lane> {
         self.handlers.iter().map(|handler| Lane {
             namespace: self.namespace.clone(),
             queue: handler.queue.clone(),
             job_type: handler.job_type.clone(),
+            selector: Selector::default(),
         })
     }
 }

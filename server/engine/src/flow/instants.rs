@@ -127,9 +127,8 @@ fn expand(found: &InstantRange, from: Instant, to: Instant, limit: usize) -> Vec
         walls: None,
         calendar: None,
     };
-    let first = range.first.max(from);
-    let last = range.last.min(Instant::from_micros(to.as_micros() - 1));
-    if first > last {
+    let last = Instant::from_micros(to.as_micros() - 1);
+    if range.first.max(from) > range.last.min(last) {
         return Vec::new();
     }
     let rule = spec.schedules.iter().find(|candidate| candidate.name == *schedule);
@@ -140,6 +139,5 @@ fn expand(found: &InstantRange, from: Instant, to: Instant, limit: usize) -> Vec
     if range.count == 1 {
         return vec![view(range.first)];
     }
-    let before = Instant::from_micros(first.as_micros() - 1);
-    rule.map(|rule| rule.instants(before, last, limit).into_iter().map(view).collect()).unwrap_or_default()
+    rule.map(|rule| rule.of_range(range, from, last, limit).into_iter().map(view).collect()).unwrap_or_default()
 }

@@ -94,6 +94,9 @@ impl News {
             if let Some(place) = &run.place {
                 let pointer = Pointer { run: run.run, generation: run.generation };
                 self.board.offer(&run.lane, Waiting { pointer, place: place.clone() });
+                if !run.lane.selector.is_empty() {
+                    self.learn(&run.lane);
+                }
                 if !queued.contains(&&run.lane) {
                     queued.push(&run.lane);
                 }
@@ -148,6 +151,13 @@ impl News {
         }
     }
 
+    /// Runs wait for workers with labels.
+    fn learn(&self, lane: &Lane) {
+        if let Some(hub) = self.hub.get().and_then(WeakHub::upgrade) {
+            hub.learn(lane);
+        }
+    }
+
     /// A queue was paused, resumed or given another limit.
     pub(crate) fn queue_changed(&self) {
         self.board.look_everywhere();
@@ -196,7 +206,7 @@ impl News {
 
     /// A running attempt told how far it is.
     pub(crate) fn progress(&self, now: Instant, worker: WorkerId, key: AttemptKey, told: Told) {
-        let Told { lane: Lane { namespace, queue, job_type }, job, progress } = told;
+        let Told { lane: Lane { namespace, queue, job_type, selector: _ }, job, progress } = told;
         let AttemptKey { run, attempt } = key;
         let job_type = job_type.as_str().into();
         let detail = Detail::Progress { run, job, job_type, queue, attempt, worker, progress };
@@ -227,7 +237,10 @@ pub(crate) fn listen(core: &Arc<Core>, hub: Hub) {
             };
             match signal {
                 Some(Signal::Event(event)) => core.news.ring.push(event),
-                Some(Signal::Queued(lane)) => core.news.board.look_at(&lane),
+                Some(Signal::Queued(lane)) => {
+                    hub.learn(&lane);
+                    core.news.board.look_at(&lane);
+                }
                 Some(Signal::Due) => core.news.due.notify_one(),
                 Some(Signal::QueueChanged) => core.news.board.look_everywhere(),
                 Some(Signal::Tell(worker, run, tell)) => {

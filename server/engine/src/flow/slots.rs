@@ -1,11 +1,11 @@
-//! Slots: runs that wait for others of their job go on, or give way. Beside the way of a run, between due and dispatch.
+//! Slots: runs that wait for others of their job or of their concurrency key go on, or give way. Beside the way of a run, between due and dispatch.
 //!
 //! What becomes of an instant or a trigger is decided where its run is made; a run that was made to wait is a row without a
 //! time to wake. Here [`overlap::settle`] says what to do about the slot of a job, and the steps of the transition table do
 //! it, each guarded by itself: looking twice, or two servers looking at once, does nothing twice.
 //!
-//! News of an end wakes the stage, where the run's job is one of those that somebody was seen to wait for ([`Watched`]);
-//! and it looks now and then whatever it heard.
+//! News of an end wakes the stage, where the run's job is one of those that somebody was seen to wait for ([`Watched`]), or
+//! where somebody waits for a key, which any run may have; and it looks now and then whatever it heard.
 
 use std::{
     collections::HashMap,
@@ -21,10 +21,10 @@ use crate::{
     domain::{
         instant::Instant,
         names::{JobName, NamespaceName},
-        overlap::{self, Act},
+        overlap::{self, Act, Slot},
         transition::Event,
     },
-    ports::store::{Apply, JobSlot, Moved, StoreResult},
+    ports::store::{Apply, JobSlot, KeySlot, Moved, StoreResult},
 };
 
 /// Runs that wait, read in one step.
@@ -42,12 +42,17 @@ pub(crate) struct Watched {
     /// With the look that last found somebody waiting, or was under way when somebody began to.
     jobs: Mutex<(u64, HashMap<Job, u64>)>,
     any: AtomicBool,
+    /// Somebody waits for a key.
+    keys: AtomicBool,
     wake: Notify,
 }
 
 impl Watched {
     /// A run moved.
     pub(crate) fn moved(&self, run: &Moved) {
+        if run.to.is_terminal() && self.keys.load(Ordering::SeqCst) {
+            self.wake.notify_one();
+        }
         let Some(job) = &run.job else { return };
         if run.is_buffered() {
             let mut jobs = self.jobs.lock();
@@ -70,10 +75,11 @@ impl Watched {
 
     /// A look found these, and is the whole of what there is. Whether one of them was not watched while it looked: an end
     /// in between was not heard.
-    fn found(&self, slots: &[JobSlot]) -> bool {
+    fn found(&self, slots: &[JobSlot], by_key: bool) -> bool {
         let mut jobs = self.jobs.lock();
         let (look, watched) = &mut *jobs;
-        let mut news = false;
+        let mut news = by_key && !self.keys.load(Ordering::SeqCst);
+        self.keys.store(by_key, Ordering::SeqCst);
         for JobSlot { namespace, name, .. } in slots {
             news |= watched.insert((namespace.clone(), name.clone()), *look).is_none();
         }
@@ -118,17 +124,28 @@ async fn look(core: &Core, outcome: &Settler) -> StoreResult<bool> {
             break;
         }
     }
-    let again = core.news.watched.found(&slots);
+    let mut keys = Vec::new();
+    loop {
+        let after = keys.last().map(|slot: &KeySlot| slot.key);
+        let (found, more) = core.store.keys_waited_for(after, BATCH).await?;
+        let done = !more || found.is_empty();
+        keys.extend(found);
+        if done {
+            break;
+        }
+    }
+    let again = core.news.watched.found(&slots, !keys.is_empty());
     let now = core.now();
-    let steps: Vec<_> = slots.iter().flat_map(|slot| steps(slot, now, core.rules.lease_ttl)).collect();
+    let slots = slots.iter().map(|slot| &slot.slot).chain(keys.iter().map(|slot| &slot.slot));
+    let steps: Vec<_> = slots.flat_map(|slot| steps(slot, now, core.rules.lease_ttl)).collect();
     if !steps.is_empty() {
         outcome.steps().many(steps).await?;
     }
     Ok(again)
 }
 
-fn steps(slot: &JobSlot, now: Instant, lease_ttl: Duration) -> impl Iterator<Item = Apply> {
-    overlap::settle(&slot.slot, now, lease_ttl).into_iter().map(|act| {
+fn steps(slot: &Slot, now: Instant, lease_ttl: Duration) -> impl Iterator<Item = Apply> {
+    overlap::settle(slot, now, lease_ttl).into_iter().map(|act| {
         let (run, event) = match act {
             Act::Replace(run) => (run, Event::Replace),
             Act::Cancel(run, grace) => (run, Event::Cancel { reason: MAKES_ROOM.into(), grace }),

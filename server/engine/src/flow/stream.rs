@@ -96,6 +96,8 @@ struct Inner {
     slots: Notify,
     /// Sessions came or went, for the leaser's subscriptions.
     lanes: Notify,
+    /// Lanes that ask for labels, as far as they are known: each session of theirs has them, or gets them when it comes.
+    selective: Mutex<HashSet<Lane>>,
     /// Somebody may want something stopped, for the poll.
     stops: Notify,
     draining: AtomicBool,
@@ -132,6 +134,7 @@ impl Hub {
             demand: Arc::default(),
             slots: Notify::new(),
             lanes: Notify::new(),
+            selective: Mutex::default(),
             stops: Notify::new(),
             draining: AtomicBool::new(false),
         }));
@@ -150,11 +153,19 @@ impl Hub {
         let id = SessionId::new(now);
         let expire = now.plus(core.rules.lease_ttl);
         let answer = core.store.hello(now, core.server, id, &hello, expire).await;
+        let selective = core.store.selective(&hello.namespace).await;
         let (verdicts, moved, drain) = match answer {
             Ok(HelloAnswer::Welcome { verdicts, moved, drain }) => (verdicts, moved, drain),
             Ok(HelloAnswer::Superseded) => return Err(SessionEnd::Superseded),
             Ok(HelloAnswer::Foreign) => return Err(SessionEnd::Foreign),
             Ok(HelloAnswer::Full(quota)) => return Err(SessionEnd::Full(quota)),
+            Err(error) => {
+                put_off!(error, worker = %hello.worker, "a worker cannot be welcomed for now");
+                return Err(SessionEnd::StoreAway(error));
+            }
+        };
+        let selective = match selective {
+            Ok(lanes) => lanes,
             Err(error) => {
                 put_off!(error, worker = %hello.worker, "a worker cannot be welcomed for now");
                 return Err(SessionEnd::StoreAway(error));
@@ -178,6 +189,7 @@ impl Hub {
             Added::Instead(older) => older.end(SessionEnd::Superseded),
             Added::TooLate => return Err(SessionEnd::Superseded),
         }
+        self.know(&live, selective);
         core.news.worker(now, &scope, hello.worker, &hello.name, WorkerStatus::Connected);
         tracing::info!(worker = %hello.worker, name = %hello.name, session = %id, epoch = hello.epoch, "worker connected");
         if let Some(drain) = drain {
@@ -185,6 +197,24 @@ impl Hub {
         }
         session::start(self, live, hello.capacity);
         Ok(Session { inbox, outbox, welcome: Welcome { session: id, epoch: hello.epoch, directives } })
+    }
+
+    /// A session that has come takes work of the lanes that ask for its labels: those that are there, and those that came
+    /// while it did.
+    fn know(&self, live: &Live, lanes: Vec<Lane>) {
+        let mut selective = self.0.selective.lock();
+        selective.extend(lanes);
+        selective.iter().for_each(|lane| live.learn(lane));
+        drop(selective);
+        self.0.lanes.notify_one();
+    }
+
+    /// Runs may wait in a lane that asks for labels, which may be new: whoever has them takes its work from now on.
+    pub(crate) fn learn(&self, lane: &Lane) {
+        if !lane.selector.is_empty() && self.0.selective.lock().insert(lane.clone()) {
+            self.all().iter().for_each(|live| live.learn(lane));
+            self.0.lanes.notify_one();
+        }
     }
 
     /// Free slots by lane, of sessions that take work.

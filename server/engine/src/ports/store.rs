@@ -44,7 +44,7 @@ pub use logs::Logs;
 pub use outcomes::{Applied, Apply, Outcomes, Report, ReportAnswer};
 pub use release::{Head, Look, Queued, Release, Turn, Waiting};
 pub use retention::{Retention, RetentionPolicy, Swept};
-pub use slots::{JobSlot, Slots};
+pub use slots::{JobSlot, KeySlot, Slots};
 pub use submit::{JobRef, Made, NewRun, RequestKey, Stored, Submit, Submitted};
 pub use views::{
     Announcement, Announcer, AttemptView, Direction, FullKey, InstantRange, JobOrder, JobTypeView, LedgerPart, Listed,
@@ -180,7 +180,8 @@ pub struct Moved {
     pub worker: Option<WorkerId>,
     /// Why.
     pub reason: String,
-    /// When it leaves SCHEDULED or RETRY_WAIT; none where it waits for the slot of its job.
+    /// When it leaves SCHEDULED or RETRY_WAIT; none where it waits for the slot of its job. Of one that is over: from when on
+    /// what follows from its end may be due.
     pub wake_time: Option<Instant>,
     /// When its stop, execution or waiting ends by time.
     pub deadline: Option<Instant>,

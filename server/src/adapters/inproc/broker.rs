@@ -107,7 +107,12 @@ mod tests {
     use super::*;
 
     fn lane(job_type: &str) -> Lane {
-        Lane { namespace: Default::default(), queue: Default::default(), job_type: job_type.parse().unwrap() }
+        Lane {
+            namespace: Default::default(),
+            queue: Default::default(),
+            job_type: job_type.parse().unwrap(),
+            selector: Default::default(),
+        }
     }
 
     fn batch(job_type: &str, pointers: usize) -> PointerBatch {

@@ -5,7 +5,7 @@
 //! the versions in force ([`pin`]), so that a change of a calendar that comes in between is not lost.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -248,7 +248,7 @@ async fn delete(
 
 /// Reads what the calendars of a definition hold, as far as that is not known; whether anything was missing.
 pub(super) async fn fill<C: ConnectionTrait>(connection: &C, known: &Known, spec: &mut JobSpec) -> StoreResult<()> {
-    for exclusion in spec.schedules.iter_mut().flat_map(|schedule| &mut schedule.exclude) {
+    for exclusion in spec.exclusions_mut() {
         if exclusion.calendar.is_some() {
             continue;
         }
@@ -309,6 +309,32 @@ pub(super) async fn pin(tx: &Tx, spec: &mut JobSpec) -> StoreResult<()> {
     }
     spec.pin(&pinned);
     Ok(())
+}
+
+/// Notes which versions of calendars a definition of a job counts with, now and whenever its instants are named again.
+pub(super) async fn note_pins(tx: &Tx, job: JobUid, spec: &JobSpec) -> StoreResult<()> {
+    let pins: BTreeSet<_> = spec.exclusions().map(|exclusion| (exclusion.uid, exclusion.version)).collect();
+    let rows = pins.into_iter().map(|(uid, version)| [uid.uuid().into(), version.into(), job.uuid().into()]).collect();
+    insert(tx, "calendar_pin (calendar_uid, version, job_uid)", rows, "ON CONFLICT DO NOTHING").await.map(drop)
+}
+
+/// Versions of calendars that are not in force, and that no definition counted with.
+pub(super) const UNPINNED: &str = "DELETE FROM calendar_version WHERE (calendar_uid, version) IN (SELECT \
+     calendar_version.calendar_uid, calendar_version.version FROM calendar_version JOIN calendar \
+     ON calendar.uid = calendar_version.calendar_uid WHERE (calendar_version.version < calendar.version \
+     OR calendar.delete_time IS NOT NULL) AND NOT EXISTS (SELECT 1 FROM calendar_pin \
+     WHERE calendar_pin.calendar_uid = calendar_version.calendar_uid \
+     AND calendar_pin.version = calendar_version.version) LIMIT ?)";
+
+/// Calendars that were deleted, and of which no version is kept.
+const GONE: &str = "DELETE FROM calendar WHERE delete_time IS NOT NULL AND NOT EXISTS (SELECT 1 FROM calendar_version \
+     WHERE calendar_version.calendar_uid = calendar.uid)";
+
+/// Deletes versions that nobody will ask for; how many rows, and whether there may be more.
+pub(super) async fn sweep(tx: &Tx, limit: i64) -> StoreResult<(u64, bool)> {
+    let versions = exec(tx, UNPINNED, vec![limit.into()]).await?;
+    let calendars = exec(tx, GONE, Vec::new()).await?;
+    Ok((versions + calendars, i64::try_from(versions).is_ok_and(|versions| versions >= limit)))
 }
 
 /// Notes which calendars the definition in force of a job leaves out; `before` is the one until now.

@@ -9,7 +9,7 @@ use mainspring_engine::{
         ids::JobUid,
         instant::Instant,
         job::{Job, JobSpec, JobState, Pause},
-        names::{JobName, Lane, NamespaceName, QueueName, Scope},
+        names::{JobName, NamespaceName, QueueName, Scope},
         schedule::ScheduleSpec,
         supersede::Pending,
     },
@@ -190,8 +190,7 @@ impl SqliteStore {
     /// Sees to it that a definition's lane has a number, or says why it cannot: what a schedule will fire into is refused
     /// before, and not when it is due.
     async fn full(&self, now: Instant, namespace: &NamespaceName, spec: &JobSpec) -> StoreResult<Option<Quota>> {
-        let (namespace, queue, job_type) = (namespace.clone(), spec.queue.clone(), spec.job_type.clone());
-        let refused = self.ensure_lanes(now, [&Lane { namespace, queue, job_type }], Bound::Kept).await?;
+        let refused = self.ensure_lanes(now, [&spec.lane(namespace)], Bound::Kept).await?;
         Ok(refused.into_values().next())
     }
 
@@ -279,7 +278,8 @@ async fn insert_version(tx: &Tx, now: Instant, uid: JobUid, version: i64, spec: 
         time(now),
     ];
     let into = "job_version (job_uid, version, spec, payload_type, payload, create_time)";
-    insert(tx, into, vec![values], "").await.map(drop)
+    insert(tx, into, vec![values], "").await?;
+    calendars::note_pins(tx, uid, spec).await
 }
 
 /// Schedules of a definition that begin at `now`.
@@ -300,6 +300,7 @@ pub(super) fn fresh(
         cursor: schedule.begin(now, spec.catch_up),
         next: schedule.next_after(schedule.begin(now, spec.catch_up)),
         made: 0,
+        open_run: None,
         open: None,
     };
     spec.schedules.iter().map(row).collect()
@@ -374,7 +375,8 @@ pub(super) async fn define(
     let mut wanted = fresh(job.uid, version, job.pause.as_ref(), now, spec);
     for (row, schedule) in wanted.iter_mut().zip(&spec.schedules) {
         if let Some(old) = rows.iter().find(|old| old.name == row.name) {
-            go_on(row, old, schedule, now);
+            let was = job.spec.schedules.iter().find(|was| was.name == row.name);
+            go_on(row, old, (was, schedule), now);
         }
     }
     // One whose calendars leave nothing of it never fires, whatever its rule names.
@@ -385,7 +387,7 @@ pub(super) async fn define(
         }
     }
     // One whose last instant has passed has nothing to be active for, whatever else of it is edited.
-    let over = !wanted.is_empty() && wanted.iter().all(|row| row.next.is_none());
+    let over = !wanted.is_empty() && wanted.iter().all(|row| row.next.is_none() && row.open_run.is_none());
     let over = over && !broken;
     let state = match (broken, over) {
         (true, _) => JobState::Error,
@@ -422,7 +424,12 @@ pub(super) async fn define(
 }
 
 /// A new rule goes on from where the old one of its name stands.
-fn go_on(row: &mut ScheduleRow, old: &ScheduleRow, schedule: &ScheduleSpec, now: Instant) {
+fn go_on(
+    row: &mut ScheduleRow,
+    old: &ScheduleRow,
+    (was, schedule): (Option<&ScheduleSpec>, &ScheduleSpec),
+    now: Instant,
+) {
     // Nothing of the old rule is open before now, and nothing of the new one counts before it: but for a one-shot that is
     // late, which has no fate as long as the last that has one came before it.
     let is_late = row.next.filter(|next| *next <= now);
@@ -430,7 +437,14 @@ fn go_on(row: &mut ScheduleRow, old: &ScheduleRow, schedule: &ScheduleSpec, now:
     if !is_new {
         row.cursor = old.cursor.max(now);
     }
-    row.next = schedule.next_due(row.cursor, old.made);
+    if schedule.delay().is_some() {
+        row.open_run = old.open_run.filter(|_| !schedule.is_done(old.made));
+        // Where the delay is the same, so is what it is counted from.
+        if was.is_some_and(|was| was.delay() == schedule.delay() && was.start == schedule.start) {
+            row.cursor = old.cursor;
+        }
+    }
+    row.next = schedule.next_due(row.cursor, old.made).filter(|_| row.open_run.is_none());
     (row.made, row.open) = (old.made, old.open.clone());
 }
 

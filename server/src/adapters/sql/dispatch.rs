@@ -32,7 +32,7 @@ pub(super) fn attempt_of(steps: &Steps, run: &Loaded, extra: Extra) -> Dispatcha
 
 /// The columns of [`Extra::read`], in order, to follow others.
 pub(super) const fn extra_columns() -> &'static str {
-    ", due_time, queue_time, nominal_time, headers, spilled, payload_type, payload"
+    ", due_time, queue_time, nominal_time, previous_success, headers, spilled, payload_type, payload"
 }
 
 /// What a dispatch carries beside what the table knows.
@@ -41,6 +41,7 @@ pub(super) struct Extra {
     pub(super) due_time: Instant,
     pub(super) queue_time: Option<Instant>,
     pub(super) nominal_time: Option<Instant>,
+    pub(super) previous_success: Option<Instant>,
     pub(super) headers: BTreeMap<String, String>,
     pub(super) payload: Payload,
 }
@@ -51,12 +52,13 @@ impl Extra {
         let due_time = Instant::from_micros(cells.next()?);
         let queue_time = maybe(cells.next()?);
         let nominal_time = maybe(cells.next()?);
+        let previous_success = maybe(cells.next()?);
         let headers = read_labels(cells.next()?)?;
         let elsewhere = cells.next::<i32>()? & INPUT != 0;
         let content_type = cells.next()?;
         let data = cells.next::<Option<Vec<u8>>>()?.unwrap_or_default();
         let payload = Payload { content_type, data };
-        Ok((Self { due_time, queue_time, nominal_time, headers, payload }, elsewhere))
+        Ok((Self { due_time, queue_time, nominal_time, previous_success, headers, payload }, elsewhere))
     }
 }
 
@@ -139,7 +141,7 @@ pub(super) fn dispatchable(
     failures: u32,
     extra: Extra,
 ) -> Dispatchable {
-    let Extra { due_time, queue_time, nominal_time, headers, payload } = extra;
+    let Extra { due_time, queue_time, nominal_time, previous_success, headers, payload } = extra;
     Dispatchable {
         key,
         lane: lane.lane.clone(),
@@ -148,8 +150,10 @@ pub(super) fn dispatchable(
         due_time,
         queue_time,
         nominal_time,
+        previous_success,
         execution_timeout: policy.timeouts.execution,
         stop_grace: policy.timeouts.stop_grace,
+        heartbeat_timeout: policy.timeouts.heartbeat,
         lease_loss: policy.effective_lease_loss(),
         headers,
         failures,

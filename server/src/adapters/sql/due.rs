@@ -116,7 +116,7 @@ fn due_columns() -> String {
 }
 
 /// How many these are.
-const TURN_COLUMN: usize = 23;
+const TURN_COLUMN: usize = 24;
 
 const DUE: &str = "FROM schedule JOIN job ON job.uid = schedule.job_uid JOIN job_version ON \
      job_version.job_uid = schedule.job_uid AND job_version.version = schedule.version \

@@ -12,10 +12,11 @@ use mainspring_engine::{
         ids::{JobUid, RunId},
         instant::Instant,
         job::{JobState, OnCompleted},
-        ledger::{Fate, FateReason, Range, append},
-        names::{Lane, ScheduleName},
+        ledger::{Fate, FateReason, Range, append_where},
+        names::{Lane, NamespaceName, ScheduleName},
         overlap::{Admitted, Buffer, Standing},
         run::RunOrigin,
+        schedule::ScheduleSpec,
     },
     ports::store::{DueSchedule, Fired, Firing, ShardLease, StoreError, StoreResult},
 };
@@ -29,21 +30,24 @@ use super::{
     keys,
     rows::{maybe_time, time},
     skipped::{self, Taken},
+    standings::{SlotOf, standings},
     statement::{Cells, chunks, exec, query, query_in, query_one, single, tuples},
-    submit::standings,
+    successes,
     writer::Tx,
 };
 
 /// The lane of a schedule's runs.
 pub(super) fn lane(due: &DueSchedule) -> Lane {
-    Lane { namespace: due.namespace.clone(), queue: due.spec.queue.clone(), job_type: due.spec.job_type.clone() }
+    due.spec.lane(&due.namespace)
 }
 
 /// Everything a batch of firings decides on.
 struct Firings {
     schedules: HashMap<(JobUid, ScheduleName), (ScheduleRow, Instant)>,
     states: HashMap<JobUid, JobState>,
-    slots: HashMap<JobUid, Standing>,
+    slots: HashMap<SlotOf, Standing>,
+    namespaces: HashMap<NamespaceName, i32>,
+    successes: HashMap<JobUid, Instant>,
     instants: HashSet<(JobUid, Instant)>,
     changed: HashSet<(JobUid, ScheduleName)>,
     closed: Vec<(JobUid, ScheduleName, Range)>,
@@ -59,6 +63,9 @@ struct Made {
     due: Instant,
     late: bool,
     buffer: Option<Buffer>,
+    plain_end: bool,
+    retry_until: Option<Instant>,
+    previous_success: Option<Instant>,
 }
 
 pub(super) async fn fire(
@@ -75,12 +82,12 @@ pub(super) async fn fire(
     if firings.iter().any(|firing| runs_named(firing).count() > firing.run_ids.len()) {
         return Err(StoreError::Corrupt("a firing has fewer ids than runs".into()));
     }
-    let mut around = Firings::read(tx, firings).await?;
+    let mut around = Firings::read(tx, known, firings).await?;
     // Per firing: how many runs it made and whether its job is over; nothing where it was overtaken.
     let mut decided = Vec::with_capacity(firings.len());
     let mut made = Vec::new();
     for firing in firings {
-        let Some(runs) = around.decide(firing) else {
+        let Some(runs) = around.decide(firing, now) else {
             decided.push(None);
             continue;
         };
@@ -109,7 +116,11 @@ pub(super) async fn fire(
         late: run.late,
         due: run.due,
         buffer: run.buffer,
+        by_key: due.spec.overlaps_by_key(),
         apart: false,
+        plain_end: run.plain_end,
+        retry_until: run.retry_until,
+        previous_success: run.previous_success,
         priority: due.spec.priority,
         fairness_key: &due.spec.fairness_key,
         key: *key,
@@ -141,7 +152,7 @@ fn runs_named(firing: &Firing) -> impl Iterator<Item = (JobUid, Instant)> {
 }
 
 impl Firings {
-    async fn read(tx: &Tx, firings: &[Firing]) -> StoreResult<Self> {
+    async fn read(tx: &Tx, known: &Known, firings: &[Firing]) -> StoreResult<Self> {
         let mut jobs: Vec<Uuid> = firings.iter().map(|firing| firing.due.job.uuid()).collect();
         jobs.sort_unstable();
         jobs.dedup();
@@ -151,12 +162,21 @@ impl Firings {
             let mut cells = Cells::of(&row);
             states.insert(JobUid::from_uuid(cells.next()?), base_state(&mut cells)?);
         }
-        let slots = standings(tx, firings.iter().map(|firing| (firing.due.job, firing.due.spec.overlap))).await?;
+        let mut namespaces = HashMap::new();
+        for DueSchedule { namespace, .. } in firings.iter().map(|firing| &firing.due) {
+            namespaces.extend(known.lanes.namespace(namespace).map(|number| (namespace.clone(), number)));
+        }
+        let asked = firings.iter().map(|firing| (slot_of(&namespaces, &firing.due), firing.due.spec.overlap));
+        let slots = standings(tx, asked).await?;
+        let asks = firings.iter().filter(|firing| firing.due.spec.previous_success).map(|firing| firing.due.job);
+        let successes = successes::last(tx, asks.collect()).await?;
         let named: Vec<_> = firings.iter().flat_map(runs_named).collect();
         Ok(Self {
             schedules: rows.into_iter().map(|row| ((row.job, row.name.clone()), (row.clone(), row.cursor))).collect(),
             states,
-            slots: slots.into_iter().map(|(job, (standing, _))| (job, standing)).collect(),
+            slots: slots.into_iter().map(|(of, (standing, _))| (of, standing)).collect(),
+            namespaces,
+            successes,
             instants: fired(tx, &named).await?,
             changed: HashSet::new(),
             closed: Vec::new(),
@@ -166,7 +186,7 @@ impl Firings {
     }
 
     /// What one firing comes to; none where its schedule has moved.
-    fn decide(&mut self, firing: &Firing) -> Option<Vec<Made>> {
+    fn decide(&mut self, firing: &Firing, now: Instant) -> Option<Vec<Made>> {
         let Firing { due, evaluation, run_ids } = firing;
         let key = (due.job, due.schedule.clone());
         // A job that was deleted has no schedules.
@@ -181,6 +201,8 @@ impl Firings {
         let schedule = due.spec.schedules.iter().find(|schedule| schedule.name == due.schedule);
         let is_done = |made: u64| schedule.is_some_and(|schedule| schedule.is_done(made));
         let mut made = due.position.made;
+        let delayed = schedule.filter(|schedule| schedule.delay().is_some());
+        let mut open_run = None;
         for entry in entries {
             let range = match entry {
                 Entry::Fate(range) => range.clone(),
@@ -190,7 +212,22 @@ impl Firings {
                     if fate == Fate::Fired {
                         made += 1;
                         self.instants.insert((due.job, *nominal));
-                        runs.push(Made { id, nominal: *nominal, due: *at, late: *late, buffer });
+                        let (nominal, due_at, late, plain_end) = (*nominal, *at, *late, delayed.is_none());
+                        let previous_success = self.successes.get(&due.job).copied();
+                        let retry_until = schedule.and_then(|of| due.spec.retry_until(of, nominal.max(now)));
+                        runs.push(Made {
+                            id,
+                            nominal,
+                            due: due_at,
+                            late,
+                            buffer,
+                            plain_end,
+                            retry_until,
+                            previous_success,
+                        });
+                    }
+                    if let Some(schedule) = delayed {
+                        (cursor, next, open_run) = goes_on(schedule, fate, (id, *nominal, made), now);
                     }
                     Range::one(due.position.version, *nominal, fate, reason)
                 }
@@ -199,15 +236,16 @@ impl Firings {
             ranges.push(range);
             // What comes after its last run is none of its instants.
             if made > due.position.made && is_done(made) {
-                (cursor, next) = (last, None);
+                (cursor, next, open_run) = (last, None, None);
                 break;
             }
         }
         let skipped = skipped.iter().filter(|walls| walls.change <= cursor);
         self.skipped.extend(skipped.map(|walls| (key.0, key.1.clone(), due.position.version, *walls)));
         let (row, _) = self.schedules.get_mut(&key)?;
-        let (open, closed) = append(row.open.take(), ranges);
-        (row.open, row.cursor, row.next, row.made) = (open, cursor, next, made);
+        let follows = |last, next| schedule.is_none_or(|schedule| schedule.follows(last, next));
+        let (open, closed) = append_where(row.open.take(), ranges, follows);
+        (row.open, row.cursor, row.next, row.made, row.open_run) = (open, cursor, next, made, open_run);
         self.closed.extend(closed.into_iter().map(|range| (key.0, key.1.clone(), range)));
         self.changed.insert(key);
         Some(runs)
@@ -218,7 +256,7 @@ impl Firings {
         if self.instants.contains(&(due.job, nominal)) {
             return (Fate::United, None, None);
         }
-        let standing = self.slots.entry(due.job).or_default();
+        let standing = self.slots.entry(slot_of(&self.namespaces, due)).or_default();
         let admitted = due.spec.overlap.admit(*standing);
         standing.and(admitted);
         match admitted {
@@ -232,7 +270,8 @@ impl Firings {
     /// Whether a job has just had its last instant.
     fn complete(&mut self, due: &DueSchedule) -> bool {
         let job = due.job;
-        let over = self.schedules.iter().filter(|((of, _), _)| *of == job).all(|(_, (row, _))| row.next.is_none());
+        let mut rows = self.schedules.iter().filter(|((of, _), _)| *of == job);
+        let over = rows.all(|(_, (row, _))| row.next.is_none() && row.open_run.is_none());
         let ends = over && self.states.get(&job) == Some(&JobState::Active);
         if ends {
             self.states.insert(job, JobState::Completed);
@@ -260,6 +299,31 @@ impl Firings {
         }
         Ok(())
     }
+}
+
+/// The slot that runs of a schedule meet.
+fn slot_of(namespaces: &HashMap<NamespaceName, i32>, due: &DueSchedule) -> SlotOf {
+    let concurrency = due.spec.concurrency.as_ref().filter(|_| due.spec.overlaps_by_key());
+    match concurrency.zip(namespaces.get(&due.namespace)) {
+        Some((concurrency, namespace)) => SlotOf::key(*namespace, &concurrency.key),
+        None => SlotOf::Job(due.job),
+    }
+}
+
+/// Where a schedule that counts from ends stands after an instant with this fate: cursor, next, and whose end it waits for.
+fn goes_on(
+    schedule: &ScheduleSpec,
+    fate: Fate,
+    (run, nominal, made): (RunId, Instant, u64),
+    now: Instant,
+) -> (Instant, Option<Instant>, Option<RunId>) {
+    if fate == Fate::Fired {
+        return (nominal, None, Some(run));
+    }
+    // What was in its way may be there for long: it is looked for again a delay later, and not for each that passed.
+    let next = schedule.next_due(nominal, made).filter(|next| *next > now);
+    let cursor = if next.is_some() { nominal } else { nominal.max(now) };
+    (cursor, schedule.next_due(cursor, made), None)
 }
 
 /// Which of these instants have a run.

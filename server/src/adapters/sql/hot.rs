@@ -137,6 +137,8 @@ impl Leasable {
             due_time: Instant::from_micros(self.due),
             queue_time: maybe(self.queued),
             nominal_time: maybe(self.nominal),
+            // Whose handler is told has no plain lease.
+            previous_success: None,
             headers: read_labels(sheet::read_text(self.headers)?)?,
             payload: Payload { content_type, data: sheet::read_hex(self.payload)? },
         };
@@ -195,7 +197,11 @@ pub(super) async fn lease(
 
 /// Runs of a sheet whose attempt is open, and whose end concerns nobody else.
 fn endable() -> String {
-    format!("run.id = {} AND run.open_token = {} AND run.state IN (3, 4) AND run.key_id IS NULL", bytes(0), int(1))
+    format!(
+        "run.id = {} AND run.open_token = {} AND run.state IN (3, 4) AND run.key_id IS NULL AND run.plain_end",
+        bytes(0),
+        int(1)
+    )
 }
 
 /// What a success needs to know of the runs that it may touch.

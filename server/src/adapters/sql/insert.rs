@@ -61,8 +61,16 @@ pub(super) struct Row<'a> {
     pub(super) due: Instant,
     /// It waits for the slot of its job.
     pub(super) buffer: Option<Buffer>,
+    /// It meets the runs of its concurrency key, and not only those of its job.
+    pub(super) by_key: bool,
     /// It holds no slot of its job.
     pub(super) apart: bool,
+    /// Its end does nothing but end it.
+    pub(super) plain_end: bool,
+    /// No retry of it begins then or later.
+    pub(super) retry_until: Option<Instant>,
+    /// The last instant of its job that has succeeded, where its handler is to be told.
+    pub(super) previous_success: Option<Instant>,
     /// 0 to 9.
     pub(super) priority: u8,
     /// Its fairness key.
@@ -88,6 +96,11 @@ pub(super) struct Row<'a> {
 }
 
 impl Row<'_> {
+    /// Whether a lease of it does nothing but lease.
+    fn has_plain_lease(&self) -> bool {
+        !self.policy.at_most_once() && self.policy.timeouts.total.is_none() && self.previous_success.is_none()
+    }
+
     /// The key under which it waits in no lane. Every run of a key begins so; who is let go is settled afterwards.
     fn parked(&self, life: &Lifecycle) -> Option<i32> {
         self.key.filter(|_| life.state == RunState::Queued)
@@ -113,7 +126,7 @@ const PLAIN: [(&str, Kind); 14] = [
 ];
 
 /// What only some have, after [`PLAIN`].
-const MORE: [(&str, Kind); 19] = [
+const MORE: [(&str, Kind); 23] = [
     ("deadline_time", Kind::Int),
     ("job_uid", Kind::Bytes),
     ("job_version", Kind::Int),
@@ -133,6 +146,10 @@ const MORE: [(&str, Kind); 19] = [
     ("unique_key", Kind::Text),
     ("key_id", Kind::Int),
     ("parked_key", Kind::Int),
+    ("plain_end", Kind::Int),
+    ("retry_until", Kind::Int),
+    ("slot_key", Kind::Int),
+    ("previous_success", Kind::Int),
 ];
 
 /// Inserts runs that have no more than every run has, or all that one can have.
@@ -250,13 +267,17 @@ impl<'a> New<'a> {
             .text(labels.as_deref())
             .text(headers.as_deref())
             .text(policy.as_deref())
-            .int(i64::from(!row.policy.at_most_once() && row.policy.timeouts.total.is_none()))
+            .int(i64::from(row.has_plain_lease()))
             .int(row.buffer.map(|buffer| i64::from(buffer.code())))
             .int(i64::from(row.apart))
             .int(i64::from(if inline { 0 } else { INPUT }))
             .text(row.unique_key)
             .int(row.key.map(i64::from))
-            .int(row.parked(life).map(i64::from));
+            .int(row.parked(life).map(i64::from))
+            .int(i64::from(row.plain_end))
+            .int(row.retry_until.map(Instant::as_micros))
+            .int(row.key.filter(|_| row.by_key).map(i64::from))
+            .int(row.previous_success.map(Instant::as_micros));
     }
 }
 

@@ -4,14 +4,13 @@ use std::{
     collections::HashMap,
     hash::{Hash as _, Hasher as _},
     sync::Arc,
-    time::Duration,
 };
 
 use mainspring_engine::{
     domain::{
         catch_up::Mode,
         fire::{PauseEnd, Position, Resumed},
-        ids::JobUid,
+        ids::{JobUid, RunId},
         instant::Instant,
         job::{Job, JobSpec, JobState, Pause},
         ledger::{Fate, FateReason, Range},
@@ -148,8 +147,8 @@ async fn read_jobs<C: ConnectionTrait>(
         (job.next_times, job.run_counts) = stands.map(Option::unwrap_or_default).unzip();
         // What is evaluated next may be an instant that a calendar leaves out.
         for (next, schedule) in job.next_times.iter_mut().zip(&job.spec.schedules) {
-            if !schedule.exclude.is_empty() {
-                *next = next.and_then(|next| schedule.next_fire(next.minus(Duration::from_micros(1))));
+            if schedule.has_calendars() {
+                *next = next.and_then(|next| schedule.next_fire(schedule.cursor_before(next)));
             }
         }
     }
@@ -208,13 +207,15 @@ pub(super) struct ScheduleRow {
     pub(super) pause_until: Option<Instant>,
     pub(super) resumed: Option<Resumed>,
     pub(super) made: u64,
+    /// The run whose end it counts from.
+    pub(super) open_run: Option<RunId>,
     pub(super) open: Option<Range>,
 }
 
 /// The columns of [`ScheduleRow::read`], in order.
 pub(super) const SCHEDULE: &str = "schedule.job_uid, schedule.name, schedule.version, schedule.paused, \
      schedule.cursor_time, schedule.next_time, schedule.pause_until, schedule.resume_until, schedule.resume_mode, \
-     schedule.run_count, schedule.open_version, schedule.open_first, schedule.open_last, \
+     schedule.run_count, schedule.open_run, schedule.open_version, schedule.open_first, schedule.open_last, \
      schedule.open_count, schedule.open_fate, schedule.open_reason";
 
 impl ScheduleRow {
@@ -230,6 +231,7 @@ impl ScheduleRow {
             pause_until: maybe(cells.next()?),
             resumed: resumed(cells)?,
             made: counted(cells)?,
+            open_run: cells.next::<Option<Uuid>>()?.map(RunId::from_uuid),
             open: open_range(cells)?,
         })
     }
@@ -241,8 +243,8 @@ impl ScheduleRow {
         Position { cursor, version, pause: self.paused.then_some(end), resumed, made }
     }
 
-    fn cells(&self) -> StoreResult<[Value; 16]> {
-        let Self { job, name, version, paused, cursor, next, pause_until, resumed, made, open } = self;
+    fn cells(&self) -> StoreResult<[Value; 17]> {
+        let Self { job, name, version, paused, cursor, next, pause_until, resumed, made, open_run, open } = self;
         let (mut of, mut count, mut fate, mut reason) = (None, None, None, None);
         let (mut first, mut last) = (None, None);
         if let Some(range) = open {
@@ -261,6 +263,7 @@ impl ScheduleRow {
             maybe_time(resumed.map(|resumed| resumed.until)),
             resumed.map(|resumed| resumed.mode.code()).into(),
             signed(*made)?.into(),
+            open_run.map(RunId::uuid).into(),
             of.into(),
             maybe_time(first),
             maybe_time(last),
@@ -325,7 +328,7 @@ pub(super) async fn schedules<C: ConnectionTrait>(connection: &C, jobs: &[Uuid])
 /// New schedules.
 pub(super) async fn insert_schedules(tx: &Tx, rows: &[ScheduleRow]) -> StoreResult<()> {
     let into = "schedule (job_uid, name, version, paused, cursor_time, next_time, pause_until, resume_until, resume_mode, \
-         run_count, open_version, open_first, open_last, open_count, open_fate, open_reason)";
+         run_count, open_run, open_version, open_first, open_last, open_count, open_fate, open_reason)";
     let cells = rows.iter().map(ScheduleRow::cells).collect::<StoreResult<_>>()?;
     insert(tx, into, cells, "").await.map(drop)
 }
@@ -334,7 +337,7 @@ pub(super) async fn insert_schedules(tx: &Tx, rows: &[ScheduleRow]) -> StoreResu
 pub(super) async fn write_schedules(tx: &Tx, rows: &[(ScheduleRow, Instant)]) -> StoreResult<u64> {
     let mut written = 0;
     for piece in chunks(rows) {
-        let mut values = Vec::with_capacity(17 * piece.len());
+        let mut values = Vec::with_capacity(18 * piece.len());
         for (row, cursor) in piece {
             values.extend(row.cells()?);
             values.push(time(*cursor));
@@ -348,12 +351,12 @@ pub(super) async fn write_schedules(tx: &Tx, rows: &[(ScheduleRow, Instant)]) ->
 pub(super) fn schedule_sql(count: usize) -> String {
     format!(
         "WITH t(job_uid, name, version, paused, cursor_time, next_time, pause_until, resume_until, resume_mode, \
-         run_count, open_version, open_first, open_last, open_count, open_fate, open_reason, was_cursor) AS (VALUES {}) UPDATE schedule SET version = t.version, paused = t.paused, \
+         run_count, open_run, open_version, open_first, open_last, open_count, open_fate, open_reason, was_cursor) AS (VALUES {}) UPDATE schedule SET version = t.version, paused = t.paused, \
          cursor_time = t.cursor_time, next_time = t.next_time, pause_until = t.pause_until, \
-         resume_until = t.resume_until, resume_mode = t.resume_mode, run_count = t.run_count, open_version = t.open_version, open_first = t.open_first, \
+         resume_until = t.resume_until, resume_mode = t.resume_mode, run_count = t.run_count, open_run = t.open_run, open_version = t.open_version, open_first = t.open_first, \
          open_last = t.open_last, open_count = t.open_count, open_fate = t.open_fate, open_reason = t.open_reason FROM t \
          WHERE schedule.job_uid = t.job_uid AND schedule.name = t.name AND schedule.cursor_time = t.was_cursor",
-        tuples(count, 17)
+        tuples(count, 18)
     )
 }
 

@@ -235,6 +235,11 @@ async fn named(tx: &Tx, names: &[Name]) -> StoreResult<HashMap<Name, (i32, i64)>
     Ok(found)
 }
 
+/// The numbers of keys that are there.
+pub(super) async fn numbers(tx: &Tx, names: &[Name]) -> StoreResult<HashMap<Name, i32>> {
+    Ok(named(tx, names).await?.into_iter().map(|(name, (id, _))| (name, id)).collect())
+}
+
 /// The numbers of the keys that new runs name; from now on they have the limits that were said last.
 pub(super) async fn intern(
     tx: &Tx,

@@ -1,6 +1,6 @@
 //! Lanes as numbers.
 //!
-//! A lane (namespace, queue, job type) keeps its number as long as anybody uses it, so what was read once stays true.
+//! A lane (namespace, queue, job type, required labels) keeps its number as long as anybody uses it, so what was read once stays true.
 //! Numbers are given out in a batch of their own *before* the batch that needs them: a number that a savepoint takes back
 //! must not have been remembered.
 //!
@@ -14,6 +14,7 @@ use mainspring_engine::{
     domain::{
         instant::Instant,
         names::{Lane, NamespaceName, QueueName},
+        selector::Selector,
     },
     ports::store::{Quota, StoreError, StoreResult},
 };
@@ -68,12 +69,14 @@ pub(super) struct Lanes {
 }
 
 const LANES: &str = "SELECT lane.id, lane.queue_id, lane.namespace_id, namespace.name, queue.name, lane.job_type, \
-     lane.use_time FROM lane JOIN queue ON queue.id = lane.queue_id JOIN namespace ON namespace.id = lane.namespace_id";
+     lane.selector, lane.use_time FROM lane JOIN queue ON queue.id = lane.queue_id JOIN namespace ON namespace.id = lane.namespace_id";
 
 fn lane(row: &QueryResult) -> StoreResult<KnownLane> {
     let mut cells = Cells::of(row);
     let (id, queue, namespace) = (cells.next()?, cells.next()?, cells.next()?);
-    let lane = Lane { namespace: name(cells.next()?)?, queue: name(cells.next()?)?, job_type: name(cells.next()?)? };
+    let (namespace_name, queue_name, job_type) = (name(cells.next()?)?, name(cells.next()?)?, name(cells.next()?)?);
+    let selector = cells.parse("required labels", |text: &String| Selector::read(text.clone()))?;
+    let lane = Lane { namespace: namespace_name, queue: queue_name, job_type, selector };
     Ok(KnownLane { id, queue, namespace, lane, used: Instant::from_micros(cells.next()?) })
 }
 
@@ -142,6 +145,13 @@ impl Lanes {
     /// Whether rows may be of other namespaces as well.
     pub(super) fn has_other_than(&self, namespace: i32) -> bool {
         self.maps.read().namespaces.values().any(|known| *known != namespace)
+    }
+
+    /// The lanes of a namespace that wait for workers with labels.
+    pub(super) fn selective(&self, namespace: &NamespaceName) -> Vec<Lane> {
+        let maps = self.maps.read();
+        let all = maps.by_lane.keys();
+        all.filter(|lane| lane.namespace == *namespace && !lane.selector.is_empty()).cloned().collect()
     }
 
     /// The lanes that pass a test.
@@ -252,8 +262,9 @@ async fn intern(
     let namespace = intern_namespace(tx, &lane.namespace).await?;
     let known = |id, queue, lane| Ok(Ok(KnownLane { id, queue, namespace, lane, used: now }));
     if let Some(queue) = queue_id(tx, namespace, &lane.queue).await? {
-        let values = vec![now.as_micros().into(), queue.into(), lane.job_type.as_str().into()];
-        let note = "UPDATE lane SET use_time = ? WHERE queue_id = ? AND job_type = ? RETURNING id";
+        let (job_type, selector) = (lane.job_type.as_str().into(), lane.selector.as_str().into());
+        let values = vec![now.as_micros().into(), queue.into(), job_type, selector];
+        let note = "UPDATE lane SET use_time = ? WHERE queue_id = ? AND job_type = ? AND selector = ? RETURNING id";
         if let Some(row) = query_one(tx, note, values).await? {
             return known(single(&row)?, queue, lane);
         }
@@ -269,8 +280,10 @@ async fn intern(
         Ok(queue) => queue,
         Err(quota) => return Ok(Err(quota)),
     };
-    let values = vec![namespace.into(), queue.into(), lane.job_type.as_str().into(), now.as_micros().into()];
-    let insert = "INSERT INTO lane (namespace_id, queue_id, job_type, use_time) VALUES (?, ?, ?, ?) RETURNING id";
+    let (job_type, selector) = (lane.job_type.as_str().into(), lane.selector.as_str().into());
+    let values = vec![namespace.into(), queue.into(), job_type, selector, now.as_micros().into()];
+    let insert =
+        "INSERT INTO lane (namespace_id, queue_id, job_type, selector, use_time) VALUES (?, ?, ?, ?, ?) RETURNING id";
     let row = query_one(tx, insert, values).await?.ok_or_else(gone)?;
     counted.insert(namespace, there + 1);
     known(single(&row)?, queue, lane)

@@ -2,8 +2,6 @@
 //!
 //! Called by [`super::catalog`] with a job that it has read in the transaction and whose instants are all evaluated.
 
-use std::time::Duration;
-
 use mainspring_engine::{
     domain::{
         catch_up::Mode,
@@ -116,7 +114,7 @@ pub(super) async fn catch_up(tx: &Tx, now: Instant, job: &Job, rows: Vec<Schedul
             continue;
         };
         let spec = job.spec.schedules.iter().find(|schedule| schedule.name == row.name);
-        let cursor = open.first.minus(Duration::from_micros(1));
+        let cursor = spec.map_or(row.cursor, |spec| spec.cursor_before(open.first));
         let next = spec.and_then(|spec| spec.next_due(cursor, row.made));
         let resumed = Some(Resumed { until: now, mode });
         let was = row.cursor;

@@ -14,7 +14,7 @@ use mainspring_engine::{
         instant::Instant,
         job::{Job, JobSpec},
         ledger::{Fate, Range},
-        names::{Lane, ScheduleName},
+        names::ScheduleName,
         overlap::Buffer,
         run::{RunOrigin, RunState},
         supersede::{Pending, carve},
@@ -27,11 +27,12 @@ use uuid::Uuid;
 use super::{
     Known,
     insert::{Row, insert_runs},
-    jobs::{ScheduleRow, insert_ledger, range},
+    jobs::{ScheduleRow, insert_ledger, range, schedules},
     keys,
     rows::{name, time},
     statement::{Cells, exec, places, query, query_one},
     steps::Steps,
+    successes,
     views::ledger::specs,
     writer::Tx,
 };
@@ -90,7 +91,7 @@ pub(super) async fn drop_starts(
     }
     let is_named = |start: &Start| {
         let rule = spec.schedules.iter().find(|schedule| schedule.name == start.schedule);
-        what == Pending::Recompute && rule.is_some_and(|rule| rule.names(start.nominal))
+        what == Pending::Recompute && rule.is_some_and(|rule| rule.delay().is_some() || rule.names(start.nominal))
     };
     let (anew, dropped): (Vec<_>, Vec<_>) = pending(tx, job.uid).await?.into_iter().partition(is_named);
     let mut steps = Steps::begin(tx, known, now).await?;
@@ -99,6 +100,12 @@ pub(super) async fn drop_starts(
     let cancel = Event::Cancel { reason: reason.into(), grace: None };
     let moved: Vec<_> = dropped.iter().filter_map(|start| steps.apply(start.run, &cancel)?.ok()).collect();
     steps.save(tx).await?;
+    // What counts from the end of one of them goes on from there.
+    for now in schedules(tx, &[job.uid.uuid()]).await? {
+        if let Some(row) = rows.iter_mut().find(|row| row.name == now.name) {
+            (row.cursor, row.next, row.open_run) = (now.cursor, now.next, now.open_run);
+        }
+    }
     let mut instants: BTreeMap<ScheduleName, BTreeSet<Instant>> = BTreeMap::new();
     let ended: BTreeSet<_> = moved.iter().map(|moved| moved.run).collect();
     for start in dropped.into_iter().filter(|start| ended.contains(&start.run)) {
@@ -168,8 +175,8 @@ pub(super) async fn start_anew(tx: &Tx, known: &Known, now: Instant, job: &Job, 
         return Ok(Vec::new());
     }
     let Job { uid, namespace, name, version, spec, .. } = job;
-    let lane = Lane { namespace: namespace.clone(), queue: spec.queue.clone(), job_type: spec.job_type.clone() };
-    let lane = known.lanes.find(&lane).ok_or_else(|| StoreError::Corrupt("a lane has no number".into()))?;
+    let lane =
+        known.lanes.find(&spec.lane(namespace)).ok_or_else(|| StoreError::Corrupt("a lane has no number".into()))?;
     let ids: Vec<Uuid> = anew.iter().map(|start| start.run.uuid()).collect();
     for piece in super::statement::chunks(&ids) {
         // None of them has had an attempt, so nothing else is known of them.
@@ -179,6 +186,8 @@ pub(super) async fn start_anew(tx: &Tx, known: &Known, now: Instant, job: &Job, 
     let wanted = spec.concurrency.iter().map(|concurrency| (lane.namespace, concurrency));
     let interned = keys::intern(tx, now, wanted).await?;
     let key = keys::number(&interned, lane.namespace, spec.concurrency.as_ref())?;
+    let asks = if spec.previous_success { vec![*uid] } else { Vec::new() };
+    let successes = successes::last(tx, asks).await?;
     let no_headers = BTreeMap::new();
     let rows = anew.iter().map(|start| {
         let rule = spec.schedules.iter().find(|schedule| schedule.name == start.schedule);
@@ -193,7 +202,11 @@ pub(super) async fn start_anew(tx: &Tx, known: &Known, now: Instant, job: &Job, 
             // What is late already keeps its pace.
             due: spread.filter(|_| !start.late).unwrap_or(start.due),
             buffer: start.buffer,
+            by_key: spec.overlaps_by_key(),
             apart: false,
+            retry_until: rule.and_then(|rule| spec.retry_until(rule, start.nominal.max(now))),
+            previous_success: successes.get(uid).copied(),
+            plain_end: rule.is_none_or(|rule| rule.delay().is_none()),
             priority: spec.priority,
             fairness_key: &spec.fairness_key,
             key,

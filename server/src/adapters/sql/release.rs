@@ -9,7 +9,7 @@ use mainspring_engine::{
     domain::{
         ids::RunId,
         instant::Instant,
-        names::{FairnessKey, Scope},
+        names::{FairnessKey, Lane, NamespaceName, Scope},
         place::Place,
     },
     ports::{
@@ -158,6 +158,10 @@ impl Release for SqliteStore {
             heads.push(self.head(look).await?);
         }
         Ok(heads)
+    }
+
+    async fn selective(&self, namespace: &NamespaceName) -> StoreResult<Vec<Lane>> {
+        Ok(self.known.lanes.selective(namespace))
     }
 
     async fn restricted_queues(&self) -> StoreResult<Vec<Queued>> {

@@ -17,7 +17,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 use uuid::Uuid;
 
 use super::{
-    SqliteStore, claims, keys,
+    SqliteStore, calendars, claims, keys,
     rows::{ID_SLACK, first_id, maybe, run_state, time},
     statement::{Cells, chunks, exec, places, query, query_in},
     unused::{self, LaneRound},
@@ -261,7 +261,9 @@ async fn sweep(tx: &Tx, now: Instant, policy: RetentionPolicy, runs: Vec<Uuid>, 
         swept.rows += rows;
         swept.more |= i64::try_from(rows).is_ok_and(|rows| rows >= limit);
     }
-    for (rows, more) in [claims::sweep(tx, now, limit).await?, keys::sweep(tx, now, limit).await?] {
+    let others =
+        [claims::sweep(tx, now, limit).await?, keys::sweep(tx, now, limit).await?, calendars::sweep(tx, limit).await?];
+    for (rows, more) in others {
         swept.rows += rows;
         swept.more |= more;
     }

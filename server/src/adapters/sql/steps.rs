@@ -18,7 +18,7 @@ use mainspring_engine::{
         dead::{Fingerprint, Resolution},
         ids::{JobUid, RunId, WorkerId},
         instant::Instant,
-        names::JobName,
+        names::{JobName, ScheduleName},
         payload::Payload,
         place::Place,
         policy::RunPolicy,
@@ -32,12 +32,13 @@ use uuid::Uuid;
 
 use super::{
     Known,
+    delays::{self, Over},
     dialect::LOCK_RUNS,
     insert::{OUTPUT, keep_inline, spill},
     keys::Keys,
     lanes::KnownLane,
     restricted::Restricted,
-    rows::{LIFE, json, life, life_values, maybe_count, maybe_time, place, time},
+    rows::{LIFE, json, life, life_values, maybe, maybe_count, maybe_time, name, place, time},
     statement::{Cells, chunks, exec, insert, query, query_in, tuples},
     writer::Tx,
 };
@@ -59,6 +60,10 @@ pub(super) struct Loaded {
     key_id: Option<i32>,
     /// It waits in no lane, since its key is full.
     pub(super) parked: bool,
+    /// The schedule whose next instant follows from its end.
+    paces: Option<ScheduleName>,
+    /// No retry of it begins then or later.
+    retry_until: Option<Instant>,
     /// As it is now.
     pub(super) life: Lifecycle,
     /// What went wrong, once it is dead.
@@ -98,12 +103,14 @@ pub(super) struct Steps {
     keys: Keys,
     ends: Vec<Ended>,
     outputs: HashMap<RunId, Payload>,
+    over: Vec<Over>,
 }
 
 /// The columns of [`Loaded::read`], in order.
 pub(super) fn columns() -> String {
     format!(
-        "id, lane_id, job_uid, job_version, policy, priority, fairness_key, due_time, key_id, parked_key IS NOT NULL, {LIFE}"
+        "id, lane_id, job_uid, job_version, policy, priority, fairness_key, due_time, key_id, parked_key IS NOT NULL, \
+         CASE WHEN plain_end THEN NULL ELSE schedule END, retry_until, {LIFE}"
     )
 }
 
@@ -135,9 +142,13 @@ impl Loaded {
         let policy = known.policies.read(cells.next()?)?;
         let place = place(cells)?;
         let (key_id, parked) = (cells.next()?, cells.next()?);
+        let paces = cells.next::<Option<String>>()?.map(name).transpose()?;
+        let retry_until = maybe(cells.next()?);
         let life = life(cells)?;
         let guard = Guard { state: life.state, attempt: life.attempt, generation: life.generation };
-        Ok(Self { id, lane, job, policy, place, key_id, parked, life, fingerprint: None, guard, changed: false })
+        let fingerprint = None;
+        let changed = false;
+        Ok(Self { id, lane, job, policy, place, key_id, parked, paces, retry_until, life, fingerprint, guard, changed })
     }
 
     /// 0 to 9.
@@ -197,6 +208,7 @@ impl Steps {
             keys: Keys::default(),
             ends: Vec::new(),
             outputs: HashMap::new(),
+            over: Vec::new(),
         }
     }
 
@@ -312,7 +324,8 @@ impl Steps {
     pub(super) fn apply(&mut self, run: RunId, event: &Event) -> Option<Result<Moved, Refusal>> {
         let loaded = self.runs.get_mut(&run)?;
         let job_deleted = loaded.job.is_some_and(|(job, _)| self.deleted.contains(&job));
-        let context = Context { run, policy: &loaded.policy, rules: &self.known.rules, now: self.now, job_deleted };
+        let (policy, rules, now, retry_until) = (&*loaded.policy, &self.known.rules, self.now, loaded.retry_until);
+        let context = Context { run, policy, rules, now, retry_until, job_deleted };
         let change = match step(&loaded.life, event, context) {
             Ok(change) => change,
             Err(refusal) => return Some(Err(refusal)),
@@ -341,7 +354,14 @@ impl Steps {
             let (worker, lease_time) = (before.worker, before.lease_time);
             self.ends.push(Ended { run, worker, lease_time, start_time: before.start_time.or(after.start_time), end });
         }
-        Some(Ok(loaded.moved(before.state, job, change.tell)))
+        let moved = loaded.moved(before.state, job, change.tell);
+        if let (Some(schedule), Some((job, _))) = (&loaded.paces, loaded.job)
+            && loaded.life.state.is_terminal()
+        {
+            self.over.push((job, schedule.clone(), run));
+            return Some(Ok(Moved { wake_time: Some(self.now), ..moved }));
+        }
+        Some(Ok(moved))
     }
 
     /// Takes an event to runs of one owner, by id, until it has changed `limit` of them; with whether there are more. `sql`
@@ -383,6 +403,7 @@ impl Steps {
             write_output(tx, *run, output).await?;
         }
         write_ends(tx, self.now, std::mem::take(&mut self.ends)).await?;
+        delays::go_on(tx, &self.known, self.now, self.over).await?;
         self.restricted.save(tx).await?;
         self.keys.save(tx, &self.known).await
     }

@@ -14,7 +14,7 @@ use mainspring_engine::{
         ids::{JobUid, RunId},
         instant::Instant,
         names::{Lane, NamespaceName, Scope},
-        overlap::{Admitted, Buffer, Overlap, Standing},
+        overlap::{Admitted, Buffer},
         unique::Met,
     },
     ports::store::{Made, NewRun, Quota, RequestKey, StoreError, StoreResult, Stored, Submit, Submitted},
@@ -29,6 +29,7 @@ use super::{
     keys,
     lanes::Bound,
     rows::time,
+    standings::{SlotOf, Stands, standings},
     statement::{Cells, chunks, insert, query, query_in, single, tuples},
     writer::Tx,
 };
@@ -56,7 +57,8 @@ pub(super) type RequestId = (i32, &'static str, String);
 struct Around {
     requests: HashMap<RequestId, Made>,
     jobs: HashSet<JobUid>,
-    slots: HashMap<JobUid, (Standing, Option<RunId>)>,
+    slots: HashMap<SlotOf, Stands>,
+    namespaces: HashMap<NamespaceName, i32>,
     stored: HashSet<RunId>,
     full: HashMap<Lane, Quota>,
 }
@@ -133,7 +135,11 @@ pub(super) async fn submit(
         late: false,
         due: run.due,
         buffer: *buffer,
+        by_key: run.by_key,
         apart: run.apart,
+        plain_end: true,
+        retry_until: None,
+        previous_success: None,
         priority: run.priority,
         fairness_key: &run.fairness_key,
         key: *key,
@@ -237,9 +243,13 @@ impl Around {
         for row in query_in(tx, "SELECT uid FROM job WHERE uid IN", &uids, "AND delete_time IS NULL").await? {
             jobs.insert(JobUid::from_uuid(single(&row)?));
         }
-        let asked = runs.iter().filter_map(|run| Some((run.job.as_ref()?.uid, run.overlap?)));
+        let mut namespaces = HashMap::new();
+        for run in runs {
+            namespaces.insert(run.lane.namespace.clone(), namespace(&run.lane.namespace)?);
+        }
+        let asked = runs.iter().filter_map(|run| Some((slot_of(&namespaces, run)?, run.overlap?)));
         let slots = standings(tx, asked).await?;
-        Ok(Self { requests, jobs, slots, stored: HashSet::new(), full })
+        Ok(Self { requests, jobs, slots, namespaces, stored: HashSet::new(), full })
     }
 
     /// The answer to a run that was asked for before.
@@ -264,7 +274,8 @@ impl Around {
         if !self.jobs.contains(&job.uid) {
             return Some(Submitted::JobGone);
         }
-        let (standing, busy) = self.slots.get(&job.uid).copied().unwrap_or_default();
+        let of = slot_of(&self.namespaces, run)?;
+        let (standing, busy) = self.slots.get(&of).copied().unwrap_or_default();
         match run.overlap?.admit(standing) {
             Admitted::Run | Admitted::Buffer(_) => None,
             Admitted::Busy => busy.map(Submitted::NotIdle),
@@ -274,8 +285,8 @@ impl Around {
 
     /// Counts a run that is stored; how it waits for the slot of its job, if it does.
     fn take_slot(&mut self, run: &NewRun) -> Option<Buffer> {
-        let job = run.job.as_ref().filter(|_| !run.apart)?;
-        let (standing, busy) = self.slots.entry(job.uid).or_default();
+        let of = slot_of(&self.namespaces, run).filter(|_| !run.apart)?;
+        let (standing, busy) = self.slots.entry(of).or_default();
         let admitted = run.overlap.map_or(Admitted::Run, |overlap| overlap.admit(*standing));
         standing.and(admitted);
         busy.get_or_insert(run.id);
@@ -286,48 +297,12 @@ impl Around {
     }
 }
 
-/// How jobs stand, as far as their policies ask, and a run of each that is not over. A job without any is not there.
-pub(super) async fn standings(
-    tx: &Tx,
-    jobs: impl IntoIterator<Item = (JobUid, Overlap)>,
-) -> StoreResult<HashMap<JobUid, (Standing, Option<RunId>)>> {
-    // Versions of one job may ask for more or less.
-    let mut asked = HashMap::new();
-    for (job, overlap) in jobs.into_iter().filter(|(_, overlap)| overlap.looks()) {
-        let most = asked.entry(job.uuid()).or_default();
-        *most = rows_of(overlap).max(*most);
-    }
-    let asked: Vec<(Uuid, i64)> = asked.into_iter().collect();
-    let mut found: HashMap<JobUid, (Standing, Option<RunId>)> = HashMap::new();
-    for piece in chunks(&asked) {
-        let values = piece.iter().flat_map(|(job, most)| [(*job).into(), (*most).into()]).collect();
-        for row in query(tx, unfinished_sql(piece.len()), values).await? {
-            let mut cells = Cells::of(&row);
-            let (standing, busy) = found.entry(JobUid::from_uuid(cells.next()?)).or_default();
-            busy.get_or_insert(RunId::from_uuid(cells.next()?));
-            match cells.next::<bool>()? {
-                true => standing.buffered += 1,
-                false => standing.holding += 1,
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// So many runs of a job are looked at for its policy.
-fn rows_of(overlap: Overlap) -> i64 {
-    i64::from(match overlap {
-        Overlap::Allow { max } => max.unwrap_or(0),
-        // Those that hold the slot come among those that wait; somebody may have forced some.
-        Overlap::BufferAll { max } => max + Overlap::MOST,
-        Overlap::Skip | Overlap::BufferOne | Overlap::CancelOther | Overlap::TerminateOther => 1,
+/// The slot that a run meets: that of its job, or of its key.
+fn slot_of(namespaces: &HashMap<NamespaceName, i32>, run: &NewRun) -> Option<SlotOf> {
+    let job = run.job.as_ref()?;
+    let concurrency = run.concurrency.as_ref().filter(|_| run.by_key);
+    Some(match concurrency.zip(namespaces.get(&run.lane.namespace)) {
+        Some((concurrency, namespace)) => SlotOf::key(*namespace, &concurrency.key),
+        None => SlotOf::Job(job.uid),
     })
-}
-
-/// Some rows a job, whichever: asked for the smallest ids or for all jobs at once, the planner walks through every run that
-/// the jobs ever had.
-pub(super) fn unfinished_sql(count: usize) -> String {
-    let some = "SELECT * FROM (SELECT job_uid, id, buffer IS NOT NULL FROM run WHERE job_uid = ? AND end_time IS NULL \
-                AND NOT apart LIMIT ?)";
-    vec![some; count].join(" UNION ALL ")
 }

@@ -50,6 +50,9 @@ pub(crate) const MUTABLE: &[&str] = &[
     "concurrency_key",
     "concurrency_limit",
     "auto_disable",
+    "overlap_scope",
+    "required_labels",
+    "previous_success",
 ];
 
 /// What a definition is read against.
@@ -109,11 +112,15 @@ impl Check {
             concurrency_key,
             concurrency_limit,
             auto_disable,
+            overlap_scope,
+            required_labels,
+            previous_success,
         } = job;
         self.same_namespace(&namespace, context.namespace);
         let name = self.required::<JobName>("job", &job);
         let job_type = self.required("job_type", &job_type);
         let overlap = self.overlap(overlap, overlap_max);
+        let overlap_scope = self.overlap_scope(overlap_scope, &concurrency_key);
         let catch_up = self.catch_up(catch_up::Fields { catch_up, catch_up_max, catch_up_pace, max_lateness });
         let on_completed = self.on_completed(on_completed, delete_after);
         let spec = JobSpec {
@@ -125,11 +132,14 @@ impl Check {
             payload: self.payload("payload", payload, context.max_payload).unwrap_or_default(),
             schedules: self.schedules(schedules, catch_up, context),
             overlap: overlap.unwrap_or_default(),
+            overlap_scope: overlap_scope.unwrap_or_default(),
             overlap_ignores_manual,
             catch_up,
             policy: self.policy(Policies { retry_policy, timeouts, delivery, lease_loss_policy }),
             priority: self.priority("priority", priority),
             fairness_key: self.or_default("fairness_key", &fairness_key),
+            required_labels: self.labels("required_labels", required_labels),
+            previous_success,
             on_completed,
             concurrency: self.concurrency(&concurrency_key, concurrency_limit),
             auto_disable: self.auto_disable(auto_disable),
@@ -208,6 +218,9 @@ pub(crate) fn overlay(job: &mut wire::Job, new: wire::Job, mask: &[String]) {
         overlap,
         overlap_max,
         overlap_ignores_manual,
+        overlap_scope,
+        required_labels,
+        previous_success,
         catch_up,
         catch_up_max,
         catch_up_pace,
@@ -256,7 +269,10 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         payload,
         schedules,
         overlap,
+        overlap_scope,
         overlap_ignores_manual,
+        required_labels,
+        previous_success,
         catch_up,
         policy,
         priority,
@@ -293,6 +309,9 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         overlap: overlap::overlap(overlap).into(),
         overlap_max: overlap::number(overlap),
         overlap_ignores_manual,
+        overlap_scope: overlap::scope(overlap_scope).into(),
+        required_labels,
+        previous_success,
         catch_up: told.catch_up,
         catch_up_max: told.catch_up_max,
         catch_up_pace: told.catch_up_pace,

@@ -1,6 +1,6 @@
 //! Overlap policies: what a job says about its own runs that are not over.
 
-use mainspring_engine::domain::overlap::Overlap;
+use mainspring_engine::domain::overlap::{Overlap, OverlapScope};
 use mainspring_proto::scheduler::v1 as wire;
 
 use super::Check;
@@ -23,6 +23,28 @@ impl Check {
             self.refuse("overlap_max", "is for ALLOW and BUFFER_ALL; leave it out, or choose one of them");
         }
         Some(overlap)
+    }
+
+    /// Whose runs it looks at; those of a key need one.
+    pub(crate) fn overlap_scope(&mut self, scope: i32, concurrency_key: &str) -> Option<OverlapScope> {
+        let scope = self.choice("overlap_scope", scope, |value| {
+            Some(match value {
+                wire::OverlapScope::Unspecified | wire::OverlapScope::Job => OverlapScope::Job,
+                wire::OverlapScope::ConcurrencyKey => OverlapScope::Key,
+            })
+        })?;
+        if scope == OverlapScope::Key && concurrency_key.is_empty() {
+            self.refuse("overlap_scope", "CONCURRENCY_KEY needs a `concurrency_key`");
+        }
+        Some(scope)
+    }
+}
+
+/// Whose runs a policy looks at, for people.
+pub(crate) fn scope(scope: OverlapScope) -> wire::OverlapScope {
+    match scope {
+        OverlapScope::Job => wire::OverlapScope::Job,
+        OverlapScope::Key => wire::OverlapScope::ConcurrencyKey,
     }
 }
 
@@ -65,6 +87,17 @@ mod tests {
         ] {
             assert_eq!(read(|check| check.overlap(overlap(told).into(), number(told))).unwrap(), told);
         }
+    }
+
+    #[test]
+    fn a_scope_by_key_needs_one() {
+        let told = |value: wire::OverlapScope, key: &str| read(|check| check.overlap_scope(value.into(), key));
+        for value in [OverlapScope::Job, OverlapScope::Key] {
+            assert_eq!(told(scope(value), "db").unwrap(), value);
+        }
+        let refusal = told(wire::OverlapScope::ConcurrencyKey, "").unwrap_err();
+        assert_eq!(refusal.first_field(), Some("overlap_scope"));
+        assert!(read(|check| check.overlap_scope(9, "db")).is_err());
     }
 
     #[test]

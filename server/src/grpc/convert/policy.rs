@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainspring_engine::domain::policy::{Delivery, LeaseLossPolicy, RetryPolicy, RunPolicy, Timeouts};
+use mainspring_engine::domain::policy::{Delivery, LeaseLossPolicy, RetryPolicy, RetryUntil, RunPolicy, Timeouts};
 use mainspring_proto::{common::v1 as wire, scheduler::v1 as scheduler};
 
 use super::{Check, time};
@@ -96,7 +96,9 @@ impl Check {
             non_retryable_reasons,
             retry_timeouts,
             max_losses,
+            retry_until,
         } = retry;
+        let until = self.choice("retry_until", retry_until, retry_until_of);
         let default = RetryPolicy::default();
         if max_attempts.is_some_and(|attempts| attempts < 1) {
             self.refuse("max_attempts", "must be at least 1; 1 means no retry");
@@ -129,23 +131,30 @@ impl Check {
             non_retryable_reasons,
             retry_timeouts: retry_timeouts.unwrap_or(default.retry_timeouts),
             max_losses: max_losses.and_then(|losses| u32::try_from(losses).ok()).unwrap_or(default.max_losses),
+            until: until.unwrap_or_default(),
         }
     }
 
     /// Absent is the default, zero is none.
     fn timeouts(&mut self, timeouts: wire::Timeouts) -> Timeouts {
-        let wire::Timeouts { queue, execution, total, stop_grace } = timeouts;
+        let wire::Timeouts { queue, execution, total, stop_grace, heartbeat } = timeouts;
         let default = Timeouts::default();
         let mut limit = |field, length: Option<prost_types::Duration>, default| {
             if length.is_none() { default } else { self.length(field, length).filter(|length| !length.is_zero()) }
         };
-        Timeouts {
+        let heartbeat = limit("heartbeat", heartbeat, default.heartbeat);
+        let timeouts = Timeouts {
             queue: limit("queue", queue, default.queue),
             execution: limit("execution", execution, default.execution),
             total: limit("total", total, default.total),
             // Zero is a grace too: the shortest there is, which is the lease.
             stop_grace: self.length("stop_grace", stop_grace),
+            heartbeat,
+        };
+        if heartbeat.is_some_and(|most| most < Duration::from_secs(1)) {
+            self.refuse("heartbeat", "must be at least 1 s; progress is sent about once a second");
         }
+        timeouts
     }
 }
 
@@ -186,7 +195,12 @@ pub(crate) fn retry(retry: RetryPolicy) -> wire::RetryPolicy {
         non_retryable_reasons,
         retry_timeouts,
         max_losses,
+        until,
     } = retry;
+    let retry_until = match until {
+        RetryUntil::Budget => wire::RetryUntil::Budget,
+        RetryUntil::NextOccurrence => wire::RetryUntil::NextOccurrence,
+    };
     wire::RetryPolicy {
         max_attempts: Some(i32::try_from(max_attempts).unwrap_or(i32::MAX)),
         initial_backoff: Some(time::duration(initial_backoff)),
@@ -197,18 +211,27 @@ pub(crate) fn retry(retry: RetryPolicy) -> wire::RetryPolicy {
         non_retryable_reasons,
         retry_timeouts: Some(retry_timeouts),
         max_losses: Some(i32::try_from(max_losses).unwrap_or(i32::MAX)),
+        retry_until: retry_until.into(),
     }
+}
+
+fn retry_until_of(until: wire::RetryUntil) -> Option<RetryUntil> {
+    Some(match until {
+        wire::RetryUntil::Unspecified | wire::RetryUntil::Budget => RetryUntil::Budget,
+        wire::RetryUntil::NextOccurrence => RetryUntil::NextOccurrence,
+    })
 }
 
 /// Timeouts for people: zero where there is none, so that they read back the same.
 pub(crate) fn timeouts(timeouts: Timeouts) -> wire::Timeouts {
-    let Timeouts { queue, execution, total, stop_grace } = timeouts;
+    let Timeouts { queue, execution, total, stop_grace, heartbeat } = timeouts;
     let limit = |length: Option<Duration>| Some(time::duration(length.unwrap_or_default()));
     wire::Timeouts {
         queue: limit(queue),
         execution: limit(execution),
         total: limit(total),
         stop_grace: stop_grace.map(time::duration),
+        heartbeat: limit(heartbeat),
     }
 }
 
@@ -252,9 +275,17 @@ mod tests {
                 non_retryable_reasons: rest.1,
                 retry_timeouts: rest.2,
                 max_losses: rest.3,
+                until: if rest.2 { RetryUntil::Budget } else { RetryUntil::NextOccurrence },
             });
-        let timeouts = (limit(), limit(), limit(), prop::option::of(secs()))
-            .prop_map(|(queue, execution, total, grace)| Timeouts { queue, execution, total, stop_grace: grace });
+        let timeouts = (limit(), limit(), limit(), limit(), prop::option::of(secs())).prop_map(
+            |(queue, execution, total, heartbeat, stop_grace)| Timeouts {
+                queue,
+                execution,
+                total,
+                stop_grace,
+                heartbeat: heartbeat.map(|most: Duration| most.max(Duration::from_secs(1))),
+            },
+        );
         (retry, timeouts, any::<bool>(), any::<bool>()).prop_map(|(mut retry, timeouts, once, stop)| {
             let (delivery, lease_loss) = match (once, stop) {
                 (true, _) => (Delivery::AtMostOnce, LeaseLossPolicy::Stop),

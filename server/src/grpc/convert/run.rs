@@ -29,6 +29,7 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         schedule,
         job_type,
         queue,
+        selector,
         origin,
         life,
         labels,
@@ -123,6 +124,7 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         fairness_key: fairness_key.into(),
         concurrency_key: concurrency_key.map(String::from).unwrap_or_default(),
         unique_key: unique_key.map(String::from).unwrap_or_default(),
+        required_labels: selector.labels(),
         fingerprint,
         resolution,
         resolve_time,
@@ -164,14 +166,14 @@ pub(crate) fn dead_group(group: DeadGroup) -> wire::DeadLetterGroup {
 fn of_platform(state: RunState, reason: &str, last: Option<Failure>) -> Option<Failure> {
     let is_failure = matches!(state, RunState::Failed | RunState::TimedOut);
     let Some(sentence) = why::sentence(reason).filter(|_| is_failure) else { return last };
+    let is_cause = state == RunState::TimedOut || reason == why::NEXT_OCCURRENCE_DUE;
     match last {
         Some(told) if told.reason == reason => Some(told),
         // What a handler came back with when it was stopped for its time belongs to that end; what an earlier attempt
-        // failed with says nothing of workers that were lost later.
-        last => Some(Failure {
-            cause: last.filter(|_| state == RunState::TimedOut).map(Box::new),
-            ..Failure::of_platform(reason, sentence)
-        }),
+        // failed with says nothing of workers that were lost later. What was not tried again is what the last one failed with.
+        last => {
+            Some(Failure { cause: last.filter(|_| is_cause).map(Box::new), ..Failure::of_platform(reason, sentence) })
+        }
     }
 }
 
@@ -215,11 +217,18 @@ pub(crate) fn wait_reason(
     run: &wire::Run,
 ) -> (wire::WaitReason, String) {
     use wire::WaitReason as Why;
-    let WaitFacts { queue_paused, limit_reached, handlers, draining, key_full } = facts;
+    let WaitFacts { queue_paused, limit_reached, handlers, draining, unlike, key_full } = facts;
     let Room { answering, silent, free } = room;
-    let wire::Run { queue, job_type, .. } = run;
+    let wire::Run { queue, job_type, required_labels, .. } = run;
     let (why, sentence) = if *queue_paused {
         (Why::QueuePaused, format!("queue `{queue}` is paused"))
+    } else if *handlers == 0 && *unlike > 0 {
+        let required: Vec<_> = required_labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let sentence = format!(
+            "no connected worker that handles `{job_type}` has the labels that it requires: {} ({unlike} have not)",
+            required.join(", ")
+        );
+        (Why::NoMatchingLabels, sentence)
     } else if *handlers == 0 {
         (Why::NoWorker, format!("no connected worker handles `{job_type}` from queue `{queue}`"))
     } else if handlers <= draining {

@@ -19,7 +19,7 @@ const MAX_RUNS: i32 = 1_000_000_000;
 mod preview;
 mod rule;
 
-pub(crate) use preview::preview;
+pub(crate) use preview::{Standing, preview};
 
 /// What a rule is read against.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +53,7 @@ impl Check {
             max_runs,
             run_count: _,
             exclude_calendars,
+            only_calendars,
             roll,
             rule,
         } = schedule;
@@ -69,21 +70,24 @@ impl Check {
         }
         let max_runs = u64::try_from(self.within("max_runs", max_runs, 0..=MAX_RUNS)).ok().filter(|most| *most > 0);
         let excludes = !exclude_calendars.is_empty();
-        let exclude = self.each("exclude_calendars", exclude_calendars, |check, name| {
+        let found = |check: &mut Self, name: String| {
             let name: CalendarName = check.required("", &name)?;
             let found = reading.calendars.iter().find(|calendar| calendar.name == name);
             if found.is_none() {
                 check.refuse_as(Reason::CalendarNotFound, "", format!("there is no calendar `{name}`"));
             }
             found.map(Exclusion::from)
-        });
+        };
+        let exclude = self.each("exclude_calendars", exclude_calendars, found);
+        let only = self.each("only_calendars", only_calendars, found);
         let roll = self.choice("roll", roll, roll_of);
         let rule = self.rule(rule, rule::Refinements { gap, overlap, day_match });
         let (rule, zone, roll) = (rule?, zone?, roll?);
         self.moves(roll, &rule, excludes);
         // One seed per schedule, or two schedules of a job would share every `H`.
         let seed = [reading.seed, name_of(&name)].concat();
-        let spec = ScheduleSpec { name, rule: rule.resolve(&seed), zone, start, end, jitter, max_runs, exclude, roll };
+        let rule = rule.resolve(&seed);
+        let spec = ScheduleSpec { name, rule, zone, start, end, jitter, max_runs, exclude, only, roll };
         if !reading.stored.contains(&spec) {
             self.fires(&spec, reading);
         }
@@ -93,7 +97,10 @@ impl Check {
     fn moves(&mut self, roll: Roll, rule: &Rule, excludes: bool) {
         match (roll, rule) {
             (Roll::Skip, _) => {}
-            (Roll::Following | Roll::Preceding | Roll::Nearest, Rule::Interval(_) | Rule::At(_)) => {
+            (
+                Roll::Following | Roll::Preceding | Roll::Nearest,
+                Rule::Interval(_) | Rule::FixedDelay(_) | Rule::At(_),
+            ) => {
                 self.refuse("roll", "is for `cron` and `calendar_interval` alone; leave it out");
             }
             (Roll::Following | Roll::Preceding | Roll::Nearest, Rule::Cron(_) | Rule::CalendarInterval(_)) => {
@@ -141,6 +148,7 @@ impl Check {
                     Rule::Cron(_) => "cron",
                     Rule::Interval(_) => "interval",
                     Rule::CalendarInterval(_) => "calendar_interval",
+                    Rule::FixedDelay(_) => "fixed_delay",
                     Rule::At(_) => "at",
                 };
                 let why = match (&spec.rule, is_bounded) {
@@ -184,7 +192,7 @@ fn roll_shown(roll: Roll) -> wire::CalendarRoll {
 
 /// A schedule for people.
 pub(crate) fn schedule(spec: ScheduleSpec, next: Option<Instant>, made: u64) -> wire::Schedule {
-    let ScheduleSpec { name, rule, zone, start, end, jitter, max_runs, exclude, roll } = spec;
+    let ScheduleSpec { name, rule, zone, start, end, jitter, max_runs, exclude, only, roll } = spec;
     let (rule, rule::Refinements { gap, overlap, day_match }) = rule::shown(&rule);
     wire::Schedule {
         name: name.into(),
@@ -199,6 +207,7 @@ pub(crate) fn schedule(spec: ScheduleSpec, next: Option<Instant>, made: u64) -> 
         max_runs: max_runs.and_then(|most| i32::try_from(most).ok()).unwrap_or_default(),
         run_count: i64::try_from(made).unwrap_or(i64::MAX),
         exclude_calendars: exclude.into_iter().map(|exclusion| exclusion.name.into()).collect(),
+        only_calendars: only.into_iter().map(|only| only.name.into()).collect(),
         roll: roll_shown(roll).into(),
         rule: Some(rule),
     }
@@ -327,6 +336,19 @@ mod tests {
         let times: Vec<_> = shown.instants.iter().map(|instant| instant.local_time.as_str()).collect();
         assert_eq!(times, ["2026-11-23T09:00:00+00:00", "2026-11-24T09:00:00+00:00"]);
         assert_eq!(schedule(weekdays, None, 0).exclude_calendars, ["weekend"]);
+        let reading = Reading {
+            now: NOW.parse().unwrap(),
+            seed: b"uid",
+            catch_up: CatchUp::default(),
+            calendars: &calendars,
+            stored: &[],
+        };
+        let only = wire::Schedule { only_calendars: vec!["weekend".into()], ..cron("0 9 * * *") };
+        let only = read(|check| check.schedule(only, reading)).unwrap();
+        let shown = preview(&only, NOW.parse().unwrap(), None, 2, None);
+        let times: Vec<_> = shown.instants.iter().map(|instant| instant.local_time.as_str()).collect();
+        assert_eq!(times, ["2026-11-22T09:00:00+00:00", "2026-11-28T09:00:00+00:00"]);
+        assert_eq!(schedule(only, None, 0).only_calendars, ["weekend"]);
         let unknown = parsed(&["weekend", "holidays"]).unwrap_err();
         assert_eq!((unknown.reason(), unknown.first_field()), (Reason::CalendarNotFound, Some("exclude_calendars[1]")));
         let never = parsed(&["always"]).unwrap_err();
@@ -349,7 +371,7 @@ mod tests {
             wire::Schedule { jitter: Some(prost_types::Duration { seconds: 60, nanos: 0 }), max_runs: 2, ..every(90) };
         let spec = parsed(spread).unwrap();
         let job = JobUid::from_uuid(uuid::Uuid::from_u128(7));
-        let shown = preview(&spec, NOW.parse().unwrap(), None, 5, Some((job, 1)));
+        let shown = preview(&spec, NOW.parse().unwrap(), None, 5, Some(Standing { job, made: 1, next: None }));
         assert_eq!(shown.instants.len(), 1);
         let (time, due) = (shown.instants[0].time.unwrap(), shown.instants[0].due_time.unwrap());
         assert!((time.seconds..time.seconds + 60).contains(&due.seconds), "{due:?}");
@@ -381,6 +403,7 @@ mod tests {
                 ..cron("30 2 * * *")
             },
             every(90),
+            wire::Schedule { rule: secs(90).map(wire::schedule::Rule::FixedDelay), ..every(90) },
             interval(wire::Interval { every: secs(90), phase: secs(7), ..wire::Interval::default() }),
             interval(wire::Interval { every: secs(86_400), hashed_phase: true, ..wire::Interval::default() }),
             interval(wire::Interval {

@@ -11,6 +11,7 @@ use mainspring_engine::{
         names::{FairnessKey, Lane, Scope},
         policy::RunPolicy,
         run::RunOrigin,
+        selector::Selector,
         unique::{Conflict, Unique},
     },
     ports::store::{JobRef, NewRun, RequestKey, RunView},
@@ -91,6 +92,7 @@ impl Check {
             unique,
             concurrency_key,
             concurrency_limit,
+            required_labels,
         } = run;
         let job_type = self.required("job_type", &job_type);
         let queue = self.or_default("queue", &queue);
@@ -106,7 +108,8 @@ impl Check {
             note: self.text("note", note, MAX_NOTE),
             request,
         };
-        let lane = Lane { namespace: context.scope.0.clone(), queue, job_type: job_type? };
+        let selector = Selector::of(&self.labels("required_labels", required_labels));
+        let lane = Lane { namespace: context.scope.0.clone(), queue, job_type: job_type?, selector };
         Some(new.run(lane, RunOrigin::Submit, context))
     }
 
@@ -135,6 +138,7 @@ impl Check {
             unique,
             concurrency_key,
             concurrency_limit,
+            required_labels,
         } = request;
         let payload = match payload {
             None => job.spec.payload.clone(),
@@ -161,14 +165,14 @@ impl Check {
             note: self.text("note", note, MAX_NOTE),
             request: key,
         };
-        let lane = Lane {
-            namespace: context.scope.0.clone(),
-            queue: job.spec.queue.clone(),
-            job_type: job.spec.job_type.clone(),
-        };
+        let mut lane = job.spec.lane(&context.scope.0);
+        if !required_labels.is_empty() {
+            lane.selector = Selector::of(&self.labels("required_labels", required_labels));
+        }
         NewRun {
             job: Some(job_ref(job)),
             overlap: Some(job.spec.overlap).filter(|_| !force && !job.spec.overlap_ignores_manual),
+            by_key: job.spec.overlaps_by_key(),
             apart: job.spec.overlap_ignores_manual,
             ..new.run(lane, RunOrigin::Trigger, context)
         }
@@ -238,7 +242,7 @@ pub(crate) fn again(
         note,
         request,
     };
-    let lane = Lane { namespace: old.namespace, queue: old.queue, job_type: old.job_type };
+    let lane = Lane { namespace: old.namespace, queue: old.queue, job_type: old.job_type, selector: old.selector };
     Some(NewRun { job, parent: Some(old.run), ..new.run(lane, RunOrigin::Retry, context) })
 }
 
@@ -276,6 +280,7 @@ impl Parts {
             parent: None,
             headers: context.headers.clone(),
             overlap: None,
+            by_key: false,
             apart: false,
             concurrency,
             unique,

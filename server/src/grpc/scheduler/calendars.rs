@@ -14,8 +14,10 @@ pub(in crate::grpc) async fn named<'a>(
     namespace: &str,
     schedules: impl Iterator<Item = &'a wire::Schedule>,
 ) -> Result<Vec<NamedCalendar>, Refusal> {
-    let mut names: Vec<CalendarName> =
-        schedules.flat_map(|schedule| &schedule.exclude_calendars).filter_map(|name| name.parse().ok()).collect();
+    let mut names: Vec<CalendarName> = schedules
+        .flat_map(|schedule| schedule.exclude_calendars.iter().chain(&schedule.only_calendars))
+        .filter_map(|name| name.parse().ok())
+        .collect();
     names.sort_unstable();
     names.dedup();
     if names.is_empty() {

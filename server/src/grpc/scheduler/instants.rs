@@ -19,7 +19,7 @@ use crate::grpc::{
     Api,
     convert::{
         self, read,
-        schedule::{Reading, preview as shown},
+        schedule::{Reading, Standing, preview as shown},
     },
     filter,
     status::Refusal,
@@ -96,8 +96,12 @@ pub(super) async fn preview(
         Some(rule) => vec![shown(&rule, after, until, count, None)],
         None => {
             let job = find(api, &namespace, &job).await?.1;
-            let of = |rule: &ScheduleSpec| Some((job.uid, job.made(&rule.name)));
-            job.spec.schedules.iter().map(|rule| shown(rule, after, until, count, of(rule))).collect()
+            let next = job.next_times.iter().copied().chain(std::iter::repeat(None));
+            let standing = |(rule, next): (&ScheduleSpec, Option<Instant>)| {
+                let of = Standing { job: job.uid, made: job.made(&rule.name), next };
+                shown(rule, after, until, count, Some(of))
+            };
+            job.spec.schedules.iter().zip(next).map(standing).collect()
         }
     };
     Ok(wire::PreviewScheduleResponse { schedules, zone_data_version: Zone::data_version().into() })

@@ -214,7 +214,7 @@ pub(super) async fn run_fits(
     hint: &str,
     budget: &mut Budget,
 ) -> Result<(), Refusal> {
-    let Lane { namespace, queue: _, job_type } = &new.lane;
+    let Lane { namespace, queue: _, job_type, selector: _ } = &new.lane;
     let scope = Scope(namespace.clone());
     fits(api, Given { scope: &scope, job_type, payload: &new.payload, place, hint }, budget).await
 }
@@ -257,6 +257,7 @@ pub(super) async fn get(api: &Api, request: wire::GetRunRequest) -> Result<wire:
         namespace: view.namespace.clone(),
         queue: view.queue.clone(),
         job_type: view.job_type.clone(),
+        selector: view.selector.clone(),
     });
     let mut shown = live(api, view);
     if let Some(lane) = waits {

@@ -97,7 +97,7 @@ async fn pin(api: &Api, scope: &Scope, spec: &mut JobSpec) -> Result<(), Refusal
     names.sort_unstable();
     names.dedup();
     let found = api.store().calendars_named(scope, &names).await?;
-    for exclusion in spec.schedules.iter_mut().flat_map(|schedule| &mut schedule.exclude) {
+    for exclusion in spec.exclusions_mut() {
         match found.iter().find(|calendar| calendar.name == exclusion.name) {
             Some(calendar) => *exclusion = Exclusion::from(calendar),
             None => return Err(crate::grpc::calendars::missing(&exclusion.name, scope)),

@@ -27,6 +27,7 @@ reasons! {
     WORKER_UNRESPONSIVE "Somebody cancelled it, and its worker did not stop it within the grace period: it may still be running there.";
     OVERLAPPED "A newer run of its job took its place while it waited for another to be over (`overlap`).";
     REPLACED "A newer run took its unique key while it waited (`REPLACE_PENDING`).";
+    NEXT_OCCURRENCE_DUE "An attempt failed, and the next would have begun at the next instant of its schedule or later, which `retry_until` does not allow; the run of that instant takes its place.";
     JOB_DELETED "Its job was deleted while it waited.";
 }
 

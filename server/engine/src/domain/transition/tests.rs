@@ -29,6 +29,7 @@ struct Trace {
     rules: LeaseRules,
     now: Instant,
     job_deleted: bool,
+    retry_until: Option<Instant>,
     last: Option<Change>,
 }
 
@@ -36,13 +37,14 @@ impl Trace {
     fn new(policy: RunPolicy) -> Self {
         let now = Instant::from_micros(1_000_000_000);
         let (run, rules) = (Lifecycle::new(now, now), LeaseRules::default());
-        Self { run, policy, rules, now, job_deleted: false, last: None }
+        Self { run, policy, rules, now, job_deleted: false, retry_until: None, last: None }
     }
 
     fn try_step(&mut self, event: &Event) -> Result<(), Refusal> {
         let run = RunId::from_uuid(uuid::Uuid::nil());
-        let Self { policy, rules, now, job_deleted, .. } = self;
-        let context = Context { run, policy, rules, now: *now, job_deleted: *job_deleted };
+        let Self { policy, rules, now, retry_until, job_deleted, .. } = self;
+        let (now, retry_until, job_deleted) = (*now, *retry_until, *job_deleted);
+        let context = Context { run, policy, rules, now, retry_until, job_deleted };
         let change = step(&self.run, event, context)?;
         self.run = change.next.clone();
         self.last = Some(change);
@@ -366,7 +368,7 @@ fn any_policy() -> impl Strategy<Value = RunPolicy> {
     (1_u32..4, 1_u32..4, any::<bool>(), timeout.clone(), timeout.clone(), timeout).prop_map(
         |(attempts, losses, at_most_once, queue, execution, total)| RunPolicy {
             delivery: if at_most_once { Delivery::AtMostOnce } else { Delivery::AtLeastOnce },
-            timeouts: Timeouts { queue, execution, total, stop_grace: None },
+            timeouts: Timeouts { queue, execution, total, stop_grace: None, heartbeat: None },
             ..policy(attempts, losses)
         },
     )

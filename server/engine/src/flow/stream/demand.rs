@@ -93,6 +93,24 @@ impl Share {
         self.joined && self.queues.get(&lane.queue).is_some_and(|part| part.lanes.contains(lane))
     }
 
+    /// The session takes work of one more lane.
+    pub(super) fn add(&mut self, lane: &Lane) {
+        let part = self.queues.entry(lane.queue.clone()).or_default();
+        if part.lanes.contains(lane) {
+            return;
+        }
+        part.lanes.push(lane.clone());
+        if self.joined {
+            let mut lanes = self.demand.lanes.lock();
+            let slots = lanes.entry(lane.clone()).or_default();
+            slots.sessions += 1;
+            slots.free += part.counted;
+            if part.counted > 0 {
+                slots.open.insert(self.number);
+            }
+        }
+    }
+
     /// The session takes work from now on.
     pub(super) fn join(&mut self, held: &Held) {
         if !std::mem::replace(&mut self.joined, true) {

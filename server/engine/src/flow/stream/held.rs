@@ -140,7 +140,8 @@ impl Held {
         let mut entry = Entry::new(attempt, reporting.unwrap_or(State::Accepted));
         entry.stop = stop;
         if let Some(known) = known {
-            (entry.start, entry.progress) = (known.start, known.progress);
+            (entry.start, entry.progress) = (known.start, known.progress.clone());
+            entry.lives_on(&known);
         }
         self.attempts.insert(attempt.key.run, entry);
     }
@@ -391,6 +392,24 @@ impl Held {
         silent
     }
 
+    /// Attempts that gave no sign of life for too long. They are asked for once: from here on they have lost their lease.
+    pub fn stalled(&mut self, now: Instant) -> Vec<AttemptKey> {
+        let late = |entry: &Entry| entry.stalls().is_some_and(|at| at <= now);
+        let stalled: Vec<_> = self.attempts.iter().filter(|(_, entry)| late(entry)).map(|(key, _)| key).collect();
+        for key in &stalled {
+            self.attempts.set(*key, State::Revoked(AbandonReason::LeaseExpired));
+            self.needs_no_start(*key);
+        }
+        stalled
+    }
+
+    /// An attempt gave a sign of life.
+    pub fn lives(&mut self, key: AttemptKey, now: Instant) {
+        if let Some(entry) = self.attempts.get_mut(key) {
+            entry.lives(now);
+        }
+    }
+
     /// Attempts to be written as RUNNING now, with the time they were accepted.
     pub fn starts(&mut self, now: Instant) -> Vec<(AttemptKey, Instant)> {
         let mut starts = Vec::new();
@@ -405,7 +424,7 @@ impl Held {
         starts
     }
 
-    /// When [`Held::silent`] or [`Held::starts`] will next have something.
+    /// When [`Held::silent`], [`Held::starts`] or [`Held::stalled`] will next have something.
     pub fn next_look(&self, reply_timeout: Duration) -> Option<Instant> {
         let silent = self.attempts.iter().filter_map(|(_, entry)| match entry.state() {
             State::Sent(sent) => Some(sent.plus(reply_timeout)),
@@ -415,13 +434,22 @@ impl Held {
             Start::Seen(started) => Some(started.plus(WRITE_START_AFTER)),
             Start::Unseen | Start::Written => None,
         });
-        silent.chain(starts).min()
+        let stalls = self.attempts.iter().filter_map(|(_, entry)| entry.stalls());
+        silent.chain(starts).chain(stalls).min()
     }
 
-    /// A running attempt told how far it is; what watchers are told, where the session holds it.
+    /// A running attempt told how far it is; what watchers are told, where the session holds it and it said something new.
     pub fn tell_progress(&mut self, key: AttemptKey, phase: Phase, progress: Progress, now: Instant) -> Option<Told> {
         let entry = self.attempts.get_mut(key)?;
         entry.saw(phase, now);
+        entry.lives(now);
+        let same = match &entry.progress {
+            Some(before) => before.fraction == progress.fraction && before.message == progress.message,
+            None => progress.fraction == 0.0 && progress.message.is_empty(),
+        };
+        if same {
+            return None;
+        }
         entry.progress = Some(progress.clone());
         Some(Told { lane: entry.lane().clone(), job: entry.job.clone(), progress })
     }

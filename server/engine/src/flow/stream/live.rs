@@ -4,6 +4,7 @@
 //! while one is held.
 
 use std::{
+    collections::BTreeMap,
     ops::{Deref, DerefMut},
     sync::{
         OnceLock,
@@ -83,6 +84,9 @@ pub(super) struct Live {
     pub(super) owner: Owner,
     pub(super) scope: Scope,
     pub(super) name: String,
+    /// What it handles, whatever it asks for, and its labels.
+    lanes: Vec<Lane>,
+    labels: BTreeMap<String, String>,
     /// Tells it from other sessions of this server.
     pub(super) number: SessionNumber,
     pub(super) work: Notify,
@@ -114,6 +118,8 @@ impl Live {
             owner,
             scope,
             name: hello.name.clone(),
+            lanes: hello.lanes().collect(),
+            labels: hello.labels.clone(),
             number: share.number(),
             work: Notify::new(),
             held: Mutex::new(Kept { held, share }),
@@ -136,6 +142,13 @@ impl Live {
     pub(super) fn join(&self) {
         let Kept { held, share } = &mut *self.held.lock();
         share.join(held);
+    }
+
+    /// It takes work of one more lane, if it can.
+    pub(super) fn learn(&self, lane: &Lane) {
+        if self.lanes.contains(&lane.for_all()) && lane.selector.is_met_by(&self.labels) {
+            self.held.lock().share.add(lane);
+        }
     }
 
     /// It takes no more, whatever it says from now on.

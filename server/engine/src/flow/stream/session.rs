@@ -141,11 +141,13 @@ impl Task {
     /// Takes what the worker said.
     fn take_in(&mut self, renewing: &mut bool, logging: &mut bool) {
         let live = self.live.clone();
-        let (heard, control, progress, logs) = {
+        let (heard, control, progress, signs, logs) = {
             let mut waiting = live.waiting();
+            // Lines that wait to be stored are a sign of life already.
+            let signs: Vec<_> = waiting.logs.iter().map(|batch| batch.key).collect();
             let logs = if *logging { Default::default() } else { std::mem::take(&mut waiting.logs) };
             let heard = waiting.heard();
-            (heard, self.take_control(&mut waiting), std::mem::take(&mut waiting.progress), logs)
+            (heard, self.take_control(&mut waiting), std::mem::take(&mut waiting.progress), signs, logs)
         };
         let now = self.core.now();
         if heard {
@@ -181,6 +183,9 @@ impl Task {
             if let Some(told) = told {
                 self.core.news.progress(now, self.live.owner.worker, key, told);
             }
+        }
+        for key in signs {
+            self.live.held().lives(key, now);
         }
         if !logs.is_empty() {
             *logging = true;
@@ -295,10 +300,14 @@ impl Task {
 
     /// What follows from time alone.
     fn by_time(&mut self, now: Instant) {
-        let (silent, starts) = {
+        let (silent, stalled, starts) = {
             let mut held = self.live.held();
-            (held.silent(now, self.core.rules.reply_timeout), held.starts(now))
+            (held.silent(now, self.core.rules.reply_timeout), held.stalled(now), held.starts(now))
         };
+        for key in &stalled {
+            tracing::info!(run_id = %key.run, attempt = key.attempt, "an attempt gave no sign of life; it is given up");
+            self.live.send(ToWorker::Revoke(*key, AbandonReason::LeaseExpired));
+        }
         for key in &silent {
             tracing::debug!(run_id = %key.run, attempt = key.attempt, "dispatch was not answered; taken back");
             self.live.send(ToWorker::Revoke(*key, AbandonReason::Returned));
@@ -312,7 +321,8 @@ impl Task {
         let starts = starts
             .into_iter()
             .map(|(key, start_time)| (key.run, Event::Start { attempt: key.attempt, start_time }, None));
-        self.apply(silent.chain(starts));
+        let stalled = stalled.into_iter().map(|key| (key.run, Event::Stalled { attempt: key.attempt }, owner));
+        self.apply(silent.chain(stalled).chain(starts));
     }
 
     fn slots_changed(&self) {

@@ -75,10 +75,14 @@ pub struct Dispatchable {
     pub queue_time: Option<Instant>,
     /// The instant the schedule named.
     pub nominal_time: Option<Instant>,
+    /// The last instant of the job that had succeeded when the run was made, where the job asks for it.
+    pub previous_success: Option<Instant>,
     /// How long the attempt may run.
     pub execution_timeout: Option<Duration>,
     /// How long it may go on after it was told to stop.
     pub stop_grace: Option<Duration>,
+    /// One sign of life until the next.
+    pub heartbeat_timeout: Option<Duration>,
     /// What to do when the lease cannot be proven.
     pub lease_loss: LeaseLossPolicy,
     /// Trace context and the like.

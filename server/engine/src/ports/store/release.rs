@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::StoreResult;
 use crate::{
     domain::{
-        names::{FairnessKey, Lane, QueueName, Scope},
+        names::{FairnessKey, Lane, NamespaceName, QueueName, Scope},
         place::Place,
         rate::Rate,
     },
@@ -77,6 +77,9 @@ pub trait Release: Send + Sync {
     /// key. One answer per look, in order. It may hold fewer than were asked for though more wait, but none only where
     /// none waits; what it costs follows from what is asked for, not from what waits.
     async fn queued(&self, looks: &[Look]) -> StoreResult<Vec<Head>>;
+
+    /// The lanes of a namespace that ask for labels: whoever has them is to take their work.
+    async fn selective(&self, namespace: &NamespaceName) -> StoreResult<Vec<Lane>>;
 
     /// The queues that are paused or limited, by number or by rate; all others are open.
     async fn restricted_queues(&self) -> StoreResult<Vec<Queued>>;

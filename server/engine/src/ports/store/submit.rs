@@ -73,6 +73,8 @@ pub struct NewRun {
     pub headers: BTreeMap<String, String>,
     /// How it meets runs of its job that are not over; none where it takes no notice of them.
     pub overlap: Option<Overlap>,
+    /// It meets the runs of its concurrency key, and not only those of its job.
+    pub by_key: bool,
     /// It holds no slot of its job.
     pub apart: bool,
     /// At most so many runs of this key are at workers at once.
@@ -87,7 +89,7 @@ impl NewRun {
         let life = Lifecycle::made(now, self.due, buffer);
         let Self {
             id,
-            lane: Lane { namespace, queue, job_type },
+            lane: Lane { namespace, queue, job_type, selector },
             job,
             origin,
             due,
@@ -101,6 +103,7 @@ impl NewRun {
             parent,
             headers: _,
             overlap: _,
+            by_key: _,
             apart: _,
             concurrency,
             unique,
@@ -112,6 +115,7 @@ impl NewRun {
             schedule: None,
             job_type,
             queue,
+            selector,
             origin,
             life,
             labels,

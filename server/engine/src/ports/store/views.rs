@@ -18,6 +18,7 @@ use crate::domain::{
     policy::RunPolicy,
     rate::Rate,
     run::{Lifecycle, RunOrigin, RunState},
+    selector::Selector,
     worker::{Capacity, WorkerStatus},
 };
 
@@ -79,6 +80,8 @@ pub struct RunView {
     pub schedule: Option<ScheduleName>,
     /// Its type.
     pub job_type: JobType,
+    /// Labels that a worker must have to be given it.
+    pub selector: Selector,
     /// Its queue.
     pub queue: QueueName,
     /// How it came to be.
@@ -312,6 +315,8 @@ pub struct WaitFacts {
     pub handlers: u32,
     /// Of these, how many drain.
     pub draining: u32,
+    /// Connected workers that handle its type from its queue, and have not the labels that it requires.
+    pub unlike: u32,
     /// Its concurrency key, if that is full.
     pub key_full: Option<FullKey>,
 }

@@ -38,7 +38,12 @@ fn now() -> Instant {
 
 fn lane() -> Lane {
     let name = "default".parse().unwrap();
-    Lane { namespace: name, queue: "default".parse().unwrap(), job_type: "test.job".parse().unwrap() }
+    Lane {
+        namespace: name,
+        queue: "default".parse().unwrap(),
+        job_type: "test.job".parse().unwrap(),
+        selector: Default::default(),
+    }
 }
 
 async fn submit(store: &SqliteStore, data: &[u8]) -> RunId {
@@ -58,6 +63,7 @@ async fn submit(store: &SqliteStore, data: &[u8]) -> RunId {
         parent: None,
         headers: Default::default(),
         overlap: None,
+        by_key: false,
         apart: false,
         concurrency: None,
         unique: None,
@@ -150,6 +156,9 @@ async fn a_schedule_that_moved_after_it_was_read_takes_the_firing_back() {
         payload: Payload::default(),
         schedules: vec![ScheduleSpec::new(Default::default(), rule, zone)],
         overlap: Overlap::Allow { max: None },
+        overlap_scope: Default::default(),
+        required_labels: Default::default(),
+        previous_success: false,
         overlap_ignores_manual: false,
         catch_up: CatchUp::default(),
         policy: RunPolicy::default(),

@@ -35,10 +35,11 @@ use super::{
         pending::PENDING,
         release::level_sql,
         retention::delete_sql,
-        slots::{WAITING as BUFFERED, holders_sql},
+        slots::{WAITING as BUFFERED, WAITING_FOR_KEYS, holders_sql, key_holders_sql},
+        standings::{unfinished_of_keys_sql, unfinished_sql},
         statement::{Cells, places},
         steps::{columns, whole_sql},
-        submit::unfinished_sql,
+        successes::successes_sql,
         unused::{IDLE, OLD_RUN},
         views::{ledger, queues::PARKED, vitals::WAITING},
         wake::{WAKING, wake_read_sql, wake_sql},
@@ -86,6 +87,7 @@ fn hot() -> Vec<String> {
         BEHIND.to_owned(),
         PENDING.to_owned(),
         WAITING.to_owned(),
+        WAITING_FOR_KEYS.to_owned(),
         GONE.to_owned(),
         STAND.to_owned(),
         LANES.to_owned(),
@@ -106,6 +108,7 @@ fn hot() -> Vec<String> {
         let places = places(size);
         statements.push(format!("SELECT {} FROM run WHERE id IN ({places})", columns()));
         statements.extend([unfinished_sql(size), holders_sql(size), claims_sql(size)]);
+        statements.extend([unfinished_of_keys_sql(size), key_holders_sql(size), successes_sql(size)]);
         statements.extend([waited_for_sql(size), unpark_sql(size), named_sql(size)]);
         statements.push(delete_sql(size));
         statements.push(format!("SELECT count(*), min(queue_time) FROM run WHERE ready_lane IN ({places})"));
@@ -187,6 +190,10 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         ("run_unfinished (job_uid=? AND end_time=? AND id>?)", waiting_sql()),
         ("run_unfinished (job_uid=? AND end_time=?)", unfinished_sql(4)),
         ("run_unfinished (job_uid=? AND end_time=?)", holders_sql(4)),
+        ("run_key_unfinished (key_id=? AND end_time=?)", unfinished_of_keys_sql(4)),
+        ("run_key_unfinished (key_id=? AND end_time=?)", key_holders_sql(4)),
+        ("run_buffered_key (slot_key>?)", WAITING_FOR_KEYS.to_owned()),
+        ("run_instant (job_uid=?)", successes_sql(4)),
         ("run_buffered (job_uid>?)", BUFFERED.to_owned()),
         ("run_instant (job_uid=? AND nominal_time=?)", instants_sql(1)),
         ("run_instant (job_uid=? AND nominal_time=?)", ledger::runs_sql(4)),

@@ -281,6 +281,7 @@ fn view(store: &SqliteStore, cells: &mut Cells<'_>, detailed: bool) -> StoreResu
         job: None,
         schedule,
         job_type: lane.job_type,
+        selector: lane.selector,
         queue: lane.queue,
         origin,
         life,

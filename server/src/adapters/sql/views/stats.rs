@@ -15,7 +15,7 @@ use sea_orm::Value;
 use super::{
     super::{
         SqliteStore,
-        rows::{ID_SLACK, first_id, name, run_state, time},
+        rows::{ID_SLACK, first_id, name, read_labels, run_state, time},
         statement::{Cells, query, query_in, query_one, single},
     },
     queues::{in_flight, parked},
@@ -101,12 +101,21 @@ pub(super) async fn wait_facts(store: &SqliteStore, scope: &Scope, run: RunId) -
         let (limit, in_flight): (i64, i64) = (cells.next()?, cells.next()?);
         facts.limit_reached = (limit > 0 && in_flight >= limit).then(|| u32::try_from(limit).unwrap_or(u32::MAX));
     }
-    let sql = "SELECT worker.status, count(*) FROM worker_handler JOIN worker ON worker.id = worker_handler.worker_id \
-         WHERE worker_handler.lane_id = ? AND worker.status IN (1, 3) GROUP BY worker.status";
-    for row in query(&store.reads, sql, vec![lane.id.into()]).await? {
+    // Workers are known by the lanes that ask for no labels.
+    let Some(common) = store.known.lanes.find(&lane.lane.for_all()) else { return Ok(facts) };
+    let sql = "SELECT worker.status, worker_profile.labels, count(*) FROM worker_handler \
+         JOIN worker ON worker.id = worker_handler.worker_id \
+         JOIN worker_profile ON worker_profile.worker_id = worker.id \
+         WHERE worker_handler.lane_id = ? AND worker.status IN (1, 3) GROUP BY worker.status, worker_profile.labels";
+    for row in query(&store.reads, sql, vec![common.id.into()]).await? {
         let mut cells = Cells::of(&row);
         let status: i32 = cells.next()?;
+        let labels = read_labels(Some(cells.next()?))?;
         let count = cells.parse("a count", |count: &i64| u32::try_from(*count).ok())?;
+        if !lane.lane.selector.is_met_by(&labels) {
+            facts.unlike += count;
+            continue;
+        }
         facts.handlers += count;
         if status == WorkerStatus::Draining.code() {
             facts.draining += count;

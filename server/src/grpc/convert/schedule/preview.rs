@@ -7,32 +7,50 @@ use mainspring_proto::scheduler::v1 as wire;
 
 use super::time;
 
-/// The instants a schedule names after another, with what they look like on the wall and what clock changes do to them. Of a
-/// job that exists: which, and how many runs the schedule has made.
+/// What there is to know of a schedule of a job that exists.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// The job.
+    pub(crate) job: JobUid,
+    /// How many runs the schedule has made.
+    pub(crate) made: u64,
+    /// What it names next.
+    pub(crate) next: Option<Instant>,
+}
+
+/// The instants a schedule names after another, with what they look like on the wall and what clock changes do to them. One
+/// that counts from the ends of its runs names what is known.
 pub(crate) fn preview(
     spec: &ScheduleSpec,
     after: Instant,
     until: Option<Instant>,
     count: usize,
-    of: Option<(JobUid, u64)>,
+    of: Option<Standing>,
 ) -> wire::PreviewedSchedule {
-    let ScheduleSpec { name, rule, zone, start, end: _, jitter, max_runs, exclude: _, roll: _ } = spec;
-    let made = of.map_or(0, |(_, made)| made);
+    let ScheduleSpec { name, rule, zone, start, end: _, jitter, max_runs, exclude: _, only: _, roll: _ } = spec;
+    let made = of.map_or(0, |of| of.made);
     let left = max_runs.map_or(u64::MAX, |most| most.saturating_sub(made));
     let count = count.min(usize::try_from(left).unwrap_or(usize::MAX));
     let due = |at: Instant| {
-        let (job, _) = of.filter(|_| !jitter.is_zero())?;
+        let Standing { job, .. } = of.filter(|_| !jitter.is_zero())?;
         Some(time::timestamp(spec.due(job, at, spec.next_after(at))))
     };
     let from = match start {
-        Some(start) if *start > after => start.timestamp() - jiff::SignedDuration::from_micros(1),
+        Some(start) if *start > after && spec.delay().is_none() => {
+            start.timestamp() - jiff::SignedDuration::from_micros(1)
+        }
         _ => after.timestamp(),
     };
     let until = until.unwrap_or(Instant::MAX).timestamp();
     let last = Instant::from_timestamp(until);
     let before = jiff::SignedDuration::from_micros(1);
-    let fires: Vec<_> = spec
-        .fires(Instant::from_timestamp(from))
+    let known = of.filter(|_| spec.delay().is_some()).map(|of| of.next.filter(|next| *next > after));
+    let named: Vec<_> = match known {
+        Some(next) => next.into_iter().collect(),
+        None => spec.fires(Instant::from_timestamp(from)).take(count).collect(),
+    };
+    let fires: Vec<_> = named
+        .into_iter()
         .take_while(|at| *at <= last)
         .take(count)
         .map(|at| {
@@ -80,6 +98,7 @@ fn canonical(rule: &Rule) -> String {
             }
         }
         Rule::CalendarInterval(interval) => interval.to_string(),
+        Rule::FixedDelay(delay) => format!("fixed delay {}", format_duration(delay.delay_us())),
         Rule::At(at) => format!("at {}", at.instant()),
     }
 }

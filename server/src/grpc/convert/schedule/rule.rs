@@ -1,8 +1,8 @@
 //! The rule of a schedule: its kind, and what refines it.
 
 use mainspring_cron::{
-    Anchor, At, CalendarInterval, Cron, DayMatch, Expr, Gap, Interval, Overlap, ParseError, Rule, RuleError, Unit,
-    parse_date, parse_time,
+    Anchor, At, CalendarInterval, Cron, DayMatch, Expr, FixedDelay, Gap, Interval, Overlap, ParseError, Rule,
+    RuleError, Unit, parse_date, parse_time,
 };
 use mainspring_engine::domain::instant::Instant;
 use mainspring_proto::scheduler::v1::{self as wire, schedule::Rule as WireRule};
@@ -23,13 +23,13 @@ pub(super) struct Refinements {
 impl Check {
     pub(super) fn rule(&mut self, rule: Option<WireRule>, refinements: Refinements) -> Option<Rule> {
         let Some(rule) = rule else {
-            self.refuse("", "must carry `cron`, `interval`, `at` or `calendar_interval`");
+            self.refuse("", "must carry `cron`, `interval`, `at`, `calendar_interval` or `fixed_delay`");
             return None;
         };
         let (on_the_wall, by_days) = match rule {
             WireRule::Cron(_) => (true, true),
             WireRule::CalendarInterval(_) => (true, false),
-            WireRule::Interval(_) | WireRule::At(_) => (false, false),
+            WireRule::Interval(_) | WireRule::FixedDelay(_) | WireRule::At(_) => (false, false),
         };
         let Refinements { gap, overlap, day_match } = refinements;
         for (field, number, fits, rules) in [
@@ -59,6 +59,7 @@ impl Check {
                 let interval = self.under("calendar_interval", |check| check.calendar_interval(interval))?;
                 Some(Rule::CalendarInterval(interval.with_overrides(gap?, overlap?)))
             }
+            WireRule::FixedDelay(delay) => self.fixed_delay(delay).map(Rule::FixedDelay),
             WireRule::At(at) => self.calendar_instant("at", at).map(|at| Rule::At(At::new(at.timestamp()))),
         }
     }
@@ -80,6 +81,16 @@ impl Check {
             return None;
         }
         Some(at)
+    }
+
+    fn fixed_delay(&mut self, delay: prost_types::Duration) -> Option<FixedDelay> {
+        let delay = self.length("fixed_delay", Some(delay))?;
+        let micros = i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
+        if micros < MICROS {
+            self.refuse("fixed_delay", "must be at least 1 s");
+            return None;
+        }
+        FixedDelay::new(micros).ok()
     }
 
     fn interval(&mut self, interval: &wire::Interval) -> Option<Interval> {
@@ -206,6 +217,7 @@ pub(super) fn shown(rule: &Rule) -> (WireRule, Refinements) {
             };
             (WireRule::CalendarInterval(shown), on_the_wall(interval.gap, interval.overlap))
         }
+        Rule::FixedDelay(delay) => (WireRule::FixedDelay(length(delay.delay_us())), Refinements::default()),
         Rule::At(at) => {
             let instant = Instant::from_timestamp(at.instant());
             (WireRule::At(time::timestamp(instant)), Refinements::default())
@@ -214,7 +226,6 @@ pub(super) fn shown(rule: &Rule) -> (WireRule, Refinements) {
 }
 
 fn shown_interval(interval: Interval) -> wire::Interval {
-    let length = |micros: i64| time::duration(std::time::Duration::from_micros(micros.unsigned_abs()));
     let shown = wire::Interval { every: Some(length(interval.every_us())), ..wire::Interval::default() };
     match interval.anchor() {
         Anchor::Epoch { phase_us: 0 } => shown,
@@ -224,6 +235,10 @@ fn shown_interval(interval: Interval) -> wire::Interval {
             wire::Interval { first_time: Some(time::timestamp(Instant::from_timestamp(first))), ..shown }
         }
     }
+}
+
+fn length(micros: i64) -> prost_types::Duration {
+    time::duration(std::time::Duration::from_micros(micros.unsigned_abs()))
 }
 
 fn on_the_wall(gap: Option<Gap>, overlap: Option<Overlap>) -> Refinements {

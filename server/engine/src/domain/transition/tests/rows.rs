@@ -114,6 +114,48 @@ fn every_end_says_how_it_came() {
 }
 
 #[test]
+fn a_stalled_attempt_is_lost() {
+    let stalled = Event::Stalled { attempt: 1 };
+    let mut trace = Trace::new(policy(3, 3));
+    trace.lease().step(stalled.clone());
+    assert_eq!((trace.run.state, trace.run.losses, trace.run.failures), (RunState::Queued, 1, 0));
+    assert_eq!((end(&trace).state, end(&trace).cause), (AttemptState::Lost, Some(LossReason::HeartbeatTimeout)));
+    let mut trace = Trace::new(RunPolicy { delivery: Delivery::AtMostOnce, ..policy(1, 3) });
+    trace.lease().step(stalled.clone());
+    assert_eq!((trace.run.state, trace.run.reason.as_deref()), (RunState::Failed, Some(reason::LEASE_LOST)));
+    // A stop comes first, whoever asked for it.
+    let mut trace = Trace::new(policy(3, 3));
+    trace.lease().step(cancel()).step(stalled);
+    assert_eq!(trace.run.state, RunState::Cancelled);
+}
+
+#[test]
+fn no_retry_begins_once_its_schedule_is_due_again() {
+    let after = |until: Duration| {
+        let mut policy = policy(3, 3);
+        policy.retry.jitter = 0.0;
+        let backoff = policy.retry.initial_backoff;
+        let mut trace = Trace::new(policy);
+        trace.retry_until = Some(trace.now.plus(backoff).plus(until));
+        trace.lease().step(failed(1));
+        (trace.run.state, trace.run.reason.clone().unwrap_or_default(), trace.run.decided, trace.run.failures)
+    };
+    assert_eq!(after(Duration::from_micros(1)), (RunState::RetryWait, "BROKEN".into(), None, 1));
+    let cut = (RunState::Failed, reason::NEXT_OCCURRENCE_DUE.to_owned(), Some(1), 1);
+    assert_eq!(after(Duration::ZERO), cut);
+    // What has no further attempt in any case ends as it would.
+    let mut trace = Trace::new(policy(1, 3));
+    trace.retry_until = Some(trace.now);
+    trace.lease().step(failed(1));
+    assert_eq!(trace.run.reason.as_deref(), Some("BROKEN"));
+    // A lost attempt is no retry.
+    let mut trace = Trace::new(policy(3, 3));
+    trace.retry_until = Some(trace.now);
+    trace.lease().step(Event::Absent { attempt: 1 });
+    assert_eq!(trace.run.state, RunState::Queued);
+}
+
+#[test]
 fn nothing_of_a_deleted_job_starts_again() {
     let after = |event: Event| {
         let mut trace = stopping_or_not(&event);
@@ -189,6 +231,7 @@ fn deadlines_are_the_earliest_of_those_that_run() {
         execution: Some(Duration::from_secs(execution)),
         total: Some(Duration::from_secs(total)),
         stop_grace: None,
+        heartbeat: None,
     };
     let after =
         |trace: &Trace| trace.run.deadline(&trace.policy).map(|at| at.since(Instant::from_micros(1_000_000_000)));

@@ -4,7 +4,12 @@ use crate::domain::place::Place;
 const LOOK: Duration = Duration::from_secs(1);
 
 fn lane() -> Lane {
-    Lane { namespace: Default::default(), queue: Default::default(), job_type: "t".parse().unwrap() }
+    Lane {
+        namespace: Default::default(),
+        queue: Default::default(),
+        job_type: "t".parse().unwrap(),
+        selector: Default::default(),
+    }
 }
 
 fn run(priority: u8, key: &str) -> Waiting {

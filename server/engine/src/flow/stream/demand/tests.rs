@@ -25,7 +25,12 @@ fn queue(index: usize) -> QueueName {
 }
 
 fn lane(queue_index: usize, job_type: &str) -> Lane {
-    Lane { namespace: Default::default(), queue: queue(queue_index), job_type: job_type.parse().unwrap() }
+    Lane {
+        namespace: Default::default(),
+        queue: queue(queue_index),
+        job_type: job_type.parse().unwrap(),
+        selector: Default::default(),
+    }
 }
 
 /// Two types of one queue, one of another; the odd sessions serve less.
@@ -48,8 +53,10 @@ fn attempt(key: AttemptKey, lane: Lane) -> Dispatchable {
         due_time: Instant::EPOCH,
         queue_time: None,
         nominal_time: None,
+        previous_success: None,
         execution_timeout: None,
         stop_grace: None,
+        heartbeat_timeout: None,
         lease_loss: LeaseLossPolicy::Continue,
         headers: BTreeMap::new(),
         failures: 0,

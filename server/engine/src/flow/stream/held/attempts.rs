@@ -41,6 +41,10 @@ pub(super) struct Entry {
     pub(super) grace: Option<Duration>,
     pub(super) start: Start,
     pub(super) progress: Option<Progress>,
+    /// So long it may be without a sign of life, once it runs.
+    patience: Option<Duration>,
+    /// The last sign, since it was seen running.
+    alive: Option<Instant>,
 }
 
 /// Where an attempt stands between this server and its worker.
@@ -88,6 +92,8 @@ impl Entry {
             grace: attempt.stop_grace,
             start: Start::Unseen,
             progress: None,
+            patience: attempt.heartbeat_timeout,
+            alive: None,
         }
     }
 
@@ -109,6 +115,27 @@ impl Entry {
     pub(super) fn saw(&mut self, phase: Phase, now: Instant) {
         if phase == Phase::Running && self.start == Start::Unseen {
             self.start = Start::Seen(now);
+        }
+        if phase == Phase::Running && self.alive.is_none() {
+            self.alive = Some(now);
+        }
+    }
+
+    /// The session knew it before.
+    pub(super) fn lives_on(&mut self, known: &Self) {
+        self.alive = known.alive;
+    }
+
+    /// It gave a sign of life.
+    pub(super) fn lives(&mut self, now: Instant) {
+        self.alive = Some(now);
+    }
+
+    /// When it has been without a sign of life for too long. Whoever is to stop has a time of its own.
+    pub(super) fn stalls(&self) -> Option<Instant> {
+        match self.state {
+            State::Accepted if self.stop.is_none() => self.alive.zip(self.patience).map(|(at, most)| at.plus(most)),
+            State::Accepted | State::Sent(_) | State::Reporting | State::Revoked(_) => None,
         }
     }
 }
@@ -150,9 +177,10 @@ impl Attempts {
         true
     }
 
-    /// What was sent counts as sent now.
+    /// What was sent counts as sent now, and what lived as alive.
     pub(super) fn send_anew(&mut self, now: Instant) {
         for entry in self.entries.values_mut() {
+            entry.alive = entry.alive.map(|_| now);
             if let State::Sent(sent) = &mut entry.state {
                 *sent = now;
             }

@@ -28,14 +28,21 @@ fn queue() -> QueueName {
 pub(in crate::flow::stream) fn attempt(run: u128) -> Dispatchable {
     Dispatchable {
         key: key(run),
-        lane: Lane { namespace: Default::default(), queue: queue(), job_type: "t".parse().unwrap() },
+        lane: Lane {
+            namespace: Default::default(),
+            queue: queue(),
+            job_type: "t".parse().unwrap(),
+            selector: Default::default(),
+        },
         job: None,
         payload: Default::default(),
         due_time: at(0),
         queue_time: None,
         nominal_time: None,
+        previous_success: None,
         execution_timeout: None,
         stop_grace: None,
+        heartbeat_timeout: None,
         lease_loss: LeaseLossPolicy::Continue,
         headers: BTreeMap::new(),
         failures: 0,
@@ -76,6 +83,53 @@ fn slots_are_counted_from_what_is_held() {
     assert_eq!(held.free(&"other".parse().unwrap()), 0, "a queue that is not named gets nothing");
     held.state_capacity(BTreeMap::from([(queue(), 0)]));
     assert_eq!(held.free(&queue()), 0, "0 pauses");
+}
+
+/// One with a heartbeat timeout of 10 s, seen running at the start.
+fn watched() -> Held {
+    let mut held = held(2);
+    held.reserve(&queue());
+    held.dispatched(&Dispatchable { heartbeat_timeout: Some(Duration::from_secs(10)), ..attempt(1) }, at(0));
+    held.reply(key(1), Reply::Accepted(Phase::Reserved), at(1));
+    assert_eq!((held.next_look(REPLY), held.stalled(at(100))), (None, vec![]), "what waits at its worker is not asked");
+    held.heartbeat(1, &[listed(1, Phase::Running)], at(20));
+    held
+}
+
+fn told(fraction: f64) -> Progress {
+    Progress { fraction, message: String::new(), time: at(0) }
+}
+
+#[test]
+fn an_attempt_without_a_sign_of_life_is_given_up() {
+    let mut held = watched();
+    held.starts(at(21));
+    // That its worker lists it is none.
+    held.heartbeat(2, &[listed(1, Phase::Running)], at(25));
+    assert_eq!((held.next_look(REPLY), held.stalled(at(29))), (Some(at(30)), vec![]));
+    // The same again is no news, and a sign of life all the same.
+    assert_eq!(held.tell_progress(key(1), Phase::Running, told(0.0), at(29)), None);
+    assert!(held.tell_progress(key(1), Phase::Running, told(0.5), at(31)).is_some());
+    assert_eq!(held.tell_progress(key(1), Phase::Running, told(0.5), at(32)), None);
+    held.lives(key(1), at(35));
+    assert_eq!((held.stalled(at(44)), held.stalled(at(45)), held.stalled(at(46))), (vec![], vec![key(1)], vec![]));
+    // Its slot is free once the worker stops listing it, which is told that its lease is gone.
+    let directives = held.directives(&[listed(1, Phase::Running)]);
+    assert_eq!((held.free(&queue()), directives.len()), (1, 1));
+    held.heartbeat(3, &[], at(50));
+    assert_eq!(held.free(&queue()), 2);
+}
+
+#[test]
+fn whoever_stops_reports_or_sleeps_is_not_given_up() {
+    let mut held = watched();
+    held.awake(at(90));
+    assert_eq!(held.stalled(at(99)), [], "what it said meanwhile may not have been read");
+    held.stop(key(1), "enough", Duration::from_secs(60), at(99));
+    assert_eq!(held.stalled(at(150)), [], "a stop has a time of its own");
+    let mut held = watched();
+    held.reporting(key(1));
+    assert_eq!(held.stalled(at(100)), []);
 }
 
 #[test]
