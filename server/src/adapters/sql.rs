@@ -16,6 +16,7 @@ use std::sync::Arc;
 use mainspring_engine::{domain::rules::LeaseRules, ports::store::StoreResult, tasks::Tasks};
 
 mod announced;
+mod backfills;
 mod backup;
 mod calendars;
 mod catalog;
@@ -55,6 +56,7 @@ mod skipped;
 mod slots;
 mod statement;
 mod steps;
+mod stops;
 mod submit;
 mod unused;
 mod versions;

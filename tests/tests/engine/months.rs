@@ -17,6 +17,7 @@ use mainspring_engine::{
         overlap::Overlap,
         rules::LeaseRules,
         schedule::ScheduleSpec,
+        stop::{Paused, Running},
         supersede::Pending,
     },
     ports::store::{JobChange, Resume, UpdateJob},
@@ -159,7 +160,7 @@ impl Story {
                 let hours = self.rng.random_range(1..72);
                 let until = self.rng.random_bool(0.5).then(|| now.plus(Duration::from_secs(hours * 3_600)));
                 let pause = Pause { note: "quiet".into(), actor: "ops".into(), time: now, until };
-                ("pause", engine.jobs().pause(&scope, &job.name, pause).await.unwrap())
+                ("pause", engine.jobs().pause(&scope, &job.name, pause, Paused::Keep).await.unwrap().0)
             }
             45..75 => {
                 let resume = Resume::Asked(*Mode::ALL.choose(&mut self.rng).unwrap());
@@ -175,7 +176,7 @@ impl Story {
                 return;
             }
             _ => {
-                let (change, _) = engine.jobs().delete(&scope, &job.name, None).await.unwrap();
+                let (change, _) = engine.jobs().delete(&scope, &job.name, None, Running::Detach).await.unwrap();
                 self.lives[at].deleted = Some(now);
                 self.create().await;
                 ("delete", change)
