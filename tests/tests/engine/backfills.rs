@@ -26,6 +26,7 @@ use mainspring_tests::{
     engine::{Stage, Worker},
     harness::host::{self, PATIENCE},
 };
+use rand::{RngExt as _, rngs::StdRng};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -259,4 +260,53 @@ async fn one_whose_definition_cannot_be_read_is_cancelled_and_stops_no_other() {
         worker.reported(key, Outcome::Succeeded).await;
     }
     assert_eq!(over(&stage, well).await.state, BackfillState::Completed);
+}
+
+/// A backfill of a range, of any kind; none where nothing is in it.
+pub(super) fn any(rng: &mut StdRng, job: &Job, range: Range, now: Instant) -> Option<NewBackfill> {
+    let schedules: Vec<_> = job.spec.schedules.iter().map(|schedule| schedule.name.clone()).collect();
+    let plan = Plan::of(&job.spec.schedules, &schedules, range).ok()?;
+    let Range { from, to } = range;
+    let spec = BackfillSpec {
+        schedules,
+        from,
+        to,
+        order: if rng.random_bool(0.5) { Order::OldestFirst } else { Order::NewestFirst },
+        beside: if rng.random_bool(0.8) { Beside::Allow } else { Beside::Wait },
+        only: Only::All,
+        concurrency: NonZeroU32::new(rng.random_range(1..4)).unwrap(),
+        priority: 0,
+        while_paused: rng.random_bool(0.5),
+        note: String::new(),
+        actor: "ada".into(),
+        plan,
+        template: None,
+    };
+    let (scope, id) = (Scope::default(), BackfillId::new(now));
+    Some(NewBackfill { scope, id, job: job.uid, version: job.version, spec, request: None })
+}
+
+/// Whatever happened: no instant has two runs of one, none has a run that it is not of, and what is completed has all.
+pub(super) async fn judge(stage: &Stage, backfills: &[(BackfillId, Vec<Instant>)]) {
+    let mut completed = 0;
+    for (id, instants) in backfills {
+        let there = as_it_is(stage, *id).await;
+        let mut made: Vec<_> = runs(stage, *id).await.iter().map(|run| run.nominal_time.unwrap()).collect();
+        made.sort_unstable();
+        assert_eq!(there.made, made.len() as u64, "{there:?}");
+        match there.state {
+            BackfillState::Completed => {
+                assert_eq!(&made, instants, "{there:?}");
+                completed += 1;
+            }
+            // Its job was deleted, or is paused for good.
+            BackfillState::Cancelled | BackfillState::Running => {
+                assert!(made.is_sorted_by(|one, next| one < next), "{made:?}");
+                assert!(made.iter().all(|at| instants.contains(at)), "{there:?}");
+            }
+            BackfillState::Cancelling => panic!("{there:?}"),
+        }
+    }
+    println!("{} backfills, {completed} of them to their end", backfills.len());
+    assert!(completed > 5, "that proves nothing");
 }
