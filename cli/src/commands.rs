@@ -7,6 +7,7 @@
 
 mod admin;
 mod api;
+mod backfill;
 mod bulk;
 mod calendar;
 mod completion;
@@ -79,6 +80,8 @@ pub(crate) enum Command {
     Submit(submit::SubmitArgs),
     #[command(subcommand, alias = "runs")]
     Run(run::RunCommand),
+    #[command(subcommand, alias = "backfills")]
+    Backfill(backfill::BackfillCommand),
     #[command(subcommand)]
     Dead(dead::DeadCommand),
     Logs(logs::LogsArgs),
@@ -119,6 +122,7 @@ impl Command {
             Self::Trigger(args) => trigger::run(args, session).await,
             Self::Submit(args) => submit::run(args, session).await,
             Self::Run(command) => run::run(command, session).await,
+            Self::Backfill(command) => backfill::run(command, session).await,
             Self::Dead(command) => dead::run(command, session).await,
             Self::Logs(args) => logs::run(args, session).await,
             Self::Queue(command) => queue::run(command, session).await,

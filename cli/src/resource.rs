@@ -3,6 +3,7 @@
 //! One file per resource holds what a person sees of it; JSON needs nothing but the name.
 
 mod attempt;
+mod backfill;
 mod calendar;
 mod dead;
 mod instant;
@@ -83,6 +84,10 @@ named! { "mainspring.scheduler.v1":
     scheduler::Job = "job" job,
     scheduler::JobVersion,
     scheduler::Instant,
+    scheduler::Backfill = "backfill" backfill_id,
+    scheduler::BackfillJobResponse,
+    scheduler::ListBackfillsResponse,
+    scheduler::PauseJobResponse,
     scheduler::Calendar = "calendar" calendar,
     scheduler::ListCalendarsResponse,
     scheduler::DeleteCalendarResponse,
@@ -142,6 +147,7 @@ macro_rules! lists {
 lists! {
     scheduler::ListJobsResponse: "jobs", jobs of scheduler::Job;
     scheduler::ListJobVersionsResponse: "versions", versions of scheduler::JobVersion;
+    scheduler::ListBackfillsResponse: "backfills", backfills of scheduler::Backfill;
     scheduler::ListCalendarsResponse: "calendars", calendars of scheduler::Calendar;
     scheduler::ListInstantsResponse: "instants", instants of scheduler::Instant;
     scheduler::ListRunsResponse: "runs", runs of scheduler::Run;

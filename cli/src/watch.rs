@@ -24,8 +24,8 @@ pub(crate) struct WatchArgs {
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
     /// What its events are about.
-    pub(crate) topic: EventTopic,
-    /// A filter of events; empty means all of the topic.
+    pub(crate) topics: Vec<EventTopic>,
+    /// A filter of events; empty means all of these.
     pub(crate) filter: String,
 }
 
@@ -64,10 +64,10 @@ async fn stay<R: Resource>(
     mut read: impl AsyncFnMut(&Detail) -> Result<Seen<R>, Failure>,
     is_last: impl Fn(&R) -> bool,
 ) -> Result<Exit, Failure> {
-    let Subject { topic, filter } = subject;
+    let Subject { topics, filter } = subject;
+    let topics = topics.into_iter().map(i32::from).collect();
     let mut sheet = out.sheet();
-    let mut request =
-        WatchEventsRequest { namespace: server.namespace(), topics: vec![topic.into()], cursor: String::new(), filter };
+    let mut request = WatchEventsRequest { namespace: server.namespace(), topics, cursor: String::new(), filter };
     let mut pauses = Pauses::once_answered();
     let mut is_listed = false;
     loop {

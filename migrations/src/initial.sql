@@ -54,7 +54,8 @@ CREATE INDEX limit_key_look ON limit_key (look_time)
 -- `state` is the state apart from a pause; a job is paused while `pause_time` is set. `job_type`, `queue`, `owner` repeat
 -- the definition for filters. `auto_disabled`: it was paused by itself, since its runs failed; those that ended up to
 -- `resume_time` do not count. A deleted job keeps its row for the runs that point at it; `half_deleted` while some of them
--- may still wait. `expire_time`: when a job that is COMPLETED is to be deleted.
+-- may still wait; `delete_stop`: what is at workers is asked to stop, 1 by itself, 2 within a lease. `expire_time`: when a
+-- job that is COMPLETED is to be deleted.
 CREATE TABLE job (
     uid {id} NOT NULL PRIMARY KEY,
     namespace_id INTEGER NOT NULL REFERENCES namespace (id),
@@ -76,6 +77,7 @@ CREATE TABLE job (
     expire_time BIGINT CHECK (expire_time IS NULL OR state = 4),
     delete_time BIGINT,
     half_deleted BOOLEAN NOT NULL DEFAULT FALSE,
+    delete_stop SMALLINT CHECK (delete_stop BETWEEN 1 AND 2),
     CHECK (NOT half_deleted OR delete_time IS NOT NULL),
     CHECK ((pause_time IS NULL) = (pause_note IS NULL) AND (pause_time IS NULL) = (pause_actor IS NULL)),
     CHECK (pause_until IS NULL OR pause_time IS NOT NULL),
@@ -104,6 +106,42 @@ CREATE TABLE job_version (
     create_time BIGINT NOT NULL,
     PRIMARY KEY (job_uid, version)
 ) {by_key}
+;
+-- Runs that are made of instants that have passed, some at a time. `cursor_time`: instants up to it are dealt with; from it on,
+-- where the newest come first. `is_through`: none is left. `cancel_workers`: what is at workers is asked to stop. The counts
+-- of its runs are kept once all of them are over.
+CREATE TABLE backfill (
+    id {id} NOT NULL PRIMARY KEY,
+    namespace_id INTEGER NOT NULL REFERENCES namespace (id),
+    job_uid {id} NOT NULL REFERENCES job (uid) ON DELETE CASCADE,
+    job_version BIGINT NOT NULL,
+    spec TEXT NOT NULL,
+    payload_type TEXT,
+    payload {bytes},
+    state SMALLINT NOT NULL CHECK (state BETWEEN 1 AND 4),
+    cursor_time BIGINT NOT NULL,
+    is_through BOOLEAN NOT NULL DEFAULT FALSE,
+    made BIGINT NOT NULL DEFAULT 0 CHECK (made >= 0),
+    skipped BIGINT NOT NULL DEFAULT 0 CHECK (skipped >= 0),
+    cancel_workers BOOLEAN NOT NULL DEFAULT FALSE,
+    cancel_note TEXT,
+    succeeded BIGINT CHECK (succeeded >= 0),
+    failed BIGINT CHECK (failed >= 0),
+    cancelled BIGINT CHECK (cancelled >= 0),
+    create_time BIGINT NOT NULL,
+    end_time BIGINT,
+    CHECK ((state IN (2, 4)) = (end_time IS NOT NULL)),
+    CHECK ((state IN (3, 4)) = (cancel_note IS NOT NULL)),
+    CHECK ((end_time IS NULL) = (succeeded IS NULL) AND (end_time IS NULL) = (failed IS NULL)
+        AND (end_time IS NULL) = (cancelled IS NULL)),
+    CHECK ((payload_type IS NULL) = (payload IS NULL))
+) {by_key}
+;
+CREATE INDEX backfill_open ON backfill (id) WHERE end_time IS NULL
+;
+CREATE INDEX backfill_job ON backfill (job_uid, id)
+;
+CREATE INDEX backfill_end ON backfill (end_time) WHERE end_time IS NOT NULL
 ;
 -- A calendar that was deleted keeps its row for the versions of jobs that counted with it. `half_updated`: there may be jobs
 -- that count with an older version of it than is in force.
@@ -220,6 +258,7 @@ CREATE INDEX skipped_wall_age ON skipped_wall (change_time)
 -- there). `retry_until`: no retry of it begins then or later, since its schedule is due again. `log_lines`: how many the attempt that succeeded wrote, if its worker said.
 -- `buffer`: how it waits for runs of its job, or of the key `slot_key`, to be over; `apart`: it is none that others wait for. `key_id`: its
 -- concurrency key; while that is full it waits in `parked_key` instead of `ready_lane`.
+-- `backfill_id`: what made it, where a backfill did; no foreign key, since it is rare and known before.
 -- `fingerprint`: what went wrong with one that is dead; `resolution` and what follows: what became of that.
 -- `lane_id` is no foreign key: to let go of a lane, the database would read every run.
 CREATE TABLE run (
@@ -264,6 +303,7 @@ CREATE TABLE run (
     job_version BIGINT,
     schedule TEXT,
     nominal_time BIGINT,
+    backfill_id {id},
     late BOOLEAN NOT NULL DEFAULT FALSE,
     parent_id {id},
     request_id TEXT,
@@ -302,7 +342,8 @@ CREATE TABLE run (
     CHECK ((resolve_time IS NULL) = (resolve_note IS NULL) AND (resolve_time IS NULL) = (resolve_actor IS NULL)),
     CHECK (log_lines IS NULL OR state = 6),
     CHECK ((job_uid IS NULL) = (job_version IS NULL)),
-    CHECK (origin <> 1 OR (job_uid IS NOT NULL AND schedule IS NOT NULL AND nominal_time IS NOT NULL))
+    CHECK (origin NOT IN (1, 5) OR (job_uid IS NOT NULL AND schedule IS NOT NULL AND nominal_time IS NOT NULL)),
+    CHECK ((origin = 5) = (backfill_id IS NOT NULL))
 ) {by_key}
 ;
 -- What waits, best first: release reads the head of a lane.
@@ -341,8 +382,8 @@ CREATE INDEX run_key_unfinished ON run (key_id, end_time) WHERE end_time IS NULL
 -- Runs that failed or took too long: few, and what people look for among many.
 CREATE INDEX run_dead ON run (id) WHERE dead_time IS NOT NULL
 ;
--- How often the runs of a job failed lately.
-CREATE INDEX run_job_dead ON run (job_uid, end_time) WHERE dead_time IS NOT NULL AND job_uid IS NOT NULL
+-- How often the runs of a job failed lately, but for those of backfills.
+CREATE INDEX run_job_dead ON run (job_uid, end_time) WHERE dead_time IS NOT NULL AND job_uid IS NOT NULL AND backfill_id IS NULL
 ;
 -- What failed alike: its groups are counted without a look at the rows.
 CREATE INDEX run_fingerprint ON run (fingerprint, resolution, end_time, id) WHERE fingerprint IS NOT NULL
@@ -354,6 +395,12 @@ CREATE INDEX run_job ON run (job_uid, id) WHERE job_uid IS NOT NULL
 ;
 -- No schedule instant becomes two runs.
 CREATE UNIQUE INDEX run_instant ON run (job_uid, nominal_time) WHERE origin = 1
+;
+-- No instant becomes two runs of one backfill.
+CREATE UNIQUE INDEX run_backfill ON run (backfill_id, nominal_time) WHERE backfill_id IS NOT NULL
+;
+-- Runs of a backfill that are not over; by two columns the planner finds it.
+CREATE INDEX run_backfill_open ON run (backfill_id, end_time) WHERE end_time IS NULL AND backfill_id IS NOT NULL
 ;
 -- Keys that one run at a time holds: until it is over, and until `expire_time` in any case. `run_id` is no foreign key: a
 -- claim outlives its run until then. `look_time`: whether it still stands is not looked at before.

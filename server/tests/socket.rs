@@ -15,6 +15,8 @@ mod worker;
 
 #[path = "socket/auto_disable.rs"]
 mod auto_disable;
+#[path = "socket/backfills.rs"]
+mod backfills;
 #[path = "socket/calls.rs"]
 mod calls;
 #[path = "socket/dead.rs"]

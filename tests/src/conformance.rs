@@ -8,6 +8,7 @@
 //! Names that begin with `v01_` or `f01_` are the traces of the verified rules (`docs/architecture.md`, "Leases").
 
 pub mod auto_disable;
+pub mod backfills;
 pub mod backup;
 pub mod broker;
 pub mod calendars;
@@ -49,6 +50,12 @@ macro_rules! conformance {
             catalog: created_jobs_read_back, a_name_is_taken_once, a_repeated_create_is_replayed,
                 another_body_under_the_same_id_is_refused, namespaces_do_not_see_each_other,
                 a_job_is_found_by_its_identity_after_its_end, the_default_namespace_is_there_from_the_start;
+            backfills: what_has_passed_becomes_runs_a_few_at_a_time, the_newest_come_first_where_that_is_asked,
+                a_step_that_was_overtaken_does_nothing, what_has_its_run_is_passed_over,
+                a_pause_holds_it_up_unless_it_says_otherwise, one_that_waits_leaves_the_slot_to_others,
+                it_is_cancelled_as_a_whole, a_deleted_job_has_its_backfills_cancelled, a_repeated_request_begins_it_once,
+                backfills_are_listed_newest_first_and_are_so_many, a_template_is_kept_and_filled_in,
+                failures_of_a_backfill_pause_nobody, runs_of_an_open_backfill_are_kept;
             calendars: versions_that_nobody_counted_with_go, calendars_read_back_by_name, what_a_calendar_holds_makes_no_run, people_see_the_next_instant_that_fires,
                 a_change_makes_a_version_of_each_job_that_uses_it, jobs_follow_a_change_in_steps, a_calendar_that_holds_everything_brings_a_job_to_error,
                 a_calendar_that_is_used_is_not_deleted, a_definition_counts_with_the_calendar_in_force,
@@ -57,6 +64,7 @@ macro_rules! conformance {
                 a_stale_revision_is_refused, an_unsettled_job_is_not_changed, an_edit_keeps_cursor_and_open_range,
                 a_schedule_that_is_gone_keeps_its_ledger, a_pause_shows_and_lifts, a_deleted_name_is_free,
                 waiting_runs_of_a_deleted_job_end, only_what_waits_of_the_deleted_job_ends, what_is_at_a_worker_finishes_and_starts_no_more_once_its_job_is_deleted,
+                a_delete_may_stop_what_is_at_workers, a_pause_may_cancel_what_is_not_over,
                 a_paused_job_in_error_resumes_in_error;
             submit: a_run_reads_back, an_answer_is_what_a_look_shows, later_runs_are_scheduled,
                 an_answer_means_committed, repeats_are_replayed, other_bodies_are_refused,
@@ -199,5 +207,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(auto_disable backup calendars catalog dead delays edits expiry firing hello identity keys labels leases lists logs outcomes overlap pending property queues release retention schedules submit timers unique versions views)
+    sources!(auto_disable backfills backup calendars catalog dead delays edits expiry firing hello identity keys labels leases lists logs outcomes overlap pending property queues release retention schedules submit timers unique versions views)
 }

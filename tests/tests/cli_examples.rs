@@ -75,6 +75,7 @@ struct Things {
     over: String,
     worker: String,
     dead: String,
+    backfill: String,
 }
 
 impl Things {
@@ -84,11 +85,15 @@ impl Things {
         assert_eq!(terminal.run(&died).await.unwrap().status.code(), Some(1));
         let dead: Value = terminal.json(&["dead", "list"]).await.unwrap();
         let dead = dead["groups"][0]["fingerprint"].as_str().unwrap().into();
+        let range = ["--from", "2026-01-01T00:00:00Z", "--to", "2026-01-01T00:00:30Z"];
+        let begun: Value = terminal.json(&[&["job", "backfill", "demo.hello"], &range[..]].concat()).await.unwrap();
+        let backfill = begun["backfill"]["backfillId"].as_str().unwrap().into();
         let workers: Value = terminal.json(&["worker", "list"]).await.unwrap();
         let worker = &workers["workers"][0]["workerId"];
         Self {
             over: run["runId"].as_str().unwrap().into(),
             dead,
+            backfill,
             worker: worker.as_str().unwrap_or_else(|| panic!("a worker in {workers}")).into(),
         }
     }
@@ -122,7 +127,13 @@ async fn run_all(rewrite: fn(&str) -> String, check: fn(&str, &str) -> Result<()
     for line in &lines {
         let (run, key) = (things.run(&terminal, line).await, things.key(&terminal, line).await);
         let typed = rewrite(line);
-        let variables = [("RUN", run.as_str()), ("WORKER", &things.worker), ("KEY", &key), ("DEAD", &things.dead)];
+        let variables = [
+            ("RUN", run.as_str()),
+            ("WORKER", &things.worker),
+            ("KEY", &key),
+            ("DEAD", &things.dead),
+            ("BACKFILL", &things.backfill),
+        ];
         let output = terminal.sh(&typed, &variables).await.unwrap();
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
         if output.status.code() != Some(0) {

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
 
+#[path = "engine/backfills.rs"]
+mod backfills;
 #[path = "engine/calendars.rs"]
 mod calendars;
 #[path = "engine/catch_up.rs"]

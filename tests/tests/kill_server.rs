@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
-use mainspring_proto::scheduler::v1::{EventTopic, RunState, RunSubmission};
+use mainspring_proto::scheduler::v1::{
+    BackfillJobRequest, BackfillState, EventTopic, GetBackfillRequest, Interval, Job, ListRunsRequest, RunState,
+    RunSubmission, Schedule, event::Detail, schedule::Rule,
+};
 use mainspring_tests::harness::{
     client::work,
     host::{self, PATIENCE},
@@ -74,4 +77,71 @@ async fn every_second_has_one_fate() {
     scene.rest(healed["wall"].as_i64().unwrap(), ALLOWED).await.unwrap();
     let counted = scene.acquit(&["submissions", "cancels"]).await.unwrap();
     assert!(counted["facts"]["instants"].as_u64().unwrap() >= 14, "{counted:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_instant_of_a_backfill_has_one_run() {
+    const INSTANTS: i64 = 600;
+    let mut scene = Scene::set(LEASE).await.unwrap();
+    scene.add_workers(1, 8, false).await.unwrap();
+    let every = Some(prost_types::Duration { seconds: 86_400, nanos: 0 });
+    let rule = Some(Rule::Interval(Interval { every, ..Interval::default() }));
+    let schedules = vec![Schedule { rule, ..Schedule::default() }];
+    let job = Job { job: "daily".into(), job_type: "t.noop".into(), schedules, ..Job::default() };
+    scene.client.create_job(job).await.unwrap();
+    let day = |number: i64| Some(prost_types::Timestamp { seconds: number * 86_400, nanos: 0 });
+    let request = BackfillJobRequest {
+        job: "daily".into(),
+        from_time: day(10_000),
+        to_time: day(10_000 + INSTANTS),
+        concurrency: 4,
+        ..BackfillJobRequest::default()
+    };
+    let begun = scene.client.scheduler().backfill_job(request).await.unwrap().into_inner().backfill.unwrap();
+    let get = GetBackfillRequest { backfill_id: begun.backfill_id.clone(), ..GetBackfillRequest::default() };
+    let got = async |scene: &Scene| {
+        let got = scene.client.scheduler().get_backfill(get.clone()).await.unwrap();
+        got.into_inner().backfill.unwrap()
+    };
+    // It dies in the midst of it, again and again.
+    let mut made = 0;
+    for _ in 0..4 {
+        let mut watch = scene.client.watch(&[EventTopic::Runs], "daily", "").await.unwrap();
+        let until = made + 60;
+        while made < until {
+            watch.next().await.unwrap();
+            made = got(&scene).await.made_count;
+        }
+        assert!(made < INSTANTS, "the server dies too late to matter");
+        scene.kill_server(Duration::ZERO).await.unwrap();
+    }
+    for place in &mut scene.places {
+        place.worker.connected().await.unwrap();
+    }
+    let mut watch = scene.client.watch(&[EventTopic::Jobs], "", "").await.unwrap();
+    let over = loop {
+        let backfill = got(&scene).await;
+        if backfill.end_time.is_some() {
+            break backfill;
+        }
+        while !matches!(watch.next().await.unwrap().detail, Some(Detail::Job(_))) {}
+    };
+    assert_eq!((over.state(), over.made_count, over.succeeded_count), (BackfillState::Completed, INSTANTS, INSTANTS));
+    let mut days = Vec::new();
+    let mut list = ListRunsRequest {
+        filter: format!("backfill_id = {}", begun.backfill_id),
+        page_size: 1_000,
+        ..ListRunsRequest::default()
+    };
+    loop {
+        let page = scene.client.scheduler().list_runs(list.clone()).await.unwrap().into_inner();
+        days.extend(page.runs.iter().map(|run| run.nominal_time.unwrap().seconds / 86_400));
+        list.page_token = page.next_page_token;
+        if list.page_token.is_empty() {
+            break;
+        }
+    }
+    days.sort_unstable();
+    assert_eq!(days, (10_000..10_000 + INSTANTS).collect::<Vec<_>>(), "each once, and none twice");
+    scene.heal(ALLOWED).await.unwrap();
 }

@@ -1,6 +1,7 @@
 //! `job`: named definitions of what runs when.
 
 mod auto_disable;
+mod backfill;
 mod catch_up;
 mod completed;
 mod create;
@@ -8,6 +9,7 @@ pub(super) mod describe;
 mod explain;
 mod overlap;
 mod schedule;
+mod stops;
 mod update;
 mod versions;
 
@@ -98,6 +100,7 @@ pub(crate) enum JobCommand {
         "mainspring job pause demo.hello",
         "mainspring job pause demo.hello --note 'until the mail server is back'",
         "mainspring job pause demo.hello --until now+2h",
+        "mainspring job pause demo.hello --cancel-waiting",
     ])]
     Pause {
         /// The job
@@ -109,6 +112,12 @@ pub(crate) enum JobCommand {
         /// It resumes by itself then: RFC 3339, or now+2h
         #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
         until: Option<Moment>,
+        /// Cancel its runs that wait, for a worker, a time or a retry
+        #[arg(long)]
+        cancel_waiting: bool,
+        /// Cancel all of its runs that are not over; those at workers are asked to stop
+        #[arg(long, conflicts_with = "cancel_waiting")]
+        cancel_all: bool,
     },
     /// Let a paused job fire again, from now on or with what it missed
     #[command(before_help = examples![
@@ -123,8 +132,11 @@ pub(crate) enum JobCommand {
         #[arg(long, value_name = "POLICY")]
         catch_up: Option<catch_up::ModeArg>,
     },
-    /// Delete a job; its runs at workers finish, those that wait are cancelled
-    #[command(before_help = examples!["mainspring job delete demo.sleep", "mainspring job delete demo.flaky -o json"])]
+    /// Delete a job; its runs at workers finish, unless --running says otherwise, those that wait are cancelled
+    #[command(before_help = examples![
+        "mainspring job delete demo.sleep --running cancel",
+        "mainspring job delete demo.flaky -o json",
+    ])]
     Delete {
         /// The job
         #[arg(value_parser = named::job)]
@@ -132,8 +144,12 @@ pub(crate) enum JobCommand {
         /// Only if it is still this one (`etag` of `job get -o json`)
         #[arg(long, value_name = "ETAG")]
         etag: Option<String>,
+        /// What becomes of its runs at workers [default: detach]
+        #[arg(long, value_name = "WHAT")]
+        running: Option<stops::RunningArg>,
     },
     Explain(explain::ExplainArgs),
+    Backfill(Box<backfill::BackfillArgs>),
     /// Show the ledger, oldest first: every instant of its schedules, and what became of it
     #[command(before_help = examples![
         "mainspring job instants demo.hello",
@@ -188,11 +204,14 @@ pub(super) async fn run(command: JobCommand, session: &Session) -> Result<Exit, 
         JobCommand::Versions(args) => versions::list(args, &server, session).await?,
         JobCommand::Restore(args) => versions::restore(args, &server, session).await?,
         JobCommand::Undelete(args) => versions::undelete(args, &server, session).await?,
-        JobCommand::Pause { job, note, until } => {
+        JobCommand::Pause { job, note, until, cancel_waiting, cancel_all } => {
             let until_time = until.map(|until| until.to_proto(clock::now()));
-            let request = PauseJobRequest { namespace, job, note: note.unwrap_or_default(), until_time };
-            let job = scheduler.pause_job(request).await?.into_inner().job.unwrap_or_default();
-            session.out.did(&format!("job/{} paused", job.job), &job)?;
+            let runs = stops::paused_runs(cancel_waiting, cancel_all).into();
+            let request = PauseJobRequest { namespace, job, note: note.unwrap_or_default(), until_time, runs };
+            let answer = scheduler.pause_job(request).await?.into_inner();
+            let ended = stops::ended(answer.cancelled_runs, answer.stopped_runs);
+            let job = answer.job.unwrap_or_default();
+            session.out.did(&format!("job/{} paused{ended}", job.job), &job)?;
         }
         JobCommand::Resume { job, catch_up } => {
             let catch_up = catch_up.map(catch_up::ModeArg::wire).unwrap_or_default().into();
@@ -200,16 +219,14 @@ pub(super) async fn run(command: JobCommand, session: &Session) -> Result<Exit, 
             let job = scheduler.resume_job(request).await?.into_inner().job.unwrap_or_default();
             session.out.did(&format!("job/{} resumed", job.job), &job)?;
         }
-        JobCommand::Delete { job, etag } => {
-            let request = DeleteJobRequest { namespace, job: job.clone(), etag: etag.unwrap_or_default() };
+        JobCommand::Delete { job, etag, running } => {
+            let running = running.map(stops::RunningArg::wire).unwrap_or_default().into();
+            let request = DeleteJobRequest { namespace, job: job.clone(), etag: etag.unwrap_or_default(), running };
             let answer = scheduler.delete_job(request).await?.into_inner();
-            let cancelled = match answer.cancelled_runs {
-                0 => String::new(),
-                1 => ", 1 waiting run cancelled".into(),
-                many => format!(", {many} waiting runs cancelled"),
-            };
-            session.out.did(&format!("job/{job} deleted{cancelled}"), &answer)?;
+            let ended = stops::ended(answer.cancelled_runs, answer.stopped_runs);
+            session.out.did(&format!("job/{job} deleted{ended}"), &answer)?;
         }
+        JobCommand::Backfill(args) => return backfill::run(*args, &server, session).await,
         JobCommand::Explain(args) => explain::run(args, &server, session).await?,
         JobCommand::Instants { job, from, to, limit } => {
             let now = clock::now();
@@ -282,7 +299,7 @@ async fn watched(
     list: impl AsyncFnMut() -> Result<Vec<Job>, Failure>,
     mut read: impl AsyncFnMut(&str) -> Result<Seen<Job>, Failure>,
 ) -> Result<Exit, Failure> {
-    let subject = Subject { topic: EventTopic::Jobs, filter: String::new() };
+    let subject = Subject { topics: vec![EventTopic::Jobs], filter: String::new() };
     let read = async |detail: &Detail| match detail {
         Detail::Job(event) => read(&event.job).await,
         Detail::Run(_) | Detail::Progress(_) | Detail::Worker(_) | Detail::Queue(_) | Detail::Bookmark(_) => {

@@ -218,7 +218,7 @@ async fn watched(
     list: impl AsyncFnMut() -> Result<Vec<Queue>, Failure>,
     only: Option<&str>,
 ) -> Result<Exit, Failure> {
-    let subject = Subject { topic: EventTopic::Queues, filter: String::new() };
+    let subject = Subject { topics: vec![EventTopic::Queues], filter: String::new() };
     let read = async |detail: &Detail| match detail {
         Detail::Queue(event) if only.is_none_or(|only| only == event.queue) => {
             Ok(Seen::Changed(got(server, &event.queue).await?))

@@ -164,7 +164,7 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
             let order_by = if oldest { "create_time" } else { "" };
             let list = async || listed(&server, &filter, order_by, limit).await;
             if watch.watch {
-                let subject = Subject { topic: EventTopic::Runs, filter: filter.clone() };
+                let subject = Subject { topics: vec![EventTopic::Runs], filter: filter.clone() };
                 let all = async || Ok(list().await?.runs);
                 let watched = watched(&server, session, subject, all, false).await;
                 return watched.map_err(|failure| match failure.reason() {
@@ -179,7 +179,7 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
         RunCommand::Get { run, watch } => {
             let server = session.server().await?;
             if watch.watch {
-                let subject = Subject { topic: EventTopic::Runs, filter: format!("run_id = {run}") };
+                let subject = Subject { topics: vec![EventTopic::Runs], filter: format!("run_id = {run}") };
                 let this = async || Ok(vec![got(&server, &run).await?]);
                 return watched(&server, session, subject, this, true).await;
             }

@@ -153,7 +153,7 @@ async fn watched(
     list: impl AsyncFnMut() -> Result<Vec<Worker>, Failure>,
     only: Option<&str>,
 ) -> Result<Exit, Failure> {
-    let subject = Subject { topic: EventTopic::Workers, filter: String::new() };
+    let subject = Subject { topics: vec![EventTopic::Workers], filter: String::new() };
     let read = async |detail: &Detail| match detail {
         Detail::Worker(event) if only.is_none_or(|only| only == event.worker_id) => {
             Ok(Seen::Changed(got(server, &event.worker_id).await?))

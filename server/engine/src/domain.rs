@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod auto_disable;
+pub mod backfill;
 pub mod budget;
 pub mod calendar;
 pub mod catch_up;
@@ -30,6 +31,7 @@ pub mod rules;
 pub mod run;
 pub mod schedule;
 pub mod selector;
+pub mod stop;
 pub mod supersede;
 pub mod transition;
 pub mod unique;

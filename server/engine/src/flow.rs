@@ -27,6 +27,7 @@ macro_rules! put_off {
     };
 }
 
+mod backfill;
 pub mod batch;
 pub mod calendars;
 mod dead;
@@ -52,8 +53,9 @@ use parking_lot::Mutex;
 use crate::{
     domain::{
         attempt::AttemptKey,
+        backfill::Backfill,
         event::Progress,
-        ids::{RunId, ServerId, WorkerId},
+        ids::{BackfillId, RunId, ServerId, WorkerId},
         instant::Instant,
         log::{Level, Position},
         names::{Lane, QueueName, Scope},
@@ -68,8 +70,8 @@ use crate::{
         meter::Meter,
         signals::Signals,
         store::{
-            NewRun, QueueChange, QueueSettings, Report, ReportAnswer, RetentionPolicy, RunView, Settled, ShardLease,
-            SharedStore, StoreResult, Submitted,
+            CancelBackfill, CreateBackfill, NewBackfill, NewRun, QueueChange, QueueSettings, Report, ReportAnswer,
+            RetentionPolicy, RunView, Settled, ShardLease, SharedStore, StoreResult, Submitted,
         },
     },
     tasks::Tasks,
@@ -160,6 +162,7 @@ impl Engine {
         dispatch::start(&core, broker, stream.clone());
         due::start(&core, late_runs);
         slots::start(&core, outcome.clone());
+        backfill::start(&core);
         jobs::keep_times(&core);
         disable::start(&core);
         rescue::start(&core, outcome.clone());
@@ -222,6 +225,21 @@ impl Engine {
     /// Calendars: create, update, delete.
     pub fn calendars(&self) -> calendars::Calendars<'_> {
         calendars::Calendars::new(&self.core)
+    }
+
+    /// Begins a backfill; its runs are made from then on.
+    pub async fn backfill(&self, backfill: NewBackfill) -> StoreResult<CreateBackfill> {
+        backfill::create(&self.core, backfill).await
+    }
+
+    /// Cancels a backfill as a whole; none where there is none.
+    pub async fn cancel_backfill(
+        &self,
+        scope: &Scope,
+        id: BackfillId,
+        cancel: CancelBackfill,
+    ) -> StoreResult<Option<Backfill>> {
+        backfill::cancel(&self.core, scope, id, cancel).await
     }
 
     /// The ledger, as instants.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use mainspring_engine::{domain::rules::LeaseRules, ports::store::StoreResult, tasks::Tasks};
 
 mod announced;
+mod backfills;
 mod backup;
 mod calendars;
 mod catalog;
@@ -57,6 +58,7 @@ mod slots;
 mod standings;
 mod statement;
 mod steps;
+mod stops;
 mod submit;
 mod successes;
 mod unused;

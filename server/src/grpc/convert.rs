@@ -14,6 +14,7 @@ use mainspring_engine::{
 use super::status::{BadField, Reason, Refusal};
 
 pub(crate) mod auto_disable;
+pub(crate) mod backfill;
 pub(crate) mod calendar;
 pub(crate) mod catch_up;
 pub(crate) mod event;
@@ -28,6 +29,7 @@ pub(crate) mod policy;
 pub(crate) mod queue;
 pub(crate) mod run;
 pub(crate) mod schedule;
+pub(crate) mod stop;
 pub(crate) mod submission;
 pub(crate) mod time;
 pub(crate) mod to_worker;

@@ -47,6 +47,7 @@ macro_rules! paged {
 paged! {
     auth::ListApiKeysRequest of "ListApiKeys",
     scheduler::ListAttemptsRequest of "ListAttempts",
+    scheduler::ListBackfillsRequest of "ListBackfills",
     scheduler::ListCalendarsRequest of "ListCalendars",
     scheduler::ListDeadLettersRequest of "ListDeadLetters",
     scheduler::ListInstantsRequest of "ListInstants",

@@ -1,5 +1,6 @@
 //! `SchedulerService`: jobs, their runs, logs and events. The methods are in the files below; this one only names them.
 
+mod backfills;
 mod bulk;
 pub(super) mod calendars;
 mod dead;
@@ -98,6 +99,29 @@ impl SchedulerService for Api {
         request: Request<wire::ExplainInstantRequest>,
     ) -> Answer<wire::ExplainInstantResponse> {
         answer(instants::explain(self, request.into_inner())).await
+    }
+
+    async fn backfill_job(&self, request: Request<wire::BackfillJobRequest>) -> Answer<wire::BackfillJobResponse> {
+        let (call, request) = Call::split(request);
+        answer(backfills::create(self, &call, request)).await
+    }
+
+    async fn get_backfill(&self, request: Request<wire::GetBackfillRequest>) -> Answer<wire::GetBackfillResponse> {
+        answer(backfills::get(self, request.into_inner())).await
+    }
+
+    async fn list_backfills(
+        &self,
+        request: Request<wire::ListBackfillsRequest>,
+    ) -> Answer<wire::ListBackfillsResponse> {
+        answer(backfills::list(self, request.into_inner())).await
+    }
+
+    async fn cancel_backfill(
+        &self,
+        request: Request<wire::CancelBackfillRequest>,
+    ) -> Answer<wire::CancelBackfillResponse> {
+        answer(backfills::cancel(self, request.into_inner())).await
     }
 
     async fn submit_run(&self, request: Request<wire::SubmitRunRequest>) -> Answer<wire::SubmitRunResponse> {

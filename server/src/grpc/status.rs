@@ -94,6 +94,8 @@ reasons! {
         "A cron expression cannot be read: `field` and `column` say where, `suggestion` what was probably meant.";
     ScheduleNeverFires "SCHEDULE_NEVER_FIRES" InvalidArgument
         "A time rule names no instant that is still to come.";
+    BackfillTooLarge "BACKFILL_TOO_LARGE" InvalidArgument
+        "The range of a backfill holds more instants than `limit`. End it at `to_time`, or name fewer schedules, and ask for the rest afterwards.";
     PayloadSchemaMismatch "PAYLOAD_SCHEMA_MISMATCH" InvalidArgument
         "A payload does not match the schema that workers announce for its type: every violation has the path of a field, and says what to write. `type describe` shows the schema; where several are announced, any may match, and the newest is told.";
     PayloadTooLarge "PAYLOAD_TOO_LARGE" InvalidArgument
@@ -110,6 +112,8 @@ reasons! {
         "There is no such namespace. So far there is `default` and no other.";
     JobNotFound "JOB_NOT_FOUND" NotFound
         "There is no such job in the namespace.";
+    BackfillNotFound "BACKFILL_NOT_FOUND" NotFound
+        "There is no such backfill in the namespace; retention may have deleted it.";
     CalendarNotFound "CALENDAR_NOT_FOUND" NotFound
         "There is no such calendar in the namespace.";
     VersionNotFound "VERSION_NOT_FOUND" NotFound
@@ -182,6 +186,8 @@ reasons! {
         "Too many calls of this kind wait already. Try again after RetryInfo.";
     QuotaExceeded "QUOTA_EXCEEDED" ResourceExhausted
         "The namespace has as many of something (`quota`) as it may (`limit`), and the call names another. Use those that are there; what nobody uses goes with retention.";
+    BackfillsFull "BACKFILLS_FULL" ResourceExhausted
+        "As many backfills are under way in the namespace as may be. Wait until one is over, or cancel one.";
     SlowConsumer "SLOW_CONSUMER" ResourceExhausted
         "The client does not read what the server sends. Reconnect, and read faster.";
     Cancelled "CANCELLED" Cancelled

@@ -26,6 +26,10 @@ async fn a_call_made_again_under_its_request_id_has_the_same_answer() {
         assert!(again.get("secret").is_none(), "it was told once");
         let plain = |mut answer: Value| {
             answer.as_object_mut().unwrap().remove("secret");
+            // It goes on meanwhile.
+            if let Some(backfill) = answer.pointer_mut("/backfill") {
+                *backfill = backfill["backfillId"].take();
+            }
             if let Some(run) = answer.pointer_mut("/answers/0/run") {
                 run.as_object_mut().unwrap().remove("replayed");
             }

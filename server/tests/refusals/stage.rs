@@ -34,6 +34,9 @@ pub(crate) struct Known {
     pub(crate) calendar: String,
     pub(crate) calendar_etag: String,
     pub(crate) free: String,
+    /// A job with instants long ago, and a backfill of it.
+    pub(crate) ticking: String,
+    pub(crate) backfill: String,
     /// A queue with an etag.
     pub(crate) queue: String,
     pub(crate) queue_etag: String,
@@ -88,7 +91,16 @@ impl Stage {
         let calendar = |name: &str| json!({"calendar": {"calendar": name, "dates": ["2026-12-25"]}});
         said(&server, "AdminService/CreateCalendar", &calendar("free")).await;
         let calendar = said(&server, "AdminService/CreateCalendar", &calendar("holidays")).await;
+        let daily = json!([{"interval": {"every": "3600s"}}]);
+        let hourly = json!({"job": {"job": "hourly", "job_type": "nobody", "schedules": daily}});
+        said(&server, "SchedulerService/CreateJob", &hourly).await;
+        let backfill = json!({
+            "job": "hourly", "from_time": "2026-01-01T00:00:00Z", "to_time": "2026-01-01T01:00:00Z",
+        });
+        let backfill = said(&server, "SchedulerService/BackfillJob", &backfill).await;
         let known = Known {
+            ticking: "hourly".into(),
+            backfill: text(&backfill["backfill"]["backfillId"]),
             job: "kept".into(),
             job_etag: made("kept").await,
             doomed: "doomed".into(),

@@ -128,6 +128,15 @@ pub(crate) const ROWS: &[Row] = &[
     },
     row("SchedulerService/ListInstants", |known| json!({"job": known.job})),
     row("SchedulerService/ExplainInstant", |known| json!({"job": known.job, "time": "2026-01-01T00:00:00Z"})),
+    row("SchedulerService/BackfillJob", |known| {
+        json!({
+            "job": known.ticking, "payload_template": payload(), "from_time": "2026-01-01T00:00:00Z",
+            "to_time": "2026-01-01T12:00:00Z", "schedules": ["default"],
+        })
+    }),
+    row("SchedulerService/GetBackfill", |known| json!({"backfill_id": known.backfill})),
+    row("SchedulerService/ListBackfills", |known| json!({"job": known.ticking})),
+    row("SchedulerService/CancelBackfill", |known| json!({"backfill_id": known.backfill})),
     row("SchedulerService/SubmitRun", |_| json!({"run": submission()})),
     row("SchedulerService/BatchSubmitRuns", |_| json!({"runs": [submission()]})),
     row("SchedulerService/GetRun", |known| json!({"run_id": known.waiting})),

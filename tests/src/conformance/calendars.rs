@@ -11,6 +11,7 @@ use mainspring_engine::{
         job::{Job, JobSpec, JobState},
         ledger::Fate,
         schedule::ScheduleSpec,
+        stop::Running,
         supersede::Pending,
     },
     ports::store::{
@@ -239,7 +240,7 @@ pub async fn a_definition_counts_with_the_calendar_in_force(w: World) {
 pub async fn a_job_comes_back_with_the_calendar_in_force(w: World) {
     let calendar = create(&w, "apart", holding(&w, 15, 25)).await;
     let job = w.create("report", without(&calendar, 10)).await;
-    w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap();
+    w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap();
     w.store.cancel_waiting(w.now, job.uid, 10).await.unwrap();
     assert!(matches!(
         w.store.delete_calendar(w.now, &w.scope, &calendar.name, None).await.unwrap(),

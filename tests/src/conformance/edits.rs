@@ -4,12 +4,16 @@ use mainspring_engine::{
     domain::{
         attempt::Outcome,
         catch_up::Mode,
+        ids::RunId,
         instant::Instant,
         job::{Job, JobSpec, JobState, Pause},
         ledger::Fate,
+        policy::{RunPolicy, Timeouts},
         run::{RunState, reason},
         schedule::ScheduleSpec,
+        stop::Running,
         supersede::Pending,
+        transition::Event,
     },
     ports::store::{JobChange, JobRef, NewRun, Resume, UpdateJob},
 };
@@ -75,7 +79,7 @@ pub async fn a_stale_revision_is_refused(w: World) {
     let job = w.create("report", spec(vec![])).await;
     done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "x")).await.unwrap());
     assert!(matches!(update(&w, &job, spec(vec![every("main", 60)])).await, JobChange::RevisionMismatch));
-    let deleted = w.store.delete_job(w.now, &w.scope, &job.name, Some(job.revision)).await.unwrap();
+    let deleted = w.store.delete_job(w.now, &w.scope, &job.name, Some(job.revision), Running::Detach).await.unwrap();
     assert!(matches!(deleted, JobChange::RevisionMismatch));
     assert!(matches!(
         w.store.resume_job(w.now, &w.scope, &job_name("nobody"), Resume::Asked(Mode::None)).await.unwrap(),
@@ -90,7 +94,7 @@ pub async fn an_unsettled_job_is_not_changed(mut w: World) {
     assert!(matches!(update(&w, &job, spec(vec![every("main", 90)])).await, JobChange::Unsettled));
     let paused = w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "x")).await.unwrap();
     assert!(matches!(paused, JobChange::Unsettled));
-    let deleted = w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap();
+    let deleted = w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap();
     assert!(matches!(deleted, JobChange::Unsettled));
     w.fire_due(shard).await;
     done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "x")).await.unwrap());
@@ -175,7 +179,8 @@ pub async fn a_paused_job_in_error_resumes_in_error(mut w: World) {
 pub async fn a_deleted_name_is_free(mut w: World) {
     let job = w.create("report", spec(vec![every("main", 60)])).await;
     let run = w.submit(vec![w.run_of(&job)]).await.remove(0);
-    let deleted = done(w.store.delete_job(w.now, &w.scope, &job.name, Some(job.revision)).await.unwrap());
+    let deleted =
+        done(w.store.delete_job(w.now, &w.scope, &job.name, Some(job.revision), Running::Detach).await.unwrap());
     assert_eq!(deleted.uid, job.uid);
     assert_eq!(w.job("report").await, None);
     assert_eq!(
@@ -189,7 +194,7 @@ pub async fn a_deleted_name_is_free(mut w: World) {
     let view = w.store.run(&w.scope, run.run).await.unwrap().unwrap();
     assert_eq!(view.job, Some(JobRef { uid: job.uid, name: job.name.clone(), version: 1 }));
     // Of two that had the name, the one that was deleted last.
-    done(w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap());
+    done(w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap());
     let last = w.store.deleted_job(&w.scope, &job.name).await.unwrap();
     assert_eq!(last.map(|(job, at)| (job.uid, at)), Some((again.uid, w.now)));
     assert_eq!(w.store.deleted_job(&w.scope, &job_name("nobody")).await.unwrap(), None);
@@ -201,7 +206,7 @@ pub async fn waiting_runs_of_a_deleted_job_end(w: World) {
     let later = NewRun { due: w.now.plus(secs(60)), ..w.run_of(&job) };
     let runs = w.submit(vec![w.run_of(&job), w.run_of(&job), later]).await;
     let held = w.lease(owner, pointer(&runs[0])).await.key;
-    done(w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap());
+    done(w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap());
     let (first, more) = w.store.cancel_waiting(w.now, job.uid, 1).await.unwrap();
     assert_eq!((first.len(), more), (1, true));
     let (rest, more) = w.store.cancel_waiting(w.now, job.uid, 10).await.unwrap();
@@ -220,7 +225,7 @@ pub async fn what_is_at_a_worker_finishes_and_starts_no_more_once_its_job_is_del
     for run in &runs {
         held.push(w.lease(owner, pointer(run)).await.key);
     }
-    done(w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap());
+    done(w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap());
     assert!(w.store.cancel_waiting(w.now, job.uid, 10).await.unwrap().0.is_empty());
     let failed = applied(w.report(held[0], Outcome::Failed(failure("X"))).await);
     assert_eq!((failed.to, failed.reason.as_str()), (RunState::Failed, "X"));
@@ -243,8 +248,64 @@ pub async fn only_what_waits_of_the_deleted_job_ends(w: World) {
     let key = w.lease(owner, pointer(&runs[3])).await.key;
     let failed = applied(w.report(key, Outcome::Failed(failure("X"))).await);
     assert_eq!(failed.to, RunState::RetryWait);
-    done(w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap());
+    done(w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap());
     let (moved, more) = w.store.cancel_waiting(w.now, job.uid, 1).await.unwrap();
     assert_eq!((moved.len(), moved[0].run, more), (1, key.run, false));
     assert_eq!(w.state(runs[2].run).await, RunState::Queued);
+}
+
+pub async fn a_delete_may_stop_what_is_at_workers(mut w: World) {
+    let owner = w.connect().await;
+    let long =
+        RunPolicy { timeouts: Timeouts { stop_grace: Some(secs(600)), ..Timeouts::default() }, ..RunPolicy::default() };
+    for (running, stopped, deadline) in [
+        (Running::Detach, 0, None),
+        (Running::Cancel, 1, Some(w.now.plus(secs(600)))),
+        (Running::Terminate, 1, Some(w.now.plus(w.rules.lease_ttl))),
+    ] {
+        let job = w.create("report", spec(vec![])).await;
+        let run = NewRun { policy: long.clone(), ..w.run_of(&job) };
+        let runs = w.submit(vec![run.clone(), NewRun { id: RunId::new(w.now), ..run }]).await;
+        let held = w.lease(owner, pointer(&runs[0])).await.key;
+        done(w.store.delete_job(w.now, &w.scope, &job.name, None, running).await.unwrap());
+        // The step is bounded by what it ends in all.
+        let (first, more) = w.store.cancel_waiting(w.now, job.uid, 1).await.unwrap();
+        assert_eq!((first.len(), first[0].run, more), (1, runs[1].run, stopped == 1), "{running:?}");
+        let (rest, more) = w.store.cancel_waiting(w.now, job.uid, 10).await.unwrap();
+        assert_eq!((rest.len(), more), (stopped, false), "{running:?}");
+        let life = w.store.run(&w.scope, held.run).await.unwrap().unwrap().life;
+        assert_eq!((life.state, life.stop_deadline), (RunState::Leased, deadline), "{running:?}");
+        assert!(w.store.cancel_waiting(w.now, job.uid, 10).await.unwrap().0.is_empty(), "it was asked once");
+        w.report(held, Outcome::Succeeded).await;
+        assert!(w.store.half_deleted(w.now, 10).await.unwrap().is_empty());
+    }
+    // A shorter grace than the one that runs.
+    let job = w.create("report", spec(vec![])).await;
+    let runs = w.submit(vec![NewRun { policy: long, ..w.run_of(&job) }]).await;
+    let held = w.lease(owner, pointer(&runs[0])).await.key;
+    w.apply(held.run, Event::Cancel { reason: String::new(), grace: None }).await;
+    w.pass(secs(1));
+    done(w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Terminate).await.unwrap());
+    let (moved, more) = w.store.cancel_waiting(w.now, job.uid, 10).await.unwrap();
+    assert_eq!((moved.len(), more), (1, false));
+    let life = w.store.run(&w.scope, held.run).await.unwrap().unwrap().life;
+    assert_eq!(life.stop_deadline, Some(w.now.plus(w.rules.lease_ttl)));
+}
+
+pub async fn a_pause_may_cancel_what_is_not_over(w: World) {
+    let (job, other) = (w.create("report", spec(vec![])).await, w.create("other", spec(vec![])).await);
+    let owner = w.connect().await;
+    let later = NewRun { due: w.now.plus(secs(60)), ..w.run_of(&job) };
+    let runs = w.submit(vec![w.run_of(&job), w.run_of(&job), later, w.run_of(&other)]).await;
+    let held = w.lease(owner, pointer(&runs[0])).await.key;
+    done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "x")).await.unwrap());
+    let (moved, more) = w.store.cancel_paused(w.now, job.uid, false, 1).await.unwrap();
+    assert_eq!((moved.len(), moved[0].to, more), (1, RunState::Cancelled, true));
+    let (moved, more) = w.store.cancel_paused(w.now, job.uid, false, 10).await.unwrap();
+    assert_eq!((moved.len(), moved[0].to, more), (1, RunState::Cancelled, false));
+    assert_eq!((w.state(held.run).await, w.state(runs[3].run).await), (RunState::Leased, RunState::Queued));
+    let (moved, more) = w.store.cancel_paused(w.now, job.uid, true, 10).await.unwrap();
+    assert_eq!((moved.len(), moved[0].run, more), (1, held.run, false));
+    let stops = applied(w.report(held, Outcome::Cancelled).await);
+    assert_eq!((stops.to, stops.reason.as_str()), (RunState::Cancelled, reason::CANCELLED));
 }

@@ -12,6 +12,7 @@ use mainspring_engine::{
         overlap::Overlap,
         run::{RunOrigin, RunState},
         schedule::ScheduleSpec,
+        stop::Running,
         supersede::Pending,
         transition::Event,
     },
@@ -296,7 +297,7 @@ pub async fn a_pause_is_caught_up_with(mut w: World) {
         w.pass(secs(10));
         w.fire_due(shard).await;
         assert_eq!(fates(&w, job.uid).await, expected, "{mode:?}");
-        w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap();
+        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap();
     }
 }
 
@@ -444,7 +445,10 @@ pub async fn a_deleted_job_fires_no_more(mut w: World) {
     let job = w.create("report", spec(vec![every("main", 60)])).await;
     let shard = w.own().await;
     let due = w.store.due(Instant::MAX, Some(job.uid), 1).await.unwrap().ready.remove(0);
-    assert!(matches!(w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap(), JobChange::Done(_)));
+    assert!(matches!(
+        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap(),
+        JobChange::Done(_)
+    ));
     w.pass(secs(60));
     let answers = w.store.fire(w.now, shard, vec![w.firing(due, shard)]).await.unwrap();
     assert!(matches!(answers[0], Fired::Overtaken));

@@ -9,6 +9,7 @@ use mainspring_engine::{
         log::{Batch, Level, Line},
         payload::{Failure, RetryHint},
         run::RunState,
+        stop::Running,
         supersede::Pending,
         transition::Event,
         worker::WorkerStatus,
@@ -365,7 +366,10 @@ pub async fn a_deleted_job_stays_while_anything_is_of_it(mut w: World) {
     };
     // A repeat of its creation must find it, though nothing else is of it.
     let CreateJob::Created(job) = w.store.create_job(w.now, new(&w)).await.unwrap() else { panic!("not created") };
-    assert!(matches!(w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap(), JobChange::Done(_)));
+    assert!(matches!(
+        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap(),
+        JobChange::Done(_)
+    ));
     w.pass(secs(DAY));
     assert_eq!(sweep(&w).await, 0);
     let again = w.store.create_job(w.now, new(&w)).await.unwrap();
@@ -387,7 +391,10 @@ pub async fn a_deleted_job_stays_while_anything_is_of_it(mut w: World) {
     }
     let later = NewRun { due: w.now.plus(secs(120 * DAY)), ..w.run_of(&job) };
     let waiting = w.submit(vec![later]).await.remove(0);
-    assert!(matches!(w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap(), JobChange::Done(_)));
+    assert!(matches!(
+        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap(),
+        JobChange::Done(_)
+    ));
     w.pass(secs(2));
     w.store.expire(w.now, w.now, 10).await.unwrap();
     assert_eq!(sweep(&w).await, 0);
@@ -409,7 +416,10 @@ pub async fn a_job_does_not_go_before_its_ledger(mut w: World) {
         w.fire_due(shard).await;
     }
     let ranges = w.ledger(job.uid, Instant::MIN, Instant::MAX).await.len();
-    assert!(matches!(w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap(), JobChange::Done(_)));
+    assert!(matches!(
+        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap(),
+        JobChange::Done(_)
+    ));
     for waiting in w.queued(&lane()).await {
         w.apply(waiting.run, Event::JobDeleted).await;
     }

@@ -7,6 +7,7 @@ use mainspring_engine::{
         ledger::Fate,
         run::RunState,
         schedule::ScheduleSpec,
+        stop::Running,
         supersede::Pending,
     },
     ports::store::{JobChange, StoreError, Undelete, UpdateJob},
@@ -26,7 +27,10 @@ async fn edit(w: &World, change: impl FnOnce(JobSpec) -> JobSpec) -> Job {
 
 /// Deletes a job, runs and all.
 async fn delete(w: &World, job: &Job) {
-    assert!(matches!(w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap(), JobChange::Done(_)));
+    assert!(matches!(
+        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap(),
+        JobChange::Done(_)
+    ));
     w.store.cancel_waiting(w.now, job.uid, 100).await.unwrap();
 }
 
@@ -98,7 +102,7 @@ pub async fn a_name_that_is_taken_brings_nothing_back(w: World) {
 pub async fn a_job_whose_runs_are_being_ended_is_not_brought_back_yet(w: World) {
     let job = w.create("report", spec(vec![])).await;
     w.submit(vec![w.run_of(&job)]).await;
-    w.store.delete_job(w.now, &w.scope, &job.name, None).await.unwrap();
+    w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap();
     let early = w.store.undelete_job(w.now, &w.scope, &job.name).await;
     assert!(matches!(early, Err(StoreError::Conflict(_))), "{early:?}");
     w.store.cancel_waiting(w.now, job.uid, 100).await.unwrap();

@@ -11,6 +11,7 @@ use mainspring_engine::{
         job::{JobState, Pause},
         names::Scope,
         run::RunState,
+        stop::Running,
         transition::Event,
         worker::{Drain, Handler, Hello, WorkerStatus},
     },
@@ -152,7 +153,7 @@ pub async fn filters_narrow_runs(mut w: World) {
 pub async fn a_name_finds_the_runs_of_every_job_that_had_it(w: World) {
     let first = w.create("report", spec(vec![])).await;
     let old = w.submit(vec![w.run_of(&first)]).await[0].run;
-    w.store.delete_job(w.now, &w.scope, &first.name, None).await.unwrap();
+    w.store.delete_job(w.now, &w.scope, &first.name, None, Running::Detach).await.unwrap();
     let second = w.create("report", spec(vec![])).await;
     let new = w.submit(vec![w.run_of(&second)]).await[0].run;
     assert_eq!(runs(&w, &test("job", Op::Equal, text("report"))).await, [old, new]);

@@ -81,6 +81,12 @@ impl TimedServer {
         passed.with_context(|| format!("it is {}, and still at work are {:?}", self.now(), self.clock.at_work()))
     }
 
+    /// The machine sleeps for so long: every timer that is due meanwhile wakes afterwards, and late.
+    pub async fn sleep(&self, length: Duration) -> Result<()> {
+        self.clock.jump(length);
+        host::within(PATIENCE, "every timer to settle", self.clock.settled()).await
+    }
+
     /// Waits until a timer of this name has gone to sleep: what it measures has begun.
     pub async fn asleep(&self, timer: &str) -> Result<()> {
         host::within(PATIENCE, &format!("timer `{timer}`"), self.clock.asleep(timer)).await

@@ -9,7 +9,9 @@ use mainspring_engine::{
         job::Job,
         names::Scope,
         run::RunState,
+        stop::Running,
     },
+    flow::jobs::Ended,
     ports::store::{CreateJob, JobChange, NewJob, NewRun, Submitted},
 };
 use mainspring_tests::{conformance::world::spec, engine::Stage, harness::host};
@@ -48,7 +50,12 @@ async fn a_delete_that_was_left_half_done_is_finished() {
     let job = job(&stage).await;
     let runs = submit(&stage, &job, 4).await;
     // The server that deleted it ended right after.
-    let change = stage.engine.store().delete_job(stage.engine.now(), &Scope::default(), &job.name, None).await.unwrap();
+    let change = stage
+        .engine
+        .store()
+        .delete_job(stage.engine.now(), &Scope::default(), &job.name, None, Running::Detach)
+        .await
+        .unwrap();
     assert!(matches!(change, JobChange::Done(_)));
     stage.pass(Duration::from_secs(130)).await;
     for run in runs {
@@ -76,7 +83,7 @@ async fn a_delete_goes_on_when_its_caller_has_gone() {
     tokio::select! {
         biased;
         () = deleted => {}
-        done = jobs.delete(&scope, &job.name, None) => panic!("{done:?} before anybody was told"),
+        done = jobs.delete(&scope, &job.name, None, Running::Detach) => panic!("{done:?} before anybody was told"),
     }
     // Without the clock: nobody but the call itself is at work on it.
     for run in [runs[0], runs[999], more[0], more[999]] {
@@ -89,8 +96,9 @@ async fn a_delete_says_how_many_it_ended() {
     let stage = Stage::set().await;
     let job = job(&stage).await;
     submit(&stage, &job, 700).await;
-    let (change, cancelled) = stage.engine.jobs().delete(&Scope::default(), &job.name, None).await.unwrap();
+    let (change, ended) =
+        stage.engine.jobs().delete(&Scope::default(), &job.name, None, Running::Detach).await.unwrap();
     assert!(matches!(change, JobChange::Done(_)));
-    assert_eq!(cancelled, 700);
+    assert_eq!(ended, Ended { cancelled: 700, stopped: 0 });
     assert_eq!(stage.engine.store().half_deleted(stage.engine.now(), 10).await.unwrap(), []);
 }

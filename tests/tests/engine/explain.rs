@@ -12,6 +12,7 @@ use mainspring_engine::{
         names::Scope,
         overlap::Overlap,
         run::RunState,
+        stop::{Paused, Running},
         supersede::Pending,
     },
     ports::store::{CreateJob, JobChange, NewJob, UpdateJob},
@@ -64,7 +65,7 @@ async fn an_instant_is_told_by_the_ledger_and_by_the_rules() {
     assert_eq!(told(&stage, began.minus(PERIOD)).await, (Finding::BeforeJob, None));
     // After a pause, and after an edit.
     let pause = Pause { note: String::new(), actor: "ops".into(), time: stage.engine.now(), until: None };
-    stage.engine.jobs().pause(&Scope::default(), &job.name, pause).await.unwrap();
+    stage.engine.jobs().pause(&Scope::default(), &job.name, pause, Paused::Keep).await.unwrap();
     assert_eq!(told(&stage, at(3)).await, (Finding::Predicted, Some(Fate::Paused)));
     stage.pass(PERIOD).await;
     assert_eq!(told(&stage, at(3)).await, (Finding::Decided, Some(Fate::Paused)));
@@ -84,7 +85,7 @@ async fn an_instant_is_told_by_the_ledger_and_by_the_rules() {
     assert!(edited.sentence.contains("does since version 2"), "{}", edited.sentence);
     assert_eq!(told(&stage, at(1)).await, (Finding::Decided, Some(Fate::Fired)));
     // After its end.
-    stage.engine.jobs().delete(&Scope::default(), &job.name, None).await.unwrap();
+    stage.engine.jobs().delete(&Scope::default(), &job.name, None, Running::Detach).await.unwrap();
     assert_eq!(told(&stage, at(1)).await, (Finding::Decided, Some(Fate::Fired)));
     assert_eq!(told(&stage, at(9)).await, (Finding::AfterJob, None));
     let nobody = "nobody".parse().unwrap();

@@ -2,14 +2,16 @@
 //! streams, machines that sleep and servers that are away, in an order that follows from a seed.
 //!
 //! What is judged in the end is that nothing is stuck, that every instant of every version of every job has one fate, unless
-//! its schedule had made all its runs before, that every one that fired or was superseded has one run, and that every
-//! attempt has its end.
+//! its schedule had made all its runs before, that every one that fired or was superseded has one run, that no instant of a
+//! backfill has two, and that every attempt has its end.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use mainspring_engine::{
     domain::{
+        backfill::Range,
         catch_up::{CatchUp, Mode},
+        ids::BackfillId,
         instant::Instant,
         job::{Job, JobSpec, Pause},
         ledger::Fate,
@@ -17,6 +19,7 @@ use mainspring_engine::{
         overlap::Overlap,
         rules::LeaseRules,
         schedule::ScheduleSpec,
+        stop::{Paused, Running},
         supersede::Pending,
     },
     ports::store::{JobChange, Resume, UpdateJob},
@@ -28,6 +31,7 @@ use mainspring_tests::{
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use crate::{
+    backfills,
     crew::{Crew, Seen, numbers},
     ledger::{Kept, kept_of},
     seed::Seed,
@@ -116,6 +120,8 @@ struct Story {
     lives: Vec<Life>,
     /// What happened how often, by name.
     deeds: BTreeSet<&'static str>,
+    /// With the instants that they are of.
+    backfills: Vec<(BackfillId, Vec<Instant>)>,
 }
 
 impl Story {
@@ -134,6 +140,23 @@ impl Story {
         let (rule, spec) = self.definition();
         let job = self.stage.create(&format!("job-{}", self.lives.len()), spec).await;
         self.lives.push(Life { rules: vec![(self.stage.engine.now(), rule)], job, deleted: None });
+    }
+
+    /// Somebody wants runs of what has passed lately, by the definition in force.
+    async fn backfill(&mut self, at: usize, job: &Job) {
+        let now = self.stage.engine.now();
+        let from = now.minus(Duration::from_secs(self.rng.random_range(1..100) * 3_600));
+        let (_, rule) = self.lives[at].rules.last().unwrap();
+        let before = |at: Instant| at.minus(Duration::from_micros(1));
+        let instants = rule.due.instants(before(from), before(now));
+        let Some(new) = backfills::any(&mut self.rng, job, Range { from, to: now }, now) else {
+            assert_eq!(instants, []);
+            return;
+        };
+        let id = new.id;
+        self.stage.engine.backfill(new).await.unwrap();
+        self.backfills.push((id, instants));
+        self.deeds.insert("backfill");
     }
 
     /// One person does one thing to one job.
@@ -159,13 +182,14 @@ impl Story {
                 let hours = self.rng.random_range(1..72);
                 let until = self.rng.random_bool(0.5).then(|| now.plus(Duration::from_secs(hours * 3_600)));
                 let pause = Pause { note: "quiet".into(), actor: "ops".into(), time: now, until };
-                ("pause", engine.jobs().pause(&scope, &job.name, pause).await.unwrap())
+                ("pause", engine.jobs().pause(&scope, &job.name, pause, Paused::Keep).await.unwrap().0)
             }
             45..75 => {
                 let resume = Resume::Asked(*Mode::ALL.choose(&mut self.rng).unwrap());
                 ("resume", engine.jobs().resume(&scope, &job.name, resume).await.unwrap())
             }
-            75..92 => {
+            75..84 => return self.backfill(at, &job).await,
+            84..92 => {
                 let run = mainspring_engine::ports::store::NewRun {
                     overlap: Some(job.spec.overlap),
                     ..self.stage.world().run_of(&job)
@@ -175,7 +199,7 @@ impl Story {
                 return;
             }
             _ => {
-                let (change, _) = engine.jobs().delete(&scope, &job.name, None).await.unwrap();
+                let (change, _) = engine.jobs().delete(&scope, &job.name, None, Running::Detach).await.unwrap();
                 self.lives[at].deleted = Some(now);
                 self.create().await;
                 ("delete", change)
@@ -197,7 +221,7 @@ async fn months(seed: &Seed) {
     let begin = stage.engine.now();
     let end = begin.plus(Duration::from_secs(DAYS * 86_400));
     let rng = StdRng::seed_from_u64(seed.number);
-    let mut story = Story { stage, rng, end, lives: Vec::new(), deeds: BTreeSet::new() };
+    let mut story = Story { stage, rng, end, lives: Vec::new(), deeds: BTreeSet::new(), backfills: Vec::new() };
     for _ in 0..8 {
         story.create().await;
     }
@@ -218,7 +242,7 @@ async fn months(seed: &Seed) {
             story.stage.sleep(Duration::from_secs(story.rng.random_range(600..20_000))).await;
         }
     }
-    let Story { stage, lives, deeds, .. } = story;
+    let Story { stage, lives, deeds, backfills, .. } = story;
     // Whatever is left has its lease, its retries, those it waits for, and an hour's look.
     crew.finish(&stage, Duration::from_secs(20 * 86_400)).await;
     let seen = &crew.seen;
@@ -229,10 +253,11 @@ async fn months(seed: &Seed) {
         lives.len()
     );
     assert!(
-        seen.deaths > 5 && seen.breaks > 20 && outages > 10 && deeds.len() == 5,
+        seen.deaths > 5 && seen.breaks > 20 && outages > 10 && deeds.len() == 6,
         "a quiet life proves nothing: {deeds:?}"
     );
     judge(&stage, &lives, end, seen).await;
+    backfills::judge(&stage, &backfills).await;
 }
 
 async fn judge(stage: &Stage, lives: &[Life], end: Instant, seen: &Seen) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mainspring_engine::{
-    domain::{job::Pause, names::Scope},
+    domain::{job::Pause, names::Scope, stop::Paused},
     ports::store::JobChange,
 };
 use mainspring_tests::{
@@ -21,7 +21,7 @@ async fn a_pause_that_was_over_in_an_outage_is_ended_at_once() {
     for _ in 0..40 {
         let now = stage.engine.now();
         let pause = Pause { note: "quiet".into(), actor: "ops".into(), time: now, until: Some(now.plus(secs(15))) };
-        let paused = stage.engine.jobs().pause(&scope, &job.name, pause).await.unwrap();
+        let (paused, _) = stage.engine.jobs().pause(&scope, &job.name, pause, Paused::Keep).await.unwrap();
         assert!(matches!(paused, JobChange::Done(_)), "{paused:?}");
         stage = stage.outage(secs(20)).await;
         let job = stage.world().job("report").await.unwrap();

@@ -68,7 +68,7 @@ pub enum Detail {
     Job {
         /// Which.
         job: JobName,
-        /// Its state; none after it was deleted.
+        /// Its state; none after it was deleted, or where something else of it changed.
         state: Option<JobState>,
         /// Its version.
         version: i64,
@@ -114,6 +114,8 @@ pub enum JobChange {
     Undeleted,
     /// It was paused by itself, since its runs failed.
     AutoDisabled,
+    /// A backfill of it is over.
+    BackfillEnded,
 }
 
 /// What a running attempt last told.

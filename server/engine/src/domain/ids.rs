@@ -78,6 +78,10 @@ id!(
     CalendarUid
 );
 id!(
+    /// Runs that are made of instants that have passed.
+    BackfillId
+);
+id!(
     /// A worker process. It owns leases; a restarted process is another one.
     WorkerId
 );

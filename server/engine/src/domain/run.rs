@@ -110,13 +110,16 @@ pub enum RunOrigin {
     Submit,
     /// Somebody asked for a finished run again.
     Retry,
+    /// Somebody had runs made of instants that have passed.
+    Backfill,
     /// Somebody had dead letters made again.
     Redrive,
 }
 
 impl RunOrigin {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 5] = [Self::Schedule, Self::Trigger, Self::Submit, Self::Retry, Self::Redrive];
+    pub const ALL: [Self; 6] =
+        [Self::Schedule, Self::Trigger, Self::Submit, Self::Retry, Self::Backfill, Self::Redrive];
 
     /// The number that stands for it in columns and on the wire.
     pub const fn code(self) -> i32 {
@@ -125,7 +128,7 @@ impl RunOrigin {
             Self::Trigger => 2,
             Self::Submit => 3,
             Self::Retry => 4,
-            // 5 is kept for backfills.
+            Self::Backfill => 5,
             Self::Redrive => 6,
         }
     }

@@ -22,6 +22,7 @@ use crate::{
         instant::Instant,
         job::{JobState, Pause},
         names::{JobName, Scope},
+        stop::{Paused, Running},
     },
     ports::store::{CreateJob, JobChange, NewJob, Resume, StoreError, StoreResult, Undelete, UpdateJob},
 };
@@ -77,7 +78,7 @@ async fn end_what_is_over(core: &Arc<Core>) -> StoreResult<Option<Instant>> {
     }
     let expired = core.store.expired_jobs(now, BATCH).await?;
     for (scope, name, revision) in &expired {
-        Jobs::new(core).delete(scope, name, Some(*revision)).await?;
+        Jobs::new(core).delete(scope, name, Some(*revision), Running::Detach).await?;
     }
     if over.len() == BATCH || expired.len() == BATCH {
         return Ok(None);
@@ -117,13 +118,24 @@ impl<'a> Jobs<'a> {
         Ok(self.told(change, event::JobChange::Updated))
     }
 
-    /// Pauses. Never answers [`JobChange::Unsettled`].
-    pub async fn pause(&self, scope: &Scope, name: &JobName, pause: Pause) -> StoreResult<JobChange> {
+    /// Pauses, and cancels runs where that is wanted. Never answers [`JobChange::Unsettled`].
+    pub async fn pause(
+        &self,
+        scope: &Scope,
+        name: &JobName,
+        pause: Pause,
+        runs: Paused,
+    ) -> StoreResult<(JobChange, Ended)> {
         let change = self
             .settled(scope, name, || self.core.store.pause_job(self.core.now(), scope, name, pause.clone()))
             .await?;
         self.core.news.job_times.notify_one();
-        Ok(self.told(change, event::JobChange::Paused))
+        let change = self.told(change, event::JobChange::Paused);
+        let mut ended = Ended::default();
+        if let (JobChange::Done(job) | JobChange::Unchanged(job), true) = (&change, runs != Paused::Keep) {
+            ended = self.end_all(Which::Paused(job.uid, runs == Paused::CancelAll)).await?;
+        }
+        Ok((change, ended))
     }
 
     /// Pauses a job that is failing. Never answers [`JobChange::Unsettled`].
@@ -144,23 +156,35 @@ impl<'a> Jobs<'a> {
         Ok(self.told(change, event::JobChange::Resumed))
     }
 
-    /// Deletes, and cancels the runs that wait; answers how many. Never answers [`JobChange::Unsettled`].
-    pub async fn delete(&self, scope: &Scope, name: &JobName, revision: Option<i64>) -> StoreResult<(JobChange, u64)> {
-        let change =
-            self.settled(scope, name, || self.core.store.delete_job(self.core.now(), scope, name, revision)).await?;
-        let mut cancelled = 0;
+    /// Deletes, cancels the runs that wait and asks those at workers to stop where that is wanted; answers how many. Never
+    /// answers [`JobChange::Unsettled`].
+    pub async fn delete(
+        &self,
+        scope: &Scope,
+        name: &JobName,
+        revision: Option<i64>,
+        running: Running,
+    ) -> StoreResult<(JobChange, Ended)> {
+        let change = self
+            .settled(scope, name, || self.core.store.delete_job(self.core.now(), scope, name, revision, running))
+            .await?;
+        let mut ended = Ended::default();
         if let JobChange::Done(job) = &change {
             self.core.news.job(self.core.now(), job, None, event::JobChange::Deleted);
-            // Not in the caller's own future: it would be lost with the call, and a repeat finds no job.
-            let (core, uid) = (self.core.clone(), job.uid);
-            let (answer, answered) = oneshot::channel();
-            self.core.tasks.spawn("cancel-waiting", async move {
-                drop(answer.send(cancel_waiting(&core, uid).await));
-            });
-            let stopped = || StoreError::Unavailable("the server is stopping".into());
-            cancelled = answered.await.map_err(|_| stopped())??;
+            ended = self.end_all(Which::Deleted(job.uid)).await?;
         }
-        Ok((change, cancelled))
+        Ok((change, ended))
+    }
+
+    /// Not in the caller's own future: it would be lost with the call, and a repeat of a delete finds no job.
+    async fn end_all(&self, which: Which) -> StoreResult<Ended> {
+        let core = self.core.clone();
+        let (answer, answered) = oneshot::channel();
+        self.core.tasks.spawn("cancel-waiting", async move {
+            drop(answer.send(end_all(&core, which).await));
+        });
+        let stopped = || StoreError::Unavailable("the server is stopping".into());
+        answered.await.map_err(|_| stopped())?
     }
 
     /// Brings back the job of a name that was deleted last.
@@ -227,16 +251,38 @@ impl<'a> Jobs<'a> {
     }
 }
 
-/// Ends the runs of a deleted job that wait; how many.
-async fn cancel_waiting(core: &Core, job: JobUid) -> StoreResult<u64> {
-    let mut cancelled = 0;
+/// Whose runs are ended.
+#[derive(Clone, Copy, Debug)]
+enum Which {
+    /// Of a job that was deleted, as its delete says.
+    Deleted(JobUid),
+    /// Of a job that was paused, with those at workers or without.
+    Paused(JobUid, bool),
+}
+
+/// How many runs were ended with a change of their job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// They waited, and are cancelled.
+    pub cancelled: u64,
+    /// They are at workers, and were asked to stop.
+    pub stopped: u64,
+}
+
+async fn end_all(core: &Core, which: Which) -> StoreResult<Ended> {
+    let mut ended = Ended::default();
     loop {
         let now = core.now();
-        let (moved, more) = core.store.cancel_waiting(now, job, BATCH).await?;
-        cancelled += moved.len() as u64;
+        let (moved, more) = match which {
+            Which::Deleted(job) => core.store.cancel_waiting(now, job, BATCH).await?,
+            Which::Paused(job, workers) => core.store.cancel_paused(now, job, workers, BATCH).await?,
+        };
+        let stopped = moved.iter().filter(|run| run.to.is_active()).count() as u64;
+        ended.stopped += stopped;
+        ended.cancelled += moved.len() as u64 - stopped;
         core.news.moved(now, &moved);
         if !more {
-            return Ok(cancelled);
+            return Ok(ended);
         }
     }
 }
@@ -246,8 +292,8 @@ pub(super) async fn finish_deletes(core: &Core) -> StoreResult<()> {
     // Nobody is at work on what was deleted before this server was there.
     let before = core.now().minus(LEFT).max(core.start_time);
     for job in core.store.half_deleted(before, BATCH).await? {
-        let cancelled = cancel_waiting(core, job).await?;
-        tracing::info!(job = %job, cancelled, "the delete of a job was finished");
+        let Ended { cancelled, stopped } = end_all(core, Which::Deleted(job)).await?;
+        tracing::info!(job = %job, cancelled, stopped, "the delete of a job was finished");
     }
     Ok(())
 }

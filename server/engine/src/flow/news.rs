@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::{
     Core,
+    backfill::Backfilled,
     disable::Failing,
     dispatch::Board,
     events::Ring,
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     domain::{
         attempt::AttemptKey,
+        backfill::Backfill,
         event::{Detail, Event, JobChange},
         ids::{RunId, ServerId, WorkerId},
         instant::Instant,
@@ -48,6 +50,8 @@ pub(crate) struct News {
     pub(crate) board: Board,
     /// The jobs whose runs' ends are waited for.
     pub(crate) watched: Watched,
+    /// The jobs that are backfilled.
+    pub(crate) backfilled: Backfilled,
     /// The jobs of which a run failed.
     pub(crate) failing: Failing,
     /// Something becomes due earlier than the time stages may know.
@@ -67,6 +71,7 @@ impl News {
             hub: OnceLock::new(),
             board: Board::default(),
             watched: Watched::default(),
+            backfilled: Backfilled::default(),
             failing: Failing::default(),
             due: Notify::new(),
             job_times: Notify::new(),
@@ -91,6 +96,7 @@ impl News {
             self.count(run);
             self.watched.moved(run);
             self.failing.moved(run);
+            self.backfilled.moved(run);
             if let Some(place) = &run.place {
                 let pointer = Pointer { run: run.run, generation: run.generation };
                 self.board.offer(&run.lane, Waiting { pointer, place: place.clone() });
@@ -175,6 +181,7 @@ impl News {
     /// A job changed.
     pub(crate) fn job(&self, now: Instant, job: &Job, state: Option<JobState>, change: JobChange) {
         self.due.notify_one();
+        self.backfilled.look();
         self.signals.send(Signal::Due);
         let detail = Detail::Job { job: job.name.clone(), state, version: job.version, change };
         self.event(now, &Scope(job.namespace.clone()), detail);
@@ -192,6 +199,13 @@ impl News {
     ) {
         let detail = Detail::Job { job: job.clone(), state: Some(state), version, change };
         self.event(now, &Scope(namespace.clone()), detail);
+    }
+
+    /// A backfill is over.
+    pub(crate) fn backfill_ended(&self, now: Instant, backfill: &Backfill) {
+        let (job, version) = (backfill.job_name.clone(), backfill.version);
+        let detail = Detail::Job { job, state: None, version, change: JobChange::BackfillEnded };
+        self.event(now, &Scope(backfill.namespace.clone()), detail);
     }
 
     /// A queue was paused or resumed.

@@ -7,6 +7,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
+mod backfills;
 mod backup;
 mod calendars;
 mod catalog;
@@ -23,6 +24,9 @@ mod submit;
 mod views;
 mod vitals;
 
+pub use backfills::{
+    Advanced, BackfillStep, Backfills, CancelBackfill, CreateBackfill, EndedRuns, NewBackfill, OpenBackfill,
+};
 pub use backup::{Backup, BackupError, BackupProgress};
 pub use calendars::{CalendarChange, Calendars, NewCalendar, Pinned, UpdateCalendar};
 pub use catalog::{
@@ -117,6 +121,7 @@ pub type StoreResult<T> = Result<T, StoreError>;
 pub trait Store:
     Catalog
     + Calendars
+    + Backfills
     + Submit
     + Due
     + Slots
@@ -138,6 +143,7 @@ pub trait Store:
 impl<T> Store for T where
     T: Catalog
         + Calendars
+        + Backfills
         + Submit
         + Due
         + Slots

@@ -11,6 +11,7 @@ use mainspring_engine::{
         job::{Job, JobSpec, JobState, Pause},
         names::{JobName, NamespaceName, QueueName, Scope},
         schedule::ScheduleSpec,
+        stop::Running,
         supersede::Pending,
     },
     ports::store::{
@@ -22,7 +23,7 @@ use sea_orm::{ConnectionTrait, Value};
 use uuid::Uuid;
 
 use super::{
-    Known, SqliteStore, calendars,
+    Known, SqliteStore, backfills, calendars,
     failing::failing,
     jobs::{ScheduleRow, insert_ledger, insert_schedules, jobs, schedules, write_schedules},
     lanes::{Bound, intern_queue},
@@ -137,8 +138,9 @@ impl Catalog for SqliteStore {
         scope: &Scope,
         name: &JobName,
         revision: Option<i64>,
+        running: Running,
     ) -> StoreResult<JobChange> {
-        let change = Change { now, scope: scope.0.clone(), name: name.clone(), revision, what: What::Delete };
+        let change = Change { now, scope: scope.0.clone(), name: name.clone(), revision, what: What::Delete(running) };
         self.change(change).await
     }
 
@@ -183,7 +185,7 @@ enum What {
     /// If its runs fail so.
     Disable,
     Resume(Resume),
-    Delete,
+    Delete(Running),
 }
 
 impl SqliteStore {
@@ -321,7 +323,7 @@ async fn apply(tx: &Tx, known: &Arc<Known>, namespace: i32, change: Change) -> S
             job.pause.as_ref().is_none_or(|pause| pause.until.is_none_or(|until| until > now))
         }
         What::Disable => failing(tx, now, &job).await?.is_none(),
-        What::Pause(_) | What::Delete => false,
+        What::Pause(_) | What::Delete(_) => false,
     };
     if same {
         return Ok(JobChange::Unchanged(job));
@@ -330,7 +332,7 @@ async fn apply(tx: &Tx, known: &Arc<Known>, namespace: i32, change: Change) -> S
     if rows.iter().any(|row| row.next.is_some_and(|next| next <= now)) {
         return Ok(JobChange::Unsettled);
     }
-    if let What::Define(_, _, None) | What::Delete = &what {
+    if let What::Define(_, _, None) | What::Delete(_) = &what {
         skipped::keep_rest(tx, now, &job, &rows).await?;
     }
     match what {
@@ -354,8 +356,8 @@ async fn apply(tx: &Tx, known: &Arc<Known>, namespace: i32, change: Change) -> S
                 pauses::catch_up(tx, now, &job, rows, mode).await?;
             }
         }
-        What::Delete => {
-            delete(tx, now, &job, rows).await?;
+        What::Delete(running) => {
+            delete(tx, now, &job, rows, running).await?;
             return Ok(JobChange::Done(job));
         }
     }
@@ -458,11 +460,12 @@ async fn close(tx: &Tx, rows: Vec<ScheduleRow>) -> StoreResult<()> {
     insert_ledger(tx, ranges.collect()).await
 }
 
-async fn delete(tx: &Tx, now: Instant, job: &Job, rows: Vec<ScheduleRow>) -> StoreResult<()> {
-    let values = vec![time(now), time(now), job.uid.uuid().into()];
-    let sql =
-        "UPDATE job SET revision = revision + 1, delete_time = ?, half_deleted = TRUE, update_time = ? WHERE uid = ?";
+async fn delete(tx: &Tx, now: Instant, job: &Job, rows: Vec<ScheduleRow>, running: Running) -> StoreResult<()> {
+    let values = vec![time(now), running.code().into(), time(now), job.uid.uuid().into()];
+    let sql = "UPDATE job SET revision = revision + 1, delete_time = ?, half_deleted = TRUE, delete_stop = ?, \
+         update_time = ? WHERE uid = ?";
     exec(tx, sql, values).await?;
+    backfills::cancel_of_job(tx, job.uid, running != Running::Detach).await?;
     close(tx, rows).await
 }
 

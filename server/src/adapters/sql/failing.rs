@@ -1,7 +1,7 @@
 //! Whether a job keeps failing, by the ends of its runs.
 //!
 //! Ends that are failures have an index by job; of those that are none, only the newest are looked at, and only where
-//! enough have failed.
+//! enough have failed. Runs of backfills do not count: they are tried again and again by somebody who looks on.
 
 use mainspring_engine::{
     domain::{auto_disable::Looks, ids::JobUid, instant::Instant, job::Job},
@@ -15,13 +15,14 @@ use super::{
 };
 
 /// When the first of so many failures ended.
-pub(super) const FIRST: &str = "SELECT end_time FROM run WHERE dead_time IS NOT NULL AND job_uid = ? AND end_time > ? \
+pub(super) const FIRST: &str = "SELECT end_time FROM run WHERE dead_time IS NOT NULL AND backfill_id IS NULL \
+     AND job_uid = ? AND end_time > ? \
      ORDER BY end_time DESC LIMIT 1 OFFSET ?";
 
 /// Whether a run succeeded after that, among the newest: of a job that keeps failing there is none, and nobody wants to read
 /// all it ever had to find that out.
 pub(super) const SUCCEEDED: &str = "SELECT EXISTS (SELECT 1 FROM (SELECT state, end_time FROM run WHERE job_uid = ? \
-     ORDER BY id DESC LIMIT 1000) WHERE state = 6 AND end_time > ?)";
+     AND backfill_id IS NULL ORDER BY id DESC LIMIT 1000) WHERE state = 6 AND end_time > ?)";
 
 /// When a job was resumed last.
 pub(super) const RESUMED: &str = "SELECT resume_time FROM job WHERE uid = ?";

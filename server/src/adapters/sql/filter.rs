@@ -36,6 +36,8 @@ enum Field {
     RunId,
     /// The job of a run.
     JobUid,
+    /// The backfill of a run.
+    Backfill,
     /// The worker that a run is at now.
     AtWorker,
 }
@@ -58,6 +60,7 @@ fn run_field(name: &str) -> Option<Field> {
         "concurrency_key" => {
             Field::Text("coalesce((SELECT limit_key.key FROM limit_key WHERE limit_key.id = run.key_id), '')")
         }
+        "backfill_id" => Field::Backfill,
         "unique_key" => Field::Text("coalesce(run.unique_key, '')"),
         // Only by calls that ask what they have made themselves.
         "request_id" => Field::Text("coalesce(run.request_id, '')"),
@@ -253,6 +256,7 @@ fn test(name: &str, field: &Field, op: Op, value: &Value, jobs: &Jobs) -> StoreR
         (Field::Job, Value::Text(text)) => job(op, text, jobs),
         (Field::RunId, Value::Text(text)) => known_by("run.id IS NOT NULL", "run.id", op, text),
         (Field::JobUid, Value::Text(text)) => known_by("run.job_uid IS NOT NULL", "run.job_uid", op, text),
+        (Field::Backfill, Value::Text(text)) => known_by("run.backfill_id IS NOT NULL", "run.backfill_id", op, text),
         (Field::AtWorker, Value::Text(text)) => known_by(AT_WORKER, "run.worker_id", op, text),
         _ => return Err(unknown(name)),
     })

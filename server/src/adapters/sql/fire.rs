@@ -113,6 +113,7 @@ pub(super) async fn fire(
         job: Some((due.job, &due.job_name, due.position.version)),
         origin: RunOrigin::Schedule,
         instant: Some((&due.schedule, run.nominal)),
+        backfill: None,
         late: run.late,
         due: run.due,
         buffer: run.buffer,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use mainspring_engine::{
     domain::{
-        ids::{JobUid, RunId},
+        ids::{BackfillId, JobUid, RunId},
         instant::Instant,
         names::{FairnessKey, JobName, ScheduleName},
         overlap::Buffer,
@@ -55,6 +55,8 @@ pub(super) struct Row<'a> {
     pub(super) origin: RunOrigin,
     /// The schedule and the instant it named.
     pub(super) instant: Option<(&'a ScheduleName, Instant)>,
+    /// The backfill that makes it.
+    pub(super) backfill: Option<BackfillId>,
     /// It stands for instants that were missed.
     pub(super) late: bool,
     /// When it is due.
@@ -126,12 +128,13 @@ const PLAIN: [(&str, Kind); 14] = [
 ];
 
 /// What only some have, after [`PLAIN`].
-const MORE: [(&str, Kind); 23] = [
+const MORE: [(&str, Kind); 24] = [
     ("deadline_time", Kind::Int),
     ("job_uid", Kind::Bytes),
     ("job_version", Kind::Int),
     ("schedule", Kind::Text),
     ("nominal_time", Kind::Int),
+    ("backfill_id", Kind::Bytes),
     ("late", Kind::Int),
     ("parent_id", Kind::Bytes),
     ("request_id", Kind::Text),
@@ -260,6 +263,7 @@ impl<'a> New<'a> {
             .int(job.map(|(.., version)| version))
             .text(instant.map(|(schedule, _)| schedule.as_str()))
             .int(instant.map(|(_, at)| at.as_micros()))
+            .id(row.backfill.map(BackfillId::uuid))
             .int(i64::from(*late))
             .id(row.parent.map(RunId::uuid))
             .text(row.request)

@@ -25,8 +25,9 @@ use super::{
     leases::owners,
     restricted::Restricted,
     rows::{maybe, time},
-    statement::{Cells, chunks, exec, query, query_one, single, tuples},
-    steps::{Steps, columns},
+    statement::{Cells, chunks, query, query_one, single, tuples},
+    steps::Steps,
+    stops,
     writer::Tx,
 };
 
@@ -55,7 +56,19 @@ impl Outcomes for SqliteStore {
 
     async fn cancel_waiting(&self, now: Instant, job: JobUid, limit: usize) -> StoreResult<(Vec<Moved>, bool)> {
         let known = Arc::clone(&self.known);
-        self.write(move |tx| Box::pin(async move { cancel_waiting(tx, &known, now, job, limit).await })).await
+        self.write(move |tx| Box::pin(async move { stops::of_deleted(tx, &known, now, job, limit).await })).await
+    }
+
+    async fn cancel_paused(
+        &self,
+        now: Instant,
+        job: JobUid,
+        workers: bool,
+        limit: usize,
+    ) -> StoreResult<(Vec<Moved>, bool)> {
+        let known = Arc::clone(&self.known);
+        self.write(move |tx| Box::pin(async move { stops::of_paused(tx, &known, now, job, workers, limit).await }))
+            .await
     }
 
     async fn half_deleted(&self, before: Instant, limit: usize) -> StoreResult<Vec<JobUid>> {
@@ -203,31 +216,4 @@ async fn apply(tx: &Tx, known: &Arc<Known>, now: Instant, items: Vec<Apply>) -> 
     });
     keys::tell(moved, free);
     Ok(answers)
-}
-
-/// Runs of a job that are at no worker, behind one.
-pub(super) fn waiting_sql() -> String {
-    format!(
-        "SELECT {} FROM run WHERE job_uid = ? AND end_time IS NULL AND id > ? AND state IN (1, 2, 5) \
-         ORDER BY id LIMIT ?",
-        columns()
-    )
-}
-
-async fn cancel_waiting(
-    tx: &Tx,
-    known: &Arc<Known>,
-    now: Instant,
-    job: JobUid,
-    limit: usize,
-) -> StoreResult<(Vec<Moved>, bool)> {
-    let mut steps = Steps::begin(tx, known, now).await?;
-    let (mut moved, more) = steps.apply_to(tx, &waiting_sql(), job.uuid(), &Event::JobDeleted, limit).await?;
-    let free = steps.save(tx).await?;
-    keys::tell(&mut moved, free);
-    if !more {
-        let sql = "UPDATE job SET half_deleted = FALSE WHERE uid = ? AND half_deleted";
-        exec(tx, sql, vec![job.uuid().into()]).await?;
-    }
-    Ok((moved, more))
 }

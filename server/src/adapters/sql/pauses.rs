@@ -35,7 +35,8 @@ pub(super) const NEXT_END: &str = "SELECT (SELECT min(pause_until) FROM job WHER
 /// Jobs that are to be deleted, and have no run that is not over.
 pub(super) const EXPIRED: &str = "SELECT namespace_id, name, revision FROM job WHERE expire_time IS NOT NULL \
      AND expire_time <= ? AND delete_time IS NULL AND NOT EXISTS (SELECT 1 FROM run WHERE run.job_uid = job.uid \
-     AND run.end_time IS NULL) ORDER BY expire_time LIMIT ?";
+     AND run.end_time IS NULL) AND NOT EXISTS (SELECT 1 FROM backfill WHERE backfill.job_uid = job.uid \
+     AND backfill.end_time IS NULL) ORDER BY expire_time LIMIT ?";
 
 /// Jobs whose pause is over by itself.
 pub(super) async fn over<C: ConnectionTrait>(

@@ -198,6 +198,7 @@ pub(super) async fn start_anew(tx: &Tx, known: &Known, now: Instant, job: &Job, 
             job: Some((*uid, name, *version)),
             origin: RunOrigin::Schedule,
             instant: Some((&start.schedule, start.nominal)),
+            backfill: None,
             late: start.late,
             // What is late already keeps its pace.
             due: spread.filter(|_| !start.late).unwrap_or(start.due),

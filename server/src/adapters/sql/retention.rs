@@ -136,7 +136,9 @@ impl Round {
     ) -> StoreResult<(Vec<Uuid>, bool)> {
         let look = limit.saturating_mul(LOOK);
         let youngest = now.minus(kept);
-        let sql = "SELECT id, state, resolution, end_time, job_uid, nominal_time FROM run WHERE id > ? AND id < ? ORDER BY id LIMIT ?";
+        let sql = "SELECT id, state, resolution, end_time, job_uid, nominal_time, backfill_id IS NOT NULL AND EXISTS \
+             (SELECT 1 FROM backfill WHERE backfill.id = run.backfill_id AND backfill.end_time IS NULL) FROM run \
+             WHERE id > ? AND id < ? ORDER BY id LIMIT ?";
         let values = vec![
             self.after.into(),
             first_id(youngest.plus(ID_SLACK)).into(),
@@ -189,7 +191,9 @@ fn old(row: &QueryResult, class: Class, youngest: Instant) -> StoreResult<Option
     let resolution = cells.next::<Option<i32>>()?.and_then(Resolution::from_code);
     let end = maybe(cells.next()?);
     let (job, at) = (cells.next::<Option<Uuid>>()?.map(JobUid::from_uuid), maybe(cells.next()?));
-    let gone = end.is_some_and(|end| end < youngest);
+    // What became of it is counted by its backfill.
+    let is_counted: bool = cells.next()?;
+    let gone = !is_counted && end.is_some_and(|end| end < youngest);
     // What is not over may yet end in either way.
     let here = end.is_none() || Class::of(state, resolution) == class;
     Ok(here.then_some(Old { id, gone, instant: job.zip(at) }))
@@ -225,7 +229,7 @@ async fn sweep(tx: &Tx, now: Instant, policy: RetentionPolicy, runs: Vec<Uuid>, 
     // it back.
     let forgotten = now.minus(policy.requests.max(policy.jobs));
     // A worker that was judged is LOST or GONE until it is heard again.
-    let kinds: [(&str, Instant); 6] = [
+    let kinds: [(&str, Instant); 7] = [
         (
             "DELETE FROM ledger WHERE (job_uid, schedule, first_time) IN (SELECT job_uid, schedule, first_time \
              FROM ledger WHERE last_time < ? ORDER BY last_time LIMIT ?)",
@@ -249,6 +253,11 @@ async fn sweep(tx: &Tx, now: Instant, policy: RetentionPolicy, runs: Vec<Uuid>, 
         (
             "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expire_time < ? LIMIT ?)",
             now.minus(policy.workers),
+        ),
+        (
+            "DELETE FROM backfill WHERE id IN (SELECT id FROM backfill WHERE end_time IS NOT NULL AND end_time < ? \
+             AND NOT EXISTS (SELECT 1 FROM run WHERE run.backfill_id = backfill.id) ORDER BY end_time LIMIT ?)",
+            now.minus(policy.succeeded),
         ),
         (
             "DELETE FROM job WHERE uid IN (SELECT uid FROM job WHERE delete_time < ? AND NOT EXISTS (SELECT 1 FROM run \

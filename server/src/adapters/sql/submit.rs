@@ -132,6 +132,7 @@ pub(super) async fn submit(
         job: run.job.as_ref().map(|job| (job.uid, &job.name, job.version)),
         origin: run.origin,
         instant: None,
+        backfill: None,
         late: false,
         due: run.due,
         buffer: *buffer,

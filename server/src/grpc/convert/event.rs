@@ -82,6 +82,7 @@ fn job_change(change: JobChange) -> wire::JobChange {
         JobChange::Deleted => wire::JobChange::Deleted,
         JobChange::Undeleted => wire::JobChange::Undeleted,
         JobChange::AutoDisabled => wire::JobChange::AutoDisabled,
+        JobChange::BackfillEnded => wire::JobChange::BackfillEnded,
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         concurrency_key,
         unique_key,
         nominal_time,
+        backfill,
         due_time,
         late,
         parent,
@@ -130,6 +131,7 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         resolve_time,
         resolve_note,
         resolve_actor,
+        backfill_id: backfill.map(|backfill| backfill.to_string()).unwrap_or_default(),
     };
     if let Some(detail) = detail {
         let RunDetail { payload, output, failure, policy } = *detail;

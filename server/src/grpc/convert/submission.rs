@@ -32,6 +32,8 @@ pub(crate) const RETRY: &str = "RetryRun";
 pub(crate) const REPLAY: &str = "ReplayRun";
 /// The call under which the request ids of many retries meet, each with the run that is retried.
 pub(crate) const RETRY_MANY: &str = "RetryRuns";
+/// The call under which the request ids of backfills meet.
+pub(crate) const BACKFILL: &str = "BackfillJob";
 /// The call under which the request ids of job creations meet.
 pub(crate) const CREATE_JOB: &str = "CreateJob";
 /// The call under which the request ids of API keys meet.

@@ -9,6 +9,7 @@ use mainspring_engine::{
         job::{Job, JobSpec, JobState, Pause},
         names::{JobName, Scope},
     },
+    flow::jobs::Ended,
     ports::store::{CreateJob, Direction, JobChange, JobOrder, NewJob, Resume},
 };
 use mainspring_proto::scheduler::v1 as wire;
@@ -151,8 +152,14 @@ pub(super) async fn list(api: &Api, mut request: wire::ListJobsRequest) -> Resul
 }
 
 pub(super) async fn delete(api: &Api, request: wire::DeleteJobRequest) -> Result<wire::DeleteJobResponse, Refusal> {
-    let wire::DeleteJobRequest { namespace, job, etag } = request;
-    let (scope, name) = named(api, &namespace, &job).await?;
+    let wire::DeleteJobRequest { namespace, job, etag, running } = request;
+    let (scope, (name, running)) = api
+        .read(&namespace, |check, _| {
+            let name = check.required("job", &job);
+            let running = check.running_runs("running", running);
+            Some((name?, running?))
+        })
+        .await?;
     let revision = if etag.is_empty() {
         None
     } else {
@@ -162,9 +169,9 @@ pub(super) async fn delete(api: &Api, request: wire::DeleteJobRequest) -> Result
         }
         Some(stored.revision)
     };
-    let (change, cancelled) = api.engine.jobs().delete(&scope, &name, revision).await?;
+    let (change, Ended { cancelled, stopped }) = api.engine.jobs().delete(&scope, &name, revision, running).await?;
     done(change, &name, &scope)?;
-    Ok(wire::DeleteJobResponse { cancelled_runs: i64::try_from(cancelled).unwrap_or(i64::MAX) })
+    Ok(wire::DeleteJobResponse { cancelled_runs: count(cancelled), stopped_runs: count(stopped) })
 }
 
 pub(super) async fn pause(
@@ -172,9 +179,9 @@ pub(super) async fn pause(
     call: &Call,
     request: wire::PauseJobRequest,
 ) -> Result<wire::PauseJobResponse, Refusal> {
-    let wire::PauseJobRequest { namespace, job, note, until_time } = request;
+    let wire::PauseJobRequest { namespace, job, note, until_time, runs } = request;
     let now = api.now();
-    let (scope, (name, note, until)) = api
+    let (scope, (name, note, until, runs)) = api
         .read(&namespace, |check, _| {
             let name = check.required("job", &job);
             let note = check.text("note", note, MAX_NOTE);
@@ -182,12 +189,14 @@ pub(super) async fn pause(
             if until.is_some_and(|until| until <= now) {
                 check.refuse("until_time", "has passed; leave it out for a pause that somebody ends");
             }
-            Some((name?, note, until))
+            let runs = check.paused_runs("runs", runs);
+            Some((name?, note, until, runs?))
         })
         .await?;
     let pause = Pause { note, actor: call.caller()?.subject(), time: now, until };
-    let job = done(api.engine.jobs().pause(&scope, &name, pause).await?, &name, &scope)?;
-    Ok(wire::PauseJobResponse { job: Some(convert::job::job(job, true)) })
+    let (change, Ended { cancelled, stopped }) = api.engine.jobs().pause(&scope, &name, pause, runs).await?;
+    let job = Some(convert::job::job(done(change, &name, &scope)?, true));
+    Ok(wire::PauseJobResponse { job, cancelled_runs: count(cancelled), stopped_runs: count(stopped) })
 }
 
 pub(super) async fn resume(api: &Api, request: wire::ResumeJobRequest) -> Result<wire::ResumeJobResponse, Refusal> {
@@ -201,6 +210,10 @@ pub(super) async fn resume(api: &Api, request: wire::ResumeJobRequest) -> Result
         .await?;
     let job = done(api.engine.jobs().resume(&scope, &name, Resume::Asked(mode)).await?, &name, &scope)?;
     Ok(wire::ResumeJobResponse { job: Some(convert::job::job(job, true)) })
+}
+
+fn count(runs: u64) -> i64 {
+    i64::try_from(runs).unwrap_or(i64::MAX)
 }
 
 /// A namespace and a job's name.

@@ -53,7 +53,8 @@ pub(super) const STATES: &[(&str, i64)] = &[
     ("CANCELLED", 8),
     ("TIMED_OUT", 9),
 ];
-const ORIGINS: &[(&str, i64)] = &[("SCHEDULE", 1), ("TRIGGER", 2), ("SUBMIT", 3), ("RETRY", 4), ("REDRIVE", 6)];
+const ORIGINS: &[(&str, i64)] =
+    &[("SCHEDULE", 1), ("TRIGGER", 2), ("SUBMIT", 3), ("RETRY", 4), ("BACKFILL", 5), ("REDRIVE", 6)];
 const RESOLUTIONS: &[(&str, i64)] = &[("OPEN", 1), ("RESOLVED", 2), ("REDRIVEN", 3), ("IGNORED", 4)];
 
 /// What a list of runs may be narrowed by.
@@ -70,6 +71,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field { name: "fairness_key", kind: Kind::Text },
     Field { name: "concurrency_key", kind: Kind::Text },
     Field { name: "unique_key", kind: Kind::Text },
+    Field { name: "backfill_id", kind: Kind::Id },
     Field { name: "resolution", kind: Kind::Enum(RESOLUTIONS) },
     Field { name: "fingerprint", kind: Kind::Text },
     Field { name: "at_worker", kind: Kind::Id },
@@ -386,7 +388,7 @@ fn key_taken(key: &UniqueKey, claim: Claim) -> Refusal {
     Refusal::new(Reason::UniqueKeyTaken, message).with("run_id", run).with("unique_key", key).about("run", run)
 }
 
-fn paused(job: &JobName, pause: &Pause) -> Refusal {
+pub(super) fn paused(job: &JobName, pause: &Pause) -> Refusal {
     let Pause { note, actor, time: _, until: _ } = pause;
     let why = if note.is_empty() { String::new() } else { format!(" ({note})") };
     let message = format!("job `{job}` was paused by {actor}{why}; resume it, or set `while_paused`");

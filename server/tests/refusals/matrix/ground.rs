@@ -141,6 +141,13 @@ impl Busy {
             dispatched(&mut worker).await;
         }
         said(server, "SchedulerService/PauseJob", &json!({"job": "ticking"})).await;
+        for second in 0..2 {
+            let range = |end: u32| format!("2026-01-01T00:00:0{end}Z");
+            let backfill = json!({
+                "job": "ticking", "from_time": range(second), "to_time": range(second + 1), "while_paused": true,
+            });
+            said(server, "SchedulerService/BackfillJob", &backfill).await;
+        }
         let edit = json!({"job": {"job": "ticking", "owner": "ada"}, "update_mask": "owner"});
         said(server, "SchedulerService/UpdateJob", &edit).await;
         Self { run, job: "ticking".into(), _worker: worker }

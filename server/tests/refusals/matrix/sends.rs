@@ -247,6 +247,7 @@ impl Asked<'_> {
             ("calendar", "nobody", "CALENDAR_NOT_FOUND"),
             ("key_id", "nobody", "KEY_NOT_FOUND"),
             ("run_id", NOBODY, "RUN_NOT_FOUND"),
+            ("backfill_id", NOBODY, "BACKFILL_NOT_FOUND"),
             ("worker_id", NOBODY, "WORKER_NOT_FOUND"),
         ] {
             let is_it = |place: &Place| place.field.name() == name && place.is_text() && place.required();

@@ -10,6 +10,7 @@ use crate::domain::{
     job::{Job, JobSpec, Pause},
     names::{JobName, NamespaceName, QueueName, Scope},
     rate::Rate,
+    stop::Running,
     supersede::Pending,
 };
 
@@ -227,13 +228,15 @@ pub trait Catalog: Send + Sync {
     async fn next_end(&self, after: Instant) -> StoreResult<Option<Instant>>;
 
     /// Deletes: the name is free, the schedules fire no more, runs keep pointing at the uid. Runs that wait are left to
-    /// [`super::Outcomes::cancel_waiting`]. With `revision`, only if the job is still that one. Answers the job as it was.
+    /// [`super::Outcomes::cancel_waiting`], and so are those at workers where they are to stop; its backfills are CANCELLING.
+    /// With `revision`, only if the job is still that one. Answers the job as it was.
     async fn delete_job(
         &self,
         now: Instant,
         scope: &Scope,
         name: &JobName,
         revision: Option<i64>,
+        running: Running,
     ) -> StoreResult<JobChange>;
 
     /// Sets what people set on a queue.

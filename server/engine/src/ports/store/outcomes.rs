@@ -94,9 +94,20 @@ pub trait Outcomes: Send + Sync {
     /// The earliest deadline of any run.
     async fn next_deadline(&self) -> StoreResult<Option<Instant>>;
 
-    /// Ends runs of a deleted job that wait, as `Event::JobDeleted`; with whether there are more. Where there are not, the
-    /// delete is done. One that cannot be read stays, and is no reason for more.
+    /// Ends runs of a deleted job that wait, as `Event::JobDeleted`, and asks those at workers to stop where its delete says
+    /// so; with whether there are more. Where there are not, the delete is done. One that cannot be read stays, and is no
+    /// reason for more.
     async fn cancel_waiting(&self, now: Instant, job: JobUid, limit: usize) -> StoreResult<(Vec<Moved>, bool)>;
+
+    /// Ends runs of a job that wait, as `Event::Cancel`, and asks those at workers to stop where that is wanted; but for those
+    /// of backfills. With whether there are more.
+    async fn cancel_paused(
+        &self,
+        now: Instant,
+        job: JobUid,
+        workers: bool,
+        limit: usize,
+    ) -> StoreResult<(Vec<Moved>, bool)>;
 
     /// Jobs that were deleted before `before` and whose delete is not done. Cheap where there are none.
     async fn half_deleted(&self, before: Instant, limit: usize) -> StoreResult<Vec<JobUid>>;

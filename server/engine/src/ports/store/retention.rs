@@ -59,6 +59,7 @@ pub trait Retention: Send + Sync {
     /// Deletes at most `limit` rows of each kind. Beside what is kept for a time, that is what nobody uses any more: job types
     /// that no worker handles, after the time of workers; lanes that no run and no worker is of, after the longest time of
     /// runs, and queues that had no other lane and nothing set. A scheduled run is kept while its nominal time is later than the smallest
-    /// cursor of its job's schedules: another schedule of the job may still name the same instant.
+    /// cursor of its job's schedules: another schedule of the job may still name the same instant. Runs of a backfill are kept
+    /// until it is over, and a backfill is kept as long as any run of it, and as long as runs that succeed.
     async fn sweep(&self, now: Instant, policy: RetentionPolicy, limit: usize) -> StoreResult<Swept>;
 }

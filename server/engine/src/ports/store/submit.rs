@@ -49,7 +49,7 @@ pub struct NewRun {
     pub lane: Lane,
     /// Its job.
     pub job: Option<JobRef>,
-    /// How it came to be. Never [`RunOrigin::Schedule`]: those are made by firing.
+    /// How it came to be. Never [`RunOrigin::Schedule`], which firing makes, or [`RunOrigin::Backfill`].
     pub origin: RunOrigin,
     /// When it is due.
     pub due: Instant,
@@ -124,6 +124,7 @@ impl NewRun {
             concurrency_key: concurrency.map(|concurrency| concurrency.key),
             unique_key: unique.map(|unique| unique.key),
             nominal_time: None,
+            backfill: None,
             due_time: due,
             late: false,
             parent,

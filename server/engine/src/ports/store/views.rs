@@ -9,7 +9,7 @@ use crate::domain::{
     attempt::{AttemptState, LossReason},
     dead::DeadLetter,
     filter::Filter,
-    ids::{JobUid, RunId, ServerId, WorkerId},
+    ids::{BackfillId, JobUid, RunId, ServerId, WorkerId},
     instant::Instant,
     job::{Job, JobSpec},
     ledger::{Range, SkippedWalls},
@@ -100,6 +100,8 @@ pub struct RunView {
     pub unique_key: Option<UniqueKey>,
     /// The instant the schedule named.
     pub nominal_time: Option<Instant>,
+    /// The backfill that made it.
+    pub backfill: Option<BackfillId>,
     /// When it became due, or will.
     pub due_time: Instant,
     /// It stands for missed instants.

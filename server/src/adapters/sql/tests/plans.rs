@@ -17,6 +17,10 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::{
     super::{
+        backfills::{
+            OPEN, OTHERS, ending_sql,
+            read::{STAND as RUNS_STAND, UNDER_WAY, had_sql},
+        },
         calendars::{BEHIND, HALF_UPDATED},
         claims::{GONE, STAND, claims_sql},
         due::{NEXT_DUE, due_sql, turn_sql},
@@ -30,7 +34,7 @@ use super::{
         keys::{LANES, READY, UNUSED, USED, named_sql, parked_sql, unpark_sql, waited_for_sql},
         leases::renew_sql,
         logs::{HOLDING, batches_sql},
-        outcomes::{NEXT_DEADLINE, PAST_DEADLINE, waiting_sql},
+        outcomes::{NEXT_DEADLINE, PAST_DEADLINE},
         pauses::{EXPIRED, NEXT_END, PAUSES_OVER},
         pending::PENDING,
         release::level_sql,
@@ -39,6 +43,7 @@ use super::{
         standings::{unfinished_of_keys_sql, unfinished_sql},
         statement::{Cells, places},
         steps::{columns, whole_sql},
+        stops::{at_workers_sql, waiting_sql},
         successes::successes_sql,
         unused::{IDLE, OLD_RUN},
         views::{ledger, queues::PARKED, vitals::WAITING},
@@ -77,6 +82,13 @@ fn hot() -> Vec<String> {
         held_sql(),
         open_sql(),
         waiting_sql(),
+        at_workers_sql(None),
+        OPEN.to_owned(),
+        OTHERS.to_owned(),
+        RUNS_STAND.to_owned(),
+        UNDER_WAY.to_owned(),
+        ending_sql(false),
+        ending_sql(true),
         BUFFERED.to_owned(),
         PAUSES_OVER.to_owned(),
         NEXT_END.to_owned(),
@@ -110,7 +122,7 @@ fn hot() -> Vec<String> {
         statements.extend([unfinished_sql(size), holders_sql(size), claims_sql(size)]);
         statements.extend([unfinished_of_keys_sql(size), key_holders_sql(size), successes_sql(size)]);
         statements.extend([waited_for_sql(size), unpark_sql(size), named_sql(size)]);
-        statements.push(delete_sql(size));
+        statements.extend([delete_sql(size), had_sql(size)]);
         statements.push(format!("SELECT count(*), min(queue_time) FROM run WHERE ready_lane IN ({places})"));
     }
     statements
@@ -189,6 +201,12 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         ("run_open (worker_id=?)", open_sql()),
         ("run_unfinished (job_uid=? AND end_time=? AND id>?)", waiting_sql()),
         ("run_unfinished (job_uid=? AND end_time=?)", unfinished_sql(4)),
+        ("run_unfinished (job_uid=? AND end_time=?)", OTHERS.to_owned()),
+        ("run_backfill_open (backfill_id=? AND end_time=?)", UNDER_WAY.to_owned()),
+        ("run_backfill_open (backfill_id=? AND end_time=? AND id>?)", ending_sql(false)),
+        ("run_backfill (backfill_id=?)", RUNS_STAND.to_owned()),
+        ("run_backfill (backfill_id=? AND nominal_time=?)", had_sql(4)),
+        ("run_instant (job_uid=? AND nominal_time=?)", had_sql(4)),
         ("run_unfinished (job_uid=? AND end_time=?)", holders_sql(4)),
         ("run_key_unfinished (key_id=? AND end_time=?)", unfinished_of_keys_sql(4)),
         ("run_key_unfinished (key_id=? AND end_time=?)", key_holders_sql(4)),
