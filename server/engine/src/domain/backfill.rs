@@ -194,9 +194,9 @@ impl BackfillSpec {
     }
 }
 
-/// The schedules of a definition that are asked for.
+/// The schedules of a definition that are asked for. One that counts from ends has named nothing but what it fired.
 fn chosen<'a>(rules: &'a [ScheduleSpec], names: &'a [ScheduleName]) -> impl Iterator<Item = &'a ScheduleSpec> {
-    rules.iter().filter(|schedule| names.contains(&schedule.name))
+    rules.iter().filter(|schedule| names.contains(&schedule.name) && schedule.delay().is_none())
 }
 
 /// What schedules name in `[from, to)`, each instant once; calendars leave out what they hold.

@@ -163,9 +163,7 @@ impl Backfills for SqliteStore {
 
 /// The lane of a backfill's runs.
 fn lane(step: &BackfillStep) -> Option<Lane> {
-    let JobSpec { queue, job_type, .. } = step.open.definition.as_deref()?;
-    let namespace = step.open.backfill.namespace.clone();
-    Some(Lane { namespace, queue: queue.clone(), job_type: job_type.clone() })
+    Some(step.open.definition.as_deref()?.lane(&step.open.backfill.namespace))
 }
 
 async fn create(
@@ -331,7 +329,11 @@ async fn insert_taken(
         late: false,
         due: now,
         buffer: None,
+        by_key: definition.overlaps_by_key(),
         apart: spec.beside == Beside::Allow,
+        plain_end: true,
+        retry_until: None,
+        previous_success: None,
         priority: spec.priority,
         fairness_key: &definition.fairness_key,
         key,

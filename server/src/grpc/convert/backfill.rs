@@ -139,6 +139,9 @@ impl Check {
                 let has = if there.is_empty() { "none".to_owned() } else { there.clone() };
                 check.refuse("", format!("is no schedule of job `{}`, which has {has}", job.name));
             }
+            if job.spec.schedules.iter().any(|schedule| schedule.name == name && schedule.delay().is_some()) {
+                check.refuse("", "counts from the ends of its runs, and so has no instant beside those that it fired");
+            }
             Some(name)
         });
         chosen.dedup();
