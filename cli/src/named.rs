@@ -2,7 +2,7 @@
 //! whatever was printed can be typed.
 
 /// The kinds that stand before a name.
-const KINDS: [&str; 7] = ["run", "job", "worker", "queue", "key", "type", "calendar"];
+const KINDS: [&str; 9] = ["run", "job", "worker", "queue", "key", "type", "calendar", "sink", "delivery"];
 
 /// The name of a `kind`, without the kind.
 fn of(kind: &str, text: &str) -> Result<String, String> {
@@ -22,7 +22,7 @@ macro_rules! kinds {
     )+};
 }
 
-kinds!(run, job, worker, queue, key, calendar, dead);
+kinds!(run, job, worker, queue, key, calendar, sink, delivery, dead);
 
 /// A job type.
 pub(crate) fn type_(text: &str) -> Result<String, String> {

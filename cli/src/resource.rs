@@ -11,6 +11,7 @@ mod key;
 mod queue;
 mod run;
 mod server;
+mod sink;
 mod worker;
 
 use mainspring_proto::{auth::v1 as auth, scheduler::v1 as scheduler};
@@ -112,6 +113,14 @@ named! { "mainspring.scheduler.v1":
     scheduler::UpdateJobResponse,
     scheduler::ExplainInstantResponse,
     scheduler::GetServerInfoResponse,
+    scheduler::Sink = "sink" sink,
+    scheduler::Delivery = "delivery" delivery_id,
+    scheduler::CreateSinkResponse,
+    scheduler::UpdateSinkResponse,
+    scheduler::DeleteSinkResponse,
+    scheduler::TestSinkResponse,
+    scheduler::ListSinksResponse,
+    scheduler::ListDeliveriesResponse,
     scheduler::BackupResult,
 }
 
@@ -143,6 +152,8 @@ lists! {
     scheduler::ListJobsResponse: "jobs", jobs of scheduler::Job;
     scheduler::ListJobVersionsResponse: "versions", versions of scheduler::JobVersion;
     scheduler::ListCalendarsResponse: "calendars", calendars of scheduler::Calendar;
+    scheduler::ListSinksResponse: "sinks", sinks of scheduler::Sink;
+    scheduler::ListDeliveriesResponse: "deliveries", deliveries of scheduler::Delivery;
     scheduler::ListInstantsResponse: "instants", instants of scheduler::Instant;
     scheduler::ListRunsResponse: "runs", runs of scheduler::Run;
     scheduler::ListAttemptsResponse: "attempts", attempts of scheduler::Attempt;

@@ -16,11 +16,13 @@ use std::sync::Arc;
 use mainspring_engine::{domain::rules::LeaseRules, ports::store::StoreResult, tasks::Tasks};
 
 mod announced;
+mod any;
 mod backup;
 mod calendars;
 mod catalog;
 mod claims;
 mod dead;
+mod deliveries;
 mod dialect;
 mod dispatch;
 mod due;
@@ -51,11 +53,13 @@ mod retention;
 mod room;
 mod rows;
 mod sheet;
+mod sinks;
 mod skipped;
 mod slots;
 mod statement;
 mod steps;
 mod submit;
+mod told;
 mod unused;
 mod versions;
 mod views;
@@ -98,7 +102,10 @@ struct Known {
     policies: rows::Policies,
     specs: jobs::Specs,
     calendars: calendars::Held,
-    restricted: restricted::AnyRestricted,
+    /// Queues that are paused or limited.
+    restricted: any::Any,
+    /// Sinks that are told anything.
+    sinks: any::Any,
 }
 
 impl SqliteStore {

@@ -49,6 +49,7 @@ paged! {
     scheduler::ListAttemptsRequest of "ListAttempts",
     scheduler::ListCalendarsRequest of "ListCalendars",
     scheduler::ListDeadLettersRequest of "ListDeadLetters",
+    scheduler::ListDeliveriesRequest of "ListDeliveries",
     scheduler::ListInstantsRequest of "ListInstants",
     scheduler::ListJobTypesRequest of "ListJobTypes",
     scheduler::ListJobVersionsRequest of "ListJobVersions",
@@ -56,6 +57,7 @@ paged! {
     scheduler::ListLogsRequest of "ListLogs",
     scheduler::ListQueuesRequest of "ListQueues",
     scheduler::ListRunsRequest of "ListRuns",
+    scheduler::ListSinksRequest of "ListSinks",
     scheduler::ListWorkersRequest of "ListWorkers",
 }
 
