@@ -36,6 +36,8 @@ const PERMISSIONS: &[(&str, &str)] = &[
     ("runs.write", "submit, cancel and retry runs, and settle dead letters"),
     ("server.backup", "write a copy of the database on the server's machine"),
     ("server.read", "see the server's version, limits and counts"),
+    ("sinks.read", "see sinks and what they were told, never their secrets"),
+    ("sinks.write", "create, change, try and delete sinks, and tell them something again"),
     ("worker.serve", "hold a worker stream and report results"),
     ("workers.read", "see workers and job types"),
     ("workers.write", "drain workers"),

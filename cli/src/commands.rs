@@ -28,6 +28,7 @@ mod retry;
 mod rpc;
 mod run;
 mod serve;
+mod sink;
 mod submit;
 mod trigger;
 mod types;
@@ -89,6 +90,8 @@ pub(crate) enum Command {
     Queue(queue::QueueCommand),
     #[command(subcommand, alias = "calendars")]
     Calendar(calendar::CalendarCommand),
+    #[command(subcommand, alias = "sinks")]
+    Sink(sink::SinkCommand),
     #[command(subcommand, alias = "workers")]
     Worker(worker::WorkerCommand),
     #[command(subcommand, alias = "types")]
@@ -127,6 +130,7 @@ impl Command {
             Self::Logs(args) => logs::run(args, session).await,
             Self::Queue(command) => queue::run(command, session).await,
             Self::Calendar(command) => calendar::run(command, session).await,
+            Self::Sink(command) => sink::run(command, session).await,
             Self::Worker(command) => worker::run(command, session).await,
             Self::Type(command) => types::run(command, session).await,
             Self::Login(args) => login::run(args, session).await,

@@ -2,7 +2,7 @@
 //! whatever was printed can be typed.
 
 /// The kinds that stand before a name.
-const KINDS: [&str; 8] = ["run", "job", "worker", "queue", "key", "type", "calendar", "backfill"];
+const KINDS: [&str; 10] = ["run", "job", "worker", "queue", "key", "type", "calendar", "backfill", "sink", "delivery"];
 
 /// The name of a `kind`, without the kind.
 fn of(kind: &str, text: &str) -> Result<String, String> {
@@ -22,7 +22,7 @@ macro_rules! kinds {
     )+};
 }
 
-kinds!(run, job, worker, queue, key, calendar, dead, backfill);
+kinds!(run, job, worker, queue, key, calendar, sink, delivery, dead, backfill);
 
 /// A job type.
 pub(crate) fn type_(text: &str) -> Result<String, String> {

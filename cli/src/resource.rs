@@ -12,6 +12,7 @@ mod key;
 mod queue;
 mod run;
 mod server;
+mod sink;
 mod worker;
 
 use mainspring_proto::{auth::v1 as auth, scheduler::v1 as scheduler};
@@ -117,6 +118,14 @@ named! { "mainspring.scheduler.v1":
     scheduler::UpdateJobResponse,
     scheduler::ExplainInstantResponse,
     scheduler::GetServerInfoResponse,
+    scheduler::Sink = "sink" sink,
+    scheduler::Delivery = "delivery" delivery_id,
+    scheduler::CreateSinkResponse,
+    scheduler::UpdateSinkResponse,
+    scheduler::DeleteSinkResponse,
+    scheduler::TestSinkResponse,
+    scheduler::ListSinksResponse,
+    scheduler::ListDeliveriesResponse,
     scheduler::BackupResult,
 }
 
@@ -149,6 +158,8 @@ lists! {
     scheduler::ListJobVersionsResponse: "versions", versions of scheduler::JobVersion;
     scheduler::ListBackfillsResponse: "backfills", backfills of scheduler::Backfill;
     scheduler::ListCalendarsResponse: "calendars", calendars of scheduler::Calendar;
+    scheduler::ListSinksResponse: "sinks", sinks of scheduler::Sink;
+    scheduler::ListDeliveriesResponse: "deliveries", deliveries of scheduler::Delivery;
     scheduler::ListInstantsResponse: "instants", instants of scheduler::Instant;
     scheduler::ListRunsResponse: "runs", runs of scheduler::Run;
     scheduler::ListAttemptsResponse: "attempts", attempts of scheduler::Attempt;

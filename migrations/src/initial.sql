@@ -188,6 +188,51 @@ CREATE TABLE calendar_pin (
 ;
 CREATE INDEX calendar_pin_job ON calendar_pin (job_uid)
 ;
+-- Whom to tell what goes wrong. `kinds`: what of it, one bit each. `job`: of this one only. `secret` is sealed. `disabled`:
+-- nothing is kept for it and nothing sent. `dropped`: what it was not told, since too much was open. A deleted sink keeps its
+-- row as long as there are deliveries of it.
+CREATE TABLE sink (
+    uid {id} NOT NULL PRIMARY KEY,
+    namespace_id INTEGER NOT NULL REFERENCES namespace (id),
+    name TEXT NOT NULL,
+    revision BIGINT NOT NULL,
+    description TEXT NOT NULL,
+    url TEXT NOT NULL,
+    kinds INTEGER NOT NULL CHECK (kinds > 0),
+    job TEXT,
+    secret {bytes} NOT NULL,
+    disabled SMALLINT CHECK (disabled BETWEEN 1 AND 2),
+    dropped BIGINT NOT NULL DEFAULT 0,
+    create_time BIGINT NOT NULL,
+    update_time BIGINT NOT NULL,
+    delete_time BIGINT
+) {by_key}
+;
+CREATE UNIQUE INDEX sink_name ON sink (namespace_id, name) WHERE delete_time IS NULL
+;
+-- One notice on its way to one sink. `next_time`: when it is sent next; it has none once it is over. `end_time`: since when it
+-- is. `attempts` and `state` guard what is noted of an attempt.
+CREATE TABLE delivery (
+    sink_uid {id} NOT NULL REFERENCES sink (uid),
+    id {id} NOT NULL,
+    kind SMALLINT NOT NULL,
+    state SMALLINT NOT NULL CHECK (state BETWEEN 1 AND 3),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    status SMALLINT,
+    error TEXT NOT NULL DEFAULT '',
+    next_time BIGINT,
+    create_time BIGINT NOT NULL,
+    end_time BIGINT,
+    body TEXT NOT NULL,
+    PRIMARY KEY (sink_uid, id),
+    CHECK ((state = 1) = (next_time IS NOT NULL)),
+    CHECK ((state = 1) = (end_time IS NULL))
+)
+;
+CREATE INDEX delivery_due ON delivery (sink_uid, next_time) WHERE next_time IS NOT NULL
+;
+CREATE INDEX delivery_age ON delivery (end_time) WHERE end_time IS NOT NULL
+;
 -- Where the evaluation of a schedule stands. Cursor, version and pause are the guard of a firing, so all three are in
 -- this row. The open ledger range is here too: firing once more costs no further write. `pause_until`: when the pause ends
 -- by itself. `resume_until`: instants up to this passed in a pause, and are caught up with by `resume_mode`. `run_count`: how

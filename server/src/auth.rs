@@ -47,6 +47,7 @@ struct Inner {
     clock: SharedClock,
     tokens: Tokens,
     page_key: [u8; 32],
+    seal_key: [u8; 32],
     passwords: Passwords,
     config: AuthConfig,
     keys: Remembered<ApiKeyRecord>,
@@ -159,6 +160,7 @@ impl Auth {
             clock,
             tokens,
             page_key: secret::derived(&seed, "page tokens"),
+            seal_key: secret::derived(&seed, "secrets of sinks"),
             passwords: Passwords::new(),
             config,
             keys: Remembered::default(),
@@ -223,6 +225,11 @@ impl Auth {
     /// The key that page tokens are signed with; nobody finds the signing key by it.
     pub(crate) fn page_key(&self) -> [u8; 32] {
         self.0.page_key
+    }
+
+    /// The key that secrets of sinks are sealed with; nobody finds the signing key by it.
+    pub(crate) fn seal_key(&self) -> [u8; 32] {
+        self.0.seal_key
     }
 
     fn now(&self) -> Instant {

@@ -5,6 +5,7 @@
 //! files comes later and changes nothing behind this module.
 
 mod env;
+mod network;
 pub mod settings;
 
 use std::{
@@ -22,6 +23,7 @@ use mainspring_engine::{
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use env::EnvError;
+pub use network::Network;
 pub use settings::{SETTINGS, Setting};
 
 use crate::auth::{Passwords, PolicyError};
@@ -47,6 +49,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// How long things are kept.
     pub retention: RetentionPolicy,
+    /// Whom it may tell what goes wrong.
+    pub webhooks: WebhooksConfig,
     /// How it tells what it does.
     pub log: LogConfig,
 }
@@ -112,6 +116,17 @@ pub struct LimitsConfig {
     pub max_message_bytes: usize,
     /// Largest inline payload. Default 1 MiB.
     pub max_inline_payload_bytes: usize,
+}
+
+/// Whom a server may tell what goes wrong, beside what is public and speaks TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WebhooksConfig {
+    /// Anybody without TLS. Default no.
+    pub allow_http: bool,
+    /// This machine, with TLS or without. Default no.
+    pub allow_loopback: bool,
+    /// Addresses that are not public. Default none.
+    pub allow_networks: Vec<Network>,
 }
 
 /// How a server tells what it does.
@@ -318,8 +333,17 @@ impl Config {
         if let Some(password) = &self.auth.root_password {
             Passwords::check(password.expose_secret()).map_err(ConfigError::RootPassword)?;
         }
-        let RetentionPolicy { succeeded, failed, unresolved, logs: _, ledger: _, jobs: _, requests, workers: _ } =
-            self.retention;
+        let RetentionPolicy {
+            succeeded,
+            failed,
+            unresolved,
+            logs: _,
+            ledger: _,
+            jobs: _,
+            requests,
+            workers: _,
+            deliveries: _,
+        } = self.retention;
         if requests < PROMISED {
             return Err(ConfigError::Requests(requests));
         }

@@ -15,6 +15,7 @@ mod replay;
 mod request_id;
 mod scheduler;
 mod serve;
+mod sinks;
 pub mod status;
 mod user;
 mod worker;

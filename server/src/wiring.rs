@@ -35,11 +35,12 @@ pub use crate::{
 use crate::{
     adapters::{
         host_clock::HostClock,
+        http::{HttpCourier, Reach, SealKey},
         inproc::{InprocBroker, InprocSignals},
         sql::{self, SqliteStore},
     },
     auth::{Auth, SecretFileError},
-    config::Synchronous,
+    config::{Synchronous, WebhooksConfig},
     grpc::{self, Api, Health, page::Pages},
     schemas::Schemas,
     telemetry::{self, Page, Telemetry},
@@ -120,7 +121,11 @@ pub async fn start_by(config: Config, clock: SharedClock) -> Result<Running, Sta
     let one_time_root_password = auth.ensure_root(config.auth.root_password.as_ref(), config.dev).await?;
     let dev_api_key = if config.dev { Some(auth.ensure_dev_key(&data).await?) } else { None };
     let tasks = Tasks::default();
-    let engine = Engine::start(parts(&config, shared, clock, &telemetry, tasks.clone()));
+    // Whoever tries things on a machine of their own has the receiver there too.
+    let webhooks =
+        WebhooksConfig { allow_loopback: config.dev || config.webhooks.allow_loopback, ..config.webhooks.clone() };
+    let courier = HttpCourier::new(Reach::from(&webhooks), SealKey::new(&auth.seal_key()));
+    let engine = Engine::start(parts(&config, (shared, Arc::new(courier)), clock, &telemetry, tasks.clone()));
     auth.start(&tasks);
     let api = Api::from(grpc::Parts {
         schemas: Schemas::new(engine.store().clone()),
@@ -161,9 +166,16 @@ async fn open(config: &Config, telemetry: &Telemetry) -> Result<Arc<SqliteStore>
     sql::open(options).await
 }
 
-fn parts(config: &Config, store: SharedStore, clock: SharedClock, telemetry: &Telemetry, tasks: Tasks) -> Parts {
+fn parts(
+    config: &Config,
+    (store, courier): (SharedStore, Arc<HttpCourier>),
+    clock: SharedClock,
+    telemetry: &Telemetry,
+    tasks: Tasks,
+) -> Parts {
     Parts {
         store,
+        courier,
         broker: Arc::new(InprocBroker::default()),
         signals: Arc::new(InprocSignals::default()),
         rules: config.lease_rules(),

@@ -35,6 +35,7 @@ pub mod release;
 pub mod retention;
 pub mod schedules;
 pub mod signals;
+pub mod sinks;
 pub mod submit;
 pub mod timers;
 pub mod unique;
@@ -60,6 +61,12 @@ macro_rules! conformance {
                 a_change_makes_a_version_of_each_job_that_uses_it, jobs_follow_a_change_in_steps, a_calendar_that_holds_everything_brings_a_job_to_error,
                 a_calendar_that_is_used_is_not_deleted, a_definition_counts_with_the_calendar_in_force,
                 a_job_comes_back_with_the_calendar_in_force;
+            sinks: sinks_read_back_by_name, a_sink_is_made_once, there_are_so_many_sinks_and_no_more,
+                a_run_that_dies_is_told_to_whom_it_may_concern, other_ends_are_told_to_nobody,
+                instants_that_are_lost_are_told_as_ranges, a_schedule_that_fails_is_told, a_job_that_a_calendar_starves_is_told,
+                a_job_that_is_paused_by_itself_is_told, what_is_due_comes_in_turn_and_a_few_of_each_sink,
+                what_was_given_up_can_be_begun_anew, a_receiver_that_is_gone_disables_its_sink,
+                what_is_too_much_is_counted_and_not_kept, what_is_over_goes_and_so_does_what_is_left_of_a_sink;
             edits: an_edit_makes_a_version, an_edit_of_a_completed_job_leaves_it_so, an_equal_definition_changes_nothing,
                 a_stale_revision_is_refused, an_unsettled_job_is_not_changed, an_edit_keeps_cursor_and_open_range,
                 a_schedule_that_is_gone_keeps_its_ledger, a_pause_shows_and_lifts, a_deleted_name_is_free,
@@ -207,5 +214,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(auto_disable backfills backup calendars catalog dead delays edits expiry firing hello identity keys labels leases lists logs outcomes overlap pending property queues release retention schedules submit timers unique versions views)
+    sources!(auto_disable backfills backup calendars catalog dead delays edits expiry firing hello identity keys labels leases lists logs outcomes overlap pending property queues release retention schedules sinks submit timers unique versions views)
 }

@@ -32,9 +32,13 @@ use mainspring_engine::{
     },
     tasks::Tasks,
 };
-use mainspring_server::adapters::{
-    inproc::{InprocBroker, InprocSignals},
-    sql::{OpenOptions, SqliteStore, open},
+use mainspring_server::{
+    adapters::{
+        http::{HttpCourier, Reach, SealKey},
+        inproc::{InprocBroker, InprocSignals},
+        sql::{OpenOptions, SqliteStore, open},
+    },
+    config::WebhooksConfig,
 };
 use parking_lot::Mutex;
 use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -141,6 +145,7 @@ impl Stage {
             requests: LONG,
             jobs: LONG,
             workers: LONG,
+            deliveries: LONG,
         };
         stage.outage(Duration::ZERO).await
     }
@@ -157,8 +162,11 @@ impl Stage {
         let tasks = Tasks::default();
         let others = InprocSignals::default();
         let leases = Arc::new(Leases::default());
+        let webhooks = WebhooksConfig { allow_loopback: true, ..WebhooksConfig::default() };
+        let courier = HttpCourier::new(Reach::from(&webhooks), SealKey::new(&[7; 32]));
         let engine = Engine::start(Parts {
             look,
+            courier: Arc::new(courier),
             store: store.clone(),
             broker: Arc::new(InprocBroker::default()),
             signals: Arc::new(others.another()),

@@ -20,6 +20,7 @@ pub mod process;
 pub mod programs;
 pub mod proxy;
 pub mod raw;
+pub mod receiver;
 pub mod refusal;
 pub mod rest;
 pub mod rows;

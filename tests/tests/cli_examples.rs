@@ -13,6 +13,7 @@ const EXCEPTED: &[(&str, &str)] = &[
     ("mainspring serve", "runs until it is stopped; cli_dev.rs starts it"),
     ("mainspring worker exec", "runs until it is stopped; cli_exec.rs starts it"),
     ("mainspring login", "needs a password; cli_login.rs has one"),
+    ("mainspring sink test", "needs somebody who listens; sinks.rs has one"),
 ];
 
 /// What disturbs the others comes later, in this order.
@@ -24,6 +25,7 @@ const LAST: &[&str] = &[
     "mainspring job delete",
     "mainspring job undelete",
     "mainspring calendar delete",
+    "mainspring sink delete",
     "mainspring admin key revoke",
     "mainspring worker drain",
     "mainspring context rm",
@@ -76,11 +78,15 @@ struct Things {
     worker: String,
     dead: String,
     backfill: String,
+    delivery: String,
 }
 
 impl Things {
     async fn find(terminal: &Terminal) -> Self {
         let run: Value = terminal.json(&["trigger", "demo.hello", "--wait"]).await.unwrap();
+        // Nobody there may be reached, so that it stays as it is.
+        let sink = ["sink", "create", "on-call", "--url", "https://localhost/", "--kind", "run-failed"];
+        assert!(terminal.run(&sink).await.unwrap().status.success());
         let died = ["submit", "demo.flaky", "-d", "succeed_on:=9", "--max-attempts", "1", "--wait", "-o", "none"];
         assert_eq!(terminal.run(&died).await.unwrap().status.code(), Some(1));
         let dead: Value = terminal.json(&["dead", "list"]).await.unwrap();
@@ -88,12 +94,15 @@ impl Things {
         let range = ["--from", "2026-01-01T00:00:00Z", "--to", "2026-01-01T00:00:30Z"];
         let begun: Value = terminal.json(&[&["job", "backfill", "demo.hello"], &range[..]].concat()).await.unwrap();
         let backfill = begun["backfill"]["backfillId"].as_str().unwrap().into();
+        let told: Value = terminal.json(&["sink", "deliveries", "on-call"]).await.unwrap();
+        let delivery = told["deliveries"][0]["deliveryId"].as_str().unwrap_or_else(|| panic!("{told}")).into();
         let workers: Value = terminal.json(&["worker", "list"]).await.unwrap();
         let worker = &workers["workers"][0]["workerId"];
         Self {
             over: run["runId"].as_str().unwrap().into(),
             dead,
             backfill,
+            delivery,
             worker: worker.as_str().unwrap_or_else(|| panic!("a worker in {workers}")).into(),
         }
     }
@@ -133,6 +142,7 @@ async fn run_all(rewrite: fn(&str) -> String, check: fn(&str, &str) -> Result<()
             ("KEY", &key),
             ("DEAD", &things.dead),
             ("BACKFILL", &things.backfill),
+            ("DELIVERY", &things.delivery),
         ];
         let output = terminal.sh(&typed, &variables).await.unwrap();
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
@@ -173,7 +183,7 @@ async fn every_example_says_json_where_it_is_asked_to() {
 async fn every_example_is_silent_where_it_is_asked_to() {
     // What is told only once is not made where it would not be told.
     let silent = |line: &str| match as_json(line) {
-        once if once.contains("admin key create") => once,
+        once if ["admin key create", "sink create", "--rotate-secret"].iter().any(|made| once.contains(made)) => once,
         line => line.replace(" -o jsonl", " -o json").replace(" -o json", " -o none"),
     };
     let nothing = |line: &str, stdout: &str| {

@@ -53,6 +53,8 @@ mod release;
 mod results;
 #[path = "engine/seed.rs"]
 mod seed;
+#[path = "engine/sinks.rs"]
+mod sinks;
 #[path = "engine/sleep.rs"]
 mod sleep;
 #[path = "engine/wall.rs"]

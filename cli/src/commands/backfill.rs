@@ -139,7 +139,12 @@ pub(super) async fn watch(id: &str, server: &Server, session: &Session) -> Resul
             last = now.clone();
             Ok(Seen::Changed(now))
         }
-        Detail::Progress(_) | Detail::Worker(_) | Detail::Queue(_) | Detail::Bookmark(_) => Ok(Seen::Other),
+        Detail::Progress(_)
+        | Detail::Worker(_)
+        | Detail::Queue(_)
+        | Detail::Schedule(_)
+        | Detail::Sink(_)
+        | Detail::Bookmark(_) => Ok(Seen::Other),
     };
     let list = async || Ok(vec![got(server, id).await?]);
     let exit = watch::watch(server, &session.out, subject, list, read, |backfill| backfill.end_time.is_some()).await?;

@@ -302,9 +302,13 @@ async fn watched(
     let subject = Subject { topics: vec![EventTopic::Jobs], filter: String::new() };
     let read = async |detail: &Detail| match detail {
         Detail::Job(event) => read(&event.job).await,
-        Detail::Run(_) | Detail::Progress(_) | Detail::Worker(_) | Detail::Queue(_) | Detail::Bookmark(_) => {
-            Ok(Seen::Other)
-        }
+        Detail::Run(_)
+        | Detail::Progress(_)
+        | Detail::Worker(_)
+        | Detail::Queue(_)
+        | Detail::Schedule(_)
+        | Detail::Sink(_)
+        | Detail::Bookmark(_) => Ok(Seen::Other),
     };
     watch::watch(server, &session.out, subject, list, read, |_| false).await
 }

@@ -227,6 +227,8 @@ async fn watched(
         | Detail::Run(_)
         | Detail::Progress(_)
         | Detail::Job(_)
+        | Detail::Schedule(_)
+        | Detail::Sink(_)
         | Detail::Worker(_)
         | Detail::Bookmark(_) => Ok(Seen::Other),
     };

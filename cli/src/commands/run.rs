@@ -319,9 +319,13 @@ async fn watched(
 ) -> Result<Exit, Failure> {
     let read = async |detail: &Detail| match detail {
         Detail::Run(event) => Ok(Seen::Changed(got(server, &event.run_id).await?)),
-        Detail::Job(_) | Detail::Progress(_) | Detail::Worker(_) | Detail::Queue(_) | Detail::Bookmark(_) => {
-            Ok(Seen::Other)
-        }
+        Detail::Job(_)
+        | Detail::Progress(_)
+        | Detail::Worker(_)
+        | Detail::Queue(_)
+        | Detail::Schedule(_)
+        | Detail::Sink(_)
+        | Detail::Bookmark(_) => Ok(Seen::Other),
     };
     let is_last = |run: &Run| until_over && follow::is_over(run.state());
     watch::watch(server, &session.out, subject, list, read, is_last).await

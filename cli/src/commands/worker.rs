@@ -163,6 +163,8 @@ async fn watched(
         | Detail::Progress(_)
         | Detail::Job(_)
         | Detail::Queue(_)
+        | Detail::Schedule(_)
+        | Detail::Sink(_)
         | Detail::Bookmark(_) => Ok(Seen::Other),
     };
     let has_left = |worker: &Worker| matches!(worker.state(), WorkerState::Lost | WorkerState::Gone);

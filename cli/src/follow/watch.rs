@@ -129,7 +129,15 @@ async fn hints_once(
                     send(tell, Seen::Progress(progress)).await;
                 }
             }
-            Some(Detail::Job(_) | Detail::Worker(_) | Detail::Queue(_) | Detail::Bookmark(_)) | None => {}
+            Some(
+                Detail::Job(_)
+                | Detail::Schedule(_)
+                | Detail::Sink(_)
+                | Detail::Worker(_)
+                | Detail::Queue(_)
+                | Detail::Bookmark(_),
+            )
+            | None => {}
         }
     }
     Ok(())

@@ -39,9 +39,11 @@ pub mod instants;
 pub mod jobs;
 pub mod logs;
 mod news;
+mod notify;
 pub mod outcome;
 pub mod rescue;
 pub mod retain;
+pub mod sinks;
 pub mod slots;
 pub mod stream;
 pub mod submit;
@@ -67,6 +69,7 @@ use crate::{
     ports::{
         broker::Broker,
         clock::SharedClock,
+        courier::Courier,
         meter::Meter,
         signals::Signals,
         store::{
@@ -78,6 +81,7 @@ use crate::{
 };
 use logs::tail::Tail;
 use news::News;
+pub use notify::TIMEOUT as DELIVERY_TIMEOUT;
 
 /// How long a stage trusts hints where they may be lost.
 pub const LOOK: Duration = Duration::from_secs(1);
@@ -95,6 +99,8 @@ pub struct Parts {
     pub clock: SharedClock,
     /// Counts what happens to runs.
     pub meter: Arc<dyn Meter>,
+    /// Tells sinks what goes wrong.
+    pub courier: Arc<dyn Courier>,
     /// The times leases live by.
     pub rules: LeaseRules,
     /// How long things are kept.
@@ -128,6 +134,7 @@ pub(crate) struct Core {
     pub(crate) clock: SharedClock,
     pub(crate) signals: Arc<dyn Signals>,
     pub(crate) meter: Arc<dyn Meter>,
+    pub(crate) courier: Arc<dyn Courier>,
     pub(crate) rules: LeaseRules,
     pub(crate) server: ServerId,
     pub(crate) tasks: Tasks,
@@ -148,13 +155,39 @@ impl Core {
 impl Engine {
     /// Starts every stage. Nothing fires and nobody is judged before its time: the reaper waits one lease first.
     pub fn start(parts: Parts) -> Self {
-        let Parts { store, broker, signals, clock, meter, rules, retention, late_runs, server, tasks, look, seed } =
-            parts;
+        let Parts {
+            store,
+            broker,
+            signals,
+            clock,
+            meter,
+            courier,
+            rules,
+            retention,
+            late_runs,
+            server,
+            tasks,
+            look,
+            seed,
+        } = parts;
         let start_time = clock.now();
         let news = News::new(signals.clone(), meter.clone(), server);
         let shard = Mutex::new(None);
-        let core =
-            Arc::new(Core { store, clock, signals, meter, rules, server, tasks, news, shard, start_time, look, seed });
+        let core = Arc::new(Core {
+            store,
+            clock,
+            signals,
+            meter,
+            courier,
+            rules,
+            server,
+            tasks,
+            news,
+            shard,
+            start_time,
+            look,
+            seed,
+        });
         let submit = submit::Submitter::start(&core);
         let outcome = outcome::Settler::start(&core);
         let logs = logs::LogWriter::start(&core);
@@ -165,6 +198,7 @@ impl Engine {
         backfill::start(&core);
         jobs::keep_times(&core);
         disable::start(&core);
+        notify::start(&core);
         rescue::start(&core, outcome.clone());
         retain::start(&core, retention);
         core.news.meet(&stream);
@@ -240,6 +274,11 @@ impl Engine {
         cancel: CancelBackfill,
     ) -> StoreResult<Option<Backfill>> {
         backfill::cancel(&self.core, scope, id, cancel).await
+    }
+
+    /// Sinks: create, update, delete, try.
+    pub fn sinks(&self) -> sinks::Sinks<'_> {
+        sinks::Sinks::new(&self.core)
     }
 
     /// The ledger, as instants.

@@ -6,6 +6,7 @@
 
 pub mod broker;
 pub mod clock;
+pub mod courier;
 pub mod meter;
 pub mod signals;
 pub mod store;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use mainspring_engine::{domain::rules::LeaseRules, ports::store::StoreResult, tasks::Tasks};
 
 mod announced;
+mod any;
 mod backfills;
 mod backup;
 mod calendars;
@@ -23,6 +24,7 @@ mod catalog;
 mod claims;
 mod dead;
 mod delays;
+mod deliveries;
 mod dialect;
 mod dispatch;
 mod due;
@@ -53,6 +55,7 @@ mod retention;
 mod room;
 mod rows;
 mod sheet;
+mod sinks;
 mod skipped;
 mod slots;
 mod standings;
@@ -61,6 +64,7 @@ mod steps;
 mod stops;
 mod submit;
 mod successes;
+mod told;
 mod unused;
 mod versions;
 mod views;
@@ -103,7 +107,10 @@ struct Known {
     policies: rows::Policies,
     specs: jobs::Specs,
     calendars: calendars::Held,
-    restricted: restricted::AnyRestricted,
+    /// Queues that are paused or limited.
+    restricted: any::Any,
+    /// Sinks that are told anything.
+    sinks: any::Any,
 }
 
 impl SqliteStore {

@@ -8,7 +8,7 @@ use std::{fmt::Display, net::SocketAddr, path::Path, str::FromStr, time::Duratio
 
 use mainspring_cron::{format_duration, parse_duration};
 
-use super::Config;
+use super::{Config, Network};
 
 /// One setting of a server.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,8 @@ pub enum Takes {
     OneOf(&'static [&'static str]),
     /// `IP:PORT`, several with commas between them.
     Addresses,
+    /// `ADDRESS/BITS`, several with commas between them.
+    Networks,
     /// The path of a folder.
     Folder,
     /// A text.
@@ -53,6 +55,7 @@ impl Takes {
             Self::Count => "number".into(),
             Self::OneOf(words) => words.join(" or "),
             Self::Addresses => "IP:PORT, …".into(),
+            Self::Networks => "ADDRESS/BITS, …".into(),
             Self::Folder => "folder".into(),
             Self::Text => "text".into(),
             Self::LogFilter => "filter, such as info,mainspring_server=debug".into(),
@@ -195,6 +198,12 @@ pub const SETTINGS: &[Setting] = &[
         "How it is told: for people, or one JSON object a line."
     ),
     setting!(
+        "RETENTION__DELIVERIES",
+        Takes::Length,
+        length/shown_length retention.deliveries,
+        "How long what sinks were told, or not, is kept after it arrived or was given up."
+    ),
+    setting!(
         "RETENTION__FAILED",
         Takes::Length,
         length/shown_length retention.failed,
@@ -242,6 +251,24 @@ pub const SETTINGS: &[Setting] = &[
         length/shown_length retention.workers,
         "How long workers that are LOST or GONE are kept after they were last heard."
     ),
+    setting!(
+        "WEBHOOKS__ALLOW_HTTP",
+        Takes::OneOf(&["false", "true"]),
+        parsed/shown webhooks.allow_http,
+        "Whether sinks may be told without TLS, so that anybody on the way can read it."
+    ),
+    setting!(
+        "WEBHOOKS__ALLOW_LOOPBACK",
+        Takes::OneOf(&["false", "true"]),
+        parsed/shown webhooks.allow_loopback,
+        "Whether sinks may be on the server's own machine, with TLS or without: whoever creates one reaches what listens there. `dev` always may."
+    ),
+    setting!(
+        "WEBHOOKS__ALLOW_NETWORKS",
+        Takes::Networks,
+        networks/shown_networks webhooks.allow_networks,
+        "Networks that sinks may be in although they are not public, such as `10.0.0.0/8,fd00::/8`. Empty: none."
+    ),
 ];
 
 /// What else the server reads from its environment: names without `__`, with their meaning.
@@ -277,6 +304,14 @@ fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
 
 fn addresses_or_none(text: &str) -> Result<Vec<SocketAddr>, String> {
     if text.is_empty() { Ok(Vec::new()) } else { addresses(text) }
+}
+
+fn networks(text: &str) -> Result<Vec<Network>, String> {
+    text.split(',').map(str::trim).filter(|network| !network.is_empty()).map(parsed).collect()
+}
+
+fn shown_networks(networks: &[Network]) -> String {
+    networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn shown_addresses(addresses: &[SocketAddr]) -> String {
@@ -322,6 +357,7 @@ mod tests {
                 Takes::Bytes | Takes::Count => "7777",
                 Takes::OneOf(words) => words[1],
                 Takes::Addresses => "127.0.0.1:7,[::1]:8",
+                Takes::Networks => "10.0.0.0/8,fd00::/8",
                 Takes::Folder | Takes::Text => "other",
                 Takes::LogFilter => "debug",
             };

@@ -16,6 +16,7 @@ use super::{
     convert::{self, time},
     page,
     scheduler::MAX_BATCH,
+    sinks,
     status::Refusal,
 };
 
@@ -76,6 +77,44 @@ impl AdminService for Api {
         request: Request<wire::DeleteCalendarRequest>,
     ) -> Answer<wire::DeleteCalendarResponse> {
         answer(calendars::delete(self, request.into_inner())).await
+    }
+
+    async fn create_sink(&self, request: Request<wire::CreateSinkRequest>) -> Answer<wire::CreateSinkResponse> {
+        answer(sinks::create(self, request.into_inner())).await
+    }
+
+    async fn get_sink(&self, request: Request<wire::GetSinkRequest>) -> Answer<wire::GetSinkResponse> {
+        answer(sinks::get(self, request.into_inner())).await
+    }
+
+    async fn list_sinks(&self, request: Request<wire::ListSinksRequest>) -> Answer<wire::ListSinksResponse> {
+        answer(sinks::list(self, request.into_inner())).await
+    }
+
+    async fn update_sink(&self, request: Request<wire::UpdateSinkRequest>) -> Answer<wire::UpdateSinkResponse> {
+        answer(sinks::update(self, request.into_inner())).await
+    }
+
+    async fn delete_sink(&self, request: Request<wire::DeleteSinkRequest>) -> Answer<wire::DeleteSinkResponse> {
+        answer(sinks::delete(self, request.into_inner())).await
+    }
+
+    async fn test_sink(&self, request: Request<wire::TestSinkRequest>) -> Answer<wire::TestSinkResponse> {
+        answer(sinks::test(self, request.into_inner())).await
+    }
+
+    async fn list_deliveries(
+        &self,
+        request: Request<wire::ListDeliveriesRequest>,
+    ) -> Answer<wire::ListDeliveriesResponse> {
+        answer(sinks::deliveries(self, request.into_inner())).await
+    }
+
+    async fn redeliver_notice(
+        &self,
+        request: Request<wire::RedeliverNoticeRequest>,
+    ) -> Answer<wire::RedeliverNoticeResponse> {
+        answer(sinks::redeliver(self, request.into_inner())).await
     }
 }
 

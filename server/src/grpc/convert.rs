@@ -29,6 +29,7 @@ pub(crate) mod policy;
 pub(crate) mod queue;
 pub(crate) mod run;
 pub(crate) mod schedule;
+pub(crate) mod sink;
 pub(crate) mod stop;
 pub(crate) mod submission;
 pub(crate) mod time;

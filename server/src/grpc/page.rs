@@ -50,6 +50,7 @@ paged! {
     scheduler::ListBackfillsRequest of "ListBackfills",
     scheduler::ListCalendarsRequest of "ListCalendars",
     scheduler::ListDeadLettersRequest of "ListDeadLetters",
+    scheduler::ListDeliveriesRequest of "ListDeliveries",
     scheduler::ListInstantsRequest of "ListInstants",
     scheduler::ListJobTypesRequest of "ListJobTypes",
     scheduler::ListJobVersionsRequest of "ListJobVersions",
@@ -57,6 +58,7 @@ paged! {
     scheduler::ListLogsRequest of "ListLogs",
     scheduler::ListQueuesRequest of "ListQueues",
     scheduler::ListRunsRequest of "ListRuns",
+    scheduler::ListSinksRequest of "ListSinks",
     scheduler::ListWorkersRequest of "ListWorkers",
 }
 

@@ -116,6 +116,10 @@ reasons! {
         "There is no such backfill in the namespace; retention may have deleted it.";
     CalendarNotFound "CALENDAR_NOT_FOUND" NotFound
         "There is no such calendar in the namespace.";
+    SinkNotFound "SINK_NOT_FOUND" NotFound
+        "There is no such sink in the namespace.";
+    DeliveryNotFound "DELIVERY_NOT_FOUND" NotFound
+        "The sink has no such delivery; retention may have deleted it.";
     VersionNotFound "VERSION_NOT_FOUND" NotFound
         "The job never had such a version. `ListJobVersions` tells those that it had.";
     RunNotFound "RUN_NOT_FOUND" NotFound
@@ -132,6 +136,8 @@ reasons! {
         "The namespace has a job of this name. Update it, or choose another name.";
     CalendarAlreadyExists "CALENDAR_ALREADY_EXISTS" AlreadyExists
         "The namespace has a calendar of this name. Update it, or choose another name.";
+    SinkAlreadyExists "SINK_ALREADY_EXISTS" AlreadyExists
+        "The namespace has a sink of this name. Update it, or choose another name.";
     RequestIdReused "REQUEST_ID_REUSED" AlreadyExists
         "The request id was used for another request in the last 24 h. Use a new one for a new request.";
     UniqueKeyTaken "UNIQUE_KEY_TAKEN" AlreadyExists
@@ -497,6 +503,7 @@ impl From<Quota> for Refusal {
         let what = match quota {
             Quota::Queues => "queues",
             Quota::Lanes => "job types, counted in each queue,",
+            Quota::Sinks => "sinks",
         };
         let limit = quota.limit();
         let message = format!("the namespace has {limit} {what} and may have no more; use one that is there");

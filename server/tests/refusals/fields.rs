@@ -10,7 +10,8 @@ use super::{
 };
 
 /// Fields that hold a name or an id, wherever they are.
-const NAMES: [&str; 7] = ["namespace", "job", "queue", "job_type", "run_id", "worker_id", "time_zone"];
+const NAMES: [&str; 9] =
+    ["namespace", "job", "queue", "job_type", "run_id", "worker_id", "time_zone", "sink", "delivery_id"];
 /// The id of nothing.
 pub(crate) const NOBODY: &str = "019ab000-0000-7000-8000-000000000000";
 /// Base64 of 1 MiB and 2 bytes.
@@ -129,7 +130,7 @@ async fn what_is_wrong_with_fields_is_told_before_a_stale_etag() {
             told.is_field("FIELD_INVALID", &field, &why);
         }
     }
-    // Jobs, that are changed or deleted, queues and calendars: a calendar that is deleted has nothing else to be wrong.
+    // Jobs, that are changed or deleted, queues, calendars and sinks: what is deleted has nothing else to be wrong.
     assert_eq!(seen, 4);
 }
 

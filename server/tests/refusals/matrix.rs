@@ -141,7 +141,7 @@ const COLUMNS: [Column; 13] = [
         sent: "A name or an id of the right form that nothing has.",
         code: Code::NotFound,
         reason: "that of the field: `NAMESPACE_NOT_FOUND`, `JOB_NOT_FOUND`, `RUN_NOT_FOUND`, `QUEUE_NOT_FOUND`, \
-                 `CALENDAR_NOT_FOUND`, `BACKFILL_NOT_FOUND`, \
+                 `CALENDAR_NOT_FOUND`, `BACKFILL_NOT_FOUND`, `SINK_NOT_FOUND`, `DELIVERY_NOT_FOUND`, \
                  `WORKER_NOT_FOUND`, `KEY_NOT_FOUND`",
         says: &[],
         absent: "The request names nothing that is in a namespace or has an id.",

@@ -37,6 +37,11 @@ pub(crate) struct Known {
     /// A job with instants long ago, and a backfill of it.
     pub(crate) ticking: String,
     pub(crate) backfill: String,
+    /// A sink with an etag and a delivery, and one that may be deleted.
+    pub(crate) sink: String,
+    pub(crate) sink_etag: String,
+    pub(crate) spare_sink: String,
+    pub(crate) delivery: String,
     /// A queue with an etag.
     pub(crate) queue: String,
     pub(crate) queue_etag: String,
@@ -60,6 +65,24 @@ pub(crate) struct Stage {
     access_token: String,
     _worker: Worker,
     _files: TempDir,
+}
+
+/// Jobs whose schedules never fire, since a calendar holds all of time: what a sink is told of the first.
+async fn starved(server: &Server) -> String {
+    let week = |days: &[&str]| {
+        let weekly: Vec<_> = days.iter().map(|day| json!({"day": format!("DAY_OF_WEEK_{day}")})).collect();
+        json!({"calendar": {"calendar": "all", "weekly": weekly}})
+    };
+    said(server, "AdminService/CreateCalendar", &week(&["SUNDAY"])).await;
+    for name in ["starved", "starving"] {
+        let schedules = json!([{"cron": "0 3 * * *", "exclude_calendars": ["all"]}]);
+        let job = json!({"job": name, "job_type": "nobody", "schedules": schedules});
+        said(server, "SchedulerService/CreateJob", &json!({"job": job})).await;
+    }
+    let days = ["MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY"];
+    said(server, "AdminService/UpdateCalendar", &week(&days)).await;
+    let told = said(server, "AdminService/ListDeliveries", &json!({"sink": "ops"})).await;
+    text(&told["deliveries"][0]["deliveryId"])
 }
 
 impl Stage {
@@ -98,6 +121,10 @@ impl Stage {
             "job": "hourly", "from_time": "2026-01-01T00:00:00Z", "to_time": "2026-01-01T01:00:00Z",
         });
         let backfill = said(&server, "SchedulerService/BackfillJob", &backfill).await;
+        let sink = |name: &str| json!({"sink": {"sink": name, "url": "https://localhost/", "kinds": ["NOTICE_KIND_SCHEDULE_ERROR"]}});
+        said(&server, "AdminService/CreateSink", &sink("spare")).await;
+        let sink = said(&server, "AdminService/CreateSink", &sink("ops")).await;
+        let delivery = starved(&server).await;
         let known = Known {
             ticking: "hourly".into(),
             backfill: text(&backfill["backfill"]["backfillId"]),
@@ -109,6 +136,10 @@ impl Stage {
             calendar: "holidays".into(),
             calendar_etag: text(&calendar["calendar"]["etag"]),
             free: "free".into(),
+            sink: "ops".into(),
+            sink_etag: text(&sink["sink"]["etag"]),
+            spare_sink: "spare".into(),
+            delivery,
             queue: "narrow".into(),
             queue_etag: text(&queue["queue"]["etag"]),
             waiting: submit().await,

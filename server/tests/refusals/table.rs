@@ -80,6 +80,13 @@ fn calendar(name: &str, etag: &str) -> Value {
     })
 }
 
+fn sink(name: &str, etag: &str) -> Value {
+    json!({
+        "sink": name, "etag": etag, "description": "who is on call", "url": "https://localhost/hook",
+        "kinds": ["NOTICE_KIND_SCHEDULE_ERROR"], "job": "kept",
+    })
+}
+
 const EITHER: &str = "Either a job or a rule is given; the rule is what has more to be wrong.";
 const KEPT: &str =
     "A result that cannot be kept fails its attempt: it is answered, or the worker would send it for ever.";
@@ -178,6 +185,23 @@ pub(crate) const ROWS: &[Row] = &[
     row("AdminService/ListCalendars", |_| json!({})),
     row("AdminService/UpdateCalendar", |known| json!({"calendar": calendar(&known.calendar, &known.calendar_etag)})),
     row("AdminService/DeleteCalendar", |known| json!({"calendar": known.free, "etag": "1"})),
+    Row {
+        forgives: &[("sink.etag", "A new sink has no etag yet; what is sent as one is not looked at.")],
+        ..row("AdminService/CreateSink", |_| json!({"sink": sink("new", ""), "request_id": "one"}))
+    },
+    row("AdminService/GetSink", |known| json!({"sink": known.sink})),
+    row("AdminService/ListSinks", |_| json!({})),
+    Row {
+        forgives: &[("sink.url", "What is stored stays where the update is of other fields.")],
+        ..row(
+            "AdminService/UpdateSink",
+            |known| json!({"sink": sink(&known.sink, &known.sink_etag), "update_mask": "description,kinds,job"}),
+        )
+    },
+    row("AdminService/DeleteSink", |known| json!({"sink": known.spare_sink, "etag": "1"})),
+    row("AdminService/TestSink", |known| json!({"sink": known.sink})),
+    row("AdminService/ListDeliveries", |known| json!({"sink": known.sink, "state": "DELIVERY_STATE_PENDING"})),
+    row("AdminService/RedeliverNotice", |known| json!({"sink": known.sink, "delivery_id": known.delivery})),
     Row { ends: true, ..row("AdminService/BackupDatabase", |known| json!({"path": known.file})) },
     Row {
         forgives: &[

@@ -255,6 +255,7 @@ pub async fn keys_that_no_run_names_go(mut w: World) {
         requests: forever,
         jobs: forever,
         workers: forever,
+        deliveries: forever,
     };
     let ids = runs(&w, 1, 7).await;
     w.apply(ids[0], Event::Cancel { reason: String::new(), grace: None }).await;

@@ -163,6 +163,7 @@ pub async fn claims_go_once_they_stand_no_longer(mut w: World) {
         requests: secs(1_000_000),
         jobs: secs(1_000_000),
         workers: secs(1_000_000),
+        deliveries: secs(1_000_000),
     };
     let runs: Vec<NewRun> = (0..5).map(|n| unique(&w, &format!("k{n}"), 60 * n, Conflict::Reject)).collect();
     w.submit(runs.clone()).await;

@@ -83,6 +83,15 @@ impl Verdict {
     }
 }
 
+/// What made a run a dead letter, as the step that ended it knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Death {
+    /// What went wrong, so that what went wrong alike is found together.
+    pub fingerprint: Fingerprint,
+    /// What its handler said; empty where nobody did.
+    pub message: String,
+}
+
 /// How a run is dead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {

@@ -1,10 +1,12 @@
 //! What watchers are told. Hints: rows are the truth.
 
 use super::{
-    ids::{RunId, WorkerId},
+    dead::Death,
+    ids::{NoticeId, RunId, WorkerId},
     instant::Instant,
     job::JobState,
-    names::{JobName, NamespaceName, QueueName},
+    ledger::Range,
+    names::{JobName, NamespaceName, QueueName, ScheduleName, SinkName},
     run::RunState,
     worker::WorkerStatus,
 };
@@ -41,6 +43,8 @@ pub enum Detail {
         reason: String,
         /// The worker.
         worker: Option<WorkerId>,
+        /// It is a dead letter from now on.
+        dead: Option<Box<Death>>,
     },
     /// A running attempt told its progress.
     Progress {
@@ -74,6 +78,30 @@ pub enum Detail {
         version: i64,
         /// What was done to it.
         change: JobChange,
+        /// Why, where it was paused.
+        note: String,
+    },
+    /// A sink was not told what it should be.
+    Sink {
+        /// Which.
+        sink: SinkName,
+        /// What happened to it.
+        change: SinkChange,
+        /// What it was not told.
+        delivery: NoticeId,
+        /// How often that was tried.
+        attempts: u32,
+        /// Why the last try failed.
+        error: String,
+    },
+    /// Instants of a schedule that no run stands for: missed, or not to be evaluated.
+    Schedule {
+        /// Of which job.
+        job: JobName,
+        /// Which.
+        schedule: ScheduleName,
+        /// The instants, with their fate.
+        range: Range,
     },
     /// A worker changed.
     Worker {
@@ -116,6 +144,15 @@ pub enum JobChange {
     AutoDisabled,
     /// A backfill of it is over.
     BackfillEnded,
+}
+
+/// What happened to a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkChange {
+    /// A delivery was tried as often as one is.
+    DeliveryFailed,
+    /// Its receiver said that it is gone for good, and nothing is sent to it any more.
+    Disabled,
 }
 
 /// What a running attempt last told.

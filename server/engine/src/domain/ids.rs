@@ -82,6 +82,14 @@ id!(
     BackfillId
 );
 id!(
+    /// A sink. A name that is used again after a delete gets a new one.
+    SinkUid
+);
+id!(
+    /// What a sink is told: the same in every attempt to tell it, so that a receiver can drop repeats.
+    NoticeId
+);
+id!(
     /// A worker process. It owns leases; a restarted process is another one.
     WorkerId
 );

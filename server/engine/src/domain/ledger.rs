@@ -206,6 +206,24 @@ impl Range {
         Self { version, first: at, last: at, count: 1, fate, reason }
     }
 
+    /// Whether its instants were missed for good: no run was made of them, and none stands for them.
+    pub fn is_lost(&self) -> bool {
+        match self.fate {
+            Fate::Missed => true,
+            // What waits in a buffer that is full was there in time.
+            Fate::Dropped => self.reason == Some(FateReason::CatchUpMax),
+            Fate::Fired
+            | Fate::United
+            | Fate::SkippedOverlap
+            | Fate::Coalesced
+            | Fate::Paused
+            | Fate::Superseded
+            | Fate::Error
+            | Fate::Excluded
+            | Fate::DstSkipped => false,
+        }
+    }
+
     /// Whether `next` only continues this range.
     pub fn takes(&self, next: &Self) -> bool {
         self.version == next.version && self.fate == next.fate && self.reason == next.reason && next.first > self.last

@@ -102,6 +102,10 @@ name!(
     CalendarName, SLUG, false
 );
 name!(
+    /// A sink's name in its namespace.
+    SinkName, SLUG, false
+);
+name!(
     /// A queue's name in its namespace.
     QueueName, SLUG, false
 );

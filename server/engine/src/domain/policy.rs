@@ -177,15 +177,15 @@ impl RetryPolicy {
         let grown = self.initial_backoff.as_secs_f64() * self.multiplier.powi(exponent);
         let capped = grown.min(self.max_backoff.as_secs_f64());
         #[expect(clippy::cast_precision_loss, reason = "a share of the delay needs no 64 bits")]
-        let share = (spread(run, failures) >> 11) as f64 / (1_u64 << 53) as f64;
+        let share = (spread(run.uuid(), failures) >> 11) as f64 / (1_u64 << 53) as f64;
         let spread = capped * (1.0 + self.jitter * (2.0 * share - 1.0));
         Duration::try_from_secs_f64(spread.min(self.max_backoff.as_secs_f64()).max(0.0)).unwrap_or(self.max_backoff)
     }
 }
 
 /// FNV-1a with a last mix: a hash that is the same in every build, which the standard library's is not.
-fn spread(run: RunId, failures: u32) -> u64 {
-    let bytes = run.uuid().into_bytes().into_iter().chain(failures.to_be_bytes());
+pub(super) fn spread(id: uuid::Uuid, failures: u32) -> u64 {
+    let bytes = id.into_bytes().into_iter().chain(failures.to_be_bytes());
     let hash =
         bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let mixed = (hash ^ hash >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);

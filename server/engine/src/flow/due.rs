@@ -25,7 +25,7 @@ use crate::{
         ids::{JobUid, RunId},
         instant::Instant,
         job::JobState,
-        ledger::FateReason,
+        ledger::{FateReason, Range},
     },
     ports::store::{
         DueInTurn, DueSchedule, DueSchedules, Fired, Firing, ShardLease, Shares, StoreResult, UnreadableSchedule,
@@ -194,7 +194,10 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, due: DueSchedule
     let any = !ready.is_empty() || !unreadable.is_empty();
     for UnreadableSchedule { job, job_name, namespace, schedule, position, why } in unreadable {
         tracing::error!(job = %job_name, schedule = %schedule, why, "a definition cannot be read; its job goes to ERROR");
-        core.store.fail_schedule(now, job, &schedule, &position, FateReason::RuleBroken).await?;
+        let why = FateReason::RuleBroken;
+        if let Some(range) = core.store.fail_schedule(now, job, &schedule, &position, why).await? {
+            core.news.schedule(now, &namespace, &job_name, &schedule, range);
+        }
         core.news.stopped_firing(now, &namespace, &job_name, position.version, JobState::Error, JobChange::Failed);
     }
     let mut firings = Vec::with_capacity(ready.len());
@@ -216,7 +219,10 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, due: DueSchedule
             Err(why) => {
                 let reason = why.name();
                 tracing::error!(job = %due.job_name, schedule = %due.schedule, reason, "a schedule cannot be evaluated");
-                core.store.fail_schedule(now, due.job, &due.schedule, &due.position, why).await?;
+                let failed = core.store.fail_schedule(now, due.job, &due.schedule, &due.position, why).await?;
+                if let Some(range) = failed {
+                    core.news.schedule(now, &due.namespace, &due.job_name, &due.schedule, range);
+                }
                 stopped(core, now, &due, JobState::Error, JobChange::Failed);
             }
         }
@@ -224,9 +230,10 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, due: DueSchedule
     if firings.is_empty() {
         return Ok(FiredAll::Done { any, left, late });
     }
-    let fired_of: Vec<_> = firings.iter().map(|firing| (firing.due.clone(), instants_of(firing))).collect();
+    let fired_of: Vec<_> =
+        firings.iter().map(|firing| (firing.due.clone(), instants_of(firing), lost_of(firing))).collect();
     let mut owner = true;
-    for ((due, instants), fired) in fired_of.iter().zip(core.store.fire(now, lease, firings).await?) {
+    for ((due, instants, lost), fired) in fired_of.iter().zip(core.store.fire(now, lease, firings).await?) {
         match fired {
             Fired::Done { runs, completed } => {
                 let committed = core.now();
@@ -234,6 +241,9 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, due: DueSchedule
                     core.meter.fired(committed.since(*instant));
                 }
                 core.news.moved(now, &runs);
+                for range in lost {
+                    core.news.schedule(now, &due.namespace, &due.job_name, &due.schedule, range.clone());
+                }
                 if completed {
                     core.news.job_times.notify_one();
                     stopped(core, now, due, JobState::Completed, JobChange::Completed);
@@ -258,6 +268,15 @@ fn instants_of(firing: &Firing) -> HashMap<RunId, Instant> {
         Entry::Fate(_) => None,
     };
     firing.run_ids.iter().copied().zip(firing.evaluation.entries.iter().filter_map(nominal)).collect()
+}
+
+/// What a firing says was missed for good.
+fn lost_of(firing: &Firing) -> Vec<Range> {
+    let lost = |entry: &Entry| match entry {
+        Entry::Fate(range) => range.is_lost().then(|| range.clone()),
+        Entry::Run { .. } => None,
+    };
+    firing.evaluation.entries.iter().filter_map(lost).collect()
 }
 
 fn stopped(core: &Core, now: Instant, due: &DueSchedule, state: JobState, change: JobChange) {

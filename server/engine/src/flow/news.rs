@@ -22,11 +22,12 @@ use crate::{
     domain::{
         attempt::AttemptKey,
         backfill::Backfill,
-        event::{Detail, Event, JobChange},
-        ids::{RunId, ServerId, WorkerId},
+        event::{Detail, Event, JobChange, SinkChange},
+        ids::{NoticeId, RunId, ServerId, WorkerId},
         instant::Instant,
         job::{Job, JobState},
-        names::{JobName, Lane, NamespaceName, QueueName, Scope},
+        ledger::Range,
+        names::{JobName, Lane, NamespaceName, QueueName, ScheduleName, Scope, SinkName},
         transition::Tell,
         worker::{Drain, WorkerStatus},
     },
@@ -58,6 +59,8 @@ pub(crate) struct News {
     pub(crate) due: Notify,
     /// A pause may end, or a job expire, earlier than their keeper knows.
     pub(crate) job_times: Notify,
+    /// Sinks may have to be told something.
+    pub(crate) deliveries: Notify,
     /// A deadline was set that is earlier than the rescuer may know.
     pub(crate) deadline: Notify,
 }
@@ -75,6 +78,7 @@ impl News {
             failing: Failing::default(),
             due: Notify::new(),
             job_times: Notify::new(),
+            deliveries: Notify::new(),
             deadline: Notify::new(),
         }
     }
@@ -97,6 +101,9 @@ impl News {
             self.watched.moved(run);
             self.failing.moved(run);
             self.backfilled.moved(run);
+            if run.dead.is_some() {
+                self.deliveries.notify_one();
+            }
             if let Some(place) = &run.place {
                 let pointer = Pointer { run: run.run, generation: run.generation };
                 self.board.offer(&run.lane, Waiting { pointer, place: place.clone() });
@@ -132,6 +139,7 @@ impl News {
                     attempt: run.attempt,
                     reason: run.reason.clone(),
                     worker: run.worker,
+                    dead: run.dead.clone(),
                 },
             );
         }
@@ -183,7 +191,11 @@ impl News {
         self.due.notify_one();
         self.backfilled.look();
         self.signals.send(Signal::Due);
-        let detail = Detail::Job { job: job.name.clone(), state, version: job.version, change };
+        if change == JobChange::AutoDisabled || state == Some(JobState::Error) {
+            self.deliveries.notify_one();
+        }
+        let note = job.pause.as_ref().map(|pause| pause.note.clone()).unwrap_or_default();
+        let detail = Detail::Job { job: job.name.clone(), state, version: job.version, change, note };
         self.event(now, &Scope(job.namespace.clone()), detail);
     }
 
@@ -197,15 +209,41 @@ impl News {
         state: JobState,
         change: JobChange,
     ) {
-        let detail = Detail::Job { job: job.clone(), state: Some(state), version, change };
+        let detail = Detail::Job { job: job.clone(), state: Some(state), version, change, note: String::new() };
         self.event(now, &Scope(namespace.clone()), detail);
     }
 
     /// A backfill is over.
     pub(crate) fn backfill_ended(&self, now: Instant, backfill: &Backfill) {
         let (job, version) = (backfill.job_name.clone(), backfill.version);
-        let detail = Detail::Job { job, state: None, version, change: JobChange::BackfillEnded };
+        let detail = Detail::Job { job, state: None, version, change: JobChange::BackfillEnded, note: String::new() };
         self.event(now, &Scope(backfill.namespace.clone()), detail);
+    }
+
+    /// Instants of a schedule were missed for good, or it could not be evaluated.
+    pub(crate) fn schedule(
+        &self,
+        now: Instant,
+        namespace: &NamespaceName,
+        job: &JobName,
+        schedule: &ScheduleName,
+        range: Range,
+    ) {
+        self.deliveries.notify_one();
+        let detail = Detail::Schedule { job: job.clone(), schedule: schedule.clone(), range };
+        self.event(now, &Scope(namespace.clone()), detail);
+    }
+
+    /// A sink was not told something.
+    pub(crate) fn sink(
+        &self,
+        now: Instant,
+        scope: &Scope,
+        sink: &SinkName,
+        change: SinkChange,
+        (delivery, attempts, error): (NoticeId, u32, String),
+    ) {
+        self.event(now, scope, Detail::Sink { sink: sink.clone(), change, delivery, attempts, error });
     }
 
     /// A queue was paused or resumed.

@@ -19,6 +19,7 @@ mod logs;
 mod outcomes;
 mod release;
 mod retention;
+mod sinks;
 mod slots;
 mod submit;
 mod views;
@@ -48,6 +49,7 @@ pub use logs::Logs;
 pub use outcomes::{Applied, Apply, Outcomes, Report, ReportAnswer};
 pub use release::{Head, Look, Queued, Release, Turn, Waiting};
 pub use retention::{Retention, RetentionPolicy, Swept};
+pub use sinks::{Deliveries, NewSink, Noted, SinkChange, Sinks, UpdateSink};
 pub use slots::{JobSlot, KeySlot, Slots};
 pub use submit::{JobRef, Made, NewRun, RequestKey, Stored, Submit, Submitted};
 pub use views::{
@@ -57,6 +59,7 @@ pub use views::{
 pub use vitals::{QueueLevel, Vitals};
 
 use crate::domain::{
+    dead::Death,
     ids::{RunId, WorkerId},
     instant::Instant,
     names::{JobName, Lane},
@@ -131,6 +134,8 @@ pub trait Store:
     + DeadLetters
     + Logs
     + Retention
+    + Sinks
+    + Deliveries
     + Identity
     + Views
     + Vitals
@@ -153,6 +158,8 @@ impl<T> Store for T where
         + DeadLetters
         + Logs
         + Retention
+        + Sinks
+        + Deliveries
         + Identity
         + Views
         + Vitals
@@ -186,6 +193,8 @@ pub struct Moved {
     pub worker: Option<WorkerId>,
     /// Why.
     pub reason: String,
+    /// It is a dead letter from now on.
+    pub dead: Option<Box<Death>>,
     /// When it leaves SCHEDULED or RETRY_WAIT; none where it waits for the slot of its job. Of one that is over: from when on
     /// what follows from its end may be due.
     pub wake_time: Option<Instant>,

@@ -32,6 +32,7 @@ use super::{
     rows::{json, name, read_json, time},
     skipped,
     statement::{Cells, exec, insert, places, query, query_one},
+    told,
     writer::Tx,
 };
 
@@ -219,7 +220,9 @@ async fn pin_jobs(tx: &Tx, known: &Arc<Known>, now: Instant, uid: CalendarUid, m
         spec.pin(&pinned);
         skipped::keep_rest(tx, now, &job, &rows).await?;
         define(tx, now, &job, rows, &spec).await?;
-        step.jobs.push(by_uid(tx, known, uid).await?);
+        let changed = by_uid(tx, known, uid).await?;
+        told::broken(tx, known, now, job.state, &changed).await?;
+        step.jobs.push(changed);
     }
     Ok(step)
 }

@@ -33,7 +33,7 @@ use super::{
     skipped,
     statement::{Cells, exec, insert, query_one, single},
     submit::{REQUESTS, made, request_cells},
-    versions,
+    told, versions,
     writer::Tx,
 };
 
@@ -341,13 +341,16 @@ async fn apply(tx: &Tx, known: &Arc<Known>, namespace: i32, change: Change) -> S
             calendars::pin(tx, &mut spec).await?;
             let (mut moved, plan) = drop_starts(tx, known, now, &job, &mut rows, (pending, &spec)).await?;
             define(tx, now, &job, rows, &spec).await?;
+            let before = job.state;
             let job = by_uid(tx, known, job.uid).await?;
+            told::broken(tx, known, now, before, &job).await?;
             moved.extend(start_anew(tx, known, now, &job, plan).await?);
             return Ok(if moved.is_empty() { JobChange::Done(job) } else { JobChange::DoneWith(job, moved) });
         }
         What::Pause(pause) => pauses::set(tx, now, &job, Some(pause), false).await?,
         What::Disable => {
             let pause = job.spec.auto_disable.pause(now);
+            told::disabled(tx, known, now, &job, &pause).await?;
             pauses::set(tx, now, &job, Some(pause), true).await?;
         }
         What::Resume(resume) => {

@@ -26,7 +26,7 @@ use super::{
     lanes::Bound,
     rows::{maybe, name, time},
     statement::{Cells, exec, query, query_one, single},
-    wake,
+    told, wake,
     writer::Tx,
 };
 
@@ -90,10 +90,12 @@ impl Due for SqliteStore {
         schedule: &ScheduleName,
         position: &Position,
         why: FateReason,
-    ) -> StoreResult<()> {
-        let (schedule, position) = (schedule.clone(), *position);
-        self.write(move |tx| Box::pin(async move { fail_schedule(tx, now, job, &schedule, &position, why).await }))
-            .await
+    ) -> StoreResult<Option<Range>> {
+        let (known, schedule, position) = (Arc::clone(&self.known), schedule.clone(), *position);
+        self.write(move |tx| {
+            Box::pin(async move { fail_schedule(tx, &known, now, job, (&schedule, &position), why).await })
+        })
+        .await
     }
 
     async fn wake(&self, now: Instant, limit: usize) -> StoreResult<Vec<Moved>> {
@@ -197,22 +199,24 @@ pub(super) fn still_at(row: &ScheduleRow, position: &Position) -> bool {
 
 async fn fail_schedule(
     tx: &Tx,
+    known: &Known,
     now: Instant,
     job: JobUid,
-    schedule: &ScheduleName,
-    position: &Position,
+    (schedule, position): (&ScheduleName, &Position),
     why: FateReason,
-) -> StoreResult<()> {
+) -> StoreResult<Option<Range>> {
     let rows = schedules(tx, &[job.uuid()]).await?;
     let row = rows.into_iter().find(|row| row.name == *schedule && still_at(row, position));
-    let Some((row, at)) = row.and_then(|row| row.next.map(|at| (row, at))) else { return Ok(()) };
+    let Some((row, at)) = row.and_then(|row| row.next.map(|at| (row, at))) else { return Ok(None) };
     let cursor = row.cursor;
-    let (open, closed) = append(row.open.clone(), [Range::one(row.version, at, Fate::Error, Some(why))]);
+    let range = Range::one(row.version, at, Fate::Error, Some(why));
+    let (open, closed) = append(row.open.clone(), [range.clone()]);
     let failed = ScheduleRow { cursor: at, next: None, open, ..row };
     let closed = closed.into_iter().map(|range| (failed.job, failed.name.clone(), range)).collect();
     insert_ledger(tx, closed).await?;
     write_schedules(tx, &[(failed, cursor)]).await?;
     let values = vec![JobState::Error.code().into(), time(now), job.uuid().into()];
     exec(tx, "UPDATE job SET state = ?, revision = revision + 1, update_time = ? WHERE uid = ?", values).await?;
-    Ok(())
+    told::of_schedule(tx, known, now, job, (schedule, range.clone())).await?;
+    Ok(Some(range))
 }

@@ -14,6 +14,7 @@ use mainspring_engine::{
         job::{JobState, OnCompleted},
         ledger::{Fate, FateReason, Range, append_where},
         names::{Lane, NamespaceName, ScheduleName},
+        notice::Notice,
         overlap::{Admitted, Buffer, Standing},
         run::RunOrigin,
         schedule::ScheduleSpec,
@@ -32,7 +33,7 @@ use super::{
     skipped::{self, Taken},
     standings::{SlotOf, standings},
     statement::{Cells, chunks, exec, query, query_in, query_one, single, tuples},
-    successes,
+    successes, told,
     writer::Tx,
 };
 
@@ -53,6 +54,8 @@ struct Firings {
     closed: Vec<(JobUid, ScheduleName, Range)>,
     completed: Vec<(JobUid, OnCompleted)>,
     skipped: Vec<Taken>,
+    /// Instants that were missed for good, by the place of their firing.
+    lost: Vec<(usize, Range)>,
 }
 
 /// A run that a firing makes.
@@ -86,8 +89,8 @@ pub(super) async fn fire(
     // Per firing: how many runs it made and whether its job is over; nothing where it was overtaken.
     let mut decided = Vec::with_capacity(firings.len());
     let mut made = Vec::new();
-    for firing in firings {
-        let Some(runs) = around.decide(firing, now) else {
+    for (place, firing) in firings.iter().enumerate() {
+        let Some(runs) = around.decide(place, firing, now) else {
             decided.push(None);
             continue;
         };
@@ -135,6 +138,7 @@ pub(super) async fn fire(
         parent: None,
     });
     let mut moved = insert_runs(tx, known, now, rows.collect()).await?.into_iter();
+    told::tell(tx, known, now, around.lost(now, firings)).await?;
     around.save(tx, now).await?;
     let answers = decided.into_iter().map(|decided| match decided {
         // Ids are made for one evaluation, which commits once: each of them is new.
@@ -183,11 +187,12 @@ impl Firings {
             closed: Vec::new(),
             completed: Vec::new(),
             skipped: Vec::new(),
+            lost: Vec::new(),
         })
     }
 
     /// What one firing comes to; none where its schedule has moved.
-    fn decide(&mut self, firing: &Firing, now: Instant) -> Option<Vec<Made>> {
+    fn decide(&mut self, place: usize, firing: &Firing, now: Instant) -> Option<Vec<Made>> {
         let Firing { due, evaluation, run_ids } = firing;
         let key = (due.job, due.schedule.clone());
         // A job that was deleted has no schedules.
@@ -234,6 +239,9 @@ impl Firings {
                 }
             };
             let last = range.last;
+            if range.is_lost() {
+                self.lost.push((place, range.clone()));
+            }
             ranges.push(range);
             // What comes after its last run is none of its instants.
             if made > due.position.made && is_done(made) {
@@ -266,6 +274,15 @@ impl Firings {
             Admitted::Busy => (Fate::SkippedOverlap, None, None),
             Admitted::Full => (Fate::Dropped, Some(FateReason::BufferFull), None),
         }
+    }
+
+    /// What there is to tell of instants that were missed for good.
+    fn lost(&mut self, now: Instant, firings: &[Firing]) -> Vec<Notice> {
+        let told = self.lost.drain(..).map(|(place, range)| {
+            let DueSchedule { namespace, job_name, schedule, .. } = &firings[place].due;
+            told::of_range(now, namespace, job_name, schedule, range)
+        });
+        told.collect()
     }
 
     /// Whether a job has just had its last instant.

@@ -254,6 +254,7 @@ impl Endable {
             generation: self.generation,
             attempt: self.attempt,
             reason: String::new(),
+            dead: None,
             wake_time: None,
             deadline: None,
             tell: None,

@@ -296,6 +296,7 @@ fn stands(row: &Row<'_>, life: &Lifecycle) -> Moved {
         attempt: 0,
         worker: None,
         reason: String::new(),
+        dead: None,
         wake_time: life.wake_time,
         deadline: life.deadline(row.policy),
         tell: None,

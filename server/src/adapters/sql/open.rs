@@ -29,6 +29,7 @@ use sqlx::{
 use super::{
     super::host_clock::HostClock,
     Known, SqliteStore,
+    any::Any,
     held::Held,
     jobs::Specs,
     lanes::Lanes,
@@ -36,7 +37,6 @@ use super::{
     meter::WriterMeter,
     names::JobNames,
     reads::Reads,
-    restricted::AnyRestricted,
     retention::Rounds,
     room::Room,
     rows::Policies,
@@ -239,7 +239,8 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
         policies: Policies::default(),
         specs: Specs::default(),
         calendars: super::calendars::Held::default(),
-        restricted: AnyRestricted::default(),
+        restricted: Any::default(),
+        sinks: Any::default(),
     });
     Ok(Arc::new(SqliteStore {
         known,

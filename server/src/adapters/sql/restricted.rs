@@ -3,18 +3,14 @@
 //! The counter of a limited queue changes in the same transaction as the run does, so a limit is never exceeded (I8).
 //! Unlimited queues have no counter: a limit that is set counts what is there once.
 //!
-//! Mostly there are none, and every step would ask. [`AnyRestricted`] knows when there is nothing to ask for; it changes
-//! within the writer's transactions alone, so that it is of the same order as they are. A database with several writers
-//! cannot have it.
+//! Mostly there are none, and every step would ask. [`Any`] knows when there is nothing to ask for.
 
-use std::{
-    collections::HashMap,
-    sync::atomic::{AtomicU8, Ordering},
-};
+use std::collections::HashMap;
 
 use mainspring_engine::{domain::run::RunState, ports::store::StoreResult};
 
 use super::{
+    any::Any,
     statement::{Cells, exec, query},
     writer::Tx,
 };
@@ -30,35 +26,6 @@ struct Restriction {
     stored: i64,
 }
 
-/// Whether any queue may be paused or limited: wrong in one direction only. Once a queue was changed it may be, until the
-/// server starts again: what a transaction says of it may be taken back with the transaction.
-#[derive(Debug, Default)]
-pub(super) struct AnyRestricted(AtomicU8);
-
-/// Nobody has looked.
-const UNKNOWN: u8 = 0;
-/// There were none at the first look, and no queue was changed since.
-const NONE: u8 = 1;
-/// A queue was changed.
-const CHANGED: u8 = 2;
-
-impl AnyRestricted {
-    /// A queue is about to change in the writer's transaction.
-    pub(super) fn may_be(&self) {
-        self.0.store(CHANGED, Ordering::SeqCst);
-    }
-
-    /// Whether it is worth asking.
-    pub(super) fn may(&self) -> bool {
-        self.0.load(Ordering::SeqCst) != NONE
-    }
-
-    fn none(&self) {
-        // It stays as it is where a queue was changed.
-        let _ = self.0.compare_exchange(UNKNOWN, NONE, Ordering::SeqCst, Ordering::SeqCst);
-    }
-}
-
 /// The restricted queues, by number.
 #[derive(Debug, Default)]
 pub(super) struct Restricted {
@@ -67,7 +34,7 @@ pub(super) struct Restricted {
 
 impl Restricted {
     /// Reads them in the writer's transaction; there are few.
-    pub(super) async fn load(tx: &Tx, any: &AnyRestricted) -> StoreResult<Self> {
+    pub(super) async fn load(tx: &Tx, any: &Any) -> StoreResult<Self> {
         if !any.may() {
             return Ok(Self::default());
         }

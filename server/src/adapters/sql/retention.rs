@@ -17,7 +17,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 use uuid::Uuid;
 
 use super::{
-    SqliteStore, calendars, claims, keys,
+    SqliteStore, calendars, claims, deliveries, keys,
     rows::{ID_SLACK, first_id, maybe, run_state, time},
     statement::{Cells, chunks, exec, places, query, query_in},
     unused::{self, LaneRound},
@@ -270,6 +270,9 @@ async fn sweep(tx: &Tx, now: Instant, policy: RetentionPolicy, runs: Vec<Uuid>, 
         swept.rows += rows;
         swept.more |= i64::try_from(rows).is_ok_and(|rows| rows >= limit);
     }
+    let told = deliveries::sweep(tx, now, policy, limit).await?;
+    swept.rows += told.rows;
+    swept.more |= told.more;
     let others =
         [claims::sweep(tx, now, limit).await?, keys::sweep(tx, now, limit).await?, calendars::sweep(tx, limit).await?];
     for (rows, more) in others {

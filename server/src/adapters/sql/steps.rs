@@ -15,7 +15,7 @@ use std::{
 use mainspring_engine::{
     domain::{
         attempt::{AttemptEnd, AttemptKey, LossReason},
-        dead::{Fingerprint, Resolution},
+        dead::{Death, Fingerprint, Resolution},
         ids::{JobUid, RunId, WorkerId},
         instant::Instant,
         names::{JobName, ScheduleName},
@@ -40,6 +40,7 @@ use super::{
     restricted::Restricted,
     rows::{LIFE, json, life, life_values, maybe, maybe_count, maybe_time, name, place, time},
     statement::{Cells, chunks, exec, insert, query, query_in, tuples},
+    told,
     writer::Tx,
 };
 
@@ -67,7 +68,7 @@ pub(super) struct Loaded {
     /// As it is now.
     pub(super) life: Lifecycle,
     /// What went wrong, once it is dead.
-    fingerprint: Option<Fingerprint>,
+    pub(super) dead: Option<Death>,
     guard: Guard,
     changed: bool,
 }
@@ -146,9 +147,8 @@ impl Loaded {
         let retry_until = maybe(cells.next()?);
         let life = life(cells)?;
         let guard = Guard { state: life.state, attempt: life.attempt, generation: life.generation };
-        let fingerprint = None;
-        let changed = false;
-        Ok(Self { id, lane, job, policy, place, key_id, parked, paces, retry_until, life, fingerprint, guard, changed })
+        let (dead, changed) = (None, false);
+        Ok(Self { id, lane, job, policy, place, key_id, parked, paces, retry_until, life, dead, guard, changed })
     }
 
     /// 0 to 9.
@@ -175,6 +175,7 @@ impl Loaded {
             attempt: life.attempt,
             worker: life.worker,
             reason: life.reason.clone().unwrap_or_default(),
+            dead: self.dead.clone().map(Box::new),
             wake_time: life.wake_time,
             deadline: life.deadline(&self.policy),
             tell,
@@ -347,7 +348,8 @@ impl Steps {
             // What a handler came back with when it was stopped, or failed with before its worker was lost, is not why.
             let failure = change.end.as_ref().and_then(|end| end.failure.as_ref());
             let why = failure.filter(|failure| failure.reason == reason);
-            loaded.fingerprint = Some(Fingerprint::of(who, reason, why));
+            let message = why.map(|why| why.message.clone()).unwrap_or_default();
+            loaded.dead = Some(Death { fingerprint: Fingerprint::of(who, reason, why), message });
         }
         if let Some(end) = change.end {
             // A lease overwrites what is known of the attempt that it ends; a report may tell when its own started.
@@ -404,6 +406,11 @@ impl Steps {
         }
         write_ends(tx, self.now, std::mem::take(&mut self.ends)).await?;
         delays::go_on(tx, &self.known, self.now, self.over).await?;
+        if self.known.sinks.may() {
+            let name = |run: &Loaded| run.job.and_then(|(job, _)| self.names.get(&job));
+            let notices = changed.iter().flat_map(|run| told::of_run(self.now, run, name(run))).collect();
+            told::tell(tx, &self.known, self.now, notices).await?;
+        }
         self.restricted.save(tx).await?;
         self.keys.save(tx, &self.known).await
     }
@@ -441,8 +448,8 @@ async fn write_whole(tx: &Tx, runs: &[&Loaded]) -> StoreResult<()> {
             values.push(maybe_time(run.life.deadline(&run.policy)));
             let dead = matches!(run.life.state, RunState::Failed | RunState::TimedOut);
             values.push(maybe_time(run.life.end_time.filter(|_| dead)));
-            values.push(run.fingerprint.map(String::from).into());
-            values.push(run.fingerprint.map(|_| Resolution::Open.code()).into());
+            values.push(run.dead.as_ref().map(|dead| String::from(dead.fingerprint)).into());
+            values.push(run.dead.as_ref().map(|_| Resolution::Open.code()).into());
         }
         all_hit(exec(tx, whole_sql(piece.len()), values).await?, piece.len())?;
     }

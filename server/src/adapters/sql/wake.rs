@@ -111,6 +111,7 @@ impl Waking {
             attempt: self.attempt,
             worker: self.worker.map(WorkerId::from_uuid),
             reason: sheet::read_text(self.reason)?.unwrap_or_default(),
+            dead: None,
             wake_time: None,
             deadline: life.deadline(&policy),
             tell: None,

@@ -1,8 +1,9 @@
 //! Events, for watchers.
 
 use mainspring_engine::domain::{
-    event::{Detail, Event, JobChange},
+    event::{Detail, Event, JobChange, SinkChange},
     filter::Value,
+    ledger::{Fate, FateReason, Range},
 };
 use mainspring_proto::scheduler::v1 as wire;
 
@@ -16,7 +17,7 @@ pub(crate) fn event(event: Event) -> Option<wire::Event> {
     };
     let (topic, detail) = match detail {
         Detail::Logs { run: _ } => return None,
-        Detail::Run { run: id, job, job_type, queue, state, attempt, reason, worker } => (
+        Detail::Run { run: id, job, job_type, queue, state, attempt, reason, worker, dead } => (
             wire::EventTopic::Runs,
             wire::event::Detail::Run(wire::RunEvent {
                 run_id: id.to_string(),
@@ -27,6 +28,8 @@ pub(crate) fn event(event: Event) -> Option<wire::Event> {
                 attempt,
                 reason,
                 worker_id: text(worker),
+                fingerprint: dead.as_ref().map(|dead| dead.fingerprint.into()).unwrap_or_default(),
+                message: dead.map(|dead| dead.message).unwrap_or_default(),
             }),
         ),
         Detail::Progress { run: id, job, job_type, queue, attempt, worker, progress } => (
@@ -41,15 +44,44 @@ pub(crate) fn event(event: Event) -> Option<wire::Event> {
                 worker_id: worker.to_string(),
             }),
         ),
-        Detail::Job { job: name, state, version, change } => (
+        Detail::Job { job: name, state, version, change, note } => (
             wire::EventTopic::Jobs,
             wire::event::Detail::Job(wire::JobEvent {
                 job: name.into(),
                 state: state.map_or(0, job::job_state),
                 version,
                 change: job_change(change).into(),
+                note,
             }),
         ),
+        Detail::Schedule { job, schedule, range } => {
+            let Range { version: _, first, last, count, fate, reason } = range;
+            let change = if fate == Fate::Error { wire::ScheduleChange::Error } else { wire::ScheduleChange::Missed };
+            let event = wire::ScheduleEvent {
+                job: job.into(),
+                schedule: schedule.into(),
+                change: change.into(),
+                reason: reason.map_or(0, FateReason::code),
+                first_time: Some(time::timestamp(first)),
+                last_time: Some(time::timestamp(last)),
+                count: i64::try_from(count).unwrap_or(i64::MAX),
+            };
+            (wire::EventTopic::Schedules, wire::event::Detail::Schedule(event))
+        }
+        Detail::Sink { sink, change, delivery, attempts, error } => {
+            let change = match change {
+                SinkChange::DeliveryFailed => wire::SinkChange::DeliveryFailed,
+                SinkChange::Disabled => wire::SinkChange::Disabled,
+            };
+            let event = wire::SinkEvent {
+                sink: sink.into(),
+                change: change.into(),
+                delivery_id: delivery.to_string(),
+                attempts: i32::try_from(attempts).unwrap_or(i32::MAX),
+                error,
+            };
+            (wire::EventTopic::Sinks, wire::event::Detail::Sink(event))
+        }
         Detail::Worker { worker, name, status } => (
             wire::EventTopic::Workers,
             wire::event::Detail::Worker(wire::WorkerEvent {
@@ -90,14 +122,16 @@ fn job_change(change: JobChange) -> wire::JobChange {
 pub(crate) fn field(detail: &Detail, field: &str) -> Option<Value> {
     let text = |text: &str| Some(Value::Text(text.to_owned()));
     let (job_name, run_id, kind, lane, worker_id, state) = match detail {
-        Detail::Run { run, job, job_type, queue, state, attempt: _, reason: _, worker } => {
+        Detail::Run { run, job, job_type, queue, state, attempt: _, reason: _, worker, dead: _ } => {
             (job.as_ref(), Some(*run), Some(job_type), Some(queue), *worker, Some(*state))
         }
         Detail::Progress { run, job, job_type, queue, attempt: _, worker, progress: _ } => {
             (job.as_ref(), Some(*run), Some(job_type), Some(queue), Some(*worker), None)
         }
         Detail::Logs { run } => (None, Some(*run), None, None, None, None),
-        Detail::Job { job, state: _, version: _, change: _ } => (Some(job), None, None, None, None, None),
+        Detail::Job { job, state: _, version: _, change: _, note: _ } => (Some(job), None, None, None, None, None),
+        Detail::Schedule { job, schedule: _, range: _ } => (Some(job), None, None, None, None, None),
+        Detail::Sink { sink: _, change: _, delivery: _, attempts: _, error: _ } => (None, None, None, None, None, None),
         Detail::Worker { worker, name: _, status: _ } => (None, None, None, None, Some(*worker), None),
         Detail::Queue { queue, paused: _ } => (None, None, None, Some(queue), None, None),
     };

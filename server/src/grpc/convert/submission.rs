@@ -36,6 +36,8 @@ pub(crate) const RETRY_MANY: &str = "RetryRuns";
 pub(crate) const BACKFILL: &str = "BackfillJob";
 /// The call under which the request ids of job creations meet.
 pub(crate) const CREATE_JOB: &str = "CreateJob";
+/// The call under which the request ids of sinks meet.
+pub(crate) const CREATE_SINK: &str = "CreateSink";
 /// The call under which the request ids of API keys meet.
 pub(crate) const CREATE_KEY: &str = "CreateApiKey";
 

@@ -76,6 +76,8 @@ impl Page {
                 "namespace" => json!("elsewhere"),
                 "run_id" => json!(uuid::Uuid::now_v7().to_string()),
                 "job" => json!("kept"),
+                "sink" => json!("spare"),
+                "state" => json!(3),
                 "attempt" | "view" | "min_level" => json!(2),
                 "include_gone" => json!(true),
                 "from_time" | "to_time" => json!("2026-01-01T00:00:00Z"),

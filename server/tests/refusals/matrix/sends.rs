@@ -245,6 +245,8 @@ impl Asked<'_> {
             ("job", "nobody", "JOB_NOT_FOUND"),
             ("queue", "nobody", "QUEUE_NOT_FOUND"),
             ("calendar", "nobody", "CALENDAR_NOT_FOUND"),
+            ("sink", "nobody", "SINK_NOT_FOUND"),
+            ("delivery_id", NOBODY, "DELIVERY_NOT_FOUND"),
             ("key_id", "nobody", "KEY_NOT_FOUND"),
             ("run_id", NOBODY, "RUN_NOT_FOUND"),
             ("backfill_id", NOBODY, "BACKFILL_NOT_FOUND"),

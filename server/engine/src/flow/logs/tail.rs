@@ -181,6 +181,8 @@ async fn news_of(news: &mut Option<Watch>, run: RunId) {
                 | Detail::Run { .. }
                 | Detail::Progress { .. }
                 | Detail::Job { .. }
+                | Detail::Schedule { .. }
+                | Detail::Sink { .. }
                 | Detail::Worker { .. }
                 | Detail::Queue { .. } => {}
             },

@@ -152,6 +152,8 @@ pub enum Quota {
     Queues,
     /// Lanes: job types, each counted in every queue it is in.
     Lanes,
+    /// Sinks.
+    Sinks,
 }
 
 impl Quota {
@@ -160,6 +162,7 @@ impl Quota {
         match self {
             Self::Queues => 1_000,
             Self::Lanes => 5_000,
+            Self::Sinks => 100,
         }
     }
 }

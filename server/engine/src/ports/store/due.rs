@@ -10,7 +10,7 @@ use crate::domain::{
     ids::{JobUid, RunId},
     instant::Instant,
     job::JobSpec,
-    ledger::FateReason,
+    ledger::{FateReason, Range},
     names::{JobName, NamespaceName, ScheduleName},
 };
 
@@ -151,7 +151,7 @@ pub trait Due: Send + Sync {
     async fn fire(&self, now: Instant, shard: ShardLease, firings: Vec<Firing>) -> StoreResult<Vec<Fired>>;
 
     /// Notes that a schedule cannot be evaluated: the job goes to ERROR, its schedule fires no more until it is edited,
-    /// the instant gets fate ERROR. Others are not touched.
+    /// the instant gets fate ERROR, and is answered; none where the schedule has moved. Others are not touched.
     async fn fail_schedule(
         &self,
         now: Instant,
@@ -159,7 +159,7 @@ pub trait Due: Send + Sync {
         schedule: &ScheduleName,
         position: &Position,
         why: FateReason,
-    ) -> StoreResult<()>;
+    ) -> StoreResult<Option<Range>>;
 
     /// Moves SCHEDULED and RETRY_WAIT runs whose time has come into the queue, earliest first. One that cannot be read stays
     /// where it is.

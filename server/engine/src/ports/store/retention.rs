@@ -26,6 +26,8 @@ pub struct RetentionPolicy {
     pub requests: Duration,
     /// Workers that are LOST or GONE, since they were last heard.
     pub workers: Duration,
+    /// What sinks were told, or not, since that came to its end.
+    pub deliveries: Duration,
 }
 
 impl Default for RetentionPolicy {
@@ -40,6 +42,7 @@ impl Default for RetentionPolicy {
             jobs: DAY * 30,
             requests: DAY,
             workers: DAY * 7,
+            deliveries: DAY * 7,
         }
     }
 }

@@ -23,6 +23,7 @@ use super::{
         },
         calendars::{BEHIND, HALF_UPDATED},
         claims::{GONE, STAND, claims_sql},
+        deliveries,
         due::{NEXT_DUE, due_sql, turn_sql},
         expire::{OVER, held_sql},
         failing, filter,
@@ -45,6 +46,7 @@ use super::{
         steps::{columns, whole_sql},
         stops::{at_workers_sql, waiting_sql},
         successes::successes_sql,
+        told,
         unused::{IDLE, OLD_RUN},
         views::{ledger, queues::PARKED, vitals::WAITING},
         wake::{WAKING, wake_read_sql, wake_sql},
@@ -53,7 +55,8 @@ use super::{
 };
 
 /// Tables that grow with what happened.
-const LARGE: [&str; 11] = [
+const LARGE: [&str; 12] = [
+    "delivery",
     "run",
     "run_data",
     "attempt_end",
@@ -96,6 +99,11 @@ fn hot() -> Vec<String> {
         failing::FIRST.to_owned(),
         failing::RESUMED.to_owned(),
         HALF_UPDATED.to_owned(),
+        told::OPEN.to_owned(),
+        told::ALIKE.to_owned(),
+        deliveries::WAITING.to_owned(),
+        deliveries::DUE.to_owned(),
+        deliveries::NEXT.to_owned(),
         BEHIND.to_owned(),
         PENDING.to_owned(),
         WAITING.to_owned(),
