@@ -9,6 +9,9 @@ use super::nasty;
 /// The password of `root`, which is one of these at any time.
 pub(super) const PASSWORDS: [&str; 2] = ["correct horse battery", "another horse battery"];
 
+/// A sink that nobody knows who deletes one: what it was told is there to the end.
+pub(super) const TOLD: &str = "told";
+
 /// Things that are there, put there for this.
 #[derive(Debug, Default)]
 pub(super) struct Known {
@@ -16,6 +19,9 @@ pub(super) struct Known {
     /// Jobs that were deleted.
     pub(super) gone: Vec<String>,
     pub(super) calendars: Vec<String>,
+    pub(super) sinks: Vec<String>,
+    /// What [`TOLD`] was told.
+    pub(super) deliveries: Vec<String>,
     pub(super) etags: Vec<String>,
     pub(super) queues: Vec<String>,
     pub(super) runs: Vec<String>,
@@ -46,6 +52,13 @@ impl Known {
             "job" => one(rng, &self.jobs),
             "calendar" if rng.random_bool(0.5) => format!("calendar-{}", rng.random_range(0..500)),
             "calendar" | "exclude_calendars" | "only_calendars" => one(rng, &self.calendars),
+            "sink" if field.parent_message().name() == "RedeliverNoticeRequest" => TOLD.into(),
+            "sink" if rng.random_bool(0.3) => format!("sink-{}", rng.random_range(0..500)),
+            "sink" => one(rng, &self.sinks),
+            "delivery_id" => one(rng, &self.deliveries),
+            // Nobody listens there.
+            "url" => "https://localhost/hook".into(),
+            "secret" => any(rng, &["", "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="]),
             "dates" => any(rng, &["2026-12-25", "2027-01-01"]),
             "yearly_dates" => any(rng, &["12-25", "02-29"]),
             "queue" => one(rng, &self.queues),

@@ -9,9 +9,10 @@ use mainspring_proto::{
         CreateApiKeyRequest, LoginRequest, RoleBinding, auth_service_client::AuthServiceClient,
         user_service_client::UserServiceClient,
     },
+    common::v1::Timeouts,
     scheduler::v1::{
-        Calendar, CreateCalendarRequest, CreateJobRequest, DeleteJobRequest, Job, ListJobsRequest, ListRunsRequest,
-        Queue, UpdateQueueRequest,
+        Calendar, CreateCalendarRequest, CreateJobRequest, CreateSinkRequest, DeleteJobRequest, Job,
+        ListDeliveriesRequest, ListJobsRequest, ListRunsRequest, Queue, RunSubmission, Sink, UpdateQueueRequest,
     },
 };
 use serde_json::json;
@@ -19,11 +20,12 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::{
     call,
-    known::{Known, PASSWORDS},
+    known::{Known, PASSWORDS, TOLD},
     request::{Caller, GARBAGE, Request},
 };
 use crate::harness::{
-    client::{Authorized, work},
+    client::{Authorized, Client, work},
+    host::PATIENCE,
     server::{Server, Settings},
     session::{BareWorker, Session},
 };
@@ -98,7 +100,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Makes the jobs and calendars again that are not there: the attack may have deleted them.
+    /// Makes the jobs, calendars and sinks again that are not there: the attack may have deleted them.
     pub(super) async fn restock(&mut self) -> Result<()> {
         let client = self.server.client()?;
         let mut scheduler = client.scheduler();
@@ -109,6 +111,14 @@ impl Stage {
                 Ok(_) => self.known.calendars.push(calendar.calendar),
                 Err(status) if status.code() == tonic::Code::AlreadyExists => {}
                 Err(status) => bail!("no calendar: {status}"),
+            }
+            let name = format!("ops-{number}");
+            let sink = Sink { sink: name.clone(), url: "https://localhost/".into(), ..Sink::default() };
+            let request = CreateSinkRequest { sink: Some(sink), ..CreateSinkRequest::default() };
+            match client.admin().create_sink(request).await {
+                Ok(_) => self.known.sinks.push(name),
+                Err(status) if status.code() == tonic::Code::AlreadyExists => {}
+                Err(status) => bail!("no sink: {status}"),
             }
             let job = Job { job: format!("kept-{number}"), job_type: "nobody".into(), ..Job::default() };
             let request = CreateJobRequest { job: Some(job), ..CreateJobRequest::default() };
@@ -130,6 +140,24 @@ impl Stage {
             scheduler.delete_job(request).await.context("a job to be brought back")?;
             self.known.gone.push(gone);
         }
+        if self.known.deliveries.is_empty() {
+            self.tell(&client).await?;
+        }
+        Ok(())
+    }
+
+    /// A run that nobody takes in time, of which a sink is told.
+    async fn tell(&mut self, client: &Client) -> Result<()> {
+        let sink = Sink { sink: TOLD.into(), url: "https://localhost/".into(), ..Sink::default() };
+        client.admin().create_sink(CreateSinkRequest { sink: Some(sink), ..Default::default() }).await?;
+        let queue = Some(prost_types::Duration { seconds: 0, nanos: 1_000_000 });
+        let timeouts = Some(Timeouts { queue, ..Timeouts::default() });
+        let run = RunSubmission { job_type: "nobody".into(), timeouts, ..RunSubmission::default() };
+        let run = client.submit(run).await?;
+        client.over(&run, PATIENCE).await?;
+        let request = ListDeliveriesRequest { sink: TOLD.into(), ..ListDeliveriesRequest::default() };
+        let told = client.admin().list_deliveries(request).await?.into_inner().deliveries;
+        self.known.deliveries = told.into_iter().map(|one| one.delivery_id).collect();
         Ok(())
     }
 

@@ -160,9 +160,8 @@ async fn note(core: &Core, flying: &mut Flying, ended: &mut Vec<Ended>) -> Store
         let gone = disabled.iter().any(|(namespace, name)| (namespace, name) == (&of.namespace, &of.name));
         let change = match noted.verdict {
             Verdict::Delivered | Verdict::Again(_) => continue,
-            Verdict::Failed => SinkChange::DeliveryFailed,
             Verdict::Gone if gone => SinkChange::Disabled,
-            Verdict::Gone => SinkChange::DeliveryFailed,
+            Verdict::Failed | Verdict::Gone => SinkChange::DeliveryFailed,
         };
         tracing::warn!(sink = %sink, delivery = %of.id, error, "a sink could not be told");
         core.news.sink(now, &scope, sink, change, (of.id, of.attempts.saturating_add(1), error));
