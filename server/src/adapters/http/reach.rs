@@ -32,10 +32,9 @@ impl Reach {
     pub(super) fn refuses(&self, address: IpAddr, is_tls: bool) -> Option<String> {
         let address = address.to_canonical();
         let is_near = self.allow_loopback && address.is_loopback();
-        if !is_near && !self.networks.iter().any(|network| network.contains(address)) {
-            if let Some(kind) = closed(address) {
-                return Some(format!("{address} is {kind}; {}", allowed_by(address)));
-            }
+        let is_open = is_near || self.networks.iter().any(|network| network.contains(address));
+        if let Some(kind) = closed(address).filter(|_| !is_open) {
+            return Some(format!("{address} is {kind}; {}", allowed_by(address)));
         }
         (!is_tls && !self.allow_http && !is_near).then(|| {
             format!(
@@ -70,9 +69,10 @@ fn closed_v4(address: Ipv4Addr) -> Option<&'static str> {
         (10, ..) | (172, 16..=31, _) | (192, 168, _) => "private",
         (100, 64..=127, _) => "shared by a provider's customers",
         (169, 254, _) => "link-local, where clouds keep their metadata",
-        (192, 0, 0) | (192, 0, 2) | (192, 88, 99) | (198, 18..=19, _) | (198, 51, 100) | (203, 0, 113) => "reserved",
+        (192, 0, 0 | 2) | (192, 88, 99) | (198, 18..=19, _) | (198, 51, 100) | (203, 0, 113) | (240.., ..) => {
+            "reserved"
+        }
         (224..=239, ..) => "multicast",
-        (240.., ..) => "reserved",
         _ => return None,
     })
 }
@@ -81,9 +81,8 @@ fn closed_v6(address: Ipv6Addr) -> Option<&'static str> {
     let parts = address.segments();
     Some(match parts {
         [0, 0, 0, 0, 0, 0, 0, 1] => "this machine",
-        [0xfc00..=0xfdff, ..] => "private",
+        [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] => "private",
         [0xfe80..=0xfebf, ..] => "link-local",
-        [0xfec0..=0xfeff, ..] => "private",
         [0xff00..=0xffff, ..] => "multicast",
         // What stands for an address of the other family may stand for one that is closed.
         [0x64, 0xff9b, 0, 0, 0, 0, ..] => return closed_v4(v4_in(parts[6], parts[7])),

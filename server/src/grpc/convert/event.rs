@@ -129,8 +129,8 @@ pub(crate) fn field(detail: &Detail, field: &str) -> Option<Value> {
             (job.as_ref(), Some(*run), Some(job_type), Some(queue), Some(*worker), None)
         }
         Detail::Logs { run } => (None, Some(*run), None, None, None, None),
-        Detail::Job { job, state: _, version: _, change: _, note: _ } => (Some(job), None, None, None, None, None),
-        Detail::Schedule { job, schedule: _, range: _ } => (Some(job), None, None, None, None, None),
+        Detail::Job { job, state: _, version: _, change: _, note: _ }
+        | Detail::Schedule { job, schedule: _, range: _ } => (Some(job), None, None, None, None, None),
         Detail::Sink { sink: _, change: _, delivery: _, attempts: _, error: _ } => (None, None, None, None, None, None),
         Detail::Worker { worker, name: _, status: _ } => (None, None, None, None, Some(*worker), None),
         Detail::Queue { queue, paused: _ } => (None, None, None, Some(queue), None, None),
