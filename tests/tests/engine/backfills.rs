@@ -116,6 +116,7 @@ async fn as_many_are_under_way_as_may_be_and_each_end_brings_the_next() {
         worker.reported(under_way.remove(0), Outcome::Succeeded).await;
         let comes = usize::from(done + 2 <= 7);
         under_way.extend(exactly(&mut worker, comes).await);
+        assert!(as_it_is(&stage, id).await.runs.open <= 2, "after {done}");
     }
     let backfill = over(&stage, id).await;
     assert_eq!((backfill.state, backfill.made, backfill.runs.succeeded), (BackfillState::Completed, 7, 7));
@@ -189,19 +190,22 @@ async fn a_restart_goes_on_where_it_stood() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_of_the_job_holds_it_up_and_a_resume_lets_it_go_on() {
     let stage = Stage::set().await;
-    let (job, spec) = wanted(&stage, 3, 1).await;
-    let mut worker = stage.connect(10).await;
+    let (job, spec) = wanted(&stage, 3, 2).await;
+    let mut worker = stage.connect(1).await;
     let id = begin(&stage, &job, spec).await;
     let key = exactly(&mut worker, 1).await.remove(0);
     let (scope, now) = (Scope::default(), stage.engine.now());
     let pause = Pause { note: "x".into(), actor: "ada".into(), time: now, until: None };
     // What a pause cancels is none of its runs.
     stage.engine.jobs().pause(&scope, &job.name, pause, Paused::CancelAll).await.unwrap();
+    assert!(!stage.run(key.run).await.life.cancel_requested);
+    worker.reported(key, Outcome::Succeeded).await;
+    let key = exactly(&mut worker, 1).await.remove(0);
     worker.reported(key, Outcome::Succeeded).await;
     stage.pass(Duration::from_secs(3)).await;
     exactly(&mut worker, 0).await;
     let held = as_it_is(&stage, id).await;
-    assert_eq!((held.state, held.made, held.runs.succeeded), (BackfillState::Running, 1, 1));
+    assert_eq!((held.state, held.made, held.runs.succeeded), (BackfillState::Running, 2, 2));
     let resume = Resume::Asked(mainspring_engine::domain::catch_up::Mode::None);
     stage.engine.jobs().resume(&scope, &job.name, resume).await.unwrap();
     exactly(&mut worker, 1).await;
@@ -217,7 +221,8 @@ async fn one_that_is_cancelled_ends_what_waits_and_what_was_to_be_tried_again() 
     let cancel = |workers| CancelBackfill { note: "wrong".into(), workers };
     let told = stage.engine.cancel_backfill(&Scope::default(), id, cancel(false)).await.unwrap().unwrap();
     assert_eq!((told.state, told.runs.open, told.runs.cancelled), (BackfillState::Cancelling, 2, 1));
-    // Its next attempt would come later.
+    // Nobody has anything left to look at, and its next attempt would come later.
+    stage.pass(Duration::ZERO).await;
     worker.reported(keys[0], Outcome::Failed(mainspring_tests::conformance::world::failure("X"))).await;
     stage.until(keys[0].run, RunState::Cancelled).await;
     worker.reported(keys[1], Outcome::Succeeded).await;
