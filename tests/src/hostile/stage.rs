@@ -10,8 +10,8 @@ use mainspring_proto::{
         user_service_client::UserServiceClient,
     },
     scheduler::v1::{
-        Calendar, CreateCalendarRequest, CreateJobRequest, DeleteJobRequest, Job, ListJobsRequest, ListRunsRequest,
-        Queue, UpdateQueueRequest,
+        BackfillJobRequest, Calendar, CreateCalendarRequest, CreateJobRequest, DeleteJobRequest, Interval, Job,
+        ListJobsRequest, ListRunsRequest, Queue, Schedule, UpdateQueueRequest, schedule::Rule,
     },
 };
 use serde_json::json;
@@ -95,6 +95,14 @@ impl Stage {
             stage.sign_in().await?;
         }
         stage.restock().await?;
+        for number in 0..FEW {
+            let at = |seconds: i64| Some(prost_types::Timestamp { seconds, nanos: 0 });
+            let job = format!("kept-{number}");
+            let (from_time, to_time) = (at(1_700_000_000), at(1_701_000_000));
+            let request = BackfillJobRequest { job, from_time, to_time, ..BackfillJobRequest::default() };
+            let begun = client.scheduler().backfill_job(request).await?.into_inner().backfill.context("a backfill")?;
+            stage.known.backfills.push(begun.backfill_id);
+        }
         Ok(stage)
     }
 
@@ -110,7 +118,10 @@ impl Stage {
                 Err(status) if status.code() == tonic::Code::AlreadyExists => {}
                 Err(status) => bail!("no calendar: {status}"),
             }
-            let job = Job { job: format!("kept-{number}"), job_type: "nobody".into(), ..Job::default() };
+            let every = Some(prost_types::Duration { seconds: 10 * 86_400, nanos: 0 });
+            let rule = Some(Rule::Interval(Interval { every, ..Interval::default() }));
+            let schedules = vec![Schedule { rule, ..Schedule::default() }];
+            let job = Job { job: format!("kept-{number}"), job_type: "nobody".into(), schedules, ..Job::default() };
             let request = CreateJobRequest { job: Some(job), ..CreateJobRequest::default() };
             match scheduler.create_job(request).await {
                 Ok(answer) => {
