@@ -205,8 +205,7 @@ async fn serve(stream: TcpStream, said: &mpsc::UnboundedSender<Heard>, script: &
         Answer::Full(status, headers, body) => (status, headers, body),
         Answer::Never => {
             // Until the other side gives up.
-            let mut rest = [0; 1];
-            stream.read(&mut rest).await?;
+            stream.read_to_end(&mut Vec::new()).await?;
             return Ok(());
         }
     };

@@ -25,6 +25,7 @@ pub(super) struct Known {
     pub(super) etags: Vec<String>,
     pub(super) queues: Vec<String>,
     pub(super) runs: Vec<String>,
+    pub(super) backfills: Vec<String>,
     pub(super) workers: Vec<String>,
     pub(super) keys: Vec<String>,
     pub(super) page_tokens: Vec<String>,
@@ -64,6 +65,8 @@ impl Known {
             "queue" => one(rng, &self.queues),
             "job_type" => any(rng, &["nobody", "greet", "t.noop"]),
             "run_id" => one(rng, &self.runs),
+            "backfill_id" => one(rng, &self.backfills),
+            "schedules" => "default".into(),
             "worker_id" => one(rng, &self.workers),
             "worker_instance_id" => {
                 Uuid::from_u128((rng.random::<u128>() & !(0xf << 76) & !(3 << 62)) | (7 << 76) | (2 << 62)).to_string()
@@ -95,6 +98,15 @@ impl Known {
             // A map of labels has such an entry.
             "key" => any(rng, &["team", "tier", "a"]),
             _ => any(rng, &["", "a", "text", "nightly-report", "why not"]),
+        }
+    }
+
+    /// When something of this name might well be, in seconds; none where any day will do.
+    pub(super) fn moment(field: &FieldDescriptor, rng: &mut StdRng) -> Option<i64> {
+        match (field.parent_message().name(), field.name()) {
+            ("BackfillJobRequest", "from_time") => Some(rng.random_range(1_700_000_000..1_740_000_000)),
+            ("BackfillJobRequest", "to_time") => Some(rng.random_range(1_740_000_000..1_790_000_000)),
+            _ => None,
         }
     }
 

@@ -134,7 +134,11 @@ impl Writer<'_> {
         match field.kind() {
             Kind::Message(inner) => {
                 let mut bytes = Vec::new();
-                if depth < DEEPEST {
+                let moment = if odd { None } else { Known::moment(field, self.rng) };
+                if let Some(seconds) = moment {
+                    encode_key(1, WireType::Varint, &mut bytes);
+                    encode_varint(seconds.cast_unsigned(), &mut bytes);
+                } else if depth < DEEPEST {
                     self.fields(&inner, None, depth + 1, &mut bytes);
                 }
                 length_delimited(&bytes, out);

@@ -11,8 +11,9 @@ use mainspring_proto::{
     },
     common::v1::Timeouts,
     scheduler::v1::{
-        Calendar, CreateCalendarRequest, CreateJobRequest, CreateSinkRequest, DeleteJobRequest, Job,
-        ListDeliveriesRequest, ListJobsRequest, ListRunsRequest, Queue, RunSubmission, Sink, UpdateQueueRequest,
+        BackfillJobRequest, Calendar, CreateCalendarRequest, CreateJobRequest, CreateSinkRequest, DeleteJobRequest,
+        Interval, Job, ListDeliveriesRequest, ListJobsRequest, ListRunsRequest, Queue, RunSubmission, Schedule, Sink,
+        UpdateQueueRequest, schedule::Rule,
     },
 };
 use serde_json::json;
@@ -97,6 +98,14 @@ impl Stage {
             stage.sign_in().await?;
         }
         stage.restock().await?;
+        for number in 0..FEW {
+            let at = |seconds: i64| Some(prost_types::Timestamp { seconds, nanos: 0 });
+            let job = format!("kept-{number}");
+            let (from_time, to_time) = (at(1_700_000_000), at(1_701_000_000));
+            let request = BackfillJobRequest { job, from_time, to_time, ..BackfillJobRequest::default() };
+            let begun = client.scheduler().backfill_job(request).await?.into_inner().backfill.context("a backfill")?;
+            stage.known.backfills.push(begun.backfill_id);
+        }
         Ok(stage)
     }
 
@@ -120,7 +129,10 @@ impl Stage {
                 Err(status) if status.code() == tonic::Code::AlreadyExists => {}
                 Err(status) => bail!("no sink: {status}"),
             }
-            let job = Job { job: format!("kept-{number}"), job_type: "nobody".into(), ..Job::default() };
+            let every = Some(prost_types::Duration { seconds: 10 * 86_400, nanos: 0 });
+            let rule = Some(Rule::Interval(Interval { every, ..Interval::default() }));
+            let schedules = vec![Schedule { rule, ..Schedule::default() }];
+            let job = Job { job: format!("kept-{number}"), job_type: "nobody".into(), schedules, ..Job::default() };
             let request = CreateJobRequest { job: Some(job), ..CreateJobRequest::default() };
             match scheduler.create_job(request).await {
                 Ok(answer) => {

@@ -222,7 +222,7 @@ async fn one_that_is_cancelled_ends_what_waits_and_what_was_to_be_tried_again() 
     let told = stage.engine.cancel_backfill(&Scope::default(), id, cancel(false)).await.unwrap().unwrap();
     assert_eq!((told.state, told.runs.open, told.runs.cancelled), (BackfillState::Cancelling, 2, 1));
     // Nobody has anything left to look at, and its next attempt would come later.
-    stage.pass(Duration::ZERO).await;
+    stage.pass(Duration::from_secs(2)).await;
     worker.reported(keys[0], Outcome::Failed(mainspring_tests::conformance::world::failure("X"))).await;
     stage.until(keys[0].run, RunState::Cancelled).await;
     worker.reported(keys[1], Outcome::Succeeded).await;
