@@ -39,7 +39,7 @@ use super::{
     insert::{Row, insert_runs},
     keys,
     lanes::Bound,
-    rows::{json, time},
+    rows::{json, readable, time},
     statement::{Cells, exec, insert, query, query_one, single},
     steps::{Steps, columns},
     submit::{REQUESTS, made, request_cells},
@@ -108,18 +108,9 @@ impl Backfills for SqliteStore {
         let mut found = Vec::new();
         for row in query(&self.stage_reads, OPEN, Vec::new()).await? {
             let id = BackfillId::from_uuid(single(&row)?);
-            match open(&self.stage_reads, &self.known, id).await {
+            match readable(open(&self.stage_reads, &self.known, id).await)? {
                 Ok(open) => found.extend(open),
-                // It holds up nobody else.
-                Err(StoreError::Corrupt(why)) => {
-                    tracing::error!(backfill = %id, why, "a backfill cannot be read, and is passed over");
-                }
-                Err(
-                    error @ (StoreError::Unavailable(_)
-                    | StoreError::Unwritable { .. }
-                    | StoreError::Conflict(_)
-                    | StoreError::TooSlow),
-                ) => return Err(error),
+                Err(why) => tracing::error!(backfill = %id, why, "a backfill cannot be read, and is passed over"),
             }
         }
         Ok(found)

@@ -29,7 +29,7 @@ use super::{
     Known, SqliteStore,
     catalog::{by_uid, define},
     jobs::{ScheduleRow, schedules},
-    rows::{json, name, read_json, time},
+    rows::{json, name, read_json, readable, time},
     skipped,
     statement::{Cells, exec, insert, places, query, query_one},
     told,
@@ -199,9 +199,9 @@ async fn pin_jobs(tx: &Tx, known: &Arc<Known>, now: Instant, uid: CalendarUid, m
             step.unsettled.push(uid);
             continue;
         }
-        let job = match by_uid(tx, known, uid).await {
+        let job = match readable(by_uid(tx, known, uid).await)? {
             Ok(job) => job,
-            Err(StoreError::Corrupt(why)) => {
+            Err(why) => {
                 // It fires nothing by any calendar, until somebody has defined it anew.
                 tracing::error!(job = %uid, why, "a definition cannot be read, and does not follow its calendar");
                 let sql = "UPDATE calendar_use SET version = ? WHERE calendar_uid = ? AND job_uid = ?";
@@ -209,12 +209,6 @@ async fn pin_jobs(tx: &Tx, known: &Arc<Known>, now: Instant, uid: CalendarUid, m
                 exec(tx, sql, values).await?;
                 continue;
             }
-            Err(
-                error @ (StoreError::Unavailable(_)
-                | StoreError::Unwritable { .. }
-                | StoreError::Conflict(_)
-                | StoreError::TooSlow),
-            ) => return Err(error),
         };
         let mut spec = job.spec.clone();
         spec.pin(&pinned);

@@ -11,13 +11,14 @@ use mainspring_engine::{
         instant::Instant,
         names::ScheduleName,
     },
-    ports::store::{StoreError, StoreResult},
+    ports::store::StoreResult,
 };
 use uuid::Uuid;
 
 use super::{
     Known,
     jobs::{ScheduleRow, schedules, write_schedules},
+    rows::readable,
     views::ledger::specs,
     writer::Tx,
 };
@@ -49,15 +50,9 @@ pub(super) async fn go_on(tx: &Tx, known: &Arc<Known>, now: Instant, over: Vec<O
 }
 
 async fn next(tx: &Tx, known: &Arc<Known>, row: &ScheduleRow, cursor: Instant) -> StoreResult<Option<Instant>> {
-    let found = match specs(tx, known, row.job, std::iter::once(row.version)).await {
+    let found = match readable(specs(tx, known, row.job, std::iter::once(row.version)).await)? {
         Ok(mut found) => found.remove(&row.version),
-        Err(StoreError::Corrupt(_)) => None,
-        Err(
-            error @ (StoreError::Unavailable(_)
-            | StoreError::Unwritable { .. }
-            | StoreError::Conflict(_)
-            | StoreError::TooSlow),
-        ) => return Err(error),
+        Err(_) => None,
     };
     let schedule = found.as_ref().and_then(|spec| spec.schedules.iter().find(|schedule| schedule.name == row.name));
     Ok(schedule.and_then(|schedule| schedule.next_due(cursor, row.made)))

@@ -11,7 +11,7 @@ use mainspring_engine::{
         payload::Payload,
         policy::RunPolicy,
     },
-    ports::store::{Dispatchable, StoreError, StoreResult},
+    ports::store::{Dispatchable, StoreResult},
 };
 use sea_orm::{ConnectionTrait, QueryResult};
 use uuid::Uuid;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::{
     insert::INPUT,
     lanes::KnownLane,
-    rows::{maybe, read_labels},
+    rows::{maybe, read_labels, readable},
     statement::{Cells, query_in},
     steps::{Loaded, Steps, columns},
 };
@@ -81,24 +81,16 @@ impl Extras {
         let mut spilled = Vec::new();
         for row in rows {
             let run = RunId::from_uuid(Cells::of(&row).next()?);
-            match Extra::read(&mut Cells::at(&row, first)) {
+            match readable(Extra::read(&mut Cells::at(&row, first)))? {
                 Ok((extra, elsewhere)) => {
                     if elsewhere {
                         spilled.push(run);
                     }
                     extras.insert(run, extra);
                 }
-                Err(StoreError::Corrupt(why)) => {
+                Err(why) => {
                     tracing::error!(run_id = %run, why, "a run's row cannot be read; the run is skipped");
                     steps.skip(run);
-                }
-                Err(
-                    error @ (StoreError::Unavailable(_)
-                    | StoreError::Unwritable { .. }
-                    | StoreError::Conflict(_)
-                    | StoreError::TooSlow),
-                ) => {
-                    return Err(error);
                 }
             }
         }

@@ -24,7 +24,7 @@ use super::{
     Known, SqliteStore, calendars, fire,
     jobs::{SCHEDULE, SPEC, ScheduleRow, insert_ledger, schedules, write_schedules},
     lanes::Bound,
-    rows::{maybe, name, time},
+    rows::{maybe, name, readable, time},
     statement::{Cells, exec, query, query_one, single},
     told, wake,
     writer::Tx,
@@ -156,16 +156,10 @@ impl SqliteStore {
 fn read_rows(rows: &[QueryResult], known: &Known) -> StoreResult<DueSchedules> {
     let mut due = DueSchedules::default();
     for row in rows {
-        match due_schedule(row, known) {
+        match readable(due_schedule(row, known))? {
             Ok(Ok(ready)) => due.ready.push(ready),
             Ok(Err(unreadable)) => due.unreadable.push(unreadable),
-            Err(StoreError::Corrupt(why)) => tracing::error!(why, "a schedule's row cannot be read; it is skipped"),
-            Err(
-                error @ (StoreError::Unavailable(_)
-                | StoreError::Unwritable { .. }
-                | StoreError::Conflict(_)
-                | StoreError::TooSlow),
-            ) => return Err(error),
+            Err(why) => tracing::error!(why, "a schedule's row cannot be read; it is skipped"),
         }
     }
     Ok(due)
@@ -178,18 +172,10 @@ fn due_schedule(row: &QueryResult, known: &Known) -> StoreResult<Result<DueSched
     let ScheduleRow { job, name: schedule, .. } = row;
     let job_name = name(cells.next()?)?;
     let namespace = known.lanes.namespace_name(cells.next()?)?;
-    match known.specs.read(&mut cells) {
-        Ok(spec) => Ok(Ok(DueSchedule { job, job_name, namespace, schedule, spec, position })),
-        Err(StoreError::Corrupt(why)) => {
-            Ok(Err(UnreadableSchedule { job, job_name, namespace, schedule, position, why }))
-        }
-        Err(
-            error @ (StoreError::Unavailable(_)
-            | StoreError::Unwritable { .. }
-            | StoreError::Conflict(_)
-            | StoreError::TooSlow),
-        ) => Err(error),
-    }
+    Ok(match readable(known.specs.read(&mut cells))? {
+        Ok(spec) => Ok(DueSchedule { job, job_name, namespace, schedule, spec, position }),
+        Err(why) => Err(UnreadableSchedule { job, job_name, namespace, schedule, position, why }),
+    })
 }
 
 /// Whether a schedule still stands where it was evaluated.

@@ -30,6 +30,20 @@ use uuid::Uuid;
 
 use super::statement::Cells;
 
+/// What can be read, or why it cannot: a row that is damaged holds up nobody else. What fails otherwise fails for all.
+pub(super) fn readable<T>(read: StoreResult<T>) -> StoreResult<Result<T, String>> {
+    match read {
+        Ok(found) => Ok(Ok(found)),
+        Err(StoreError::Corrupt(why)) => Ok(Err(why)),
+        Err(
+            error @ (StoreError::Unavailable(_)
+            | StoreError::Unwritable { .. }
+            | StoreError::Conflict(_)
+            | StoreError::TooSlow),
+        ) => Err(error),
+    }
+}
+
 /// A name or id that was checked when it was stored.
 pub(super) fn name<T>(text: String) -> StoreResult<T>
 where

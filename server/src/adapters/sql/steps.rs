@@ -38,7 +38,7 @@ use super::{
     keys::Keys,
     lanes::KnownLane,
     restricted::Restricted,
-    rows::{LIFE, json, life, life_values, maybe, maybe_count, maybe_time, name, place, time},
+    rows::{LIFE, json, life, life_values, maybe, maybe_count, maybe_time, name, place, readable, time},
     statement::{Cells, chunks, exec, insert, query, query_in, tuples},
     told,
     writer::Tx,
@@ -121,18 +121,12 @@ impl Loaded {
     pub(super) fn read(row: &QueryResult, known: &Known) -> StoreResult<(RunId, Option<Self>)> {
         let mut cells = Cells::of(row);
         let id = RunId::from_uuid(cells.next()?);
-        match Self::read_rest(id, &mut cells, known) {
+        match readable(Self::read_rest(id, &mut cells, known))? {
             Ok(run) => Ok((id, Some(run))),
-            Err(StoreError::Corrupt(why)) => {
+            Err(why) => {
                 tracing::error!(run_id = %id, why, "a run's row cannot be read; the run is skipped");
                 Ok((id, None))
             }
-            Err(
-                error @ (StoreError::Unavailable(_)
-                | StoreError::Unwritable { .. }
-                | StoreError::Conflict(_)
-                | StoreError::TooSlow),
-            ) => Err(error),
         }
     }
 

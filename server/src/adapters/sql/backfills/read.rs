@@ -16,7 +16,7 @@ use sea_orm::{ConnectionTrait, QueryResult, Value};
 
 use super::super::{
     Known,
-    rows::{maybe, read_json, run_state, time},
+    rows::{maybe, read_json, readable, run_state, time},
     statement::{Cells, chunks, query, query_one, single, tuples},
     versions,
 };
@@ -146,18 +146,12 @@ pub(super) async fn open<C: ConnectionTrait>(
     let sql = "SELECT pause_time IS NOT NULL FROM job WHERE uid = ?";
     let row = query_one(connection, sql, vec![backfill.job.uuid().into()]).await?;
     let is_paused = row.map(|row| single(&row)).transpose()?.unwrap_or(false);
-    let definition = match versions::one(connection, known, backfill.job, backfill.version).await {
+    let definition = match readable(versions::one(connection, known, backfill.job, backfill.version).await)? {
         Ok(definition) => definition.map(Arc::new),
-        Err(StoreError::Corrupt(why)) => {
+        Err(why) => {
             tracing::error!(backfill = %id, why, "the definition of a backfill cannot be read");
             None
         }
-        Err(
-            error @ (StoreError::Unavailable(_)
-            | StoreError::Unwritable { .. }
-            | StoreError::Conflict(_)
-            | StoreError::TooSlow),
-        ) => return Err(error),
     };
     Ok(Some(OpenBackfill { backfill, definition, is_paused }))
 }
