@@ -29,6 +29,7 @@ const OTHERS: &[(&str, &[&str])] = &[
         &[
             "BackfillState",
             "CancelDisposition",
+            "DeliveryState",
             "Fate",
             "FateReason",
             "InstantFinding",
@@ -38,6 +39,9 @@ const OTHERS: &[(&str, &[&str])] = &[
             "AttemptPhase",
             "AttemptState",
             "Resolution",
+            "ScheduleChange",
+            "SinkChange",
+            "SinkDisableReason",
             "RunOrigin",
             "RunState",
             "ServerMode",
@@ -49,7 +53,7 @@ const OTHERS: &[(&str, &[&str])] = &[
     ),
     (
         "they narrow or name what is shown",
-        &["EventTopic", "JobChange", "JobView", "LogLevel", "RunView", "CredentialKind"],
+        &["EventTopic", "JobChange", "JobView", "LogLevel", "RunView", "CredentialKind", "NoticeKind"],
     ),
     ("they are words of the protocol between worker and server", &["Capability", "RetryDecision", "ServerDrainMode"]),
     ("it is a day", &["DayOfWeek"]),

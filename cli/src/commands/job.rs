@@ -97,7 +97,6 @@ pub(crate) enum JobCommand {
     Undelete(versions::UndeleteArgs),
     /// Stop a job from firing, for good or until a time; runs in flight go on
     #[command(before_help = examples![
-        "mainspring job pause demo.hello",
         "mainspring job pause demo.hello --note 'until the mail server is back'",
         "mainspring job pause demo.hello --until now+2h",
         "mainspring job pause demo.hello --cancel-waiting",

@@ -35,8 +35,8 @@ pub(crate) enum SinkCommand {
     /// Create a sink; stdout is the secret that it signs with, told once and never again
     #[command(before_help = examples![
         "mainspring sink create ops --url https://hooks.example.org/mainspring",
-        "WEBHOOK_SECRET=$(mainspring sink create pager --url https://hooks.example.org/p --kind run-failed --kind job-auto-disabled)",
-        "mainspring sink create hello --url https://hooks.example.org/hello --job demo.hello --description 'Only this job'",
+        "SECRET=$(mainspring sink create pager --url https://hooks.example.org/p --kind run-failed)",
+        "mainspring sink create hello --url https://hooks.example.org/hello --job demo.hello",
     ])]
     Create {
         /// Its name, a slug; it is never changed
@@ -68,7 +68,7 @@ pub(crate) enum SinkCommand {
     #[command(before_help = examples![
         "mainspring sink update ops --disable",
         "mainspring sink update ops --enable --kind run-dead-lettered",
-        "WEBHOOK_SECRET=$(mainspring sink update ops --rotate-secret)",
+        "SECRET=$(mainspring sink update ops --rotate-secret)",
     ])]
     Update {
         /// The sink

@@ -131,7 +131,7 @@ async fn what_is_wrong_with_fields_is_told_before_a_stale_etag() {
         }
     }
     // Jobs, that are changed or deleted, queues, calendars and sinks: what is deleted has nothing else to be wrong.
-    assert_eq!(seen, 4);
+    assert_eq!(seen, 5);
 }
 
 #[tokio::test]

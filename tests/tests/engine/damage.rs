@@ -8,6 +8,7 @@ use mainspring_engine::{
         event::Detail,
         ids::{JobUid, RunId},
         job::JobState,
+        ledger::Fate,
         run::RunState,
         worker::Capacity,
     },
@@ -46,16 +47,17 @@ async fn one_definition_that_cannot_be_read_stops_no_other_job() {
     let mut watch = stage.engine.events().watch(None).unwrap();
     stage.sql("UPDATE job_version SET spec = x'ff' WHERE job_uid = (SELECT uid FROM job WHERE name = 'broken')").await;
     stage.pass(SECOND * 25).await;
-    let (mut failed, mut fired) = (0, 0);
+    let (mut failed, mut told, mut fired) = (0, 0, 0);
     while fired < 2 {
         let event = host::within(PATIENCE, "a run of the sound job", watch.next()).await.unwrap();
         match &event.unwrap().1.detail {
             Detail::Job { job, state: Some(JobState::Error), .. } if job.as_str() == "broken" => failed += 1,
+            Detail::Schedule { job, range, .. } if job.as_str() == "broken" && range.fate == Fate::Error => told += 1,
             Detail::Run { job: Some(job), state: RunState::Queued, .. } if job.as_str() == "sound" => fired += 1,
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(failed, 1);
+    assert_eq!((failed, told), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use mainspring_proto::{
-    common::v1::{Delivery, LeaseLossPolicy, RetryPolicy},
+    common::v1::{Delivery, LeaseLossPolicy, RetryPolicy, RetryUntil},
     scheduler::v1::{
-        DeleteJobRequest, PauseJobRequest, PausedRuns, Run, RunState, RunSubmission, RunningRuns, SubmitRunRequest,
-        TriggerJobRequest, UniqueConflict, UniqueKey,
+        DeleteJobRequest, Job, PauseJobRequest, PausedRuns, Run, RunState, RunSubmission, RunningRuns,
+        SubmitRunRequest, TriggerJobRequest, UniqueConflict, UniqueKey,
     },
 };
 use mainspring_tests::harness::client::work;
@@ -57,6 +57,26 @@ async fn a_worker_is_told_what_to_do_without_its_lease() {
     for (policy, says) in LEASE_LOSS {
         submit(&scene, RunSubmission { lease_loss_policy: policy.into(), ..submission() }).await.unwrap();
         assert_eq!(scene.take().await.lease_loss_policy(), policy, "{says}");
+    }
+}
+
+/// How a run stands that has failed, and whose next attempt would begin after its schedule is due again.
+const RETRY_UNTIL: [(RetryUntil, &str, RunState); 2] = [
+    (RetryUntil::Budget, "it is tried again, as often as the policy says", RunState::RetryWait),
+    (RetryUntil::NextOccurrence, "it ends, as the run of the next instant takes its place", RunState::Failed),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retries_say_until_when_there_are_any() {
+    for (until, says, state) in RETRY_UNTIL {
+        let mut scene = Scene::with_worker().await;
+        let initial_backoff = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+        let retry = RetryPolicy { initial_backoff, retry_until: until.into(), ..RetryPolicy::default() };
+        scene.client.create_job(Job { retry_policy: Some(retry), ..every("ticking", 20) }).await.unwrap();
+        scene.pass(Duration::from_secs(20)).await;
+        let first = scene.take().await;
+        scene.fail(&first).await;
+        assert_eq!(scene.states("ticking").await, [state], "{says}");
     }
 }
 
@@ -147,5 +167,6 @@ pub(crate) fn rows() -> Vec<Row> {
     let unique = UNIQUE.map(|(value, says, ..)| ("UniqueConflict", value.as_str_name(), says));
     let running = RUNNING.map(|(value, says, _)| ("RunningRuns", value.as_str_name(), says));
     let paused = PAUSED.map(|(value, says, ..)| ("PausedRuns", value.as_str_name(), says));
-    [&delivery[..], &lease_loss, &unique, &running, &paused].concat()
+    let retry_until = RETRY_UNTIL.map(|(value, says, _)| ("RetryUntil", value.as_str_name(), says));
+    [&delivery[..], &lease_loss, &retry_until, &unique, &running, &paused].concat()
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use mainspring_proto::scheduler::v1::{
-    CatchUp, Fate, GetJobRequest, Job, JobState, OnCompleted, Overlap, PauseJobRequest, PendingStarts,
-    ResumeJobRequest, RunState, Schedule, UpdateJobRequest, schedule::Rule,
+    CatchUp, Fate, GetJobRequest, Job, JobState, OnCompleted, Overlap, OverlapScope, PauseJobRequest, PendingStarts,
+    ResumeJobRequest, RunState, Schedule, TriggerJobRequest, UpdateJobRequest, schedule::Rule,
 };
 
 use super::scene::{MOMENT, Row, Scene, every};
@@ -144,6 +144,32 @@ async fn overlap_says_what_becomes_of_an_instant_whose_job_is_busy() {
     }
 }
 
+/// What becomes of an instant of a job while a run of another job with its concurrency key is not over.
+const SCOPE: [(OverlapScope, &str, Fate); 2] = [
+    (OverlapScope::Job, "runs of other jobs are not looked at", Fired),
+    (OverlapScope::ConcurrencyKey, "jobs of one key share a slot", SkippedOverlap),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_overlap_has_a_scope() {
+    for (scope, says, fate) in SCOPE {
+        let mut scene = Scene::with_worker().await;
+        let keyed = |job: Job| Job {
+            concurrency_key: "mailbox".into(),
+            concurrency_limit: 5,
+            overlap_scope: scope.into(),
+            ..job
+        };
+        scene.client.create_job(keyed(Job { schedules: Vec::new(), ..every("other", 5) })).await.unwrap();
+        scene.client.create_job(keyed(every("ticking", 5))).await.unwrap();
+        let trigger = TriggerJobRequest { job: "other".into(), ..TriggerJobRequest::default() };
+        scene.client.scheduler().trigger_job(trigger).await.unwrap();
+        scene.take().await;
+        scene.pass(Duration::from_secs(5) + MOMENT).await;
+        assert_eq!(scene.fates("ticking").await, [fate], "{says}");
+    }
+}
+
 /// What an edit makes of a start that is pending: the run, its version, and the fate of its instant.
 const PENDING: [(PendingStarts, &str, RunState, i64, Fate); 3] = [
     (PendingStarts::Keep, "it stays, under the version that made it", Scheduled, 1, Fired),
@@ -207,5 +233,6 @@ pub(crate) fn rows() -> Vec<Row> {
     let overlap = OVERLAP.map(|row| ("Overlap", row.overlap.as_str_name(), row.says));
     let pending = PENDING.map(|(value, says, ..)| ("PendingStarts", value.as_str_name(), says));
     let completed = COMPLETED.map(|(value, says, _)| ("OnCompleted", value.as_str_name(), says));
-    [&catch_up[..], &overlap, &pending, &completed].concat()
+    let scope = SCOPE.map(|(value, says, _)| ("OverlapScope", value.as_str_name(), says));
+    [&catch_up[..], &overlap, &scope, &pending, &completed].concat()
 }

@@ -21,8 +21,8 @@ use crate::{
 #[derive(Args, Debug)]
 #[command(before_help = examples![
     "mainspring job backfill demo.hello --from now-1h --to now-30m --dry-run",
-    "mainspring job backfill demo.hello --from 2026-01-01T00:00:00Z --to 2026-01-01T00:00:30Z --concurrency 2 --watch -o jsonl",
-    "mainspring job backfill demo.hello --from now-1h --to now-59m --only all --template '{\"name\": \"${nominal_date}\"}'",
+    "mainspring job backfill demo.hello --from now-2h --to now-119m --concurrency 2 --watch -o jsonl",
+    "mainspring job backfill demo.hello --from now-9m --to now-8m --only all --overlap wait",
 ])]
 pub(crate) struct BackfillArgs {
     /// The job

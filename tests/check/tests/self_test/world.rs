@@ -107,7 +107,7 @@ impl World {
         }
         self.sql(
             "INSERT INTO namespace VALUES (1, 'default'); INSERT INTO queue (id, namespace_id, name) VALUES (1, 1, 'default'); \
-             INSERT INTO lane VALUES (1, 1, 1, 't.noop', 0);",
+             INSERT INTO lane (id, namespace_id, queue_id, job_type, use_time) VALUES (1, 1, 1, 't.noop', 0);",
         )
         .await;
         let armed = Command::new(env!("CARGO_BIN_EXE_mainspring-check")).arg("arm").arg(self.database()).status();
