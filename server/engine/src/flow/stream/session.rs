@@ -184,8 +184,9 @@ impl Task {
                 self.core.news.progress(now, self.live.owner.worker, key, told);
             }
         }
-        for key in signs {
-            self.live.held().lives(key, now);
+        if !signs.is_empty() {
+            let mut held = self.live.held();
+            signs.into_iter().for_each(|key| held.lives(key, now));
         }
         if !logs.is_empty() {
             *logging = true;
