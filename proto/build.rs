@@ -30,6 +30,8 @@ const PERMISSIONS: &[(&str, &str)] = &[
     ("keys.read", "see API keys, never their secrets"),
     ("keys.write", "make and revoke API keys"),
     ("logs.read", "read the logs of runs"),
+    ("namespaces.read", "see namespaces and what they say for all of their jobs and runs"),
+    ("namespaces.write", "change what a namespace says for all of its jobs and runs"),
     ("queues.read", "see queues"),
     ("queues.write", "change and pause queues"),
     ("runs.read", "see runs and their attempts"),

@@ -21,6 +21,7 @@ mod job;
 mod login;
 mod logout;
 mod logs;
+mod namespace;
 mod policy;
 mod queue;
 mod refine;
@@ -90,6 +91,8 @@ pub(crate) enum Command {
     Queue(queue::QueueCommand),
     #[command(subcommand, alias = "calendars")]
     Calendar(calendar::CalendarCommand),
+    #[command(subcommand, alias = "namespaces")]
+    Namespace(namespace::NamespaceCommand),
     #[command(subcommand, alias = "sinks")]
     Sink(sink::SinkCommand),
     #[command(subcommand, alias = "workers")]
@@ -130,6 +133,7 @@ impl Command {
             Self::Logs(args) => logs::run(args, session).await,
             Self::Queue(command) => queue::run(command, session).await,
             Self::Calendar(command) => calendar::run(command, session).await,
+            Self::Namespace(command) => namespace::run(command, session).await,
             Self::Sink(command) => sink::run(command, session).await,
             Self::Worker(command) => worker::run(command, session).await,
             Self::Type(command) => types::run(command, session).await,

@@ -9,6 +9,7 @@ mod dead;
 mod instant;
 mod job;
 mod key;
+mod namespace;
 mod queue;
 mod run;
 mod server;
@@ -92,6 +93,7 @@ named! { "mainspring.scheduler.v1":
     scheduler::Calendar = "calendar" calendar,
     scheduler::ListCalendarsResponse,
     scheduler::DeleteCalendarResponse,
+    scheduler::Namespace = "namespace" namespace,
     scheduler::Run = "run" run_id,
     scheduler::Attempt,
     scheduler::DeadLetterGroup = "dead" fingerprint,

@@ -1,8 +1,11 @@
 -- Times are microseconds since the epoch. State codes are those of the domain. JSON is text.
 
+-- What a namespace says for all of its jobs and runs is JSON.
 CREATE TABLE namespace (
     id {serial} PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE
+    name TEXT NOT NULL UNIQUE,
+    revision BIGINT NOT NULL DEFAULT 1,
+    settings TEXT NOT NULL DEFAULT '{}'
 )
 ;
 -- A queue exists from the first run, job type or setting that names it. `in_flight` is kept only while there is a limit.

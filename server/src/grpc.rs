@@ -9,6 +9,7 @@ mod calendars;
 mod convert;
 mod health;
 pub(crate) mod layer;
+mod namespaces;
 pub(crate) mod page;
 mod queue;
 mod replay;
@@ -27,6 +28,7 @@ use mainspring_engine::{
         filter::{self, Field, Filter},
         instant::Instant,
         names::Scope,
+        namespace::{Namespace, NamespaceSettings},
     },
     flow::Engine,
     ports::store::SharedStore,
@@ -100,22 +102,31 @@ impl Api {
         namespace: &str,
         read: impl FnOnce(&mut Check, &Scope) -> Option<T>,
     ) -> Result<(Scope, T), Refusal> {
-        let (scope, value) = convert::read(|check| {
+        // What is no name is told with the rest that is wrong.
+        let found = match convert::read(|check| Some(check.scope(namespace))) {
+            Ok(scope) => self.store().namespace(&scope.0).await?,
+            Err(_) => None,
+        };
+        let house = found.as_ref().map(|found| Arc::clone(&found.settings)).unwrap_or_default();
+        let (scope, value) = convert::read_in(house, |check| {
             let scope = check.scope(namespace);
             let value = read(check, &scope);
             Some((scope, value?))
         })?;
-        self.see(&scope).await?;
+        if found.is_none() {
+            return Err(no_namespace(&scope));
+        }
         Ok((scope, value))
     }
 
-    /// Refuses a namespace that does not exist: what is put there would never be seen again.
-    async fn see(&self, scope: &Scope) -> Result<(), Refusal> {
-        if self.store().has_namespace(&scope.0).await? {
-            return Ok(());
-        }
-        let message = format!("there is no namespace `{}`; leave it empty for `default`", scope.0);
-        Err(Refusal::new(Reason::NamespaceNotFound, message).about("namespace", &scope.0))
+    /// A namespace as it stands. One that does not exist is refused: what is put there would never be seen again.
+    async fn namespace(&self, scope: &Scope) -> Result<Arc<Namespace>, Refusal> {
+        self.store().namespace(&scope.0).await?.ok_or_else(|| no_namespace(scope))
+    }
+
+    /// What a namespace says where a request says nothing.
+    async fn house(&self, scope: &Scope) -> Result<Arc<NamespaceSettings>, Refusal> {
+        Ok(Arc::clone(&self.namespace(scope).await?.settings))
     }
 
     /// Waits for an answer, but not beyond the server's life.
@@ -125,6 +136,11 @@ impl Api {
             () = self.draining.cancelled() => Err(draining()),
         }
     }
+}
+
+fn no_namespace(scope: &Scope) -> Refusal {
+    let message = format!("there is no namespace `{}`; leave it empty for `default`", scope.0);
+    Refusal::new(Reason::NamespaceNotFound, message).about("namespace", &scope.0)
 }
 
 /// The server is going away.

@@ -27,6 +27,8 @@ mod jobs;
 mod limits;
 #[path = "socket/many.rs"]
 mod many;
+#[path = "socket/namespaces.rs"]
+mod namespaces;
 #[path = "socket/outside.rs"]
 mod outside;
 #[path = "socket/schemas.rs"]

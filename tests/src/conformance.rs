@@ -26,6 +26,7 @@ pub mod labels;
 pub mod leases;
 pub mod lists;
 pub mod logs;
+pub mod namespaces;
 pub mod outcomes;
 pub mod overlap;
 pub mod pending;
@@ -51,6 +52,7 @@ macro_rules! conformance {
             catalog: created_jobs_read_back, a_name_is_taken_once, a_repeated_create_is_replayed,
                 another_body_under_the_same_id_is_refused, namespaces_do_not_see_each_other,
                 a_job_is_found_by_its_identity_after_its_end, the_default_namespace_is_there_from_the_start;
+            namespaces: a_namespace_that_is_named_comes_to_be, a_namespace_is_changed_from_what_it_was;
             backfills: what_has_passed_becomes_runs_a_few_at_a_time, the_newest_come_first_where_that_is_asked,
                 a_step_that_was_overtaken_does_nothing, what_has_its_run_is_passed_over,
                 a_pause_holds_it_up_unless_it_says_otherwise, one_that_waits_leaves_the_slot_to_others,
@@ -214,5 +216,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(auto_disable backfills backup calendars catalog dead delays edits expiry firing hello identity keys labels leases lists logs outcomes overlap pending property queues release retention schedules sinks submit timers unique versions views)
+    sources!(auto_disable backfills backup calendars catalog dead delays edits expiry firing hello identity keys labels leases lists logs namespaces outcomes overlap pending property queues release retention schedules sinks submit timers unique versions views)
 }

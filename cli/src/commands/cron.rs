@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::Subcommand;
 use jiff::{SignedDuration, Timestamp};
-use mainspring_cron::{Cron, Expr, Fire, ParseError, Rule, Zone};
+use mainspring_cron::{Cron, Expr, Fire, ParseError, Rule, RuleError, Zone};
 use mainspring_proto::scheduler::v1::{
     DayMatch, DstGap, DstOverlap, PreviewRange, PreviewScheduleRequest, Schedule, schedule,
 };
@@ -107,6 +107,9 @@ pub(crate) struct RuleArgs {
     /// Whether one or both day fields must match [default: or; and with a + before the day of week]
     #[arg(long, value_name = "MATCH")]
     day_match: Option<DayMatchArg>,
+    /// Refuse an expression that does not say how its two day fields count together, as a strict namespace does
+    #[arg(long)]
+    strict: bool,
 }
 
 impl RuleArgs {
@@ -121,7 +124,12 @@ impl RuleArgs {
             day_match: self.day_match.map(Into::into),
             ..Cron::new(expr.clone())
         };
-        Ok((expr, Rule::Cron(cron), zone))
+        let rule = Rule::Cron(cron);
+        if let Some(lint) = rule.ambiguity().filter(|_| self.strict) {
+            let failure = Failure::new(Exit::Usage, "CRON_INVALID", format!("EXPR: {}", lint.message));
+            return Err(failure.details([("remark", Some(lint.code.to_string()))]));
+        }
+        Ok((expr, rule, zone))
     }
 
     /// The same, as the server takes it.
@@ -170,7 +178,11 @@ pub(super) async fn run(command: CronCommand, session: &Session) -> Result<Exit,
         CronCommand::Explain { rule: typed } => {
             let (expr, rule, zone) = typed.read()?;
             let lints = rule.validate(&zone, now).map_err(|error| {
-                Failure::new(Exit::Usage, "SCHEDULE_NEVER_FIRES", format!("`{}`: {error}", typed.expression))
+                let reason = match error {
+                    RuleError::NeverFires => "SCHEDULE_NEVER_FIRES",
+                    RuleError::DayMatchConflict | _ => "CRON_INVALID",
+                };
+                Failure::new(Exit::Usage, reason, format!("`{}`: {error}", typed.expression))
             })?;
             let changes = rule.dst_notes(&zone, now, now.saturating_add(YEAR).unwrap_or(now), CHANGES);
             let remarks = lints.iter().map(ToString::to_string).chain(changes.iter().map(ToString::to_string));
@@ -264,7 +276,14 @@ mod tests {
     }
 
     fn typed(expression: &str, tz: &str) -> RuleArgs {
-        RuleArgs { expression: expression.into(), tz: tz.into(), dst_gap: None, dst_overlap: None, day_match: None }
+        RuleArgs {
+            expression: expression.into(),
+            tz: tz.into(),
+            dst_gap: None,
+            dst_overlap: None,
+            day_match: None,
+            strict: false,
+        }
     }
 
     #[test]
@@ -281,6 +300,20 @@ mod tests {
         assert_eq!(next(&last, "2026-10-24T12:00:00Z"), "2026-10-25T01:30:00Z");
         let friday = RuleArgs { day_match: Some(DayMatchArg::And), ..typed("0 0 13 * FRI", "UTC") };
         assert_eq!(next(&friday, "2026-01-01T00:00:00Z"), "2026-02-13T00:00:00Z");
+    }
+
+    #[test]
+    fn a_strict_reader_wants_to_know_how_days_count_together() {
+        let strict = |expression: &str, day_match| RuleArgs { strict: true, day_match, ..typed(expression, "UTC") };
+        let refused = strict("0 0 13 * FRI", None).read().unwrap_err().json();
+        assert_eq!(refused["error"]["reason"], "CRON_INVALID");
+        assert_eq!(refused["error"]["metadata"]["remark"], "AMBIGUOUS_DAY_FIELDS");
+        for clear in
+            [strict("0 0 13 * +FRI", None), strict("0 0 13 * FRI", Some(DayMatchArg::Or)), strict("0 0 13 * *", None)]
+        {
+            assert!(clear.read().is_ok(), "{clear:?}");
+        }
+        assert!(typed("0 0 13 * FRI", "UTC").read().is_ok());
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl RetryArgs {
 
 /// How long things may take.
 #[derive(Args, Debug, Default)]
-pub(super) struct TimeoutArgs {
+pub(crate) struct TimeoutArgs {
     /// How long an attempt may run; 0s means forever [default: the server's, 1h]
     #[arg(long, value_name = "LENGTH", allow_hyphen_values = true)]
     timeout: Option<Length>,

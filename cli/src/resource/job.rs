@@ -63,7 +63,7 @@ impl Resource for Job {
             ("when done", Cell::text(when_done(self))),
             ("payload", Cell::text(self.payload.as_ref().map(payload::shown).unwrap_or_default())),
             ("retry", Cell::text(self.retry_policy.as_ref().map(retry).unwrap_or_default())),
-            ("timeout", Cell::text(self.timeouts.as_ref().map(execution).unwrap_or_default())),
+            ("timeout", Cell::text(self.timeouts.as_ref().map(timeouts).unwrap_or_default())),
             ("priority", Cell::of(self.priority)),
             ("fairness key", Cell::text(&self.fairness_key)),
             ("concurrency", Cell::text(concurrency(self))),
@@ -152,12 +152,20 @@ fn retry(policy: &RetryPolicy) -> String {
     format!("{} attempts, first backoff {}", policy.max_attempts.unwrap_or(3), length(policy.initial_backoff.as_ref()))
 }
 
-fn execution(timeouts: &Timeouts) -> String {
-    match &timeouts.execution {
+/// How long an attempt may take, and the others that there are.
+pub(super) fn timeouts(of: &Timeouts) -> String {
+    let Timeouts { queue, execution, total, stop_grace, heartbeat } = of;
+    let is_some = |length: &&prost_types::Duration| length.seconds != 0 || length.nanos != 0;
+    let mut text = match execution.as_ref() {
         None => String::new(),
-        Some(length) if length.seconds == 0 && length.nanos == 0 => "none".into(),
-        some => length(some.as_ref()),
+        Some(timeout) => Some(timeout).filter(is_some).map_or_else(|| "none".into(), times::length),
+    };
+    for (name, timeout) in [("queue", queue), ("total", total), ("heartbeat", heartbeat), ("stop", stop_grace)] {
+        if let Some(timeout) = timeout.as_ref().filter(is_some) {
+            text.push_str(&format!(", {name} {}", times::length(timeout)));
+        }
     }
+    text
 }
 
 /// A length as it is typed; "default" where the server chooses.

@@ -62,11 +62,7 @@ const FAR: SignedDuration = SignedDuration::from_hours(366 * 24);
 pub(crate) fn lints(rule: &Rule, now: Timestamp, first: Option<Timestamp>) -> Vec<Lint> {
     let mut lints = Vec::new();
     if let Rule::Cron(cron) = rule {
-        if cron.expr.has_ambiguous_days() && cron.day_match.is_none() {
-            let message = "a day matches when day of month or day of week does; write `+` before the day of week, or \
-                           set day_match (`--day-match`), to say which is meant";
-            lints.push(Lint { code: LintCode::AmbiguousDayFields, message: message.to_owned() });
-        }
+        lints.extend(ambiguity(rule));
         expression(&cron.expr, &mut lints);
     }
     // A one-shot says itself how far away it is.
@@ -75,6 +71,15 @@ pub(crate) fn lints(rule: &Rule, now: Timestamp, first: Option<Timestamp>) -> Ve
         lints.push(Lint { code: LintCode::FirstFireFar, message });
     }
     lints
+}
+
+/// The remark on two day fields that do not say how they count together.
+pub(crate) fn ambiguity(rule: &Rule) -> Option<Lint> {
+    let Rule::Cron(cron) = rule else { return None };
+    let message = "a day matches when day of month or day of week does; write `+` before the day of week, or set \
+                   day_match (`--day-match`), to say which is meant";
+    (cron.expr.has_ambiguous_days() && cron.day_match.is_none())
+        .then(|| Lint { code: LintCode::AmbiguousDayFields, message: message.to_owned() })
 }
 
 fn expression(expr: &Expr, lints: &mut Vec<Lint>) {

@@ -186,6 +186,13 @@ impl Rule {
         }
     }
 
+    /// The remark on two day fields that do not say how they count together, where there is one to make. Who wants rules
+    /// that say what they mean takes it for an error.
+    #[must_use]
+    pub fn ambiguity(&self) -> Option<Lint> {
+        lint::ambiguity(self)
+    }
+
     /// Whether nothing matches in the 400 years after an instant, or until the end of 9999 for rules that name years.
     #[must_use]
     pub fn never_fires(&self, zone: &Zone, after: Timestamp) -> bool {

@@ -23,6 +23,7 @@ pub mod ledger;
 pub mod limit;
 pub mod log;
 pub mod names;
+pub mod namespace;
 pub mod notice;
 pub mod overlap;
 pub mod payload;

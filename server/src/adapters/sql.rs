@@ -44,6 +44,7 @@ mod leases;
 mod logs;
 mod meter;
 mod names;
+mod namespaces;
 mod open;
 mod outcomes;
 mod pauses;

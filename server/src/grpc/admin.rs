@@ -14,7 +14,7 @@ use tonic::{Request, Response};
 use super::{
     Answer, Api, Call, answer, calendars,
     convert::{self, time},
-    page,
+    namespaces, page,
     scheduler::MAX_BATCH,
     sinks,
     status::Refusal,
@@ -45,6 +45,17 @@ impl AdminService for Api {
     ) -> Answer<Self::BackupDatabaseStream> {
         let (call, request) = Call::split(request);
         Ok(Response::new(backup::backup(self, &call, request).await?))
+    }
+
+    async fn get_namespace(&self, request: Request<wire::GetNamespaceRequest>) -> Answer<wire::GetNamespaceResponse> {
+        answer(namespaces::get(self, request.into_inner())).await
+    }
+
+    async fn update_namespace(
+        &self,
+        request: Request<wire::UpdateNamespaceRequest>,
+    ) -> Answer<wire::UpdateNamespaceResponse> {
+        answer(namespaces::update(self, request.into_inner())).await
     }
 
     async fn create_calendar(

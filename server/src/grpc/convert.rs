@@ -4,10 +4,13 @@
 //! behind this module checks again. Writing never fails. Both destructure, so that a new field does not compile until it
 //! is placed.
 
-use std::{collections::BTreeMap, fmt::Display, str::FromStr};
+use std::{collections::BTreeMap, fmt::Display, str::FromStr, sync::Arc};
 
 use mainspring_engine::{
-    domain::names::{NamespaceName, Scope},
+    domain::{
+        names::{NamespaceName, Scope},
+        namespace::NamespaceSettings,
+    },
     ports::store::RequestKey,
 };
 
@@ -23,6 +26,7 @@ pub(crate) mod from_worker;
 pub(crate) mod instant;
 pub(crate) mod job;
 pub(crate) mod json;
+pub(crate) mod namespace;
 pub(crate) mod overlap;
 pub(crate) mod payload;
 pub(crate) mod policy;
@@ -49,6 +53,8 @@ const MAX_REQUEST_ID: usize = 128;
 pub(crate) struct Check {
     path: String,
     bad: Vec<BadField>,
+    /// What the request's namespace says where the request says nothing.
+    house: Arc<NamespaceSettings>,
 }
 
 impl Check {
@@ -266,7 +272,15 @@ impl Check {
 
 /// Reads a request, all of it before anything is refused.
 pub(crate) fn read<T>(read: impl FnOnce(&mut Check) -> Option<T>) -> Result<T, Refusal> {
-    let mut check = Check::default();
+    read_in(Arc::default(), read)
+}
+
+/// Reads a request to a namespace that says something where the request says nothing.
+pub(crate) fn read_in<T>(
+    house: Arc<NamespaceSettings>,
+    read: impl FnOnce(&mut Check) -> Option<T>,
+) -> Result<T, Refusal> {
+    let mut check = Check { house, ..Check::default() };
     let value = read(&mut check);
     check.finish(value)
 }

@@ -177,6 +177,8 @@ pub(crate) const ROWS: &[Row] = &[
     row("QueueService/ListJobTypes", |_| json!({})),
     row("AdminService/GetServerInfo", |_| json!({})),
     row("AdminService/GetStats", |_| json!({})),
+    row("AdminService/GetNamespace", |_| json!({})),
+    row("AdminService/UpdateNamespace", |_| json!({"settings": {"default_timeouts": policies().1}})),
     Row {
         forgives: &[("calendar.etag", "A new calendar has no etag yet; what is sent as one is not looked at.")],
         ..row("AdminService/CreateCalendar", |_| json!({"calendar": calendar("new", "")}))

@@ -75,6 +75,6 @@ pub async fn a_job_is_found_by_its_identity_after_its_end(w: World) {
 }
 
 pub async fn the_default_namespace_is_there_from_the_start(w: World) {
-    assert!(w.store.has_namespace(&w.scope.0).await.unwrap());
-    assert!(!w.store.has_namespace(&"other".parse().unwrap()).await.unwrap());
+    assert!(w.store.namespace(&w.scope.0).await.unwrap().is_some());
+    assert!(w.store.namespace(&"other".parse().unwrap()).await.unwrap().is_none());
 }

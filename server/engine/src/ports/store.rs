@@ -16,6 +16,7 @@ mod due;
 mod identity;
 mod leases;
 mod logs;
+mod namespaces;
 mod outcomes;
 mod release;
 mod retention;
@@ -46,6 +47,7 @@ pub use leases::{
     RenewalAnswer, Verdict,
 };
 pub use logs::Logs;
+pub use namespaces::{NamespaceChange, Namespaces};
 pub use outcomes::{Applied, Apply, Outcomes, Report, ReportAnswer};
 pub use release::{Head, Look, Queued, Release, Turn, Waiting};
 pub use retention::{Retention, RetentionPolicy, Swept};
@@ -124,6 +126,7 @@ pub type StoreResult<T> = Result<T, StoreError>;
 pub trait Store:
     Catalog
     + Calendars
+    + Namespaces
     + Backfills
     + Submit
     + Due
@@ -148,6 +151,7 @@ pub trait Store:
 impl<T> Store for T where
     T: Catalog
         + Calendars
+        + Namespaces
         + Backfills
         + Submit
         + Due

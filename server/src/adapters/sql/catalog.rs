@@ -39,10 +39,6 @@ use super::{
 
 #[async_trait]
 impl Catalog for SqliteStore {
-    async fn has_namespace(&self, name: &NamespaceName) -> StoreResult<bool> {
-        Ok(self.known.lanes.namespace(name).is_some())
-    }
-
     async fn create_job(&self, now: Instant, job: NewJob) -> StoreResult<CreateJob> {
         let namespace = self.ensure_namespace(&job.scope.0).await?;
         let full = self.full(now, &job.scope.0, &job.spec).await?;

@@ -14,6 +14,7 @@ use mainspring_engine::{
     domain::{
         instant::Instant,
         names::{Lane, NamespaceName, QueueName},
+        namespace::{Namespace, NamespaceSettings},
         selector::Selector,
     },
     ports::store::{Quota, StoreError, StoreResult},
@@ -23,7 +24,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 
 use super::{
     SqliteStore,
-    rows::name,
+    rows::{name, read_json, readable},
     statement::{Cells, exec, query, query_one, single},
     writer::Tx,
 };
@@ -60,6 +61,8 @@ struct Maps {
     by_id: HashMap<i32, Arc<KnownLane>>,
     by_lane: HashMap<Lane, Arc<KnownLane>>,
     namespaces: HashMap<NamespaceName, i32>,
+    /// What those say that ever said anything.
+    standing: HashMap<NamespaceName, Arc<Namespace>>,
 }
 
 /// Every lane there is.
@@ -87,11 +90,19 @@ impl Lanes {
         let default = vec![NamespaceName::default().as_str().into()];
         let sql = "INSERT INTO namespace (name) VALUES (?) ON CONFLICT DO NOTHING";
         exec(connection, sql, default).await?;
-        let namespaces = query(connection, "SELECT id, name FROM namespace", Vec::new()).await?;
+        let namespaces = query(connection, "SELECT id, name, revision, settings FROM namespace", Vec::new()).await?;
         for row in namespaces {
             let mut cells = Cells::of(&row);
             let id = cells.next()?;
-            lanes.maps.write().namespaces.insert(name(cells.next()?)?, id);
+            let name: NamespaceName = name(cells.next()?)?;
+            let (revision, settings): (i64, String) = (cells.next()?, cells.next()?);
+            let settings = readable(read_json(&settings))?.unwrap_or_else(|why| {
+                // It says nothing then, and can be told anew.
+                tracing::error!(namespace = %name, why, "what is said for all of a namespace cannot be read");
+                NamespaceSettings::default()
+            });
+            lanes.maps.write().namespaces.insert(name.clone(), id);
+            lanes.stands(Arc::new(Namespace { name, revision, settings: Arc::new(settings) }));
         }
         for row in query(connection, LANES, Vec::new()).await? {
             lanes.remember(lane(&row)?);
@@ -135,6 +146,20 @@ impl Lanes {
         self.maps.read().namespaces.get(name).copied()
     }
 
+    /// A namespace as it stands.
+    pub(super) fn standing(&self, name: &NamespaceName) -> Option<Arc<Namespace>> {
+        let maps = self.maps.read();
+        maps.namespaces.contains_key(name).then(|| stands_by(&maps, name))
+    }
+
+    /// A namespace stands like that, unless something newer is known.
+    pub(super) fn stands(&self, namespace: Arc<Namespace>) {
+        let mut maps = self.maps.write();
+        if maps.standing.get(&namespace.name).is_none_or(|known| known.revision < namespace.revision) {
+            maps.standing.insert(namespace.name.clone(), namespace);
+        }
+    }
+
     /// The name of a namespace.
     pub(super) fn namespace_name(&self, id: i32) -> StoreResult<NamespaceName> {
         let maps = self.maps.read();
@@ -158,6 +183,11 @@ impl Lanes {
     pub(super) fn ids(&self, pass: impl Fn(&KnownLane) -> bool) -> Vec<i32> {
         self.maps.read().by_id.values().filter(|lane| pass(lane)).map(|lane| lane.id).collect()
     }
+}
+
+fn stands_by(maps: &Maps, name: &NamespaceName) -> Arc<Namespace> {
+    let new = || Arc::new(Namespace { name: name.clone(), revision: 1, settings: Arc::default() });
+    maps.standing.get(name).cloned().unwrap_or_else(new)
 }
 
 impl SqliteStore {

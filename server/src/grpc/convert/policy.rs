@@ -1,6 +1,6 @@
 //! What a run is promised: retries, timeouts, delivery, lease loss.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use mainspring_engine::domain::policy::{Delivery, LeaseLossPolicy, RetryPolicy, RetryUntil, RunPolicy, Timeouts};
 use mainspring_proto::{common::v1 as wire, scheduler::v1 as scheduler};
@@ -58,8 +58,10 @@ impl Check {
         if at_most_once && retry.max_attempts > 1 {
             self.refuse("retry_policy.max_attempts", "must be 1, or be left out, where delivery is AT_MOST_ONCE");
         }
-        let timeouts = timeouts
-            .map_or_else(Timeouts::default, |timeouts| self.under("timeouts", |check| check.timeouts(timeouts)));
+        let timeouts = match timeouts {
+            Some(timeouts) => self.run_timeouts("timeouts", timeouts),
+            None => self.house.timeouts.clone(),
+        };
         RunPolicy { retry, timeouts, delivery, lease_loss }
     }
 
@@ -80,8 +82,7 @@ impl Check {
         if delivery == Delivery::AtMostOnce && retry.max_attempts > 1 {
             self.refuse("retry_policy.max_attempts", "must be 1: the job's delivery is AT_MOST_ONCE");
         }
-        let timeouts =
-            timeouts.map_or(job_timeouts, |timeouts| self.under("timeouts", |check| check.timeouts(timeouts)));
+        let timeouts = timeouts.map_or(job_timeouts, |timeouts| self.run_timeouts("timeouts", timeouts));
         RunPolicy { retry, timeouts, delivery, lease_loss }
     }
 
@@ -135,10 +136,14 @@ impl Check {
         }
     }
 
+    fn run_timeouts(&mut self, field: &str, timeouts: wire::Timeouts) -> Timeouts {
+        let default = Arc::clone(&self.house);
+        self.under(field, |check| check.timeouts(timeouts, &default.timeouts))
+    }
+
     /// Absent is the default, zero is none.
-    fn timeouts(&mut self, timeouts: wire::Timeouts) -> Timeouts {
+    pub(super) fn timeouts(&mut self, timeouts: wire::Timeouts, default: &Timeouts) -> Timeouts {
         let wire::Timeouts { queue, execution, total, stop_grace, heartbeat } = timeouts;
-        let default = Timeouts::default();
         let mut limit = |field, length: Option<prost_types::Duration>, default| {
             if length.is_none() { default } else { self.length(field, length).filter(|length| !length.is_zero()) }
         };

@@ -89,9 +89,18 @@ impl Check {
         let rule = rule.resolve(&seed);
         let spec = ScheduleSpec { name, rule, zone, start, end, jitter, max_runs, exclude, only, roll };
         if !reading.stored.contains(&spec) {
+            self.is_clear(&spec.rule);
             self.fires(&spec, reading);
         }
         Some(spec)
+    }
+
+    /// Where the namespace is strict, an expression says how its two day fields count together.
+    fn is_clear(&mut self, rule: &Rule) {
+        if let Some(lint) = rule.ambiguity().filter(|_| self.house.strict_schedules) {
+            self.refuse_as(Reason::CronInvalid, "cron", lint.message);
+            self.detail("remark", lint.code);
+        }
     }
 
     fn moves(&mut self, roll: Roll, rule: &Rule, excludes: bool) {

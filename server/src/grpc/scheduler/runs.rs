@@ -1,6 +1,6 @@
 //! Runs: make, read, list, cancel, wait.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use mainspring_engine::{
     domain::{
@@ -9,6 +9,7 @@ use mainspring_engine::{
         ids::RunId,
         job::Pause,
         names::{JobName, Lane, Scope, UniqueKey},
+        namespace::NamespaceSettings,
         run::RunState,
         unique::{Claim, Holder},
     },
@@ -27,7 +28,7 @@ use crate::{
         convert::{
             self, MAX_NOTE,
             payload::Place,
-            read,
+            read_in,
             submission::{Context, SUBMIT, TRIGGER, request_key},
         },
         filter,
@@ -97,7 +98,8 @@ pub(super) async fn trigger(
     let place = Place::of("payload", request.payload.as_ref());
     let own = format!("; it is the payload of job `{}`: update the job, or send one with the call", job.name);
     let hint = if request.payload.is_some() { "" } else { &own };
-    let new = read(|check| Some(check.trigger(request, key, &job, &context)))?;
+    let house = api.house(&scope).await?;
+    let new = read_in(house, |check| Some(check.trigger(request, key, &job, &context)))?;
     run_fits(api, &new, place, hint, &mut Budget::default()).await?;
     let run = make(api, &scope, new, Some(&job.name)).await?;
     Ok(wire::TriggerJobResponse { run: Some(run) })
@@ -147,6 +149,7 @@ pub(super) async fn batch(
     let made = api.made_many(&namespace, keys.iter().flatten().cloned().collect()).await?;
     let mut made = made.into_iter();
     let context = context(api, call, scope.clone());
+    let house = api.house(&scope).await?;
     let mut budget = Budget::default();
     let mut good = Vec::with_capacity(runs.len());
     // What is not answered yet is answered by the store, in order.
@@ -156,7 +159,7 @@ pub(super) async fn batch(
         answers.push(match earlier {
             Ok(Some(made)) => Some(Ok((RunId::from_uuid(made), None))),
             Err(refusal) => Some(Err(refusal)),
-            Ok(None) => match entry(api, at, run, key, &context, &mut budget).await {
+            Ok(None) => match entry(api, at, run, key, &context, &house, &mut budget).await {
                 Ok(new) => {
                     good.push(new);
                     None
@@ -199,11 +202,12 @@ async fn entry(
     run: wire::RunSubmission,
     key: Option<RequestKey>,
     context: &Context,
+    house: &Arc<NamespaceSettings>,
     budget: &mut Budget,
 ) -> Result<NewRun, Refusal> {
     let entry = format!("runs[{at}]");
     let place = Place::of(format!("{entry}.payload"), run.payload.as_ref());
-    let new = read(|check| check.under(&entry, |check| check.submission(run, key, context)))?;
+    let new = read_in(Arc::clone(house), |check| check.under(&entry, |check| check.submission(run, key, context)))?;
     run_fits(api, &new, place, "", budget).await?;
     Ok(new)
 }

@@ -1,5 +1,7 @@
 //! `UpdateJob`: the masked fields of a job, replaced; or the job, created where there is none.
 
+use std::sync::Arc;
+
 use mainspring_engine::{
     domain::{
         calendar::NamedCalendar,
@@ -8,6 +10,7 @@ use mainspring_engine::{
         instant::Instant,
         job::{Job, JobSpec},
         names::{JobName, Scope},
+        namespace::NamespaceSettings,
         supersede::Pending,
     },
     ports::store::{CreateJob, JobChange, NewJob, UpdateJob},
@@ -24,7 +27,7 @@ use crate::grpc::{
         self, Check,
         job::{Context, MUTABLE, overlay},
         payload::Place,
-        read, time,
+        read_in, time,
     },
     status::Refusal,
 };
@@ -87,7 +90,7 @@ async fn replace(
     let merged = wire::Job { namespace: change.new.namespace.clone(), ..merged };
     let place = Place::of("job.payload", merged.payload.as_ref());
     let calendars = calendars::named(api, change.scope.0.as_str(), merged.schedules.iter()).await?;
-    let (spec, pending) = definition(api, change, merged, &calendars, &stored, now)?;
+    let (spec, pending) = definition(api, change, merged, &calendars, &stored, now, api.house(&change.scope).await?)?;
     // What was taken once is in nobody's way when something else is changed.
     if spec.payload != stored.spec.payload || spec.job_type != stored.spec.job_type {
         definition_fits(api, &change.scope, &spec, place).await?;
@@ -130,7 +133,7 @@ async fn create(api: &Api, change: &Change, validate_only: bool) -> Result<Optio
     let uid = JobUid::new(now);
     let Change { scope, name, new, mask: _, pending } = change;
     let calendars = calendars::named(api, scope.0.as_str(), new.schedules.iter()).await?;
-    let spec = read(|check| {
+    let spec = read_in(api.house(scope).await?, |check| {
         let max_payload = api.limits.max_inline_payload_bytes;
         let (calendars, namespace) = (calendars.as_slice(), scope.0.as_str());
         let context = Context { now, uid, stored: &[], calendars, max_payload, namespace };
@@ -166,6 +169,7 @@ fn definition(
     calendars: &[NamedCalendar],
     stored: &Job,
     now: Instant,
+    house: Arc<NamespaceSettings>,
 ) -> Result<(JobSpec, Pending), Refusal> {
     let context = Context {
         now,
@@ -175,7 +179,7 @@ fn definition(
         max_payload: api.limits.max_inline_payload_bytes,
         namespace: change.scope.0.as_str(),
     };
-    read(|check| {
+    read_in(house, |check| {
         let pending = starts(check, change.pending);
         let spec = check.under("job", |check| check.job(merged, context))?.1;
         Some((spec, pending?))

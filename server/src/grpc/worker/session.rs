@@ -97,7 +97,7 @@ async fn greet(
     let version = negotiated(versions)?;
     let capabilities: Vec<_> = CAPABILITIES.into_iter().filter(|ours| capabilities.contains(ours)).collect();
     let scope = Scope(hello.namespace.clone());
-    api.see(&scope).await?;
+    api.namespace(&scope).await?;
     let max_message = hello.max_message.min(api.limits.max_message_bytes);
     let opened = api.unless_draining(api.engine.open_session(hello)).await?;
     let Session { inbox, outbox, mut welcome } = opened.map_err(|end| session_end(&end))?;

@@ -8,7 +8,7 @@ use crate::domain::{
     ids::JobUid,
     instant::Instant,
     job::{Job, JobSpec, Pause},
-    names::{JobName, NamespaceName, QueueName, Scope},
+    names::{JobName, QueueName, Scope},
     rate::Rate,
     stop::Running,
     supersede::Pending,
@@ -170,9 +170,6 @@ impl Quota {
 /// Jobs and queues.
 #[async_trait]
 pub trait Catalog: Send + Sync {
-    /// Whether there is such a namespace. `default` is there from the start.
-    async fn has_namespace(&self, name: &NamespaceName) -> StoreResult<bool>;
-
     /// Creates a job with version 1, its schedules' cursors at `now` and their next instants. Its queue exists from then on.
     async fn create_job(&self, now: Instant, job: NewJob) -> StoreResult<CreateJob>;
 
