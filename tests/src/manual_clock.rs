@@ -18,7 +18,7 @@ use std::{
 use async_trait::async_trait;
 use mainspring_engine::{
     domain::instant::Instant,
-    ports::clock::{Clock, Timer},
+    ports::clock::{Clock, Jump, Timer},
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -39,6 +39,8 @@ struct State {
     now: Instant,
     next: u64,
     timers: BTreeMap<u64, Waiting>,
+    /// Jumps that nobody was told yet.
+    jumps: Vec<Jump>,
 }
 
 #[derive(Debug)]
@@ -51,7 +53,7 @@ struct Waiting {
 impl ManualClock {
     /// Stands at `now`.
     pub fn at(now: Instant) -> Self {
-        let state = State { now, next: 0, timers: BTreeMap::new() };
+        let state = State { now, next: 0, timers: BTreeMap::new(), jumps: Vec::new() };
         Self(Arc::new(Shared { state: Mutex::new(state), settled: Notify::new() }))
     }
 
@@ -83,8 +85,12 @@ impl ManualClock {
     pub fn jump(&self, length: Duration) {
         let woken: Vec<_> = {
             let mut state = self.0.state.lock();
-            state.now = state.now.plus(length);
+            let from = state.now;
+            state.now = from.plus(length);
             let now = state.now;
+            if length > Jump::LEAST {
+                state.jumps.push(Jump { from, to: now });
+            }
             state.timers.values_mut().filter_map(|timer| timer.wake(now)).collect()
         };
         woken.into_iter().for_each(Waker::wake);
@@ -133,6 +139,10 @@ impl Waiting {
 impl Clock for ManualClock {
     fn now(&self) -> Instant {
         self.0.state.lock().now
+    }
+
+    fn jumps(&self) -> Vec<Jump> {
+        std::mem::take(&mut self.0.state.lock().jumps)
     }
 
     fn timer(&self, name: &'static str) -> Box<dyn Timer> {

@@ -144,6 +144,7 @@ pub(super) async fn watch(id: &str, server: &Server, session: &Session) -> Resul
         | Detail::Queue(_)
         | Detail::Schedule(_)
         | Detail::Sink(_)
+        | Detail::Server(_)
         | Detail::Bookmark(_) => Ok(Seen::Other),
     };
     let list = async || Ok(vec![got(server, id).await?]);

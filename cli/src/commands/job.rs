@@ -307,6 +307,7 @@ async fn watched(
         | Detail::Queue(_)
         | Detail::Schedule(_)
         | Detail::Sink(_)
+        | Detail::Server(_)
         | Detail::Bookmark(_) => Ok(Seen::Other),
     };
     watch::watch(server, &session.out, subject, list, read, |_| false).await

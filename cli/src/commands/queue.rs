@@ -229,6 +229,7 @@ async fn watched(
         | Detail::Job(_)
         | Detail::Schedule(_)
         | Detail::Sink(_)
+        | Detail::Server(_)
         | Detail::Worker(_)
         | Detail::Bookmark(_) => Ok(Seen::Other),
     };

@@ -325,6 +325,7 @@ async fn watched(
         | Detail::Queue(_)
         | Detail::Schedule(_)
         | Detail::Sink(_)
+        | Detail::Server(_)
         | Detail::Bookmark(_) => Ok(Seen::Other),
     };
     let is_last = |run: &Run| until_over && follow::is_over(run.state());

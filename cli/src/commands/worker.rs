@@ -165,6 +165,7 @@ async fn watched(
         | Detail::Queue(_)
         | Detail::Schedule(_)
         | Detail::Sink(_)
+        | Detail::Server(_)
         | Detail::Bookmark(_) => Ok(Seen::Other),
     };
     let has_left = |worker: &Worker| matches!(worker.state(), WorkerState::Lost | WorkerState::Gone);

@@ -133,6 +133,7 @@ async fn hints_once(
                 Detail::Job(_)
                 | Detail::Schedule(_)
                 | Detail::Sink(_)
+                | Detail::Server(_)
                 | Detail::Worker(_)
                 | Detail::Queue(_)
                 | Detail::Bookmark(_),

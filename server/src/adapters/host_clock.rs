@@ -3,6 +3,7 @@
 //! Time is the wall clock's, since schedules are about walls. Where that is set back, engine time neither follows (leases
 //! and cursors would live twice) nor stands still until it is caught up (nothing would fire meanwhile): it goes on at half
 //! speed, on the monotonic clock, until the wall has caught up. Running late is the safe side: nobody is judged early.
+//! Where the wall jumps by more than a minute, to either side, that is noted, for whoever tells people ([`Clock::jumps`]).
 
 #![expect(clippy::disallowed_methods, reason = "this is the one home of the operating system's clocks")]
 
@@ -14,7 +15,7 @@ use std::{
 use async_trait::async_trait;
 use mainspring_engine::{
     domain::instant::Instant,
-    ports::clock::{Clock, Timer},
+    ports::clock::{Clock, Jump, Timer},
 };
 use parking_lot::Mutex;
 
@@ -28,20 +29,34 @@ const EXACT: Duration = Duration::from_millis(2);
 /// The clock of this machine.
 #[derive(Debug)]
 pub struct HostClock {
-    last: Arc<Mutex<Reading>>,
+    last: Arc<Mutex<Last>>,
 }
+
+#[derive(Debug)]
+struct Last {
+    reading: Reading,
+    /// Jumps that nobody was told yet.
+    jumps: Vec<Jump>,
+}
+
+/// So many jumps are noted at a time; a clock that is set more often than somebody asks needs no more words.
+const NOTED: usize = 16;
 
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     /// What was said.
     at: Instant,
+    /// What the wall said then.
+    wall: Instant,
     /// The monotonic clock when it was said.
     seen: Monotonic,
 }
 
 impl Default for HostClock {
     fn default() -> Self {
-        Self { last: Arc::new(Mutex::new(Reading { at: wall(), seen: Monotonic::now() })) }
+        let wall = wall();
+        let reading = Reading { at: wall, wall, seen: Monotonic::now() };
+        Self { last: Arc::new(Mutex::new(Last { reading, jumps: Vec::new() })) }
     }
 }
 
@@ -55,13 +70,24 @@ impl Reading {
     fn next(self, wall: Instant, seen: Monotonic) -> Self {
         let at =
             if wall >= self.at { wall } else { self.at.plus(seen.saturating_duration_since(self.seen) / 2).max(wall) };
-        Self { at, seen }
+        Self { at, wall, seen }
+    }
+
+    /// How the wall went another way than time did, until now.
+    fn jump(self, wall: Instant, seen: Monotonic) -> Option<Jump> {
+        let from = self.wall.plus(seen.saturating_duration_since(self.seen));
+        let apart = from.since(wall).max(wall.since(from));
+        (apart > Jump::LEAST).then_some(Jump { from, to: wall })
     }
 }
 
 impl Clock for HostClock {
     fn now(&self) -> Instant {
         read(&self.last)
+    }
+
+    fn jumps(&self) -> Vec<Jump> {
+        std::mem::take(&mut self.last.lock().jumps)
     }
 
     fn timer(&self, name: &'static str) -> Box<dyn Timer> {
@@ -73,10 +99,14 @@ impl Clock for HostClock {
     }
 }
 
-fn read(last: &Mutex<Reading>) -> Instant {
+fn read(last: &Mutex<Last>) -> Instant {
     let mut last = last.lock();
-    *last = last.next(wall(), Monotonic::now());
-    last.at
+    let (wall, seen) = (wall(), Monotonic::now());
+    if let Some(jump) = last.reading.jump(wall, seen).filter(|_| last.jumps.len() < NOTED) {
+        last.jumps.push(jump);
+    }
+    last.reading = last.reading.next(wall, seen);
+    last.reading.at
 }
 
 /// Sleeps on the runtime's timer, which never wakes early.
@@ -84,7 +114,7 @@ fn read(last: &Mutex<Reading>) -> Instant {
 struct HostTimer {
     #[expect(dead_code, reason = "shown by whoever debugs a sleeper")]
     name: &'static str,
-    last: Arc<Mutex<Reading>>,
+    last: Arc<Mutex<Last>>,
     /// This much before its time it sleeps on a thread.
     exact: Duration,
 }
@@ -117,10 +147,31 @@ mod tests {
         let start = Monotonic::now();
         let after = |secs| start + Duration::from_secs(secs);
         let at = |secs: i64| Instant::from_micros(secs * 1_000_000);
-        let mut reading = Reading { at: at(100), seen: start };
+        let mut reading = Reading { at: at(100), wall: at(100), seen: start };
         for (wall, seen, expected) in [(101, 1, 101), (61, 1, 101), (71, 11, 106), (141, 81, 141), (150, 90, 150)] {
             reading = reading.next(at(wall), after(seen));
             assert_eq!(reading.at, at(expected), "wall {wall}");
+        }
+    }
+
+    #[test]
+    fn a_wall_that_jumps_by_more_than_a_minute_is_noted() {
+        let start = Monotonic::now();
+        let after = |secs| start + Duration::from_secs(secs);
+        let at = |secs: i64| Instant::from_micros(secs * 1_000_000);
+        let reading = Reading { at: at(1_000), wall: at(1_000), seen: start };
+        // Time passed: ten seconds, or an hour. The wall was set by a minute and less, or by more.
+        for (wall, seen, jumps) in [
+            (1_010, 10, false),
+            (4_600, 3_600, false),
+            (1_070, 10, false),
+            (1_071, 10, true),
+            (950, 10, false),
+            (949, 10, true),
+        ] {
+            let from = at(1_000).plus(Duration::from_secs(seen));
+            let expected = jumps.then(|| Jump { from, to: at(wall) });
+            assert_eq!(reading.jump(at(wall), after(seen)), expected, "wall {wall} after {seen} s");
         }
     }
 

@@ -6,13 +6,18 @@ use std::time::Duration;
 use mainspring_engine::{
     domain::{
         attempt::Outcome,
+        event::Detail,
         run::{RunState, reason},
         worker::Phase,
     },
     flow::stream::messages::{Disposition, FromWorker, Reply},
     ports::store::NewRun,
 };
-use mainspring_tests::{conformance::world::at_most_once, engine::Stage};
+use mainspring_tests::{
+    conformance::world::{at_most_once, secs},
+    engine::Stage,
+    harness::host::{self, PATIENCE},
+};
 
 const NAP: Duration = Duration::from_secs(45);
 
@@ -63,4 +68,23 @@ async fn a_worker_that_stays_silent_after_the_sleep_is_judged() {
     stage.pass(Duration::from_secs(3)).await;
     let life = stage.run(run).await.life;
     assert_eq!((life.state, life.reason.as_deref()), (RunState::Failed, Some(reason::LEASE_LOST)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumps_is_told() {
+    let stage = Stage::set().await;
+    let mut watch = stage.engine.events().watch(None).unwrap();
+    // A minute is nobody's concern.
+    stage.sleep(secs(60)).await;
+    stage.sleep(secs(3_600)).await;
+    let told = async {
+        loop {
+            let (_, event) = watch.next().await.unwrap();
+            if let Detail::Clock { server, from, to } = &event.detail {
+                return (event.namespace.clone(), *server, to.since(*from));
+            }
+        }
+    };
+    let told = host::within(PATIENCE, "the jump to be told", told).await.unwrap();
+    assert_eq!(told, (None, stage.engine.server(), secs(3_600)));
 }

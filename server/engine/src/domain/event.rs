@@ -2,7 +2,7 @@
 
 use super::{
     dead::Death,
-    ids::{NoticeId, RunId, WorkerId},
+    ids::{NoticeId, RunId, ServerId, WorkerId},
     instant::Instant,
     job::JobState,
     ledger::Range,
@@ -16,8 +16,8 @@ use super::{
 pub struct Event {
     /// When.
     pub time: Instant,
-    /// Where.
-    pub namespace: NamespaceName,
+    /// Where; none is everywhere, since it is about a server.
+    pub namespace: Option<NamespaceName>,
     /// What.
     pub detail: Detail,
 }
@@ -111,6 +111,15 @@ pub enum Detail {
         name: String,
         /// How it stands.
         status: WorkerStatus,
+    },
+    /// The clock of a server jumped: it was set, or the machine slept.
+    Clock {
+        /// Of which server.
+        server: ServerId,
+        /// What it would have said.
+        from: Instant,
+        /// What it said.
+        to: Instant,
     },
     /// A queue changed.
     Queue {

@@ -160,7 +160,7 @@ mod tests {
 
     fn event(at: i64) -> Arc<Event> {
         let time = Instant::from_micros(at);
-        Arc::new(Event { time, namespace: Default::default(), detail: Detail::Logs { run: RunId::new(time) } })
+        Arc::new(Event { time, namespace: None, detail: Detail::Logs { run: RunId::new(time) } })
     }
 
     #[tokio::test]

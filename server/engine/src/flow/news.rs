@@ -33,6 +33,7 @@ use crate::{
     },
     ports::{
         broker::Pointer,
+        clock::Jump,
         meter::Meter,
         signals::{Signal, Signals},
         store::{Moved, Waiting},
@@ -265,13 +266,23 @@ impl News {
         self.event(now, &Scope(namespace), detail);
     }
 
+    /// This server's clock jumped.
+    pub(crate) fn clock(&self, time: Instant, server: ServerId, jump: Jump) {
+        let Jump { from, to } = jump;
+        self.tell(Event { time, namespace: None, detail: Detail::Clock { server, from, to } });
+    }
+
     /// Log lines of a run were stored.
     pub(crate) fn logs(&self, now: Instant, scope: &Scope, run: RunId) {
         self.event(now, scope, Detail::Logs { run });
     }
 
     fn event(&self, time: Instant, scope: &Scope, detail: Detail) {
-        let event = Arc::new(Event { time, namespace: scope.0.clone(), detail });
+        self.tell(Event { time, namespace: Some(scope.0.clone()), detail });
+    }
+
+    fn tell(&self, event: Event) {
+        let event = Arc::new(event);
         self.ring.push(event.clone());
         self.signals.send(Signal::Event(event));
     }

@@ -10,7 +10,10 @@ use std::{sync::Arc, time::Duration};
 use super::{Core, batch::Undone, outcome::Settler};
 use crate::{
     domain::{instant::Instant, rules::LeaseRules, transition::Event, worker::WorkerStatus},
-    ports::store::{Applied, Apply, Judged, LostWorker, StoreError, StoreResult},
+    ports::{
+        clock::Jump,
+        store::{Applied, Apply, Judged, LostWorker, StoreError, StoreResult},
+    },
 };
 
 /// Runs given back, or ended by time, in one step.
@@ -74,6 +77,7 @@ async fn reap(core: &Core) {
     let mut vigil = Vigil::begin(core.rules, core.look, core.start_time);
     while !core.tasks.is_stopping() {
         let now = core.now();
+        tell_jumps(core, now);
         if vigil.may_judge(now) {
             let judged = expire(core, now).await;
             if let Err(error) = &judged {
@@ -85,6 +89,15 @@ async fn reap(core: &Core) {
             () = timer.sleep_until(vigil.next()) => {}
             () = core.tasks.stopping() => {}
         }
+    }
+}
+
+/// Tells of a clock that was set, or a machine that slept: what was due meanwhile is late, or is due twice on the wall.
+fn tell_jumps(core: &Core, now: Instant) {
+    for jump in core.clock.jumps() {
+        let Jump { from, to } = jump;
+        tracing::warn!(%from, %to, "the clock of this machine jumped; schedules go by it, and never go back");
+        core.news.clock(now, core.server, jump);
     }
 }
 

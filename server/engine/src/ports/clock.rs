@@ -3,7 +3,7 @@
 //! Every loop of the engine owns one [`Timer`] for its whole life and sleeps with nothing else. That is what lets a manual
 //! clock step from waiter to waiter: it sees which loops are asleep and which still work.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -23,10 +23,29 @@ pub trait Clock: Send + Sync + Debug + 'static {
         self.timer(name)
     }
 
-    /// How far [`Clock::now`] may be from the truth that other servers see. Added wherever a lease is judged.
-    fn error_bound(&self) -> std::time::Duration {
-        std::time::Duration::ZERO
+    /// Where time jumped since this was asked last: the wall clock was set, or the machine slept. Told by whoever asks.
+    fn jumps(&self) -> Vec<Jump> {
+        Vec::new()
     }
+
+    /// How far [`Clock::now`] may be from the truth that other servers see. Added wherever a lease is judged.
+    fn error_bound(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// The wall clock went another way than time passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Jump {
+    /// What it would have said.
+    pub from: Instant,
+    /// What it said.
+    pub to: Instant,
+}
+
+impl Jump {
+    /// What is less than this is nobody's concern.
+    pub const LEAST: Duration = Duration::from_secs(60);
 }
 
 /// One loop's way to sleep.

@@ -90,6 +90,15 @@ pub(crate) fn event(event: Event) -> Option<wire::Event> {
                 state: queue::worker_status(status),
             }),
         ),
+        Detail::Clock { server, from, to } => {
+            let event = wire::ServerEvent {
+                server_id: server.to_string(),
+                change: wire::ServerChange::ClockJumped.into(),
+                from_time: Some(time::timestamp(from)),
+                to_time: Some(time::timestamp(to)),
+            };
+            (wire::EventTopic::Servers, wire::event::Detail::Server(event))
+        }
         Detail::Queue { queue, paused } => {
             (wire::EventTopic::Queues, wire::event::Detail::Queue(wire::QueueEvent { queue: queue.into(), paused }))
         }
@@ -98,7 +107,7 @@ pub(crate) fn event(event: Event) -> Option<wire::Event> {
         cursor: String::new(),
         event_time: Some(time::timestamp(time)),
         topic: topic.into(),
-        namespace: namespace.into(),
+        namespace: namespace.map(String::from).unwrap_or_default(),
         detail: Some(detail),
     })
 }
@@ -131,7 +140,10 @@ pub(crate) fn field(detail: &Detail, field: &str) -> Option<Value> {
         Detail::Logs { run } => (None, Some(*run), None, None, None, None),
         Detail::Job { job, state: _, version: _, change: _, note: _ }
         | Detail::Schedule { job, schedule: _, range: _ } => (Some(job), None, None, None, None, None),
-        Detail::Sink { sink: _, change: _, delivery: _, attempts: _, error: _ } => (None, None, None, None, None, None),
+        Detail::Clock { server: _, from: _, to: _ }
+        | Detail::Sink { sink: _, change: _, delivery: _, attempts: _, error: _ } => {
+            (None, None, None, None, None, None)
+        }
         Detail::Worker { worker, name: _, status: _ } => (None, None, None, None, Some(*worker), None),
         Detail::Queue { queue, paused: _ } => (None, None, None, Some(queue), None, None),
     };

@@ -115,7 +115,7 @@ async fn follow(
 impl Wanted {
     /// The event, where the watcher wants it.
     fn shown(&self, event: &Event, cursor: Cursor) -> Option<wire::Event> {
-        if event.namespace != self.scope.0 {
+        if event.namespace.as_ref().is_some_and(|namespace| *namespace != self.scope.0) {
             return None;
         }
         if !self.filter.passes(&|field| convert::event::field(&event.detail, field)) {

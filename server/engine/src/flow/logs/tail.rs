@@ -183,6 +183,7 @@ async fn news_of(news: &mut Option<Watch>, run: RunId) {
                 | Detail::Job { .. }
                 | Detail::Schedule { .. }
                 | Detail::Sink { .. }
+                | Detail::Clock { .. }
                 | Detail::Worker { .. }
                 | Detail::Queue { .. } => {}
             },
