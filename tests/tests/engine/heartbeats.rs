@@ -23,7 +23,7 @@ async fn told(watch: &mut Watch, worker: WorkerId, last: WorkerStatus) -> Vec<Wo
             let (_, event) = watch.next().await.unwrap();
             match &event.detail {
                 Detail::Worker { worker: of, name, status } if *of == worker => {
-                    assert_eq!((name.as_str(), event.namespace.as_str()), ("w", "default"));
+                    assert_eq!((name.as_str(), event.namespace.clone()), ("w", Some(Default::default())));
                     told.push(*status);
                 }
                 _ => {}

@@ -269,7 +269,7 @@ impl News {
     /// This server's clock jumped.
     pub(crate) fn clock(&self, time: Instant, server: ServerId, jump: Jump) {
         let Jump { from, to } = jump;
-        self.tell(Event { time, namespace: None, detail: Detail::Clock { server, from, to } });
+        self.share(Event { time, namespace: None, detail: Detail::Clock { server, from, to } });
     }
 
     /// Log lines of a run were stored.
@@ -278,10 +278,10 @@ impl News {
     }
 
     fn event(&self, time: Instant, scope: &Scope, detail: Detail) {
-        self.tell(Event { time, namespace: Some(scope.0.clone()), detail });
+        self.share(Event { time, namespace: Some(scope.0.clone()), detail });
     }
 
-    fn tell(&self, event: Event) {
+    fn share(&self, event: Event) {
         let event = Arc::new(event);
         self.ring.push(event.clone());
         self.signals.send(Signal::Event(event));
