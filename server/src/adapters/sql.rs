@@ -55,6 +55,7 @@ mod restricted;
 mod retention;
 mod room;
 mod rows;
+mod salvage;
 mod sheet;
 mod sinks;
 mod skipped;

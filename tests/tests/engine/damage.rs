@@ -6,17 +6,21 @@ use mainspring_engine::{
     domain::{
         attempt::Outcome,
         event::Detail,
+        filter::Filter,
         ids::{JobUid, RunId},
         job::JobState,
         ledger::Fate,
+        names::Scope,
         run::RunState,
+        stop::Running,
+        supersede::Pending,
         worker::Capacity,
     },
     flow::stream::messages::{Disposition, FromWorker},
-    ports::store::{CreateJob, NewJob, NewRun},
+    ports::store::{CreateJob, Direction, JobChange, JobOrder, NewJob, NewRun, UpdateJob},
 };
 use mainspring_tests::{
-    conformance::world::{every, failure, lane, spec},
+    conformance::world::{all, every, failure, lane, spec},
     engine::Stage,
     harness::host::{self, PATIENCE},
 };
@@ -58,6 +62,45 @@ async fn one_definition_that_cannot_be_read_stops_no_other_job() {
         }
     }
     assert_eq!((failed, told), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_cannot_be_read_is_seen_changed_and_deleted() {
+    let stage = Stage::set().await;
+    for name in ["broken", "bytes", "doomed", "sound"] {
+        create(&stage, name).await;
+    }
+    let damage = |name: &str, spec: &str| {
+        stage.sql(format!(
+            "UPDATE job_version SET spec = {spec} WHERE job_uid = (SELECT uid FROM job WHERE name = '{name}')"
+        ))
+    };
+    damage("broken", "replace(spec, '10000000', '\"soon\"')").await;
+    damage("bytes", "x'ff'").await;
+    damage("doomed", "'{'").await;
+    let (store, scope, order) = (stage.engine.store(), Scope::default(), JobOrder::Name(Direction::Up));
+    let states = async || {
+        let listed = store.jobs(&scope, &Filter::All, order, all(), false).await.unwrap().entries;
+        listed.iter().map(|job| (job.name.to_string(), job.state)).collect::<Vec<_>>()
+    };
+    let (error, active) = (JobState::Error, JobState::Active);
+    let named =
+        |jobs: &[(&str, JobState)]| jobs.iter().map(|(name, state)| ((*name).to_owned(), *state)).collect::<Vec<_>>();
+    assert_eq!(states().await, named(&[("broken", error), ("bytes", error), ("doomed", error), ("sound", active)]));
+    // What can be read of it is there, and the rest is for somebody to say anew.
+    let job = store.job(&scope, &"broken".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!((job.spec.job_type.as_str(), job.spec.schedules.as_slice()), ("test.job", &[][..]));
+    for name in ["broken", "bytes"] {
+        let job = store.job(&scope, &name.parse().unwrap()).await.unwrap().unwrap();
+        let (scope, spec) = (scope.clone(), spec(vec![every("s", 10)]));
+        let update = UpdateJob { scope, name: job.name, revision: job.revision, spec, pending: Pending::Keep };
+        let changed = stage.engine.jobs().update(update).await.unwrap();
+        assert!(matches!(&changed, JobChange::Done(job) if job.state == JobState::Active), "{changed:?}");
+    }
+    let (deleted, _) =
+        stage.engine.jobs().delete(&scope, &"doomed".parse().unwrap(), None, Running::Detach).await.unwrap();
+    assert!(matches!(deleted, JobChange::Done(_) | JobChange::DoneWith(..)), "{deleted:?}");
+    assert_eq!(states().await, named(&[("broken", active), ("bytes", active), ("sound", active)]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

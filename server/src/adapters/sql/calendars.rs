@@ -28,7 +28,7 @@ use uuid::Uuid;
 use super::{
     Known, SqliteStore,
     catalog::{by_uid, define},
-    jobs::{ScheduleRow, schedules},
+    jobs::{ScheduleRow, schedules, sound_job},
     rows::{json, name, read_json, readable, time},
     skipped,
     statement::{Cells, exec, insert, places, query, query_one},
@@ -199,7 +199,7 @@ async fn pin_jobs(tx: &Tx, known: &Arc<Known>, now: Instant, uid: CalendarUid, m
             step.unsettled.push(uid);
             continue;
         }
-        let job = match readable(by_uid(tx, known, uid).await)? {
+        let job = match readable(sound_job(tx, known, uid).await)? {
             Ok(job) => job,
             Err(why) => {
                 // It fires nothing by any calendar, until somebody has defined it anew.

@@ -25,7 +25,8 @@ use uuid::Uuid;
 
 use super::{
     Known, calendars,
-    rows::{maybe, maybe_time, name, read_json, time},
+    rows::{maybe, maybe_time, name, read_json, readable, time},
+    salvage::salvaged,
     statement::{Cells, chunks, exec, insert, query, query_in, tuples},
     writer::Tx,
 };
@@ -95,14 +96,26 @@ pub(super) fn base_state(cells: &mut Cells<'_>) -> StoreResult<JobState> {
     cells.parse("a job's state", |code: &i32| JobState::from_code(*code))
 }
 
-/// Jobs with their definition in force; `rest` follows `WHERE`.
+/// How definitions are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// With their payloads; of what cannot be read, what there is.
+    Whole,
+    /// The same, without their payloads.
+    Bare,
+    /// With their payloads, or not at all.
+    Sound,
+}
+
+/// Jobs with their definition in force; `rest` follows `WHERE`. One whose definition cannot be read has what can be read of
+/// it, and is in ERROR.
 pub(super) async fn jobs<C: ConnectionTrait>(
     connection: &C,
     known: &Known,
     rest: &str,
     values: Vec<Value>,
 ) -> StoreResult<Vec<Job>> {
-    read_jobs(connection, known, true, rest, values).await
+    read_jobs(connection, known, Reading::Whole, rest, values).await
 }
 
 /// Jobs as [`jobs`] has them, without their payloads.
@@ -112,17 +125,23 @@ pub(super) async fn bare_jobs<C: ConnectionTrait>(
     rest: &str,
     values: Vec<Value>,
 ) -> StoreResult<Vec<Job>> {
-    read_jobs(connection, known, false, rest, values).await
+    read_jobs(connection, known, Reading::Bare, rest, values).await
+}
+
+/// A job as [`jobs`] has it, whose definition can be read.
+pub(super) async fn sound_job<C: ConnectionTrait>(connection: &C, known: &Known, uid: JobUid) -> StoreResult<Job> {
+    let found = read_jobs(connection, known, Reading::Sound, "job.uid = ?", vec![uid.uuid().into()]).await?.pop();
+    found.ok_or_else(|| StoreError::Corrupt(format!("job {uid} is gone")))
 }
 
 async fn read_jobs<C: ConnectionTrait>(
     connection: &C,
     known: &Known,
-    with_payload: bool,
+    reading: Reading,
     rest: &str,
     values: Vec<Value>,
 ) -> StoreResult<Vec<Job>> {
-    let spec = if with_payload { SPEC } else { BARE_SPEC };
+    let spec = if reading == Reading::Bare { BARE_SPEC } else { SPEC };
     let sql = format!(
         "SELECT job.uid, job.namespace_id, job.name, job.version, job.revision, job.state, job.pause_time, \
          job.pause_note, job.pause_actor, job.pause_until, job.auto_disabled, job.create_time, job.update_time, job_version.create_time, {spec} FROM job JOIN job_version \
@@ -130,7 +149,7 @@ async fn read_jobs<C: ConnectionTrait>(
     );
     let mut jobs = Vec::new();
     for row in query(connection, sql, values).await? {
-        jobs.push(job(&row, known, with_payload)?);
+        jobs.push(job(&row, known, reading)?);
     }
     let uids: Vec<Uuid> = jobs.iter().map(|job| job.uid.uuid()).collect();
     let mut standing: HashMap<(JobUid, ScheduleName), (Option<Instant>, u64)> = HashMap::new();
@@ -155,7 +174,7 @@ async fn read_jobs<C: ConnectionTrait>(
     Ok(jobs)
 }
 
-fn job(row: &QueryResult, known: &Known, with_payload: bool) -> StoreResult<Job> {
+fn job(row: &QueryResult, known: &Known, reading: Reading) -> StoreResult<Job> {
     let mut cells = Cells::of(row);
     let uid = JobUid::from_uuid(cells.next()?);
     let namespace = known.lanes.namespace_name(cells.next()?)?;
@@ -169,10 +188,27 @@ fn job(row: &QueryResult, known: &Known, with_payload: bool) -> StoreResult<Job>
     };
     let (create_time, update_time) = (Instant::from_micros(cells.next()?), Instant::from_micros(cells.next()?));
     let define_time = Instant::from_micros(cells.next()?);
-    let spec = match with_payload {
-        true => JobSpec::clone(&*known.specs.read(&mut cells)?),
+    let (spec, is_sound) = match reading {
+        Reading::Sound => (JobSpec::clone(&*known.specs.read(&mut cells)?), true),
+        Reading::Whole => {
+            let mut again = cells.remaining();
+            match readable(known.specs.read(&mut cells))? {
+                Ok(spec) => (JobSpec::clone(&*spec), true),
+                Err(why) => {
+                    let (_, _, text): (Uuid, i64, String) = (again.any(), again.any(), again.any());
+                    let payload = Payload { content_type: again.any(), data: again.any() };
+                    (JobSpec { payload, ..salvaged(uid, &text, &why)? }, false)
+                }
+            }
+        }
         // Lists read many at once: what they read is not remembered.
-        false => read_json(&cells.next::<String>()?)?,
+        Reading::Bare => {
+            let text: String = cells.any();
+            match readable(read_json(&text))? {
+                Ok(spec) => (spec, true),
+                Err(why) => (salvaged(uid, &text, &why)?, false),
+            }
+        }
     };
     Ok(Job {
         uid,
@@ -184,7 +220,8 @@ fn job(row: &QueryResult, known: &Known, with_payload: bool) -> StoreResult<Job>
         state: match (&pause, by_itself) {
             (Some(_), true) => JobState::AutoDisabled,
             (Some(_), false) => JobState::Paused,
-            (None, _) => state,
+            (None, _) if is_sound => state,
+            (None, _) => JobState::Error,
         },
         pause,
         next_times: Vec::new(),

@@ -159,11 +159,23 @@ impl<'a> Cells<'a> {
         Self { row, at }
     }
 
+    /// What is left, once more.
+    pub(super) fn remaining(&self) -> Self {
+        Self { row: self.row, at: self.at }
+    }
+
     /// The next column.
     pub(super) fn next<T: TryGetable>(&mut self) -> StoreResult<T> {
         let value = self.row.try_get_by_index(self.at).map_err(|error| StoreError::Corrupt(error.to_string()))?;
         self.at += 1;
         Ok(value)
+    }
+
+    /// The next column, or nothing where it cannot be read.
+    pub(super) fn any<T: TryGetable + Default>(&mut self) -> T {
+        let value = self.row.try_get_by_index(self.at).unwrap_or_default();
+        self.at += 1;
+        value
     }
 
     /// The next column, which the domain reads.
