@@ -22,6 +22,7 @@ mod login;
 mod logout;
 mod logs;
 mod namespace;
+mod passes;
 mod policy;
 mod queue;
 mod refine;

@@ -9,6 +9,7 @@ use mainspring_proto::scheduler::v1::{
 use super::{
     bulk::{BulkArgs, SHOWN, ask, counted, found},
     examples,
+    passes::PassArgs,
 };
 use crate::{
     connection::Server,
@@ -83,6 +84,8 @@ pub(crate) enum DeadCommand {
         /// So many are due in so long, one after the other: 10/s [default: all at once]
         #[arg(long, value_name = "N/LENGTH")]
         rate: Option<Rate>,
+        #[command(flatten)]
+        passes: PassArgs,
     },
 }
 
@@ -128,7 +131,7 @@ pub(super) async fn run(command: DeadCommand, session: &Session) -> Result<Exit,
             };
             return resolve(&dead, only, verb, resolution, session).await;
         }
-        DeadCommand::Redrive { dead, rate } => return redrive(&dead, rate, session).await,
+        DeadCommand::Redrive { dead, rate, passes } => return redrive(&dead, rate, passes, session).await,
     }
     Ok(Exit::Done)
 }
@@ -238,7 +241,7 @@ async fn resolve(
     Ok(Exit::Done)
 }
 
-async fn redrive(dead: &DeadArgs, rate: Option<Rate>, session: &Session) -> Result<Exit, Failure> {
+async fn redrive(dead: &DeadArgs, rate: Option<Rate>, passes: PassArgs, session: &Session) -> Result<Exit, Failure> {
     let (selection, filter) = dead.selection(OPEN)?;
     let server = session.server().await?;
     let mut scheduler = server.scheduler();
@@ -249,6 +252,8 @@ async fn redrive(dead: &DeadArgs, rate: Option<Rate>, session: &Session) -> Resu
         note: dead.note.clone().unwrap_or_default(),
         expected_count: None,
         validate_only: dead.looks_first(),
+        force: passes.force,
+        while_paused: passes.while_paused,
     };
     if request.validate_only {
         let shown = scheduler.redrive_dead_letters(request.clone()).await?.into_inner();

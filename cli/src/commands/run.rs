@@ -12,6 +12,7 @@ use mainspring_proto::scheduler::v1::{
 use super::{
     bulk::{self, Asked, BulkArgs, Doing, Told, many},
     examples, logs,
+    passes::PassArgs,
     policy::PayloadArgs,
 };
 use crate::{
@@ -116,6 +117,8 @@ pub(crate) enum RunCommand {
         #[arg(long, value_name = "ID", conflicts_with = "many")]
         request_id: Option<String>,
         #[command(flatten)]
+        passes: PassArgs,
+        #[command(flatten)]
         follow: FollowArgs,
     },
     /// Make a new run like one that is over, however it ended, with another payload where one is given
@@ -136,6 +139,8 @@ pub(crate) enum RunCommand {
         /// Makes a repeated call harmless: the same id answers with the same run for 24 h
         #[arg(long, value_name = "ID")]
         request_id: Option<String>,
+        #[command(flatten)]
+        passes: PassArgs,
         #[command(flatten)]
         follow: FollowArgs,
     },
@@ -199,19 +204,25 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
             let (sentence, run) = cancelled(&server, &run.unwrap_or_default(), &note).await?;
             session.out.did(&sentence, &run)?;
         }
-        RunCommand::Retry { run, bulk, note, request_id, follow } => {
+        RunCommand::Retry { run, bulk, note, request_id, passes, follow } => {
             let note = note.unwrap_or_default();
             if bulk.is_asked()? {
                 let server = session.server().await?;
                 let doing = Doing { verb: "retry", only: OVER };
-                let retry = async |asked: Asked| retried_all(&server, asked, &note).await;
+                let retry = async |asked: Asked| retried_all(&server, asked, &note, passes).await;
                 return bulk::run(&bulk, &server, session, doing, retry).await;
             }
             let (run, request_id) = (run.unwrap_or_default(), request_id.unwrap_or_default());
-            let retry = async |server: &Server| retried(server, &run, &note, &request_id).await;
+            let PassArgs { force, while_paused } = passes;
+            let retry = async |server: &Server| {
+                let (namespace, run_id) = (server.namespace(), run.clone());
+                let (note, request_id) = (note.clone(), request_id.clone());
+                let request = RetryRunRequest { namespace, run_id, note, request_id, force, while_paused };
+                Ok(server.scheduler().retry_run(request).await?.into_inner().run.unwrap_or_default())
+            };
             return follow::made(session, follow, retry).await;
         }
-        RunCommand::Replay { run, payload, note, request_id, follow } => {
+        RunCommand::Replay { run, payload, note, request_id, passes, follow } => {
             let payload = payload.payload()?;
             let replay = async |server: &Server| {
                 let request = ReplayRunRequest {
@@ -220,6 +231,8 @@ pub(super) async fn run(command: RunCommand, session: &Session) -> Result<Exit, 
                     payload,
                     note: note.unwrap_or_default(),
                     request_id: request_id.unwrap_or_default(),
+                    force: passes.force,
+                    while_paused: passes.while_paused,
                 };
                 Ok(server.scheduler().replay_run(request).await?.into_inner().run.unwrap_or_default())
             };
@@ -280,8 +293,9 @@ async fn cancelled_all(server: &Server, asked: Asked, note: &str) -> Result<Told
     Ok(Told { count, done: told.collect(), refusals: Vec::new() })
 }
 
-async fn retried_all(server: &Server, asked: Asked, note: &str) -> Result<Told, Failure> {
+async fn retried_all(server: &Server, asked: Asked, note: &str, passes: PassArgs) -> Result<Told, Failure> {
     let Asked { selection, expected_count, validate_only } = asked;
+    let PassArgs { force, while_paused } = passes;
     let request = RetryRunsRequest {
         namespace: server.namespace(),
         selection,
@@ -289,6 +303,8 @@ async fn retried_all(server: &Server, asked: Asked, note: &str) -> Result<Told, 
         request_id: String::new(),
         expected_count,
         validate_only,
+        force,
+        while_paused,
     };
     let RetryRunsResponse { count, runs, refusals } = server.scheduler().retry_runs(request).await?.into_inner();
     let told = runs.into_iter().map(|RetriedRun { run_id, new_run_id }| {
@@ -296,17 +312,6 @@ async fn retried_all(server: &Server, asked: Asked, note: &str) -> Result<Told, 
         (sentence, Run { run_id: new_run_id, ..Run::default() })
     });
     Ok(Told { count, done: told.collect(), refusals })
-}
-
-/// The new run.
-async fn retried(server: &Server, run: &str, note: &str, request_id: &str) -> Result<Run, Failure> {
-    let request = RetryRunRequest {
-        namespace: server.namespace(),
-        run_id: run.into(),
-        note: note.into(),
-        request_id: request_id.into(),
-    };
-    Ok(server.scheduler().retry_run(request).await?.into_inner().run.unwrap_or_default())
 }
 
 /// Stays with runs; with one alone, until it is over.

@@ -5,6 +5,7 @@ use mainspring_proto::scheduler::v1::TriggerJobRequest;
 
 use super::{
     examples,
+    passes::PassArgs,
     policy::{self, PayloadArgs, PolicyArgs},
     unique::UniqueArgs,
 };
@@ -34,12 +35,8 @@ pub(crate) struct TriggerArgs {
     payload: PayloadArgs,
     #[command(flatten)]
     when: WhenArgs,
-    /// Run it even where its overlap policy forbids it
-    #[arg(long)]
-    force: bool,
-    /// Run it although it is paused
-    #[arg(long)]
-    while_paused: bool,
+    #[command(flatten)]
+    passes: PassArgs,
     #[command(flatten)]
     policy: PolicyArgs,
     #[command(flatten)]
@@ -77,7 +74,7 @@ impl WhenArgs {
 }
 
 pub(super) async fn run(args: TriggerArgs, session: &Session) -> Result<Exit, Failure> {
-    let TriggerArgs { job, payload, when, force, while_paused, policy, unique, follow } = args;
+    let TriggerArgs { job, payload, when, passes, policy, unique, follow } = args;
     let payload = payload.payload()?;
     let trigger = async |server: &Server| {
         let request = TriggerJobRequest {
@@ -86,13 +83,13 @@ pub(super) async fn run(args: TriggerArgs, session: &Session) -> Result<Exit, Fa
             payload,
             due_time: when.due_time(),
             note: when.note.unwrap_or_default(),
-            force,
+            force: passes.force,
             request_id: when.request_id.unwrap_or_default(),
             priority: policy.priority,
             retry_policy: policy.retry_policy(),
             timeouts: policy.timeouts(),
             fairness_key: policy.fairness_key,
-            while_paused,
+            while_paused: passes.while_paused,
             unique: unique.message(),
             concurrency_key: policy.concurrency_key,
             concurrency_limit: policy.concurrency_limit.unwrap_or_default(),

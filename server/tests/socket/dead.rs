@@ -23,15 +23,20 @@ async fn dead(server: &Server, worker: &mut Worker, failures: &[(&str, &str)]) -
         let run = wire::RunSubmission { job_type: "echo".into(), retry_policy: Some(once), ..Default::default() };
         let request = wire::SubmitRunRequest { run: Some(run), ..Default::default() };
         let run = server.scheduler().submit_run(request).await.unwrap().into_inner().run.unwrap();
-        let dispatch = dispatched(worker).await;
-        let Say::Result(told) = result(&dispatch, None) else { panic!("no result") };
-        let failure = Failure { reason: (*reason).into(), message: (*message).into(), ..Default::default() };
-        let outcome = Some(Outcome::Failed(worker::AttemptFailed { failure: Some(failure) }));
-        worker.say(Say::Result(worker::AttemptResult { outcome, ..told })).await;
-        acked(worker).await;
+        fail(worker, reason, message).await;
         runs.push(run.run_id);
     }
     runs
+}
+
+/// The next run that comes fails.
+async fn fail(worker: &mut Worker, reason: &str, message: &str) {
+    let dispatch = dispatched(worker).await;
+    let Say::Result(told) = result(&dispatch, None) else { panic!("no result") };
+    let failure = Failure { reason: reason.into(), message: message.into(), ..Default::default() };
+    let outcome = Some(Outcome::Failed(worker::AttemptFailed { failure: Some(failure) }));
+    worker.say(Say::Result(worker::AttemptResult { outcome, ..told })).await;
+    acked(worker).await;
 }
 
 async fn groups(server: &Server, filter: &str) -> Vec<wire::DeadLetterGroup> {
@@ -141,4 +146,42 @@ async fn what_is_dealt_with_is_settled() {
     };
     let refused = client.resolve_dead_letters(redriven).await.unwrap_err();
     assert_eq!(refused.get_error_details().bad_request().unwrap().field_violations[0].field, "resolution");
+}
+
+#[tokio::test]
+async fn what_is_redriven_waits_for_its_turn_and_for_a_resume() {
+    let server = Server::start().await;
+    let mut worker = welcomed(&server).await;
+    let mut client = server.scheduler();
+    let once = mainspring_proto::common::v1::RetryPolicy { max_attempts: Some(1), ..Default::default() };
+    let job = wire::Job { job: "one".into(), job_type: "echo".into(), retry_policy: Some(once), ..Default::default() };
+    client.create_job(wire::CreateJobRequest { job: Some(job), ..Default::default() }).await.unwrap();
+    for _ in 0..3 {
+        let trigger = wire::TriggerJobRequest { job: "one".into(), ..Default::default() };
+        client.trigger_job(trigger).await.unwrap();
+        fail(&mut worker, "NO_ROOM", "").await;
+    }
+    let pause = wire::PauseJobRequest { job: "one".into(), ..Default::default() };
+    client.pause_job(pause).await.unwrap();
+    let redrive = wire::RedriveDeadLettersRequest { selection: by_filter("job = one".into()), ..Default::default() };
+    let told = client.redrive_dead_letters(redrive.clone()).await.unwrap().into_inner();
+    let reasons: Vec<_> = told.refusals.iter().map(|refusal| refusal.reason.as_str()).collect();
+    assert_eq!((told.redriven_count, reasons), (0, vec!["JOB_PAUSED"; 3]));
+    assert_eq!(groups(&server, "").await[0].count, 3, "they are open still");
+    let resume = wire::ResumeJobRequest { job: "one".into(), ..Default::default() };
+    client.resume_job(resume).await.unwrap();
+    assert_eq!(client.redrive_dead_letters(redrive).await.unwrap().into_inner().redriven_count, 3);
+    let waiting = async |state: &str| {
+        let filter = format!("origin = REDRIVE AND state = {state}");
+        let list = wire::ListRunsRequest { filter, ..Default::default() };
+        server.scheduler().list_runs(list).await.unwrap().into_inner().runs.len()
+    };
+    assert_eq!(waiting("SCHEDULED").await, 2);
+    // Each begins when the one before it is over.
+    for left in [2, 1, 0] {
+        let dispatch = dispatched(&mut worker).await;
+        assert_eq!(waiting("SCHEDULED").await, left);
+        worker.say(result(&dispatch, None)).await;
+        acked(&mut worker).await;
+    }
 }

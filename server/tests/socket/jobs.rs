@@ -163,6 +163,9 @@ async fn triggers_submissions_and_retries_make_runs() {
     let cancelled = client.cancel_run(cancel.clone()).await.unwrap().into_inner().run.unwrap();
     assert_eq!((cancelled.state(), cancelled.cancellation.unwrap().note.as_str()), (RunState::Cancelled, "enough"));
     client.cancel_run(cancel).await.unwrap();
+    // The run that was forced is not over.
+    assert_eq!(reason(&client.retry_run(retry.clone()).await.unwrap_err()), "OVERLAP_NOT_ALLOWED");
+    let retry = wire::RetryRunRequest { force: true, ..retry };
     let made = client.retry_run(retry).await.unwrap().into_inner().run.unwrap();
     assert_eq!((made.origin(), made.parent_run_id), (wire::RunOrigin::Retry, run.run_id));
 
@@ -492,4 +495,35 @@ async fn a_calendar_leaves_out_what_it_holds_and_takes_its_jobs_along() {
     assert!(told.sentence.contains("`apart` holds the day") && told.sentence.contains("it moves to"), "{told:?}");
     let delete = wire::DeleteCalendarRequest { calendar: "apart".into(), ..Default::default() };
     assert_eq!(reason(&admin.delete_calendar(delete).await.unwrap_err()), "CALENDAR_IN_USE");
+}
+
+#[tokio::test]
+async fn what_a_trigger_does_not_say_is_its_jobs() {
+    use mainspring_proto::common::v1::{RetryPolicy, RetryUntil, Timeouts};
+    let server = Server::start().await;
+    let secs = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let retry = RetryPolicy {
+        max_attempts: Some(9),
+        initial_backoff: secs(3_600),
+        multiplier: 7.0,
+        max_elapsed: secs(86_400),
+        non_retryable_reasons: vec!["BAD".into()],
+        max_losses: Some(8),
+        retry_until: RetryUntil::NextOccurrence.into(),
+        ..RetryPolicy::default()
+    };
+    let timeouts = Timeouts { execution: secs(7_200), queue: secs(600), stop_grace: secs(90), ..Timeouts::default() };
+    let policied = wire::Job { retry_policy: Some(retry), timeouts: Some(timeouts), ..job("nightly") };
+    let create = wire::CreateJobRequest { job: Some(policied), ..Default::default() };
+    let job = server.scheduler().create_job(create).await.unwrap().into_inner().job.unwrap();
+    let trigger = wire::TriggerJobRequest {
+        job: "nightly".into(),
+        retry_policy: Some(RetryPolicy { max_attempts: Some(2), ..RetryPolicy::default() }),
+        timeouts: Some(Timeouts { execution: secs(30), queue: secs(0), ..Timeouts::default() }),
+        ..Default::default()
+    };
+    let run = server.scheduler().trigger_job(trigger).await.unwrap().into_inner().run.unwrap();
+    assert_eq!(run.retry_policy, job.retry_policy.map(|retry| RetryPolicy { max_attempts: Some(2), ..retry }));
+    let kept = job.timeouts.map(|timeouts| Timeouts { execution: secs(30), queue: secs(0), ..timeouts });
+    assert_eq!(run.timeouts, kept);
 }

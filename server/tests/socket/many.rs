@@ -122,3 +122,88 @@ async fn many_runs_are_retried_once_under_a_request_id() {
     let anew = wire::RetryRunsRequest { request_id: String::new(), ..request };
     assert_eq!(client.retry_runs(anew).await.unwrap().into_inner().count, 4);
 }
+
+/// A job whose runs nobody takes.
+async fn job(server: &Server, name: &str, overlap: wire::Overlap) {
+    let job = wire::Job { job: name.into(), job_type: "nobody".into(), overlap: overlap.into(), ..Default::default() };
+    let request = wire::CreateJobRequest { job: Some(job), ..Default::default() };
+    server.scheduler().create_job(request).await.unwrap();
+}
+
+async fn trigger(server: &Server, job: &str) -> String {
+    let request = wire::TriggerJobRequest { job: job.into(), ..Default::default() };
+    server.scheduler().trigger_job(request).await.unwrap().into_inner().run.unwrap().run_id
+}
+
+async fn cancel(server: &Server, job: &str) {
+    let request = wire::CancelRunsRequest { selection: selection(&format!("job = {job}")), ..Default::default() };
+    server.scheduler().cancel_runs(request).await.unwrap();
+}
+
+async fn states(server: &Server, job: &str) -> Vec<RunState> {
+    let filter = format!("job = {job} AND state != CANCELLED");
+    let list = wire::ListRunsRequest { filter, order_by: "create_time".into(), ..Default::default() };
+    let runs = server.scheduler().list_runs(list).await.unwrap().into_inner().runs;
+    runs.iter().map(wire::Run::state).collect()
+}
+
+#[tokio::test]
+async fn what_is_made_again_meets_the_policy_of_its_job() {
+    let server = Server::start().await;
+    let mut client = server.scheduler();
+    job(&server, "one", wire::Overlap::Skip).await;
+    let run_id = trigger(&server, "one").await;
+    cancel(&server, "one").await;
+    trigger(&server, "one").await;
+    let retry = wire::RetryRunRequest { run_id: run_id.clone(), ..Default::default() };
+    let replay = wire::ReplayRunRequest { run_id, ..Default::default() };
+    assert_eq!(reason(&client.retry_run(retry.clone()).await.unwrap_err()), "OVERLAP_NOT_ALLOWED");
+    assert_eq!(reason(&client.replay_run(replay.clone()).await.unwrap_err()), "OVERLAP_NOT_ALLOWED");
+    assert_eq!(states(&server, "one").await, [RunState::Queued]);
+    client.retry_run(wire::RetryRunRequest { force: true, ..retry.clone() }).await.unwrap();
+    client.replay_run(wire::ReplayRunRequest { force: true, ..replay.clone() }).await.unwrap();
+    assert_eq!(states(&server, "one").await, [RunState::Queued; 3]);
+
+    let pause = wire::PauseJobRequest { job: "one".into(), ..Default::default() };
+    client.pause_job(pause).await.unwrap();
+    cancel(&server, "one").await;
+    assert_eq!(reason(&client.retry_run(retry.clone()).await.unwrap_err()), "JOB_PAUSED");
+    assert_eq!(reason(&client.replay_run(replay.clone()).await.unwrap_err()), "JOB_PAUSED");
+    client.retry_run(wire::RetryRunRequest { while_paused: true, ..retry }).await.unwrap();
+    client.replay_run(wire::ReplayRunRequest { while_paused: true, force: true, ..replay }).await.unwrap();
+    assert_eq!(states(&server, "one").await, [RunState::Queued; 2]);
+}
+
+#[tokio::test]
+async fn many_that_are_made_again_wait_for_one_another() {
+    let server = Server::start().await;
+    let mut client = server.scheduler();
+    job(&server, "one", wire::Overlap::Skip).await;
+    job(&server, "any", wire::Overlap::Allow).await;
+    for _ in 0..3 {
+        for name in ["one", "any"] {
+            trigger(&server, name).await;
+            cancel(&server, name).await;
+        }
+    }
+    let retry = |job: &str| wire::RetryRunsRequest {
+        selection: selection(&format!("job = {job} AND state = CANCELLED")),
+        ..Default::default()
+    };
+    let told = client.retry_runs(retry("one")).await.unwrap().into_inner();
+    assert_eq!((told.runs.len(), told.refusals.len()), (3, 0));
+    assert_eq!(states(&server, "one").await, [RunState::Queued, RunState::Scheduled, RunState::Scheduled]);
+    client.retry_runs(retry("any")).await.unwrap();
+    assert_eq!(states(&server, "any").await, [RunState::Queued; 3]);
+    client.retry_runs(wire::RetryRunsRequest { force: true, ..retry("one") }).await.unwrap();
+    let queued = states(&server, "one").await.into_iter().filter(|state| *state == RunState::Queued).count();
+    assert_eq!(queued, 4);
+
+    let pause = wire::PauseJobRequest { job: "any".into(), ..Default::default() };
+    client.pause_job(pause).await.unwrap();
+    let told = client.retry_runs(retry("any")).await.unwrap().into_inner();
+    let reasons: Vec<_> = told.refusals.iter().map(|refusal| refusal.reason.as_str()).collect();
+    assert_eq!((told.runs.len(), reasons), (0, vec!["JOB_PAUSED"; 3]));
+    let told = client.retry_runs(wire::RetryRunsRequest { while_paused: true, ..retry("any") }).await.unwrap();
+    assert_eq!(told.into_inner().runs.len(), 3);
+}

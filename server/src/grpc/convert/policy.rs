@@ -51,7 +51,7 @@ impl Check {
                 if at_most_once {
                     retry.max_attempts.get_or_insert(1);
                 }
-                self.under("retry_policy", |check| check.retry(retry))
+                self.under("retry_policy", |check| check.retry(retry, RetryPolicy::default()))
             }
             None => RetryPolicy { max_attempts: if at_most_once { 1 } else { 3 }, ..RetryPolicy::default() },
         };
@@ -59,13 +59,16 @@ impl Check {
             self.refuse("retry_policy.max_attempts", "must be 1, or be left out, where delivery is AT_MOST_ONCE");
         }
         let timeouts = match timeouts {
-            Some(timeouts) => self.run_timeouts("timeouts", timeouts),
+            Some(timeouts) => {
+                let house = Arc::clone(&self.house);
+                self.under("timeouts", |check| check.timeouts(timeouts, &house.timeouts))
+            }
             None => self.house.timeouts.clone(),
         };
         RunPolicy { retry, timeouts, delivery, lease_loss }
     }
 
-    /// A trigger may replace retries and timeouts of its job.
+    /// A trigger may say its own retries and timeouts; what it leaves out is that of its job.
     pub(crate) fn policy_over(
         &mut self,
         policy: RunPolicy,
@@ -73,20 +76,22 @@ impl Check {
         timeouts: Option<wire::Timeouts>,
     ) -> RunPolicy {
         let RunPolicy { retry: job_retry, timeouts: job_timeouts, delivery, lease_loss } = policy;
-        let retry = retry.map_or(job_retry, |mut retry| {
-            if delivery == Delivery::AtMostOnce {
-                retry.max_attempts.get_or_insert(1);
-            }
-            self.under("retry_policy", |check| check.retry(retry))
-        });
+        let retry = match retry {
+            Some(retry) => self.under("retry_policy", |check| check.retry(retry, job_retry)),
+            None => job_retry,
+        };
         if delivery == Delivery::AtMostOnce && retry.max_attempts > 1 {
             self.refuse("retry_policy.max_attempts", "must be 1: the job's delivery is AT_MOST_ONCE");
         }
-        let timeouts = timeouts.map_or(job_timeouts, |timeouts| self.run_timeouts("timeouts", timeouts));
+        let timeouts = match timeouts {
+            Some(timeouts) => self.under("timeouts", |check| check.timeouts(timeouts, &job_timeouts)),
+            None => job_timeouts,
+        };
         RunPolicy { retry, timeouts, delivery, lease_loss }
     }
 
-    fn retry(&mut self, retry: wire::RetryPolicy) -> RetryPolicy {
+    /// Absent is the default.
+    fn retry(&mut self, retry: wire::RetryPolicy, default: RetryPolicy) -> RetryPolicy {
         let wire::RetryPolicy {
             max_attempts,
             initial_backoff,
@@ -99,8 +104,7 @@ impl Check {
             max_losses,
             retry_until,
         } = retry;
-        let until = self.choice("retry_until", retry_until, retry_until_of);
-        let default = RetryPolicy::default();
+        let until = self.choice("retry_until", retry_until, |until| retry_until_of(until, default.until));
         if max_attempts.is_some_and(|attempts| attempts < 1) {
             self.refuse("max_attempts", "must be at least 1; 1 means no retry");
         }
@@ -128,17 +132,15 @@ impl Check {
             multiplier: if multiplier == 0.0 { default.multiplier } else { multiplier },
             max_backoff: self.length("max_backoff", max_backoff).unwrap_or(default.max_backoff),
             jitter: jitter.unwrap_or(default.jitter),
-            max_elapsed: self.length("max_elapsed", max_elapsed),
-            non_retryable_reasons,
+            max_elapsed: self.length("max_elapsed", max_elapsed).or(default.max_elapsed),
+            non_retryable_reasons: match non_retryable_reasons.is_empty() {
+                true => default.non_retryable_reasons,
+                false => non_retryable_reasons,
+            },
             retry_timeouts: retry_timeouts.unwrap_or(default.retry_timeouts),
             max_losses: max_losses.and_then(|losses| u32::try_from(losses).ok()).unwrap_or(default.max_losses),
             until: until.unwrap_or_default(),
         }
-    }
-
-    fn run_timeouts(&mut self, field: &str, timeouts: wire::Timeouts) -> Timeouts {
-        let default = Arc::clone(&self.house);
-        self.under(field, |check| check.timeouts(timeouts, &default.timeouts))
     }
 
     /// Absent is the default, zero is none.
@@ -153,7 +155,7 @@ impl Check {
             execution: limit("execution", execution, default.execution),
             total: limit("total", total, default.total),
             // Zero is a grace too: the shortest there is, which is the lease.
-            stop_grace: self.length("stop_grace", stop_grace),
+            stop_grace: self.length("stop_grace", stop_grace).or(default.stop_grace),
             heartbeat,
         };
         if heartbeat.is_some_and(|most| most < Duration::from_secs(1)) {
@@ -220,9 +222,10 @@ pub(crate) fn retry(retry: RetryPolicy) -> wire::RetryPolicy {
     }
 }
 
-fn retry_until_of(until: wire::RetryUntil) -> Option<RetryUntil> {
+fn retry_until_of(until: wire::RetryUntil, default: RetryUntil) -> Option<RetryUntil> {
     Some(match until {
-        wire::RetryUntil::Unspecified | wire::RetryUntil::Budget => RetryUntil::Budget,
+        wire::RetryUntil::Unspecified => default,
+        wire::RetryUntil::Budget => RetryUntil::Budget,
         wire::RetryUntil::NextOccurrence => RetryUntil::NextOccurrence,
     })
 }

@@ -13,14 +13,14 @@ use mainspring_proto::scheduler::v1 as wire;
 
 use super::{
     bulk::{self, PIECE, TOLD, Wanted, count, full, one_of},
-    retry::Copies,
+    retry::{Copies, Passes},
     runs::{FIELDS, Made, context, made},
 };
 use crate::grpc::{
     Api, Call,
     convert::{self, MAX_NOTE},
     filter,
-    status::Refusal,
+    status::{Reason, Refusal},
 };
 
 /// Most dead letters of one call.
@@ -112,7 +112,16 @@ pub(super) async fn redrive(
     call: &Call,
     request: wire::RedriveDeadLettersRequest,
 ) -> Result<wire::RedriveDeadLettersResponse, Refusal> {
-    let wire::RedriveDeadLettersRequest { namespace, selection, pace, note, expected_count, validate_only } = request;
+    let wire::RedriveDeadLettersRequest {
+        namespace,
+        selection,
+        pace,
+        note,
+        expected_count,
+        validate_only,
+        force,
+        while_paused,
+    } = request;
     let (scope, (selection, pace, note)) = api
         .read(&namespace, |check, _| {
             let selection = check.selection(selection);
@@ -129,7 +138,7 @@ pub(super) async fn redrive(
         return Ok(answer);
     }
     let context = context(api, call, scope.clone());
-    let mut copies = Copies::of(api, &scope);
+    let mut copies = Copies::of(api, &scope, Passes { force, while_paused, waits: true });
     // Counts what is due, so that the pace goes on from piece to piece.
     let mut place = 0_u32;
     let mut left = found.as_slice();
@@ -138,7 +147,17 @@ pub(super) async fn redrive(
         left = &left[done..];
         let mut runs = Vec::with_capacity(old.len());
         for old in old {
-            let run = copies.like(old, note.clone(), None, &context).await?;
+            let dead = old.run;
+            let run = match copies.like(old, note.clone(), None, &context).await {
+                Ok(run) => run,
+                Err(refusal) if refusal.reason() == Reason::JobPaused => {
+                    if answer.refusals.len() < TOLD {
+                        answer.refusals.push(bulk::refusal(dead, refusal));
+                    }
+                    continue;
+                }
+                Err(refusal) => return Err(refusal),
+            };
             let due = context.now.plus(pace.saturating_mul(place));
             place += 1;
             runs.push(NewRun { origin: RunOrigin::Redrive, due, ..run });

@@ -13,7 +13,7 @@ use mainspring_proto::scheduler::v1 as wire;
 
 use super::{
     bulk::{self, PIECE, Wanted, count, full, one_of},
-    retry::Copies,
+    retry::{Copies, Passes},
     runs::{Made, context, made},
 };
 use crate::grpc::{
@@ -23,7 +23,7 @@ use crate::grpc::{
         run::run_state,
         submission::{RETRY_MANY, request_key},
     },
-    status::Refusal,
+    status::{Reason, Refusal},
 };
 
 /// Most runs of one call: its answer names each.
@@ -66,7 +66,16 @@ pub(super) async fn retry(
     mut request: wire::RetryRunsRequest,
 ) -> Result<wire::RetryRunsResponse, Refusal> {
     let key = request_key(RETRY_MANY, &mut request, |request| &mut request.request_id);
-    let wire::RetryRunsRequest { namespace, selection, note, request_id: _, expected_count, validate_only } = request;
+    let wire::RetryRunsRequest {
+        namespace,
+        selection,
+        note,
+        request_id: _,
+        expected_count,
+        validate_only,
+        force,
+        while_paused,
+    } = request;
     let (scope, (selection, note)) = api
         .read(&namespace, |check, _| {
             check.request_id(key.as_ref());
@@ -87,7 +96,7 @@ pub(super) async fn retry(
     }
     refuse_another(api, &scope, key.as_ref(), &found).await?;
     let context = context(api, call, scope.clone());
-    let mut copies = Copies::of(api, &scope);
+    let mut copies = Copies::of(api, &scope, Passes { force, while_paused, waits: true });
     let mut left = found.as_slice();
     while !left.is_empty() {
         let (old, done) = full(api, &scope, &left[..left.len().min(PIECE)]).await?;
@@ -96,9 +105,16 @@ pub(super) async fn retry(
         let mut named = Vec::with_capacity(old.len());
         for old in old {
             let run = old.run;
-            let new = copies.like(old, note.clone(), key.as_ref().map(|key| of(key, run)), &context).await?;
-            named.push((run, new.job.as_ref().map(|job| job.name.clone())));
-            runs.push(new);
+            match copies.like(old, note.clone(), key.as_ref().map(|key| of(key, run)), &context).await {
+                Ok(new) => {
+                    named.push((run, new.job.as_ref().map(|job| job.name.clone())));
+                    runs.push(new);
+                }
+                Err(refusal) if refusal.reason() == Reason::JobPaused => {
+                    answer.refusals.push(bulk::refusal(run, refusal));
+                }
+                Err(refusal) => return Err(refusal),
+            }
         }
         for ((run, job), submitted) in named.into_iter().zip(api.engine.submit(runs).await?) {
             match made(submitted, &scope, job.as_ref()) {
