@@ -80,16 +80,16 @@ pub(crate) enum CalendarCommand {
 /// What a calendar holds.
 #[derive(Args, Debug)]
 pub(crate) struct HeldArgs {
-    /// A whole day, for example 2026-12-25; may be repeated
+    /// A whole day, for example 2026-12-25; may be repeated. On an update `none` takes them away
     #[arg(long, value_name = "DATE")]
     date: Vec<String>,
-    /// A whole day of every year, for example 12-25; may be repeated
+    /// A whole day of every year, for example 12-25; may be repeated. On an update `none` takes them away
     #[arg(long, value_name = "MM-DD")]
     yearly: Vec<String>,
-    /// Days of every week, whole or from one time to another: SAT,SUN or 'MON,TUE 22:00-' or 'FRI 12:00-13:00'; may be repeated
+    /// Days of every week, whole or from one time to another: SAT,SUN or MON-FRI or 'MON,TUE 22:00-06:00'; may be repeated
     #[arg(long, value_name = "DAYS")]
     weekly: Vec<Weekly>,
-    /// An iCalendar file, whose events are added
+    /// An iCalendar file, whose events it holds; on an update they take the place of dates and stretches of time
     #[arg(long, value_name = "FILE")]
     ical: Option<PathBuf>,
     /// Whose wall clock its days are of [default: that of the schedule that asks]
@@ -112,8 +112,8 @@ impl FromStr for Weekly {
         let Some((from, until)) = hours.trim().split_once('-') else {
             return Err(format!("`{hours}` is no stretch of a day such as 22:00- or 12:00-13:00"));
         };
-        let of = |day: &str| {
-            let day = match day.trim().to_ascii_uppercase().as_str() {
+        let day = |day: &str| {
+            Ok(match day.trim().to_ascii_uppercase().as_str() {
                 "MON" => DayOfWeek::Monday,
                 "TUE" => DayOfWeek::Tuesday,
                 "WED" => DayOfWeek::Wednesday,
@@ -122,11 +122,51 @@ impl FromStr for Weekly {
                 "SAT" => DayOfWeek::Saturday,
                 "SUN" => DayOfWeek::Sunday,
                 _ => return Err(format!("`{day}` is no day: MON, TUE, WED, THU, FRI, SAT or SUN")),
-            };
-            Ok(WeeklyHours { day: day.into(), from: from.trim().into(), until: until.trim().into() })
+            })
         };
-        days.split(',').map(of).collect::<Result<_, _>>().map(Self)
+        let (from, until) = (from.trim(), until.trim());
+        let mut held = Vec::new();
+        for days in days.split(',') {
+            let (first, last) = days.split_once('-').unwrap_or((days, days));
+            for day in through(day(first)?, day(last)?) {
+                let hours = |day: DayOfWeek, from: &str, until: &str| WeeklyHours {
+                    day: day.into(),
+                    from: from.into(),
+                    until: until.into(),
+                };
+                // Times of one form sort as they come; one that is no time is for the server to refuse.
+                if !until.is_empty() && until < from {
+                    held.extend([hours(day, from, ""), hours(after(day), "", until)]);
+                } else {
+                    held.push(hours(day, from, until));
+                }
+            }
+        }
+        Ok(Self(held))
     }
+}
+
+/// The day after.
+fn after(day: DayOfWeek) -> DayOfWeek {
+    match day {
+        DayOfWeek::Monday => DayOfWeek::Tuesday,
+        DayOfWeek::Tuesday => DayOfWeek::Wednesday,
+        DayOfWeek::Wednesday => DayOfWeek::Thursday,
+        DayOfWeek::Thursday => DayOfWeek::Friday,
+        DayOfWeek::Friday => DayOfWeek::Saturday,
+        DayOfWeek::Saturday => DayOfWeek::Sunday,
+        DayOfWeek::Unspecified | DayOfWeek::Sunday => DayOfWeek::Monday,
+    }
+}
+
+/// The days from one to another, over the end of the week where that comes in between.
+fn through(first: DayOfWeek, last: DayOfWeek) -> impl Iterator<Item = DayOfWeek> {
+    std::iter::successors(Some(first), move |day| (*day != last).then(|| after(*day)))
+}
+
+/// What was typed in place of what there is: `none` is nothing.
+fn instead(typed: Vec<String>) -> Vec<String> {
+    if typed == ["none"] { Vec::new() } else { typed }
 }
 
 impl HeldArgs {
@@ -134,17 +174,23 @@ impl HeldArgs {
     fn write(self, calendar: &mut Calendar) -> Result<bool, Failure> {
         let Self { date, yearly, weekly, ical, tz, description } = self;
         let mut any = false;
-        if !date.is_empty() {
-            (calendar.dates, any) = (date, true);
+        let has_dates = !date.is_empty();
+        if has_dates {
+            (calendar.dates, any) = (instead(date), true);
         }
         if !yearly.is_empty() {
-            (calendar.yearly_dates, any) = (yearly, true);
+            (calendar.yearly_dates, any) = (instead(yearly), true);
         }
         if !weekly.is_empty() {
             (calendar.weekly, any) = (weekly.into_iter().flat_map(|Weekly(hours)| hours).collect(), true);
         }
         if let Some(file) = ical {
             let wrong = |error| Failure::usage(format!("--ical {}: {error}", file.display()));
+            // What last year's file brought is not what this one says.
+            calendar.spans.clear();
+            if !has_dates {
+                calendar.dates.clear();
+            }
             (calendar.ical, any) = (fs::read(&file).map_err(wrong)?, true);
         }
         if let Some(tz) = tz {
@@ -222,6 +268,11 @@ mod tests {
             })
         };
         assert_eq!(read("SAT,sun").unwrap(), [(6, String::new(), String::new()), (7, String::new(), String::new())]);
+        let whole = |day: i32| (day, String::new(), String::new());
+        assert_eq!(read("MON-WED").unwrap(), [whole(1), whole(2), whole(3)]);
+        assert_eq!(read("SAT-MON,WED").unwrap(), [whole(6), whole(7), whole(1), whole(3)]);
+        let night = [(7, "22:00".into(), String::new()), (1, String::new(), "06:00".into())];
+        assert_eq!(read("SUN 22:00-06:00").unwrap(), night);
         assert_eq!(read("MON 22:00-").unwrap(), [(1, "22:00".into(), String::new())]);
         assert_eq!(read("FRI 12:00-13:00").unwrap(), [(5, "12:00".into(), "13:00".into())]);
         assert!(read("SAT 12:00").is_err() && read("XMAS").is_err());

@@ -66,11 +66,17 @@ pub(crate) fn lints(rule: &Rule, now: Timestamp, first: Option<Timestamp>) -> Ve
         expression(&cron.expr, &mut lints);
     }
     // A one-shot says itself how far away it is.
-    if let Some(first) = first.filter(|first| first.duration_since(now) > FAR && !matches!(rule, Rule::At(_))) {
-        let message = format!("the first fire is more than a year away, at {first}");
-        lints.push(Lint { code: LintCode::FirstFireFar, message });
-    }
+    lints.extend(first.filter(|_| !matches!(rule, Rule::At(_))).and_then(|first| Lint::far(now, first)));
     lints
+}
+
+impl Lint {
+    /// The remark on a first fire that is more than a year away: for whoever knows better than the rule when that is.
+    #[must_use]
+    pub fn far(now: Timestamp, first: Timestamp) -> Option<Self> {
+        let message = format!("the first fire is more than a year away, at {first}");
+        (first.duration_since(now) > FAR).then_some(Self { code: LintCode::FirstFireFar, message })
+    }
 }
 
 /// The remark on two day fields that do not say how they count together.

@@ -9,11 +9,11 @@ use std::fmt;
 use jiff::{
     SignedDuration, Span, Timestamp, ToSpan as _,
     civil::{Date, DateTime, Time},
-    tz::Offset,
+    tz::{AmbiguousOffset, Offset},
 };
 
 use super::Calendar;
-use crate::{placed::appointment, zone::Zone};
+use crate::zone::Zone;
 
 /// Why a text is no calendar that can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,7 +118,8 @@ struct Event {
     start: Option<Moment>,
     end: Option<Moment>,
     length: Option<Length>,
-    cancelled: bool,
+    /// It holds no time: it was cancelled, or whoever has it is free all the same.
+    idle: bool,
 }
 
 /// Days of the calendar, and seconds beside.
@@ -196,7 +197,11 @@ impl Reader {
                 event.length.replace(length).is_some()
             }
             "STATUS" => {
-                event.cancelled = value.eq_ignore_ascii_case("CANCELLED");
+                event.idle |= value.eq_ignore_ascii_case("CANCELLED");
+                false
+            }
+            "TRANSP" => {
+                event.idle |= value.eq_ignore_ascii_case("TRANSPARENT");
                 false
             }
             _ => false,
@@ -206,9 +211,9 @@ impl Reader {
 
     /// Adds what an event holds.
     fn hold(&mut self, event: &Event) -> Result<(), CalendarError> {
-        let Event { line, start, end, length, cancelled } = *event;
+        let Event { line, start, end, length, idle } = *event;
         let refuse = |message: &str| Err(refused(line, message.to_owned()));
-        if cancelled {
+        if idle {
             return Ok(());
         }
         if end.is_some() && length.is_some() {
@@ -218,6 +223,8 @@ impl Reader {
             (None, ..) => return refuse("the event has no DTSTART"),
             (Some(Moment::Day(first)), end, length) => {
                 let after = match (end, length) {
+                    // Many programs write the day itself, where the one after it is meant.
+                    (Some(Moment::Day(end)), _) if end == first => first.tomorrow().unwrap_or(first),
                     (Some(Moment::Day(end)), _) => end,
                     (Some(Moment::Instant(_)), _) => return refuse("DTSTART is a date, and DTEND a time"),
                     (None, Some(Length { days, seconds: 0 })) => match first.checked_add(Span::new().days(days)) {
@@ -296,7 +303,15 @@ fn moment(line: usize, parameters: &str, value: &str, zone: Option<&Zone>) -> Re
 }
 
 fn instant(wall: DateTime, utc: bool, zone: Option<&Zone>) -> Option<Timestamp> {
-    if utc { Offset::UTC.to_timestamp(wall).ok() } else { appointment(zone?, wall) }
+    if utc {
+        return Offset::UTC.to_timestamp(wall).ok();
+    }
+    // RFC 5545, 3.3.5: of a time that comes twice the first is meant, and one that never comes goes by the offset before.
+    let offset = match zone?.ambiguity(wall) {
+        AmbiguousOffset::Unambiguous { offset } => offset,
+        AmbiguousOffset::Gap { before, after: _ } | AmbiguousOffset::Fold { before, after: _ } => before,
+    };
+    offset.to_timestamp(wall).ok()
 }
 
 /// Numbers of these widths, one after the other.

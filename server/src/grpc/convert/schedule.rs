@@ -161,11 +161,11 @@ impl Check {
                     Rule::At(_) => "at",
                 };
                 let why = match (&spec.rule, is_bounded) {
-                    (Rule::At(at), false) => {
-                        format!("{} has passed; name an instant that is to come, or a `max_lateness`", at.instant())
-                    }
                     (_, _) if spec.next_after(spec.begin(now, catch_up)).is_some() => {
                         "names no instant that its calendars do not leave out".into()
+                    }
+                    (Rule::At(at), false) => {
+                        format!("{} has passed; name an instant that is to come, or a `max_lateness`", at.instant())
                     }
                     (_, true) => "names no instant between now, its start_time and its end_time".into(),
                     (_, false) => "names no instant in the next 400 years: no date has the day, the month and the year that it asks for".into(),

@@ -1,7 +1,7 @@
 //! The instants a schedule names, as a preview shows them.
 
 use jiff::Timestamp;
-use mainspring_cron::{Anchor, DstEffect, Fire, Rule, Zone, format_duration};
+use mainspring_cron::{Anchor, DstEffect, Fire, Lint, LintCode, Rule, Zone, format_duration};
 use mainspring_engine::domain::{ids::JobUid, instant::Instant, schedule::ScheduleSpec};
 use mainspring_proto::scheduler::v1 as wire;
 
@@ -61,6 +61,13 @@ pub(crate) fn preview(
         .collect();
     let last = fires.last().map_or(from, |fire| fire.at);
     let mut warnings: Vec<_> = rule.validate(zone, from).unwrap_or_default().iter().map(ToString::to_string).collect();
+    if spec.has_calendars()
+        && let Some(first) = fires.first()
+        && !warnings.iter().any(|warning| warning.starts_with(LintCode::FirstFireFar.as_str()))
+    {
+        // The rule knows nothing of calendars.
+        warnings.extend(Lint::far(from, first.at).map(|lint| lint.to_string()));
+    }
     // What fires with a note says so beside the instant; what does not fire has no instant to say it beside.
     warnings.extend(
         rule.dst_notes(zone, from, last, count)
