@@ -13,7 +13,7 @@ use std::{
     ffi::{OsStr, OsString},
     io,
     process::Stdio,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use mainspring_worker::{Ctx, JobError, RawPayload};
@@ -153,9 +153,20 @@ impl Program {
             .env("MAINSPRING_IDEMPOTENCY_KEY", ctx.idempotency_key())
             .env("MAINSPRING_JOB", ctx.job().unwrap_or_default())
             .env("MAINSPRING_JOB_TYPE", ctx.job_type());
+        let times = [
+            ("MAINSPRING_NOMINAL_TIME", ctx.nominal_time()),
+            ("MAINSPRING_DUE_TIME", ctx.due_time()),
+            ("MAINSPRING_PREVIOUS_SUCCESS", ctx.previous_success()),
+        ];
+        command.envs(times.map(|(name, time)| (name, time.map(shown).unwrap_or_default())));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
+}
+
+/// A time as programs read it, RFC 3339 in UTC.
+fn shown(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time).map(|time| time.to_string()).unwrap_or_default()
 }
 
 /// Nothing is `null`, as for every handler that reads JSON. A program need not read what it is given.

@@ -56,6 +56,7 @@ pub const VARIABLES: &[Variable] = &[
         "The folder of config.toml and credentials.toml, or the config.toml in it.",
     ),
     variable("MAINSPRING_CONTEXT", Reader::Both, "The context to use, instead of the selected one."),
+    variable("MAINSPRING_DUE_TIME", Reader::Program, "When the run became due, RFC 3339 in UTC."),
     variable(
         "MAINSPRING_IDEMPOTENCY_KEY",
         Reader::Program,
@@ -64,7 +65,17 @@ pub const VARIABLES: &[Variable] = &[
     variable("MAINSPRING_JOB", Reader::Program, "The job; empty where the run was submitted without one."),
     variable("MAINSPRING_JOB_TYPE", Reader::Program, "The job type."),
     variable("MAINSPRING_NAMESPACE", Reader::Both, "The namespace to work in."),
+    variable(
+        "MAINSPRING_NOMINAL_TIME",
+        Reader::Program,
+        "The instant of the schedule that the run stands for, RFC 3339 in UTC; empty where it is no schedule's.",
+    ),
     variable("MAINSPRING_OUTPUT", Reader::CommandLine, "How to print: table, wide, json, jsonl, yaml, name or none."),
+    variable(
+        "MAINSPRING_PREVIOUS_SUCCESS",
+        Reader::Program,
+        "The last instant of the job that had succeeded, where the job asks for it (`--previous-success`); empty otherwise.",
+    ),
     variable("MAINSPRING_RUN_ID", Reader::Program, "The run."),
     variable("MAINSPRING_SLOTS", Reader::Worker, "How many runs the worker takes at once. Default 10."),
     variable("MAINSPRING_WORKER_NAME", Reader::Worker, "What the worker is called. Default: like its program."),

@@ -134,8 +134,9 @@ async fn a_program_gets_the_payload_and_gives_the_output() {
         echo "error: nearly" >&2
         printf 'plain words' >&2
         env | sort | cut -d= -f1 | tr '\n' ' ' >&2
-        printf '{"argument":"%s","attempt":"%s","key":"%s","payload":%s,"run":"%s"}' \
-            "$1" "$MAINSPRING_ATTEMPT" "$MAINSPRING_IDEMPOTENCY_KEY" "$payload" "$MAINSPRING_RUN_ID"
+        printf '{"argument":"%s","attempt":"%s","due":"%s","instant":"%s","key":"%s","payload":%s,"run":"%s"}' \
+            "$1" "$MAINSPRING_ATTEMPT" "$MAINSPRING_DUE_TIME" "$MAINSPRING_NOMINAL_TIME$MAINSPRING_PREVIOUS_SUCCESS" \
+            "$MAINSPRING_IDEMPOTENCY_KEY" "$payload" "$MAINSPRING_RUN_ID"
         "#,
     );
     let run = stage.run(r#"{"name": "Ada", "n": 3}"#).await;
@@ -144,7 +145,7 @@ async fn a_program_gets_the_payload_and_gives_the_output() {
     let run = stage.get(run_id).await;
     let output = json!({
         "payload": {"name": "Ada", "n": 3}, "argument": "one arg",
-        "run": run_id, "attempt": "1", "key": run["idempotencyKey"],
+        "run": run_id, "attempt": "1", "key": run["idempotencyKey"], "due": run["dueTime"], "instant": "",
     });
     assert_eq!(run["output"]["json"], output);
 
@@ -163,9 +164,12 @@ async fn a_program_gets_the_payload_and_gives_the_output() {
     let names: Vec<_> = rest.strip_prefix("plain words").unwrap().split_whitespace().collect();
     let own = [
         "MAINSPRING_ATTEMPT",
+        "MAINSPRING_DUE_TIME",
         "MAINSPRING_IDEMPOTENCY_KEY",
         "MAINSPRING_JOB",
         "MAINSPRING_JOB_TYPE",
+        "MAINSPRING_NOMINAL_TIME",
+        "MAINSPRING_PREVIOUS_SUCCESS",
         "MAINSPRING_RUN_ID",
     ];
     // The shell adds some of its own.

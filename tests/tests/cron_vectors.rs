@@ -162,7 +162,7 @@ async fn a_refusal_is_for_programs() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_count_has_a_short_name() {
     let terminal = Terminal::open().unwrap();
-    for count in [&["-c", "2"][..], &["--count", "2"], &["-c2", "-n", "theirs"]] {
+    for count in [&["-n", "2"][..], &["--count", "2"], &["-c2", "--namespace", "theirs"]] {
         let answer: Value = terminal
             .json(&[&["cron", "next", "@daily", "--after", "2026-01-01T00:00:00Z"], count].concat())
             .await

@@ -34,7 +34,7 @@ const CHANGES: usize = 4;
 #[derive(Debug, Subcommand)]
 #[command(before_help = examples![
     "mainspring cron explain '0 2 * * 1-5' --tz Europe/Berlin",
-    "mainspring cron next '*/15 9-17 * * *' -c 3",
+    "mainspring cron next '*/15 9-17 * * *' -n 3",
 ])]
 pub(crate) enum CronCommand {
     /// Say an expression in English, and what is odd about it
@@ -49,16 +49,19 @@ pub(crate) enum CronCommand {
     /// List the next instants an expression names
     #[command(before_help = examples![
         "mainspring cron next '0 2 * * 1-5' --tz Europe/Berlin",
-        "mainspring cron next '0 0 29 2 *' -c 3",
+        "mainspring cron next '0 0 29 2 *' -n 3",
         "mainspring cron next '@hourly' --after 2026-03-29T00:00:00Z -o json",
     ])]
     Next {
         #[command(flatten)]
         rule: RuleArgs,
         /// How many
-        #[arg(short, long, value_name = "N", default_value_t = 10)]
+        #[arg(short = 'n', long, short_alias = 'c', value_name = "N", default_value_t = 10)]
         #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
         count: u32,
+        /// Namespace of --calendar; here -n is how many
+        #[arg(id = "namespace", long = "namespace", value_name = "NAME")]
+        _namespace: Option<String>,
         /// Instants after this: RFC 3339, or now+1d [default: now]
         #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
         after: Option<After>,
@@ -199,7 +202,7 @@ pub(super) async fn run(command: CronCommand, session: &Session) -> Result<Exit,
             });
             session.out.value(&text, &json)?;
         }
-        CronCommand::Next { rule: typed, count, after, calendar } => {
+        CronCommand::Next { rule: typed, count, _namespace: _, after, calendar } => {
             let (expr, rule, zone) = typed.read()?;
             let After { typed: asked, moment } = after.unwrap_or_else(After::now);
             let from = moment.reached(now);

@@ -107,6 +107,14 @@ fn schedules(schedules: &[Schedule]) -> String {
 /// A schedule in the words of `job create`.
 pub(crate) fn schedule_words(schedule: &Schedule) -> String {
     let mut text = rule(schedule);
+    let bound =
+        |time: &prost_types::Timestamp| times::from_proto(time).map(|time| time.to_string()).unwrap_or_default();
+    if let Some(start) = &schedule.start_time {
+        text.push_str(&format!(", from {}", bound(start)));
+    }
+    if let Some(end) = &schedule.end_time {
+        text.push_str(&format!(", until {}", bound(end)));
+    }
     if let Some(jitter) = &schedule.jitter {
         text.push_str(&format!(", up to {} later", length(Some(jitter))));
     }

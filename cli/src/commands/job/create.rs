@@ -2,7 +2,7 @@
 
 use clap::Args;
 use mainspring_proto::scheduler::v1::{
-    CreateJobRequest, Job, PreviewRange, PreviewScheduleRequest, PreviewedSchedule, Schedule,
+    CreateJobRequest, Job, PreviewRange, PreviewScheduleRequest, PreviewedSchedule, Schedule, schedule::Rule,
 };
 
 use super::{
@@ -95,6 +95,11 @@ pub(super) async fn run(args: CreateArgs, session: &Session) -> Result<Exit, Fai
     let mut text = String::new();
     if !session.out.is_for_programs() {
         for schedule in &job.schedules {
+            if let Some(Rule::At(_)) = &schedule.rule {
+                // It says itself when it is, and how late it may be is for the job to say.
+                text.push_str(&format!("{}\n", resource::schedule_words(schedule)));
+                continue;
+            }
             for preview in preview(&server, schedule).await? {
                 text.push_str(&told(&preview, schedule));
             }
@@ -127,7 +132,7 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
         job,
         job_type,
         queue: queue.unwrap_or_default(),
-        schedules: schedule::schedules(&schedule)?,
+        schedules: schedule::schedules(&schedule, &[])?,
         payload: payload.payload()?,
         retry_policy: policy.retry_policy(),
         timeouts: policy.timeouts(),
@@ -174,7 +179,23 @@ fn told(preview: &PreviewedSchedule, schedule: &Schedule) -> String {
     for warning in warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
+    if is_hashed(schedule) {
+        text.push_str(
+            "note: what H stands for is the job's own, and decided when it is created; these times are examples\n",
+        );
+    }
     text
+}
+
+/// Whether a rule has a value that follows from what the job is.
+fn is_hashed(schedule: &Schedule) -> bool {
+    match &schedule.rule {
+        Some(Rule::Cron(expression)) => {
+            expression.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.eq_ignore_ascii_case("H"))
+        }
+        Some(Rule::Interval(interval)) => interval.hashed_phase,
+        Some(Rule::CalendarInterval(_) | Rule::FixedDelay(_) | Rule::At(_)) | None => false,
+    }
 }
 
 #[cfg(test)]
@@ -286,9 +307,13 @@ mod tests {
         let first = ["--every", "1h", "--first", "2026-01-31T09:00:00Z"];
         let Rule::Interval(interval) = rule(&first) else { panic!("no interval") };
         assert_eq!(interval.first_time.unwrap().seconds, 1_769_850_000);
-        for wrong in [&["--every", "3 moths from 2026-01-31"][..], &["--phase", "5m"], &["--day-match", "and"]] {
+        for wrong in [&["--every", "3 moths from 2026-01-31"][..], &["--phase", "5m"]] {
             let words = ["create", "n", "--type", "t"].iter().chain(wrong);
             assert!(Line::try_parse_from(words).is_err(), "{wrong:?}");
+        }
+        for rhythm in ["5m", "3 months from 2026-01-31 at 09:00"] {
+            let words = ["create", "n", "--type", "t", "--every", rhythm, "--day-match", "and"];
+            assert!(definition(Line::try_parse_from(words).unwrap().args).is_err(), "{rhythm}");
         }
     }
 

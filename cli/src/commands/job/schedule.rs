@@ -45,8 +45,14 @@ pub(super) struct ScheduleArgs {
     #[arg(long, value_name = "POLICY")]
     dst_overlap: Option<RepeatArg>,
     /// Whether one or both day fields of --cron must match [default: or; and with a + before the day of week]
-    #[arg(long, value_name = "MATCH", requires = "cron")]
+    #[arg(long, value_name = "MATCH")]
     day_match: Option<DayMatchArg>,
+    /// It names nothing before this: RFC 3339, or now+1d. On an update `none` takes it away
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    start_at: Option<Bound>,
+    /// It names nothing from this on: RFC 3339, or now+30d. On an update `none` takes it away
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    end_at: Option<Bound>,
     /// Runs are due up to this later than their times, each by a length of its own
     #[arg(long, value_name = "LENGTH")]
     jitter: Option<Length>,
@@ -67,6 +73,24 @@ pub(super) struct ScheduleArgs {
 impl ScheduleArgs {
     pub(super) fn is_empty(&self) -> bool {
         self.cron.is_empty() && self.every.is_none() && self.fixed_delay.is_none() && self.at.is_none()
+    }
+}
+
+/// An end of a schedule as typed.
+#[derive(Clone, Copy, Debug)]
+struct Bound(Option<Moment>);
+
+impl FromStr for Bound {
+    type Err = TimeError;
+
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        if text == "none" { Ok(Self(None)) } else { text.parse().map(|moment| Self(Some(moment))) }
+    }
+}
+
+impl Bound {
+    fn to_proto(self) -> Option<prost_types::Timestamp> {
+        self.0.map(|moment| moment.to_proto(clock::now()))
     }
 }
 
@@ -119,8 +143,9 @@ enum RollArg {
     Nearest,
 }
 
-/// One schedule keeps the name "default"; several are named after their kind, so that an edit keeps their cursors.
-pub(super) fn schedules(args: &ScheduleArgs) -> Result<Vec<Schedule>, Failure> {
+/// One schedule keeps the name that it has, or is called "default"; several are named after their kind, so that an edit keeps
+/// their cursors. One that is there under its name keeps what is not named.
+pub(super) fn schedules(args: &ScheduleArgs, stored: &[Schedule]) -> Result<Vec<Schedule>, Failure> {
     let mut rules = Vec::new();
     for expression in &args.cron {
         rules.push(rule(expression)?);
@@ -134,24 +159,39 @@ pub(super) fn schedules(args: &ScheduleArgs) -> Result<Vec<Schedule>, Failure> {
     if let Some(at) = args.at {
         rules.push(("at", Rule::At(at.to_proto(clock::now()))));
     }
-    let on_the_wall = |rule: &Rule| match rule {
-        Rule::Cron(_) | Rule::CalendarInterval(_) => true,
-        Rule::Interval(_) | Rule::FixedDelay(_) | Rule::At(_) => false,
-    };
-    if !rules.iter().any(|(_, rule)| on_the_wall(rule)) {
+    if !rules.iter().any(|(_, rule)| is_on_the_wall(rule)) {
         args.need_a_wall_clock()?;
     }
-    let mut schedules: Vec<_> = rules.into_iter().map(|(kind, rule)| (kind, args.refined(rule))).collect();
-    args.refine(schedules.iter_mut().map(|(_, schedule)| schedule))?;
-    if let [(_, only)] = schedules.as_slice() {
-        return Ok(vec![only.clone()]);
-    }
+    args.need_days(rules.iter().map(|(_, rule)| rule))?;
     let mut counts = std::collections::BTreeMap::new();
-    let named = schedules.into_iter().map(|(kind, schedule)| {
+    let is_alone = rules.len() == 1;
+    let mut schedules = Vec::with_capacity(rules.len());
+    for (kind, rule) in rules {
         let count = counts.entry(kind).and_modify(|count| *count += 1).or_insert(1);
-        Schedule { name: format!("{kind}-{count}"), ..schedule }
-    });
-    Ok(named.collect())
+        let name = match stored {
+            [only] if is_alone => only.name.clone(),
+            _ if is_alone => String::new(),
+            _ => format!("{kind}-{count}"),
+        };
+        let called = if name.is_empty() { DEFAULT } else { name.as_str() };
+        let there = stored.iter().find(|schedule| schedule.name == called).cloned();
+        let mut schedule = Schedule { rule: Some(rule), ..there.unwrap_or(Schedule { name, ..Schedule::default() }) };
+        args.place(&mut schedule);
+        schedules.push(schedule);
+    }
+    args.refine(&mut schedules)?;
+    Ok(schedules)
+}
+
+/// What a schedule without a name is called.
+const DEFAULT: &str = "default";
+
+/// Whether a rule names times of a wall clock.
+fn is_on_the_wall(rule: &Rule) -> bool {
+    match rule {
+        Rule::Cron(_) | Rule::CalendarInterval(_) => true,
+        Rule::Interval(_) | Rule::FixedDelay(_) | Rule::At(_) => false,
+    }
 }
 
 impl ScheduleArgs {
@@ -184,13 +224,25 @@ impl ScheduleArgs {
         }))
     }
 
-    /// Refuses what only a wall clock gives a meaning.
-    fn need_a_wall_clock(&self) -> Result<(), Failure> {
-        let given = [
+    fn of_the_wall(&self) -> [(&'static str, bool); 3] {
+        [
             ("--tz", self.tz.is_some()),
             ("--dst-gap", self.dst_gap.is_some()),
             ("--dst-overlap", self.dst_overlap.is_some()),
-        ];
+        ]
+    }
+
+    /// Refuses what is about days that no rule names.
+    fn need_days<'a>(&self, mut rules: impl Iterator<Item = &'a Rule>) -> Result<(), Failure> {
+        if self.day_match.is_none() || rules.any(|rule| matches!(rule, Rule::Cron(_))) {
+            return Ok(());
+        }
+        Err(Failure::usage("--day-match is about the day fields of --cron, and no rule has any"))
+    }
+
+    /// Refuses what only a wall clock gives a meaning.
+    fn need_a_wall_clock(&self) -> Result<(), Failure> {
+        let given = self.of_the_wall();
         match given.into_iter().find(|(_, given)| *given) {
             None => Ok(()),
             Some((flag, _)) => {
@@ -201,9 +253,23 @@ impl ScheduleArgs {
         }
     }
 
-    /// Says of schedules what goes with any rule; whether there was anything to say.
-    pub(super) fn refine<'a>(&self, schedules: impl IntoIterator<Item = &'a mut Schedule>) -> Result<bool, Failure> {
+    /// Says of schedules that there are what goes with their rules; whether there was anything to say.
+    pub(super) fn change(&self, schedules: &mut [Schedule]) -> Result<bool, Failure> {
+        let rules = || schedules.iter().filter_map(|schedule| schedule.rule.as_ref());
+        if !rules().any(is_on_the_wall) {
+            self.need_a_wall_clock()?;
+        }
+        self.need_days(rules())?;
+        let placed = self.day_match.is_some() || self.of_the_wall().into_iter().any(|(_, given)| given);
+        schedules.iter_mut().filter(|_| placed).for_each(|schedule| self.place(schedule));
+        Ok(self.refine(schedules)? || placed)
+    }
+
+    /// Says what goes with any rule; whether there was anything to say.
+    fn refine(&self, schedules: &mut [Schedule]) -> Result<bool, Failure> {
         let given = [
+            ("--start-at", self.start_at.is_some()),
+            ("--end-at", self.end_at.is_some()),
             ("--jitter", self.jitter.is_some()),
             ("--max-runs", self.max_runs.is_some()),
             ("--exclude-calendar", !self.exclude_calendar.is_empty()),
@@ -211,9 +277,16 @@ impl ScheduleArgs {
             ("--roll", self.roll.is_some()),
         ];
         let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) else { return Ok(false) };
-        let mut any = false;
+        if schedules.is_empty() {
+            return Err(Failure::usage(format!("{flag} is about schedules, and there is none")));
+        }
         for schedule in schedules {
-            any = true;
+            if let Some(bound) = self.start_at {
+                schedule.start_time = bound.to_proto();
+            }
+            if let Some(bound) = self.end_at {
+                schedule.end_time = bound.to_proto();
+            }
             if let Some(jitter) = self.jitter {
                 schedule.jitter = Some(jitter.to_proto());
             }
@@ -240,26 +313,26 @@ impl ScheduleArgs {
                 Some(RollArg::Nearest) => schedule.roll = CalendarRoll::Nearest.into(),
             }
         }
-        if any { Ok(true) } else { Err(Failure::usage(format!("{flag} is about schedules, and there is none"))) }
+        Ok(true)
     }
 
-    /// The rule with what is said of all rules of its kind.
-    fn refined(&self, rule: Rule) -> Schedule {
-        let gap = self.dst_gap.map_or(DstGap::Unspecified, DstGap::from);
-        let overlap = self.dst_overlap.map_or(DstOverlap::Unspecified, DstOverlap::from);
-        let day_match = self.day_match.map_or(DayMatch::Unspecified, DayMatch::from);
-        let time_zone = self.tz.clone().unwrap_or_default();
-        let schedule = match rule {
-            Rule::Cron(_) => {
-                let (gap, overlap, day_match) = (gap.into(), overlap.into(), day_match.into());
-                Schedule { time_zone, gap, overlap, day_match, ..Schedule::default() }
-            }
-            Rule::CalendarInterval(_) => {
-                Schedule { time_zone, gap: gap.into(), overlap: overlap.into(), ..Schedule::default() }
-            }
-            Rule::Interval(_) | Rule::FixedDelay(_) | Rule::At(_) => Schedule::default(),
-        };
-        Schedule { rule: Some(rule), ..schedule }
+    /// Says on which wall clock its times are, and how they are meant there, as far as that is said and its rule has it.
+    fn place(&self, schedule: &mut Schedule) {
+        let on_the_wall = schedule.rule.as_ref().is_some_and(is_on_the_wall);
+        if on_the_wall {
+            schedule.time_zone = self.tz.clone().unwrap_or_else(|| schedule.time_zone.clone());
+            schedule.gap = self.dst_gap.map_or(schedule.gap, |gap| DstGap::from(gap).into());
+            schedule.overlap = self.dst_overlap.map_or(schedule.overlap, |overlap| DstOverlap::from(overlap).into());
+        } else {
+            let (time_zone, gap, overlap) = Default::default();
+            (schedule.time_zone, schedule.gap, schedule.overlap) = (time_zone, gap, overlap);
+        }
+        if matches!(schedule.rule, Some(Rule::Cron(_))) {
+            schedule.day_match =
+                self.day_match.map_or(schedule.day_match, |day_match| DayMatch::from(day_match).into());
+        } else {
+            schedule.day_match = DayMatch::Unspecified.into();
+        }
     }
 }
 

@@ -50,11 +50,11 @@ pub(crate) struct UpdateArgs {
     /// The queue its runs wait in
     #[arg(long, value_name = "NAME", value_parser = named::queue)]
     queue: Option<String>,
-    /// --cron, --every and --at replace all schedules it has
+    /// --cron, --every, --fixed-delay and --at replace all schedules it has; one of the same name keeps what is not named
     #[command(flatten)]
     schedule: ScheduleArgs,
     /// Take its schedules away: it runs when it is triggered
-    #[arg(long, conflicts_with_all = ["cron", "every", "at"])]
+    #[arg(long, conflicts_with_all = ["cron", "every", "fixed_delay", "at"])]
     no_schedule: bool,
     #[command(flatten)]
     overlap: OverlapArgs,
@@ -217,9 +217,9 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
         mask.push("queue");
     }
     if no_schedule || !schedule.is_empty() {
-        job.schedules = schedule::schedules(&schedule)?;
+        job.schedules = schedule::schedules(&schedule, &job.schedules)?;
         mask.push("schedules");
-    } else if schedule.refine(&mut job.schedules)? {
+    } else if schedule.change(&mut job.schedules)? {
         mask.push("schedules");
     }
     mask.extend(overlap.write(&mut job));
@@ -302,7 +302,7 @@ mod tests {
     use clap::Parser;
     use mainspring_proto::{
         common::v1::RetryPolicy,
-        scheduler::v1::{Job, OnCompleted, Schedule},
+        scheduler::v1::{DayMatch, DstGap, Job, OnCompleted, Schedule, schedule::Rule},
     };
 
     use super::{UpdateArgs, changed};
@@ -350,6 +350,44 @@ mod tests {
         let (job, mask) = update(Job::default(), &["--on-completed", "delete", "--delete-after", "1h"]).unwrap();
         assert_eq!((job.on_completed(), job.delete_after.unwrap().seconds), (OnCompleted::Delete, 3_600));
         assert_eq!(mask, ["on_completed", "delete_after", "delete_after"]);
+    }
+
+    #[test]
+    fn a_rule_that_is_replaced_leaves_the_rest_of_its_schedule() {
+        let stored = Schedule {
+            name: "nightly".into(),
+            rule: Some(Rule::Cron("0 9 * * *".into())),
+            time_zone: "Europe/Berlin".into(),
+            gap: DstGap::Skip.into(),
+            day_match: DayMatch::And.into(),
+            max_runs: 30,
+            exclude_calendars: vec!["holidays".into()],
+            end_time: Some(prost_types::Timestamp { seconds: 9, nanos: 0 }),
+            ..Schedule::default()
+        };
+        let of = |schedules: &[Schedule], line: &[&str]| {
+            let (job, mask) = update(Job { schedules: schedules.to_vec(), ..Job::default() }, line).unwrap();
+            assert_eq!(mask, ["schedules"]);
+            job.schedules
+        };
+        let only = [stored.clone()];
+        let rule = Some(Rule::Cron("0 10 * * *".into()));
+        assert_eq!(of(&only, &["--cron", "0 10 * * *"]), [Schedule { rule: rule.clone(), ..stored.clone() }]);
+        let moved = Schedule { rule, time_zone: "UTC".into(), end_time: None, ..stored.clone() };
+        assert_eq!(of(&only, &["--cron", "0 10 * * *", "--tz", "UTC", "--end-at", "none"]), [moved]);
+        // What only a wall clock gives a meaning goes with it.
+        let every = &of(&only, &["--every", "5m"])[0];
+        assert_eq!((every.time_zone.as_str(), every.gap, every.day_match, every.max_runs), ("", 0, 0, 30));
+        // Without a rule, it is said of what there is.
+        let there = &of(&only, &["--tz", "Asia/Tokyo", "--dst-gap", "next-valid"])[0];
+        assert_eq!(
+            (there.time_zone.as_str(), there.gap(), &there.rule),
+            ("Asia/Tokyo", DstGap::NextValid, &stored.rule)
+        );
+        // Of several, those that are there under their names.
+        let two = [Schedule { name: "cron-1".into(), ..stored.clone() }, Schedule { name: "cron-2".into(), ..stored }];
+        let replaced = of(&two, &["--cron", "0 1 * * *", "--cron", "0 2 * * *", "--cron", "0 3 * * *"]);
+        assert_eq!(replaced.iter().map(|schedule| schedule.max_runs).collect::<Vec<_>>(), [30, 30, 0]);
     }
 
     #[test]

@@ -50,7 +50,8 @@ SIGTERM, SIGINT, SIGQUIT and SIGHUP, which is what a terminal that is closed sen
 more than once: MAINSPRING_IDEMPOTENCY_KEY is the same each time, MAINSPRING_ATTEMPT grows.
 
 The environment is HOME, LANG, LC_*, LOGNAME, PATH, SHELL, TMPDIR, TZ and USER, what --env names, and MAINSPRING_RUN_ID,
-MAINSPRING_ATTEMPT, MAINSPRING_IDEMPOTENCY_KEY, MAINSPRING_JOB and MAINSPRING_JOB_TYPE; nothing else, and no key of ours."
+MAINSPRING_ATTEMPT, MAINSPRING_IDEMPOTENCY_KEY, MAINSPRING_JOB, MAINSPRING_JOB_TYPE, MAINSPRING_NOMINAL_TIME,
+MAINSPRING_DUE_TIME and MAINSPRING_PREVIOUS_SUCCESS (RFC 3339, or empty); nothing else, and no key of ours."
 )]
 pub(crate) struct ExecArgs {
     /// The job type to serve

@@ -161,7 +161,7 @@ impl Outcome {
                 format!("the receiver answered {status}; redirects are not followed, so name the address itself")
             }
             Self::Answered { status: GONE, .. } => {
-                format!("the receiver answered {GONE}: it is gone, and its sink is disabled")
+                format!("the receiver answered {GONE}: it is gone")
             }
             Self::Answered { status, retry_after: _, said } if said.is_empty() => {
                 format!("the receiver answered {status}")
