@@ -184,6 +184,7 @@ async fn news_of(news: &mut Option<Watch>, run: RunId) {
                 | Detail::Schedule { .. }
                 | Detail::Sink { .. }
                 | Detail::Worker { .. }
+                | Detail::NeverFires { .. }
                 | Detail::Queue { .. } => {}
             },
             // Too much happened to follow: look.
