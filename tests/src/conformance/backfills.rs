@@ -11,7 +11,8 @@ use mainspring_engine::{
         ids::{BackfillId, RunId},
         instant::Instant,
         job::{Job, JobSpec, Pause},
-        overlap::Overlap,
+        limit::Concurrency,
+        overlap::{Overlap, OverlapScope},
         payload::Payload,
         policy::RunPolicy,
         run::{RunOrigin, RunState},
@@ -19,7 +20,7 @@ use mainspring_engine::{
     },
     ports::store::{
         Advanced, BackfillStep, CancelBackfill, CreateBackfill, Direction, EndedRuns, JobChange, Moved, NewBackfill,
-        Owner, RequestKey, Resume, RetentionPolicy, RunView,
+        NewRun, Owner, RequestKey, Resume, RetentionPolicy, RunView,
     },
 };
 
@@ -265,6 +266,29 @@ pub async fn one_that_waits_leaves_the_slot_to_others(mut w: World) {
     w.pass(secs(60));
     let live = w.fire_due(shard).await;
     assert_eq!(fired(&live[0]).len(), 1);
+}
+
+pub async fn one_that_waits_by_its_key_waits_for_all_of_its_runs(w: World) {
+    let concurrency = |key: &str| Some(Concurrency { key: key.parse().unwrap(), limit: NonZeroU32::new(9) });
+    let definition = JobSpec {
+        overlap_scope: OverlapScope::Key,
+        concurrency: concurrency("db"),
+        policy: once(),
+        ..spec(vec![every("main", 60)])
+    };
+    let (job, owner) = (w.create("report", definition).await, w.connect().await);
+    let first = begin(&w, &job, BackfillSpec { beside: Beside::Wait, ..wanted(&w, &job, 5) }).await;
+    // Nobody has had the key so far, and what has another one is none of its business.
+    w.submit(vec![NewRun { concurrency: concurrency("other"), ..w.run_of(&job) }]).await;
+    let runs = advance(&w, first.id).await;
+    assert_eq!(runs.len(), 2);
+    for run in &runs {
+        end(&w, owner, run, Outcome::Succeeded).await;
+    }
+    let other = w.submit(vec![NewRun { concurrency: concurrency("db"), ..w.new_run() }]).await.remove(0);
+    assert!(advance(&w, first.id).await.is_empty(), "a run of no job has the key");
+    end(&w, owner, &other, Outcome::Succeeded).await;
+    assert_eq!(advance(&w, first.id).await.len(), 2);
 }
 
 fn cancel(workers: bool) -> CancelBackfill {

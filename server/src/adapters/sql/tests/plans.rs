@@ -18,7 +18,7 @@ use sqlx::{AssertSqlSafe, Row};
 use super::{
     super::{
         backfills::{
-            OPEN, OTHERS, ending_sql,
+            OPEN, OTHERS, OTHERS_OF_KEY, ending_sql,
             read::{STAND as RUNS_STAND, UNDER_WAY, had_sql},
         },
         calendars::{BEHIND, HALF_UPDATED},
@@ -210,6 +210,7 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         ("run_unfinished (job_uid=? AND end_time=? AND id>?)", waiting_sql()),
         ("run_unfinished (job_uid=? AND end_time=?)", unfinished_sql(4)),
         ("run_unfinished (job_uid=? AND end_time=?)", OTHERS.to_owned()),
+        ("run_key_unfinished (key_id=? AND end_time=?)", OTHERS_OF_KEY.to_owned()),
         ("run_backfill_open (backfill_id=? AND end_time=?)", UNDER_WAY.to_owned()),
         ("run_backfill_open (backfill_id=? AND end_time=? AND id>?)", ending_sql(false)),
         ("run_backfill (backfill_id=?)", RUNS_STAND.to_owned()),
