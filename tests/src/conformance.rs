@@ -54,7 +54,7 @@ macro_rules! conformance {
             backfills: what_has_passed_becomes_runs_a_few_at_a_time, the_newest_come_first_where_that_is_asked,
                 a_step_that_was_overtaken_does_nothing, what_has_its_run_is_passed_over,
                 a_pause_holds_it_up_unless_it_says_otherwise, one_that_waits_leaves_the_slot_to_others,
-                one_that_waits_by_its_key_waits_for_all_of_its_runs,
+                one_that_waits_by_its_key_waits_for_all_of_its_runs, its_runs_are_told_what_succeeded_before_them,
                 it_is_cancelled_as_a_whole, a_deleted_job_has_its_backfills_cancelled, a_repeated_request_begins_it_once,
                 backfills_are_listed_newest_first_and_are_so_many, a_template_is_kept_and_filled_in,
                 failures_of_a_backfill_pause_nobody, runs_of_an_open_backfill_are_kept;

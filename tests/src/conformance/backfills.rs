@@ -291,6 +291,40 @@ pub async fn one_that_waits_by_its_key_waits_for_all_of_its_runs(w: World) {
     assert_eq!(advance(&w, first.id).await.len(), 2);
 }
 
+pub async fn its_runs_are_told_what_succeeded_before_them(mut w: World) {
+    let asks = JobSpec { previous_success: true, policy: once(), ..spec(vec![every("main", 60)]) };
+    let (job, owner, shard) = (w.create("report", asks).await, w.connect().await, w.own().await);
+    w.pass(secs(60));
+    // What a schedule has made since is of later.
+    let live = w.fire_due(shard).await;
+    end(&w, owner, &fired(&live[0])[0], Outcome::Succeeded).await;
+    let told = async |w: &World, run: &Moved, outcome| {
+        let attempt = w.lease(owner, pointer(run)).await;
+        applied(w.report(attempt.key, outcome).await);
+        attempt.previous_success.map(|at| at.since(self::at(w, 0)).as_secs() / 60)
+    };
+    let one = NonZeroU32::MIN;
+    let first = begin(&w, &job, BackfillSpec { concurrency: one, ..wanted(&w, &job, 4) }).await;
+    let mut seen = Vec::new();
+    for outcome in [Outcome::Succeeded, failed(), Outcome::Succeeded, Outcome::Succeeded] {
+        let run = advance(&w, first.id).await.remove(0);
+        seen.push(told(&w, &run, outcome).await);
+    }
+    assert_eq!(seen, [None, Some(0), Some(0), Some(2)]);
+    // Another one makes up for what failed, and hears of the first.
+    let second = begin(&w, &job, BackfillSpec { concurrency: one, ..wanted(&w, &job, 4) }).await;
+    let run = advance(&w, second.id).await.remove(0);
+    assert_eq!((minutes(&w, std::slice::from_ref(&run)).await, told(&w, &run, failed()).await), (vec![1], Some(0)));
+    // And one of what came after the schedule's.
+    let (from, to) = (w.now.plus(secs(1)), w.now.plus(secs(61)));
+    let nominal = view(&w, &fired(&live[0])[0]).await.nominal_time;
+    w.pass(secs(120));
+    let later = BackfillSpec { from, to, concurrency: one, ..wanted(&w, &job, 4) };
+    let later = begin(&w, &job, later).await;
+    let run = advance(&w, later.id).await.remove(0);
+    assert_eq!(w.lease(owner, pointer(&run)).await.previous_success, nominal);
+}
+
 fn cancel(workers: bool) -> CancelBackfill {
     CancelBackfill { note: "wrong".into(), workers }
 }

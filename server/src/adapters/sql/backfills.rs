@@ -43,6 +43,7 @@ use super::{
     statement::{Cells, exec, insert, query, query_one, single},
     steps::{Steps, columns},
     submit::{REQUESTS, made, request_cells},
+    successes,
     writer::Tx,
 };
 
@@ -329,6 +330,12 @@ async fn insert_taken(
     let no_headers = BTreeMap::new();
     let payloads: Vec<Option<Payload>> =
         taken.runs.iter().map(|(named, _)| payload(*id, spec, definition, named)).collect();
+    let mut successes = HashMap::new();
+    if definition.previous_success {
+        for (named, run) in &taken.runs {
+            successes.insert(*run, successes::before(tx, *job, named.at).await?);
+        }
+    }
     let rows = taken.runs.iter().zip(&payloads).map(|((named, run), payload)| Row {
         id: *run,
         lane: &lane,
@@ -343,7 +350,7 @@ async fn insert_taken(
         apart: spec.beside == Beside::Allow,
         plain_end: true,
         retry_until: None,
-        previous_success: None,
+        previous_success: successes.get(run).copied().flatten(),
         priority: spec.priority,
         fairness_key: &definition.fairness_key,
         key,
