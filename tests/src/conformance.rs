@@ -107,7 +107,7 @@ macro_rules! conformance {
                 a_delayed_start_that_an_edit_drops_is_counted_from;
             pending: pending_starts_stay_unless_an_edit_says_otherwise, dropped_starts_are_superseded,
                 starts_of_a_schedule_that_is_gone_are_dropped_too, recomputed_starts_begin_by_the_new_definition,
-                what_waits_for_another_is_pending_as_well;
+                starts_that_a_calendar_leaves_out_from_now_on_are_dropped, what_waits_for_another_is_pending_as_well;
             overlap: the_newest_waits, all_wait_for_their_turn_up_to_the_most, others_are_cancelled_for_the_new_one,
                 so_many_run_at_once, a_run_that_waits_for_a_retry_holds_the_slot, a_trigger_meets_the_policy_too,
                 what_is_apart_holds_no_slot, a_run_that_waits_can_be_cancelled, nobody_is_let_go_twice,
