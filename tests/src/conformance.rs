@@ -56,6 +56,7 @@ macro_rules! conformance {
             backfills: what_has_passed_becomes_runs_a_few_at_a_time, the_newest_come_first_where_that_is_asked,
                 a_step_that_was_overtaken_does_nothing, what_has_its_run_is_passed_over,
                 a_pause_holds_it_up_unless_it_says_otherwise, one_that_waits_leaves_the_slot_to_others,
+                one_that_waits_by_its_key_waits_for_all_of_its_runs, its_runs_are_told_what_succeeded_before_them,
                 it_is_cancelled_as_a_whole, a_deleted_job_has_its_backfills_cancelled, a_repeated_request_begins_it_once,
                 backfills_are_listed_newest_first_and_are_so_many, a_template_is_kept_and_filled_in,
                 failures_of_a_backfill_pause_nobody, runs_of_an_open_backfill_are_kept;
@@ -108,7 +109,7 @@ macro_rules! conformance {
                 a_delayed_start_that_an_edit_drops_is_counted_from;
             pending: pending_starts_stay_unless_an_edit_says_otherwise, dropped_starts_are_superseded,
                 starts_of_a_schedule_that_is_gone_are_dropped_too, recomputed_starts_begin_by_the_new_definition,
-                what_waits_for_another_is_pending_as_well;
+                starts_that_a_calendar_leaves_out_from_now_on_are_dropped, what_waits_for_another_is_pending_as_well;
             overlap: the_newest_waits, all_wait_for_their_turn_up_to_the_most, others_are_cancelled_for_the_new_one,
                 so_many_run_at_once, a_run_that_waits_for_a_retry_holds_the_slot, a_trigger_meets_the_policy_too,
                 what_is_apart_holds_no_slot, a_run_that_waits_can_be_cancelled, nobody_is_let_go_twice,

@@ -9,6 +9,8 @@ mod backfills;
 mod calendars;
 #[path = "engine/catch_up.rs"]
 mod catch_up;
+#[path = "engine/chain.rs"]
+mod chain;
 #[path = "engine/completed.rs"]
 mod completed;
 #[path = "engine/crew.rs"]
@@ -29,6 +31,8 @@ mod explain;
 mod fairness;
 #[path = "engine/heartbeats.rs"]
 mod heartbeats;
+#[path = "engine/held.rs"]
+mod held;
 #[path = "engine/instants.rs"]
 mod instants;
 #[path = "engine/labels.rs"]
@@ -37,6 +41,8 @@ mod labels;
 mod ledger;
 #[path = "engine/limits.rs"]
 mod limits;
+#[path = "engine/lives.rs"]
+mod lives;
 #[path = "engine/months.rs"]
 mod months;
 #[path = "engine/outages.rs"]
@@ -51,6 +57,8 @@ mod refusals;
 mod release;
 #[path = "engine/results.rs"]
 mod results;
+#[path = "engine/rules.rs"]
+mod rules;
 #[path = "engine/seed.rs"]
 mod seed;
 #[path = "engine/sinks.rs"]

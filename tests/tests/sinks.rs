@@ -14,8 +14,9 @@ use mainspring_proto::{
     common::v1::Timeouts,
     scheduler::v1::{
         AutoDisable, Calendar, CatchUp, CreateCalendarRequest, CreateSinkRequest, DayOfWeek, DeliveryState, Event,
-        EventTopic, Job, JobChange, ListDeliveriesRequest, RunState, RunSubmission, Schedule, Sink, TestSinkRequest,
-        TriggerJobRequest, UpdateCalendarRequest, UpdateSinkRequest, WeeklyHours, event::Detail, schedule::Rule,
+        EventTopic, FateReason, Job, JobChange, ListDeliveriesRequest, RunState, RunSubmission, Schedule,
+        ScheduleChange, Sink, TestSinkRequest, TriggerJobRequest, UpdateCalendarRequest, UpdateSinkRequest,
+        WeeklyHours, event::Detail, schedule::Rule,
     },
 };
 use mainspring_tests::harness::{
@@ -77,7 +78,7 @@ async fn whatever_goes_wrong_is_told_and_signed() {
     assert!(tried.delivered && tried.status == 200, "{tried:?}");
 
     // A run that fails, and its job that is paused for it.
-    let mut watch = client.watch(&[EventTopic::Runs, EventTopic::Jobs], "", "").await.unwrap();
+    let mut watch = client.watch(&[EventTopic::Runs, EventTopic::Jobs, EventTopic::Schedules], "", "").await.unwrap();
     let doomed = Job {
         job: "doomed".into(),
         job_type: "nobody".into(),
@@ -112,6 +113,10 @@ async fn whatever_goes_wrong_is_told_and_signed() {
     let week: Vec<_> = (1..=7).map(|day| DayOfWeek::try_from(day).unwrap()).collect();
     let update = UpdateCalendarRequest { calendar: calendar(&week), ..UpdateCalendarRequest::default() };
     client.admin().update_calendar(update).await.unwrap();
+    let starved = event(&mut watch, |detail| matches!(detail, Detail::Schedule(event) if event.job == "starved"));
+    let Some(Detail::Schedule(starved)) = starved.await.detail else { panic!("no schedule") };
+    let why = (starved.change(), starved.reason(), starved.schedule.as_str(), starved.first_time);
+    assert_eq!(why, (ScheduleChange::Error, FateReason::NeverFires, "default", None));
 
     // Instants that pass while no server is there.
     let every_second = Schedule { rule: Some(Rule::Cron("* * * * * *".into())), ..Schedule::default() };

@@ -11,7 +11,7 @@ use worker::{attempt_result::Outcome, worker_stream_request::Message as Say};
 
 use super::{
     server::{Server, reason},
-    streams::{acked, dispatched, result, welcomed},
+    streams::{acked, dispatched, event, result, welcomed},
     worker::Worker,
 };
 
@@ -31,12 +31,8 @@ async fn fail(server: &Server, worker: &mut Worker, times: usize) {
 
 /// The next change of a job.
 async fn changed(events: &mut Streaming<wire::WatchEventsResponse>) -> (JobChange, JobState) {
-    loop {
-        let event = events.message().await.unwrap().unwrap().event.unwrap();
-        if let Some(Detail::Job(job)) = event.detail {
-            return (job.change(), job.state());
-        }
-    }
+    let job = |detail| if let Detail::Job(job) = detail { Some((job.change(), job.state())) } else { None };
+    event(events, job).await
 }
 
 #[tokio::test]

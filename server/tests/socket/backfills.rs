@@ -10,7 +10,7 @@ use tonic_types::StatusExt as _;
 
 use super::{
     server::{Server, reason},
-    streams::{acked, dispatched, result, welcomed},
+    streams::{acked, dispatched, event, result, welcomed},
 };
 
 /// Minutes of long ago.
@@ -75,12 +75,8 @@ async fn instants_that_have_passed_become_runs() {
         worker.say(result(&dispatch, None)).await;
         acked(&mut worker).await;
     }
-    loop {
-        let event = events.message().await.unwrap().unwrap().event.unwrap();
-        if matches!(event.detail, Some(Detail::Job(job)) if job.change() == JobChange::BackfillEnded) {
-            break;
-        }
-    }
+    let ended = |detail| matches!(detail, Detail::Job(job) if job.change() == JobChange::BackfillEnded).then_some(());
+    event(&mut events, ended).await;
     let get = wire::GetBackfillRequest { backfill_id: id.clone(), ..Default::default() };
     let over = client.get_backfill(get).await.unwrap().into_inner().backfill.unwrap();
     assert_eq!((over.state(), over.made_count, over.succeeded_count), (BackfillState::Completed, 2, 2));

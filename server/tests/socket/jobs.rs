@@ -8,7 +8,10 @@ use prost_types::{FieldMask, Struct, Value, value::Kind};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use super::server::{Server, reason};
+use super::{
+    server::{Server, reason},
+    streams::event,
+};
 
 fn job(name: &str) -> wire::Job {
     let rule = wire::schedule::Rule::Cron("0 2 * * 1-5".into());
@@ -313,8 +316,11 @@ async fn the_ledger_tells_every_instant() {
         .unwrap()
         .into_inner();
     for _ in 0..2 {
-        let event = watcher.message().await.unwrap().unwrap().event.unwrap();
-        assert_eq!(event.topic(), wire::EventTopic::Runs, "{event:?}");
+        event(&mut watcher, |detail| match detail {
+            wire::event::Detail::Run(_) => Some(()),
+            other => panic!("{other:?}"),
+        })
+        .await;
     }
     let mut request = wire::ListInstantsRequest { job: "ticking".into(), page_size: 1, ..Default::default() };
     let mut seen = Vec::new();
@@ -351,11 +357,11 @@ async fn a_delay_is_counted_from_the_end_of_a_run() {
     // Each run ends only once somebody cancels it, and only then is another due.
     let mut runs = Vec::new();
     while runs.len() < 2 {
-        let event = watcher.message().await.unwrap().unwrap().event.unwrap();
-        let Some(wire::event::Detail::Run(run)) = event.detail else { continue };
-        if run.state() != RunState::Queued {
-            continue;
-        }
+        let queued = |detail| match detail {
+            wire::event::Detail::Run(run) if run.state() == RunState::Queued => Some(run),
+            _ => None,
+        };
+        let run = event(&mut watcher, queued).await;
         let get = wire::GetJobRequest { job: "delayed".into(), ..Default::default() };
         let job = client.get_job(get).await.unwrap().into_inner().job.unwrap();
         assert_eq!((job.state(), job.schedules[0].next_time), (wire::JobState::Active, None));

@@ -11,7 +11,7 @@ use mainspring_proto::{
 };
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
-use tonic::Code;
+use tonic::{Code, Streaming};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use wire::{worker_stream_request::Message as Say, worker_stream_response::Message as Hear};
 
@@ -61,6 +61,22 @@ pub(super) async fn acked(worker: &mut Worker) -> wire::ResultAck {
     }
 }
 
+/// The first event that is of interest.
+pub(super) async fn event<T>(
+    events: &mut Streaming<api::WatchEventsResponse>,
+    find: impl Fn(api::event::Detail) -> Option<T>,
+) -> T {
+    let told = async {
+        loop {
+            let event = events.message().await.unwrap().expect("the stream ended").event.unwrap();
+            if let Some(found) = event.detail.and_then(&find) {
+                return found;
+            }
+        }
+    };
+    timeout(SOON, told).await.expect("heard of nothing that is of interest")
+}
+
 async fn waited(server: &Server, run_id: &str) -> api::Run {
     let request = api::WaitRunRequest { run_id: run_id.into(), ..Default::default() };
     let answer = server.scheduler().wait_run(request).await.unwrap().into_inner();
@@ -100,7 +116,7 @@ async fn a_run_goes_to_a_worker_and_comes_back() {
     assert_eq!(first.entries[0].message, "halfway");
     let last = timeout(SOON, tail.message()).await.unwrap().unwrap().unwrap();
     assert_eq!(last.run.unwrap().state(), RunState::Succeeded);
-    assert!(tail.message().await.unwrap().is_none());
+    assert!(timeout(SOON, tail.message()).await.unwrap().unwrap().is_none());
     let list = api::ListLogsRequest { run_id, min_level: LogLevel::Warning.into(), ..Default::default() };
     assert!(server.scheduler().list_logs(list).await.unwrap().into_inner().entries.is_empty());
 }
@@ -261,8 +277,11 @@ async fn watchers_hear_what_they_asked_for() {
         .unwrap()
         .into_inner();
     let run_id = submit(&server, b"x").await;
-    let event = timeout(SOON, watcher.message()).await.unwrap().unwrap().unwrap().event.unwrap();
-    let Some(api::event::Detail::Run(run)) = event.detail else { panic!("{event:?}") };
+    let run = event(&mut watcher, |detail| match detail {
+        api::event::Detail::Run(run) => Some(run),
+        other => panic!("{other:?}"),
+    })
+    .await;
     assert_eq!((run.run_id.as_str(), run.state()), (run_id.as_str(), RunState::Queued));
     let foreign = api::WatchEventsRequest { cursor: format!("{}.1", "0".repeat(32)), ..Default::default() };
     let expired = server.scheduler().watch_events(foreign).await.unwrap_err();

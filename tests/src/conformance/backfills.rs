@@ -11,7 +11,8 @@ use mainspring_engine::{
         ids::{BackfillId, RunId},
         instant::Instant,
         job::{Job, JobSpec, Pause},
-        overlap::Overlap,
+        limit::Concurrency,
+        overlap::{Overlap, OverlapScope},
         payload::Payload,
         policy::RunPolicy,
         run::{RunOrigin, RunState},
@@ -19,7 +20,7 @@ use mainspring_engine::{
     },
     ports::store::{
         Advanced, BackfillStep, CancelBackfill, CreateBackfill, Direction, EndedRuns, JobChange, Moved, NewBackfill,
-        Owner, RequestKey, Resume, RetentionPolicy, RunView,
+        NewRun, Owner, RequestKey, Resume, RetentionPolicy, RunView,
     },
 };
 
@@ -265,6 +266,63 @@ pub async fn one_that_waits_leaves_the_slot_to_others(mut w: World) {
     w.pass(secs(60));
     let live = w.fire_due(shard).await;
     assert_eq!(fired(&live[0]).len(), 1);
+}
+
+pub async fn one_that_waits_by_its_key_waits_for_all_of_its_runs(w: World) {
+    let concurrency = |key: &str| Some(Concurrency { key: key.parse().unwrap(), limit: NonZeroU32::new(9) });
+    let definition = JobSpec {
+        overlap_scope: OverlapScope::Key,
+        concurrency: concurrency("db"),
+        policy: once(),
+        ..spec(vec![every("main", 60)])
+    };
+    let (job, owner) = (w.create("report", definition).await, w.connect().await);
+    let first = begin(&w, &job, BackfillSpec { beside: Beside::Wait, ..wanted(&w, &job, 5) }).await;
+    // Nobody has had the key so far, and what has another one is none of its business.
+    w.submit(vec![NewRun { concurrency: concurrency("other"), ..w.run_of(&job) }]).await;
+    let runs = advance(&w, first.id).await;
+    assert_eq!(runs.len(), 2);
+    for run in &runs {
+        end(&w, owner, run, Outcome::Succeeded).await;
+    }
+    let other = w.submit(vec![NewRun { concurrency: concurrency("db"), ..w.new_run() }]).await.remove(0);
+    assert!(advance(&w, first.id).await.is_empty(), "a run of no job has the key");
+    end(&w, owner, &other, Outcome::Succeeded).await;
+    assert_eq!(advance(&w, first.id).await.len(), 2);
+}
+
+pub async fn its_runs_are_told_what_succeeded_before_them(mut w: World) {
+    let asks = JobSpec { previous_success: true, policy: once(), ..spec(vec![every("main", 60)]) };
+    let (job, owner, shard) = (w.create("report", asks).await, w.connect().await, w.own().await);
+    w.pass(secs(60));
+    // What a schedule has made since is of later.
+    let live = w.fire_due(shard).await;
+    end(&w, owner, &fired(&live[0])[0], Outcome::Succeeded).await;
+    let told = async |w: &World, run: &Moved, outcome| {
+        let attempt = w.lease(owner, pointer(run)).await;
+        applied(w.report(attempt.key, outcome).await);
+        attempt.previous_success.map(|at| at.since(self::at(w, 0)).as_secs() / 60)
+    };
+    let one = NonZeroU32::MIN;
+    let first = begin(&w, &job, BackfillSpec { concurrency: one, ..wanted(&w, &job, 4) }).await;
+    let mut seen = Vec::new();
+    for outcome in [Outcome::Succeeded, failed(), Outcome::Succeeded, Outcome::Succeeded] {
+        let run = advance(&w, first.id).await.remove(0);
+        seen.push(told(&w, &run, outcome).await);
+    }
+    assert_eq!(seen, [None, Some(0), Some(0), Some(2)]);
+    // Another one makes up for what failed, and hears of the first.
+    let second = begin(&w, &job, BackfillSpec { concurrency: one, ..wanted(&w, &job, 4) }).await;
+    let run = advance(&w, second.id).await.remove(0);
+    assert_eq!((minutes(&w, std::slice::from_ref(&run)).await, told(&w, &run, failed()).await), (vec![1], Some(0)));
+    // And one of what came after the schedule's.
+    let (from, to) = (w.now.plus(secs(1)), w.now.plus(secs(61)));
+    let nominal = view(&w, &fired(&live[0])[0]).await.nominal_time;
+    w.pass(secs(120));
+    let later = BackfillSpec { from, to, concurrency: one, ..wanted(&w, &job, 4) };
+    let later = begin(&w, &job, later).await;
+    let run = advance(&w, later.id).await.remove(0);
+    assert_eq!(w.lease(owner, pointer(&run)).await.previous_success, nominal);
 }
 
 fn cancel(workers: bool) -> CancelBackfill {

@@ -1,8 +1,12 @@
 //! Starts that are pending when a job is edited, and the fate of their instants.
 
+use std::sync::Arc;
+
+use mainspring_cron::Calendar;
 use mainspring_engine::{
     domain::{
-        ids::RunId,
+        calendar::{CalendarSpec, Exclusion},
+        ids::{CalendarUid, RunId},
         instant::Instant,
         job::{Job, JobSpec},
         ledger::Fate,
@@ -11,7 +15,7 @@ use mainspring_engine::{
         schedule::ScheduleSpec,
         supersede::Pending,
     },
-    ports::store::{JobChange, JobRef, Moved, RunView, ShardLease, UpdateJob},
+    ports::store::{CalendarChange, JobChange, JobRef, Moved, NewCalendar, RunView, ShardLease, UpdateJob},
 };
 
 use super::world::{World, every, fired, secs, spec};
@@ -120,6 +124,27 @@ pub async fn recomputed_starts_begin_by_the_new_definition(mut w: World) {
         Some(Some(RunState::Scheduled))
     );
     assert_eq!(run(&w, runs[2]).await.life.state, RunState::Cancelled);
+}
+
+pub async fn starts_that_a_calendar_leaves_out_from_now_on_are_dropped(mut w: World) {
+    let (job, _, _) = fired_so_often(&mut w, 3, true).await;
+    let (first, last) = (w.now.minus(secs(20)), w.now);
+    let calendar =
+        Calendar { spans: vec![(first.timestamp(), first.plus(secs(15)).timestamp())], ..Calendar::default() };
+    let spec = CalendarSpec { description: String::new(), calendar: Arc::new(calendar) };
+    let (scope, name) = (w.scope.clone(), "apart".parse().unwrap());
+    let new = NewCalendar { scope, uid: CalendarUid::new(w.now), name, spec };
+    let CalendarChange::Done(calendar) = w.store.create_calendar(w.now, new).await.unwrap() else {
+        panic!("it is new")
+    };
+    let kept = ScheduleSpec { exclude: vec![Exclusion::from(&calendar)], ..spread(10) };
+    let (_, moved) = edit(&w, Pending::Recompute, |spec| JobSpec { schedules: vec![kept], ..spec }).await;
+    assert_eq!(fates(&w, &job).await, [(1, Fate::Superseded, 2), (1, Fate::Fired, 1)]);
+    let mut anew = Vec::new();
+    for moved in moved.iter().filter(|moved| moved.to == RunState::Scheduled) {
+        anew.push(run(&w, moved.run).await.nominal_time);
+    }
+    assert_eq!(anew, [Some(last)]);
 }
 
 pub async fn what_waits_for_another_is_pending_as_well(mut w: World) {

@@ -12,14 +12,15 @@ use mainspring_engine::{
         ids::BackfillId,
         instant::Instant,
         job::{Job, JobSpec, Pause},
+        limit::Concurrency,
         names::Scope,
-        overlap::Overlap,
+        overlap::{Overlap, OverlapScope},
         rules::LeaseRules,
         run::{RunOrigin, RunState},
         stop::Paused,
     },
     flow::stream::messages::ToWorker,
-    ports::store::{CancelBackfill, CreateBackfill, Direction, NewBackfill, Resume, RunView},
+    ports::store::{CancelBackfill, CreateBackfill, Direction, NewBackfill, NewRun, Resume, RunView},
 };
 use mainspring_tests::{
     conformance::world::{all, every, spec},
@@ -147,6 +148,29 @@ async fn live_instants_go_on_beside_it() {
     }
     worker.reported(key, Outcome::Succeeded).await;
     assert_eq!(over(&stage, id).await.runs.succeeded, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_waits_for_a_key_goes_on_when_a_run_of_it_is_over() {
+    let stage = Stage::set().await;
+    let concurrency = || Some(Concurrency { key: "db".parse().unwrap(), limit: NonZeroU32::new(9) });
+    let (job, spec) = wanted(&stage, 2, 1).await;
+    let by_key = JobSpec { overlap_scope: OverlapScope::Key, concurrency: concurrency(), ..job.spec };
+    let job = stage.create("by-key", by_key).await;
+    // A run of no job has the key.
+    let first = stage.submit(NewRun { concurrency: concurrency(), ..stage.world().new_run() }).await;
+    let mut worker = stage.connect(10).await;
+    let holder = exactly(&mut worker, 1).await.remove(0);
+    assert_eq!(holder.run, first);
+    let id = begin(&stage, &job, BackfillSpec { beside: Beside::Wait, ..spec }).await;
+    stage.pass(Duration::from_secs(2)).await;
+    exactly(&mut worker, 0).await;
+    worker.reported(holder, Outcome::Succeeded).await;
+    for _ in 0..2 {
+        let key = worker.accepted().await;
+        worker.reported(key, Outcome::Succeeded).await;
+    }
+    assert_eq!(over(&stage, id).await.runs.succeeded, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,19 +1,21 @@
-//! Two months in seconds: jobs that people create, edit, pause, resume, trigger and delete, workers that die and lose their
-//! streams, machines that sleep and servers that are away, in an order that follows from a seed.
+//! Two months in seconds: jobs that people create, edit, pause, resume, trigger, backfill and delete, calendars that they
+//! change, workers that die and lose their streams, machines that sleep and servers that are away, in an order that follows
+//! from a seed.
 //!
 //! What is judged in the end is that nothing is stuck, that every instant of every version of every job has one fate, unless
 //! its schedule had made all its runs before, that every one that fired or was superseded has one run, that no instant of a
-//! backfill has two, and that every attempt has its end.
+//! backfill has two, and that every attempt has its end; and at each edit, that starts that were pending became what it said.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 
 use mainspring_engine::{
     domain::{
+        auto_disable::AutoDisable,
         backfill::Range,
         catch_up::{CatchUp, Mode},
         ids::BackfillId,
         instant::Instant,
-        job::{Job, JobSpec, Pause},
+        job::{JobSpec, JobState, Pause},
         ledger::Fate,
         names::Scope,
         overlap::Overlap,
@@ -24,16 +26,16 @@ use mainspring_engine::{
     },
     ports::store::{JobChange, Resume, UpdateJob},
 };
-use mainspring_tests::{
-    conformance::world::{every, spec},
-    engine::Stage,
-};
+use mainspring_tests::{conformance::world::spec, engine::Stage};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use crate::{
     backfills,
+    chain::Away,
     crew::{Crew, Seen, numbers},
-    ledger::{Kept, kept_of},
+    held::Held,
+    lives::{Findings, Life},
+    rules::{Calendars, Due, Rule},
     seed::Seed,
     wall::{ALL_HOURS, Wall},
 };
@@ -42,6 +44,8 @@ const LEASE: Duration = Duration::from_secs(3 * 3_600);
 /// A heartbeat: the step in which workers live.
 const STEP: Duration = Duration::from_secs(1_800);
 const DAYS: u64 = 60;
+/// Nobody changes what is due in the last weeks.
+const LAST_EDITS: Duration = Duration::from_secs(14 * 86_400);
 const WALLS: [Wall; 4] = [
     Wall { zone: "Europe/Berlin", expr: "30 2 * * *", hours: &[2], minutes: &[30], appointment: true },
     Wall { zone: "America/Havana", expr: "0 0,12 * * *", hours: &[0, 12], minutes: &[0], appointment: true },
@@ -63,61 +67,14 @@ const OVERLAPS: [Overlap; 6] = [
     Overlap::TerminateOther,
 ];
 
-/// When a job is due.
-#[derive(Clone, Copy, Debug)]
-enum Due {
-    Wall(Wall),
-    /// Every so many seconds, counted from the epoch.
-    Every(u64),
-}
-
-impl Due {
-    fn any(rng: &mut StdRng) -> Self {
-        let period = rng.random_range(4..80) * 900;
-        WALLS.choose(rng).filter(|_| rng.random_ratio(2, 3)).map_or(Self::Every(period), |wall| Self::Wall(*wall))
-    }
-
-    fn schedule(&self, end: Instant) -> ScheduleSpec {
-        let schedule = match self {
-            Self::Wall(wall) => wall.schedule("main"),
-            Self::Every(seconds) => every("main", *seconds),
-        };
-        ScheduleSpec { end: Some(end), ..schedule }
-    }
-
-    /// The instants in `(after, until]`.
-    fn instants(&self, after: Instant, until: Instant) -> Vec<Instant> {
-        match self {
-            Self::Wall(wall) => wall.instants(after, until),
-            Self::Every(seconds) => {
-                let period = i64::try_from(*seconds).unwrap() * 1_000_000;
-                let numbers = after.as_micros().div_euclid(period) + 1..=until.as_micros().div_euclid(period);
-                numbers.map(|number| Instant::from_micros(number * period)).collect()
-            }
-        }
-    }
-}
-
-/// What a definition says of the instants of a job.
-#[derive(Clone, Copy, Debug)]
-struct Rule {
-    due: Due,
-    max_runs: Option<u64>,
-}
-
-/// A job, and what its rule was since when.
-struct Life {
-    job: Job,
-    rules: Vec<(Instant, Rule)>,
-    deleted: Option<Instant>,
-}
-
 /// Everything that goes on.
 struct Story {
     stage: Stage,
     rng: StdRng,
     end: Instant,
+    calendars: Calendars,
     lives: Vec<Life>,
+    away: Vec<Away>,
     /// What happened how often, by name.
     deeds: BTreeSet<&'static str>,
     /// With the instants that they are of.
@@ -126,14 +83,24 @@ struct Story {
 
 impl Story {
     fn definition(&mut self) -> (Rule, JobSpec) {
-        let due = Due::any(&mut self.rng);
-        let overlap = *OVERLAPS.choose(&mut self.rng).unwrap();
-        let mode = *Mode::ALL.choose(&mut self.rng).unwrap();
+        let rng = &mut self.rng;
+        let due = Due::any(rng, &WALLS);
+        let overlap = *OVERLAPS.choose(rng).unwrap();
+        let mode = *Mode::ALL.choose(rng).unwrap();
         let catch_up = CatchUp { max: 3, ..CatchUp::default().in_mode(mode) };
-        let jitter = Duration::from_secs(self.rng.random_range(0..2) * 5_400);
-        let max_runs = self.rng.random_ratio(1, 4).then(|| self.rng.random_range(1..60));
-        let schedule = ScheduleSpec { jitter, max_runs, ..due.schedule(self.end) };
-        (Rule { due, max_runs }, JobSpec { overlap, catch_up, ..spec(vec![schedule]) })
+        let jitter = Duration::from_secs(rng.random_range(0..2) * 5_400);
+        let max_runs = rng.random_ratio(1, 4).then(|| rng.random_range(1..60));
+        let rule = Rule::any(rng, due, &self.calendars).bounded(max_runs);
+        let schedule = ScheduleSpec { jitter, end: Some(self.end), ..rule.schedule(&self.calendars) };
+        let mut spec = JobSpec { overlap, catch_up, ..spec(vec![schedule]) };
+        if rng.random_ratio(1, 4) {
+            // One failure is enough.
+            spec.policy.retry.max_attempts = 1;
+            let cooldown = rng.random_bool(0.5).then_some(Duration::from_secs(6 * 3_600));
+            spec.auto_disable =
+                AutoDisable::After { failures: NonZeroU32::MIN, window: Duration::from_secs(3_600), cooldown };
+        }
+        (rule, spec)
     }
 
     async fn create(&mut self) {
@@ -143,12 +110,17 @@ impl Story {
     }
 
     /// Somebody wants runs of what has passed lately, by the definition in force.
-    async fn backfill(&mut self, at: usize, job: &Job) {
+    async fn backfill(&mut self, living: &[usize]) {
+        // What counts from ends has no instants but those that it had.
+        let by_time = living.iter().filter(|at| !matches!(self.lives[**at].rule().due, Due::Delay(_)));
+        let Some(at) = by_time.copied().collect::<Vec<_>>().choose(&mut self.rng).copied() else { return };
+        let job = &self.stage.world().job(self.lives[at].job.name.as_str()).await.unwrap();
         let now = self.stage.engine.now();
         let from = now.minus(Duration::from_secs(self.rng.random_range(1..100) * 3_600));
-        let (_, rule) = self.lives[at].rules.last().unwrap();
+        let rule = self.lives[at].rule();
         let before = |at: Instant| at.minus(Duration::from_micros(1));
-        let instants = rule.due.instants(before(from), before(now));
+        let mut instants = rule.named(before(from), before(now));
+        instants.retain(|at| !rule.leaves_out(*at));
         let Some(new) = backfills::any(&mut self.rng, job, Range { from, to: now }, now) else {
             assert_eq!(instants, []);
             return;
@@ -159,22 +131,46 @@ impl Story {
         self.deeds.insert("backfill");
     }
 
+    /// Somebody changes a calendar, and the jobs that keep to it follow.
+    async fn change_calendar(&mut self) {
+        let (now, which) = (self.stage.engine.now(), self.rng.random_range(0..2));
+        let held = match which {
+            0 => Held::days(&mut self.rng, now, self.end),
+            _ => Held::hours(&mut self.rng),
+        };
+        let Some(calendar) = held.replace(&self.stage, &self.calendars[which].0).await else { return };
+        for life in self.lives.iter_mut().filter(|life| life.deleted.is_none()) {
+            life.rules.extend(life.rule().following(which, &held).map(|rule| (now, rule)));
+        }
+        self.calendars[which] = (calendar, held);
+        self.deeds.insert("change a calendar");
+    }
+
     /// One person does one thing to one job.
     async fn deed(&mut self) {
         let living: Vec<_> = (0..self.lives.len()).filter(|at| self.lives[*at].deleted.is_none()).collect();
         let Some(at) = living.choose(&mut self.rng).copied() else { return self.create().await };
         let now = self.stage.engine.now();
+        // What is left of a schedule when it is nearly over, its calendars may leave nothing of.
+        let is_late = now.plus(LAST_EDITS) > self.end;
+        if !is_late && self.rng.random_ratio(1, 8) {
+            return self.change_calendar().await;
+        }
         // Not as it was when it was last touched: a pause may have ended since.
         let job = self.stage.world().job(self.lives[at].job.name.as_str()).await.unwrap();
+        if job.state == JobState::AutoDisabled {
+            self.deeds.insert("fail");
+        }
         let (scope, engine) = (Scope::default(), self.stage.engine.clone());
         let (deed, change) = match self.rng.random_range(0..100) {
-            0..25 => {
+            0..25 if !is_late => {
                 let (rule, spec) = self.definition();
                 let pending = *Pending::ALL.choose(&mut self.rng).unwrap();
                 let update = UpdateJob { scope, name: job.name.clone(), revision: job.revision, spec, pending };
                 let change = engine.jobs().update(update).await.unwrap();
-                if let JobChange::Done(_) = &change {
+                if let JobChange::Done(job) = &change {
                     self.lives[at].rules.push((now, rule));
+                    self.lives[at].judge_edit(&self.stage, pending, job.version).await;
                 }
                 ("edit", change)
             }
@@ -184,11 +180,11 @@ impl Story {
                 let pause = Pause { note: "quiet".into(), actor: "ops".into(), time: now, until };
                 ("pause", engine.jobs().pause(&scope, &job.name, pause, Paused::Keep).await.unwrap().0)
             }
-            45..75 => {
+            0..25 | 45..72 => {
                 let resume = Resume::Asked(*Mode::ALL.choose(&mut self.rng).unwrap());
                 ("resume", engine.jobs().resume(&scope, &job.name, resume).await.unwrap())
             }
-            75..84 => return self.backfill(at, &job).await,
+            72..84 => return self.backfill(&living).await,
             84..92 => {
                 let run = mainspring_engine::ports::store::NewRun {
                     overlap: Some(job.spec.overlap),
@@ -220,8 +216,11 @@ async fn months(seed: &Seed) {
     let stage = Stage::set_for_years(LeaseRules::for_lease(LEASE), Duration::from_secs(3_600), 1).await;
     let begin = stage.engine.now();
     let end = begin.plus(Duration::from_secs(DAYS * 86_400));
-    let rng = StdRng::seed_from_u64(seed.number);
-    let mut story = Story { stage, rng, end, lives: Vec::new(), deeds: BTreeSet::new(), backfills: Vec::new() };
+    let mut rng = StdRng::seed_from_u64(seed.number);
+    let (days, hours) = (Held::days(&mut rng, begin, end), Held::hours(&mut rng));
+    let calendars = [(days.create(&stage, "days").await, days), (hours.create(&stage, "hours").await, hours)];
+    let (lives, deeds, backfills, away) = (Vec::new(), BTreeSet::new(), Vec::new(), Vec::new());
+    let mut story = Story { stage, rng, end, calendars, lives, away, deeds, backfills };
     for _ in 0..8 {
         story.create().await;
     }
@@ -232,6 +231,7 @@ async fn months(seed: &Seed) {
         if story.rng.random_ratio(1, 12) {
             story.deed().await;
         }
+        let from = story.stage.engine.now();
         if story.rng.random_ratio(1, 60) {
             outages += 1;
             crew.lose_server();
@@ -241,8 +241,11 @@ async fn months(seed: &Seed) {
             sleeps += 1;
             story.stage.sleep(Duration::from_secs(story.rng.random_range(600..20_000))).await;
         }
+        if story.stage.engine.now() > from {
+            story.away.push((from, story.stage.engine.now()));
+        }
     }
-    let Story { stage, lives, deeds, backfills, .. } = story;
+    let Story { stage, lives, deeds, backfills, away, .. } = story;
     // Whatever is left has its lease, its retries, those it waits for, and an hour's look.
     crew.finish(&stage, Duration::from_secs(20 * 86_400)).await;
     let seen = &crew.seen;
@@ -253,45 +256,16 @@ async fn months(seed: &Seed) {
         lives.len()
     );
     assert!(
-        seen.deaths > 5 && seen.breaks > 20 && outages > 10 && deeds.len() == 6,
+        seen.deaths > 5 && seen.breaks > 20 && outages > 10 && deeds.len() == 8,
         "a quiet life proves nothing: {deeds:?}"
     );
-    judge(&stage, &lives, end, seen).await;
-    backfills::judge(&stage, &backfills).await;
-}
-
-async fn judge(stage: &Stage, lives: &[Life], end: Instant, seen: &Seen) {
     let last = end.minus(Duration::from_micros(1));
-    let (mut fates, mut ended) = (BTreeSet::new(), 0);
-    for Life { job, rules, deleted } in lives {
-        let over = deleted.unwrap_or(last).min(last);
-        let until = rules.iter().skip(1).map(|(from, _)| *from).chain([over]);
-        let named: Vec<_> = rules
-            .iter()
-            .zip(until)
-            .flat_map(|((from, rule), until)| rule.due.instants(*from, until).into_iter().map(|at| (at, rule.max_runs)))
-            .collect();
-        let instants: Vec<_> = named.iter().map(|(at, _)| *at).collect();
-        let Kept { ranges, runs } = kept_of(stage, job.uid).await;
-        let (found, doubled) = ranges.fates(&instants);
-        assert_eq!(doubled, Vec::<Instant>::new(), "{} has instants with two fates: {rules:?}", job.name);
-        let mut made = Vec::new();
-        for (at, max_runs) in named {
-            let is_done = max_runs.is_some_and(|most| made.len() as u64 >= most);
-            match found.get(&at) {
-                None => assert!(is_done, "{} has an instant without a fate: {at}, {rules:?}", job.name),
-                Some(fate @ (Fate::Fired | Fate::Superseded)) => {
-                    assert!(!is_done, "{} is {fate:?} at {at}, after its last run: {rules:?}", job.name);
-                    made.push(at);
-                }
-                Some(_) => {}
-            }
-        }
-        assert_eq!(runs, made, "the runs of {}", job.name);
-        ended += u32::from(found.len() < instants.len());
-        fates.extend(found.into_values());
+    let mut findings = Findings::default();
+    for life in &lives {
+        life.judge(&stage, last, &away, &mut findings).await;
     }
-    println!("{fates:?}");
+    println!("{findings:?}");
+    let Findings { fates, ended, links } = findings;
     for fate in [
         Fate::Fired,
         Fate::SkippedOverlap,
@@ -300,10 +274,19 @@ async fn judge(stage: &Stage, lives: &[Life], end: Instant, seen: &Seen) {
         Fate::Paused,
         Fate::Dropped,
         Fate::Superseded,
+        Fate::Excluded,
     ] {
         assert!(fates.contains(&fate), "nothing was {fate:?}: that proves nothing");
     }
-    assert!(ended > 0, "no schedule made its last run: that proves nothing");
+    assert!(
+        ended > 0 && links > 100,
+        "{ended} made their last run, and chains have {links} links: that proves nothing"
+    );
+    judge_runs(&stage, seen).await;
+    backfills::judge(&stage, &backfills).await;
+}
+
+async fn judge_runs(stage: &Stage, seen: &Seen) {
     let succeeded = numbers(stage, "SELECT count(*) FROM run WHERE state = 6").await[0];
     assert!(succeeded >= i64::try_from(seen.over.len()).unwrap() && succeeded > 100);
     let ends =

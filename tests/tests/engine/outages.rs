@@ -1,5 +1,5 @@
 //! A thousand times no server is there while minutes, midnights and changes of the clock pass: afterwards every instant has
-//! the one fate that its policy says, and every fired one has one run.
+//! the one fate that its policy and its calendars say, and every fired one has one run.
 //!
 //! Time passes mostly in outages: between them lies a short while in which the server is there.
 
@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use mainspring_cron::Roll;
 use mainspring_engine::domain::{
     budget::LATE_RUNS_A_SECOND,
     catch_up::{CatchUp, Mode},
@@ -21,7 +22,9 @@ use mainspring_tests::{conformance::world::spec, engine::Stage};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use crate::{
+    held::Held,
     ledger::{Kept, kept},
+    rules::{Due, Keeps, Rule},
     seed::Seed,
     wall::{ALL_HOURS, Wall},
 };
@@ -66,9 +69,19 @@ enum Near {
 /// A job and what must become of its instants.
 struct Judged {
     name: String,
-    wall: Wall,
     mode: Mode,
+    /// What its calendars make of it, since when.
+    rules: Vec<(Instant, Rule)>,
 }
+
+/// How jobs keep to calendars, and to which of them.
+const KEEPS: [(Keeps, &[usize]); 5] = [
+    (Keeps::Exclude, &[0, 1]),
+    (Keeps::Roll(Roll::Following), &[0]),
+    (Keeps::Only, &[0]),
+    (Keeps::Roll(Roll::Nearest), &[0, 1]),
+    (Keeps::Roll(Roll::Preceding), &[0]),
+];
 
 /// Sets up one job of every policy for each wall clock, lets the outages happen, and judges.
 async fn outages(seed: &Seed, count: u32, near: Near, walls: &[Wall]) {
@@ -77,14 +90,22 @@ async fn outages(seed: &Seed, count: u32, near: Near, walls: &[Wall]) {
     let look = Duration::from_secs(86_400);
     let mut stage = Stage::set_for_years(LeaseRules::default(), look, LATE_RUNS_A_SECOND).await;
     let begin = stage.engine.now();
+    // Whoever is away for years looks at no more than the first of the dates; the days of the week are held all the while.
+    let (days, hours) = (Held::days(&mut rng, begin, begin.plus(look * 60)), Held::hours(&mut rng));
+    let mut calendars = [(days.create(&stage, "days").await, days), (hours.create(&stage, "hours").await, hours)];
     let mut jobs = Vec::new();
     for (number, wall) in walls.iter().enumerate() {
-        for mode in MODES {
-            let name = format!("job-{number}-{}", mode.code());
+        let due = Due::Wall(*wall);
+        let plain = MODES.map(|mode| (mode, Rule::plain(due)));
+        let (keeps, which) = KEEPS[number];
+        let kept = (MODES[number % MODES.len()], Rule::keeping(due, keeps, &calendars, which));
+        for (place, (mode, rule)) in plain.into_iter().chain([kept]).enumerate() {
+            let name = format!("job-{number}-{place}");
             let catch_up = CatchUp { max: MAX, ..CatchUp::default().in_mode(mode) };
-            let spec = JobSpec { overlap: Overlap::Allow { max: None }, catch_up, ..spec(vec![wall.schedule("main")]) };
+            let schedules = vec![rule.schedule(&calendars)];
+            let spec = JobSpec { overlap: Overlap::Allow { max: None }, catch_up, ..spec(schedules) };
             stage.create(&name, spec).await;
-            jobs.push(Judged { name, wall: *wall, mode });
+            jobs.push(Judged { name, mode, rules: vec![(begin, rule)] });
         }
     }
     let mut away = Vec::new();
@@ -111,6 +132,17 @@ async fn outages(seed: &Seed, count: u32, near: Near, walls: &[Wall]) {
         let reach = before.minus(Duration::from_millis(rng.random_range(0..5_000)));
         let there = there.min(reach.since(now));
         stage.pass(there).await;
+        if rng.random_ratio(1, 20) {
+            let which = rng.random_range(0..2);
+            let now = stage.engine.now();
+            let held = if which == 0 { Held::days(&mut rng, now, now.plus(look * 60)) } else { Held::hours(&mut rng) };
+            if let Some(calendar) = held.replace(&stage, &calendars[which].0).await {
+                for Judged { rules, .. } in &mut jobs {
+                    rules.extend(rules.last().unwrap().1.following(which, &held).map(|rule| (now, rule)));
+                }
+                calendars[which] = (calendar, held);
+            }
+        }
         let from = stage.engine.now();
         stage = stage.outage(reach.since(from) + Duration::from_secs(length)).await;
         away.push((from, stage.engine.now()));
@@ -119,11 +151,18 @@ async fn outages(seed: &Seed, count: u32, near: Near, walls: &[Wall]) {
     assert!(!stage.is_broken().await);
     let mut fates = BTreeMap::new();
     for job in &jobs {
-        let instants = job.wall.instants(begin, end);
-        let Kept { ranges, runs } = kept(&stage, &job.name).await;
+        let untils = job.rules.iter().skip(1).map(|(from, _)| *from).chain([end]);
+        let named =
+            job.rules.iter().zip(untils).flat_map(|((from, rule), until)| {
+                rule.named(*from, until).into_iter().map(|at| (at, rule.leaves_out(at)))
+            });
+        let (instants, left_out): (Vec<_>, Vec<_>) = named.unzip();
+        let left_out: BTreeSet<_> =
+            instants.iter().zip(left_out).filter(|(_, left_out)| *left_out).map(|(at, _)| *at).collect();
+        let Kept { ranges, runs, ends: _, dropped: _ } = kept(&stage, &job.name).await;
         let (found, doubled) = ranges.fates(&instants);
         assert_eq!(doubled, Vec::<Instant>::new(), "{} has instants with two fates", job.name);
-        let expected = expected(job.mode, &instants, &away);
+        let expected = expected(job.mode, (&instants, &left_out), &away);
         for at in &instants {
             assert_eq!(found.get(at), expected.get(at), "{} at {}", job.name, at.timestamp());
             *fates.entry(expected[at]).or_insert(0_u64) += 1;
@@ -134,16 +173,22 @@ async fn outages(seed: &Seed, count: u32, near: Near, walls: &[Wall]) {
     }
     let years = end.since(begin).as_secs_f64() / 86_400.0 / 365.25;
     println!("seed {}: {count} outages in {years:.1} years: {fates:?}", seed.number);
-    for fate in [Fate::Fired, Fate::Coalesced, Fate::Missed, Fate::Dropped] {
+    for fate in [Fate::Fired, Fate::Coalesced, Fate::Missed, Fate::Dropped, Fate::Excluded] {
         assert!(fates.contains_key(&fate), "nothing was {fate:?}: that proves nothing");
     }
 }
 
 /// What each instant must have become, by the words of the policies.
-fn expected(mode: Mode, instants: &[Instant], away: &[(Instant, Instant)]) -> BTreeMap<Instant, Fate> {
-    let mut fates: BTreeMap<_, _> = instants.iter().map(|at| (*at, Fate::Fired)).collect();
+fn expected(
+    mode: Mode,
+    (instants, left_out): (&[Instant], &BTreeSet<Instant>),
+    away: &[(Instant, Instant)],
+) -> BTreeMap<Instant, Fate> {
+    let plain = |at: &Instant| if left_out.contains(at) { Fate::Excluded } else { Fate::Fired };
+    let mut fates: BTreeMap<_, _> = instants.iter().map(|at| (*at, plain(at))).collect();
     for (from, until) in away {
-        let missed: BTreeSet<_> = instants.iter().filter(|at| *at > from && *at <= until).collect();
+        let free = instants.iter().filter(|at| !left_out.contains(at));
+        let missed: BTreeSet<_> = free.filter(|at| *at > from && *at <= until).collect();
         let (runs, fate) = match mode {
             Mode::Latest => (1, Fate::Coalesced),
             Mode::None => (0, Fate::Missed),

@@ -9,6 +9,8 @@ use jiff::{
 use mainspring_cron::{Cron, Expr, Rule, Zone};
 use mainspring_engine::domain::{instant::Instant, schedule::ScheduleSpec};
 
+use crate::held::appointment;
+
 /// Times of every day in a zone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wall {
@@ -32,7 +34,7 @@ impl Wall {
         ScheduleSpec { rule, zone, ..mainspring_tests::conformance::world::every(name, 60) }
     }
 
-    fn time_zone(&self) -> TimeZone {
+    pub(crate) fn time_zone(&self) -> TimeZone {
         TimeZone::get(self.zone).unwrap()
     }
 
@@ -78,10 +80,7 @@ impl Wall {
             AmbiguousOffset::Unambiguous { offset } => vec![at(offset)],
             AmbiguousOffset::Fold { before, .. } if self.appointment => vec![at(before)],
             AmbiguousOffset::Fold { before, after } => vec![at(before), at(after)],
-            // Read by the offset from before, it lies after the change that left it out.
-            AmbiguousOffset::Gap { before, .. } if self.appointment => {
-                vec![zone.preceding(at(before) + jiff::SignedDuration::from_secs(1)).next().unwrap().timestamp()]
-            }
+            AmbiguousOffset::Gap { .. } if self.appointment => return vec![appointment(zone, wall)],
             AmbiguousOffset::Gap { .. } => Vec::new(),
         };
         placed.into_iter().map(Instant::from_timestamp).collect()

@@ -103,6 +103,13 @@ pub enum Detail {
         /// The instants, with their fate.
         range: Range,
     },
+    /// What its calendars leave of a schedule never fires, by the definition that has just come into force.
+    NeverFires {
+        /// Of which job.
+        job: JobName,
+        /// Which.
+        schedule: ScheduleName,
+    },
     /// A worker changed.
     Worker {
         /// Which.

@@ -231,6 +231,15 @@ impl Job {
         standing.find(|(spec, _)| spec.name == *schedule).map_or(0, |(_, made)| *made)
     }
 
+    /// The schedules of which its calendars leave nothing from now on, where that is why it is in ERROR.
+    pub fn starved(&self, now: Instant) -> impl Iterator<Item = &ScheduleName> {
+        let is_broken = self.state == JobState::Error;
+        let schedules = self.spec.schedules.iter().filter(move |_| is_broken);
+        let starved =
+            schedules.filter(move |schedule| !schedule.is_done(self.made(&schedule.name)) && schedule.is_starved(now));
+        starved.map(|schedule| &schedule.name)
+    }
+
     /// The etag people see and send back.
     pub fn etag(&self) -> String {
         format!("{}-{}", self.version, self.revision)

@@ -20,7 +20,8 @@ pub enum Pending {
     Keep,
     /// They are dropped.
     Cancel,
-    /// Those whose instants the new definition names too begin by it, and when it says; the others are dropped.
+    /// Those whose instants the new definition names too, and its calendars do not leave out, begin by it, and when it says; the
+    /// others are dropped.
     Recompute,
 }
 

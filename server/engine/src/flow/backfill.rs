@@ -5,8 +5,8 @@
 //! one transaction, in which it is counted how many of its runs are under way. So a crash repeats a step or has none, and
 //! another server at the same time loses the compare-and-set. One that was cancelled has its runs ended here.
 //!
-//! News of an end wakes the stage where the run's job is one that is backfilled ([`Backfilled`]); it looks now and then
-//! whatever it heard. A step is small, so that live instants wait for none.
+//! News of an end wakes the stage where the run's job is one that is backfilled, or where a backfill waits for a concurrency
+//! key, which any run may have ([`Backfilled`]); it looks now and then whatever it heard. A step is small, so that live instants wait for none.
 
 use std::{
     collections::HashSet,
@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use super::Core;
 use crate::{
     domain::{
-        backfill::{Backfill, BackfillState, Named},
+        backfill::{Backfill, BackfillState, Beside, Named},
         ids::{BackfillId, RunId},
         names::{JobName, NamespaceName, Scope},
         run::RunState,
@@ -51,6 +51,8 @@ type Job = (NamespaceName, JobName);
 pub(crate) struct Backfilled {
     jobs: Mutex<HashSet<Job>>,
     any: AtomicBool,
+    /// One of them waits for the runs of a key.
+    keys: AtomicBool,
     wake: Notify,
 }
 
@@ -61,6 +63,9 @@ impl Backfilled {
         let is_news = run.to.is_terminal() || run.to == RunState::RetryWait;
         if !is_news || !self.any.load(Ordering::SeqCst) {
             return;
+        }
+        if run.to.is_terminal() && self.keys.load(Ordering::SeqCst) {
+            self.wake.notify_one();
         }
         let Some(job) = &run.job else { return };
         if self.jobs.lock().contains(&(run.lane.namespace.clone(), job.clone())) {
@@ -77,8 +82,14 @@ impl Backfilled {
     fn watch(&self, open: &[OpenBackfill]) {
         let jobs = open.iter().map(|open| (open.backfill.namespace.clone(), open.backfill.job_name.clone())).collect();
         self.any.store(!open.is_empty(), Ordering::SeqCst);
+        self.keys.store(open.iter().any(waits_for_a_key), Ordering::SeqCst);
         *self.jobs.lock() = jobs;
     }
+}
+
+fn waits_for_a_key(open: &OpenBackfill) -> bool {
+    let by_key = open.definition.as_ref().is_some_and(|definition| definition.overlaps_by_key());
+    by_key && open.backfill.spec.beside == Beside::Wait
 }
 
 pub(crate) fn start(core: &Arc<Core>) {

@@ -196,8 +196,15 @@ impl News {
             self.deliveries.notify_one();
         }
         let note = job.pause.as_ref().map(|pause| pause.note.clone()).unwrap_or_default();
+        let scope = Scope(job.namespace.clone());
         let detail = Detail::Job { job: job.name.clone(), state, version: job.version, change, note };
-        self.event(now, &Scope(job.namespace.clone()), detail);
+        self.event(now, &scope, detail);
+        if change == JobChange::Updated {
+            for schedule in job.starved(now) {
+                let (job, schedule) = (job.name.clone(), schedule.clone());
+                self.event(now, &scope, Detail::NeverFires { job, schedule });
+            }
+        }
     }
 
     /// A schedule brought its job into a state where it fires no more.

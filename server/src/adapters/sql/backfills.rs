@@ -43,6 +43,7 @@ use super::{
     statement::{Cells, exec, insert, query, query_one, single},
     steps::{Steps, columns},
     submit::{REQUESTS, made, request_cells},
+    successes,
     writer::Tx,
 };
 
@@ -53,6 +54,10 @@ pub(super) const OPEN: &str = "SELECT id FROM backfill WHERE end_time IS NULL OR
 
 /// Whether a run of the job is not over that others wait for, and is none of a backfill's.
 pub(super) const OTHERS: &str = "SELECT EXISTS (SELECT 1 FROM run WHERE job_uid = ? AND end_time IS NULL AND NOT apart \
+     AND (backfill_id IS NULL OR backfill_id <> ?))";
+
+/// The same of the runs of a concurrency key, whatever their jobs.
+pub(super) const OTHERS_OF_KEY: &str = "SELECT EXISTS (SELECT 1 FROM run WHERE key_id = ? AND end_time IS NULL AND NOT apart \
      AND (backfill_id IS NULL OR backfill_id <> ?))";
 
 /// Runs of a backfill that are not over behind one: at no worker, or at one and not asked to stop.
@@ -241,7 +246,7 @@ async fn advance(tx: &Tx, known: &Known, now: Instant, step: &BackfillStep) -> S
     let mut moved = Vec::new();
     let mut again = false;
     if !is_paused || backfill.spec.while_paused {
-        let taken = take(tx, step).await?;
+        let taken = take(tx, known, step).await?;
         let is_through = backfill.is_through || (*all && taken.all);
         again = !instants.is_empty() && taken.all && !is_through;
         moved = insert_taken(tx, known, now, step, &taken).await?;
@@ -259,7 +264,7 @@ async fn advance(tx: &Tx, known: &Known, now: Instant, step: &BackfillStep) -> S
 }
 
 /// Decides on the instants of a step, in order, until there is no room for one that is to become a run.
-async fn take<'a>(tx: &Tx, step: &'a BackfillStep) -> StoreResult<Taken<'a>> {
+async fn take<'a>(tx: &Tx, known: &Known, step: &'a BackfillStep) -> StoreResult<Taken<'a>> {
     let BackfillStep { open: OpenBackfill { backfill, .. }, instants, all: _, run_ids } = step;
     let (id, spec) = (backfill.id, &backfill.spec);
     let mut taken = Taken { runs: Vec::new(), cursor: backfill.cursor, skipped: 0, all: true };
@@ -267,11 +272,8 @@ async fn take<'a>(tx: &Tx, step: &'a BackfillStep) -> StoreResult<Taken<'a>> {
         return Ok(taken);
     }
     let mut room = u64::from(spec.concurrency.get()).saturating_sub(under_way(tx, id).await?);
-    if spec.beside == Beside::Wait {
-        let row = query_one(tx, OTHERS, vec![backfill.job.uuid().into(), id.uuid().into()]).await?;
-        if row.map(|row| single::<bool>(&row)).transpose()? != Some(false) {
-            room = 0;
-        }
+    if spec.beside == Beside::Wait && others(tx, known, &step.open).await? {
+        room = 0;
     }
     let at: Vec<Instant> = instants.iter().map(|named| named.at).collect();
     let had = had_runs(tx, backfill.job, &at).await?;
@@ -289,6 +291,24 @@ async fn take<'a>(tx: &Tx, step: &'a BackfillStep) -> StoreResult<Taken<'a>> {
         taken.cursor = named.at;
     }
     Ok(taken)
+}
+
+/// Whether somebody else has the slot that the runs of a backfill are to have, or waits for it.
+async fn others(tx: &Tx, known: &Known, open: &OpenBackfill) -> StoreResult<bool> {
+    let OpenBackfill { backfill: Backfill { id, job, namespace, .. }, definition, is_paused: _ } = open;
+    let key = definition.as_deref().filter(|definition| definition.overlaps_by_key());
+    let key = key.and_then(|definition| Some((known.lanes.namespace(namespace)?, definition.concurrency.as_ref()?)));
+    let (sql, of): (_, Value) = match key {
+        None => (OTHERS, job.uuid().into()),
+        Some((namespace, concurrency)) => {
+            let numbers = keys::numbers(tx, &[(namespace, concurrency.key.clone())]).await?;
+            // A key that is new has no run yet.
+            let Some(number) = numbers.into_values().next() else { return Ok(false) };
+            (OTHERS_OF_KEY, number.into())
+        }
+    };
+    let row = query_one(tx, sql, vec![of, id.uuid().into()]).await?;
+    Ok(row.map(|row| single::<bool>(&row)).transpose()? != Some(false))
 }
 
 async fn insert_taken(
@@ -310,6 +330,12 @@ async fn insert_taken(
     let no_headers = BTreeMap::new();
     let payloads: Vec<Option<Payload>> =
         taken.runs.iter().map(|(named, _)| payload(*id, spec, definition, named)).collect();
+    let mut successes = HashMap::new();
+    if definition.previous_success {
+        for (named, run) in &taken.runs {
+            successes.insert(*run, successes::before(tx, *job, named.at).await?);
+        }
+    }
     let rows = taken.runs.iter().zip(&payloads).map(|((named, run), payload)| Row {
         id: *run,
         lane: &lane,
@@ -324,7 +350,7 @@ async fn insert_taken(
         apart: spec.beside == Beside::Allow,
         plain_end: true,
         retry_until: None,
-        previous_success: None,
+        previous_success: successes.get(run).copied().flatten(),
         priority: spec.priority,
         fairness_key: &definition.fairness_key,
         key,

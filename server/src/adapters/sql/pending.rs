@@ -17,6 +17,7 @@ use mainspring_engine::{
         names::ScheduleName,
         overlap::Buffer,
         run::{RunOrigin, RunState},
+        schedule::ScheduleSpec,
         supersede::{Pending, carve},
         transition::Event,
     },
@@ -91,7 +92,11 @@ pub(super) async fn drop_starts(
     }
     let is_named = |start: &Start| {
         let rule = spec.schedules.iter().find(|schedule| schedule.name == start.schedule);
-        what == Pending::Recompute && rule.is_some_and(|rule| rule.delay().is_some() || rule.names(start.nominal))
+        let names = |rule: &ScheduleSpec| {
+            let is_named = rule.delay().is_some() || rule.names(start.nominal);
+            is_named && rule.excluded(start.nominal).is_none()
+        };
+        what == Pending::Recompute && rule.is_some_and(names)
     };
     let (anew, dropped): (Vec<_>, Vec<_>) = pending(tx, job.uid).await?.into_iter().partition(is_named);
     let mut steps = Steps::begin(tx, known, now).await?;

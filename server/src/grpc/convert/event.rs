@@ -68,6 +68,12 @@ pub(crate) fn event(event: Event) -> Option<wire::Event> {
             };
             (wire::EventTopic::Schedules, wire::event::Detail::Schedule(event))
         }
+        Detail::NeverFires { job, schedule } => {
+            let (job, schedule) = (job.into(), schedule.into());
+            let (change, reason) = (wire::ScheduleChange::Error.into(), wire::FateReason::NeverFires.into());
+            let event = wire::ScheduleEvent { job, schedule, change, reason, ..Default::default() };
+            (wire::EventTopic::Schedules, wire::event::Detail::Schedule(event))
+        }
         Detail::Sink { sink, change, delivery, attempts, error } => {
             let change = match change {
                 SinkChange::DeliveryFailed => wire::SinkChange::DeliveryFailed,
@@ -139,7 +145,8 @@ pub(crate) fn field(detail: &Detail, field: &str) -> Option<Value> {
         }
         Detail::Logs { run } => (None, Some(*run), None, None, None, None),
         Detail::Job { job, state: _, version: _, change: _, note: _ }
-        | Detail::Schedule { job, schedule: _, range: _ } => (Some(job), None, None, None, None, None),
+        | Detail::Schedule { job, schedule: _, range: _ }
+        | Detail::NeverFires { job, schedule: _ } => (Some(job), None, None, None, None, None),
         Detail::Clock { server: _, from: _, to: _ }
         | Detail::Sink { sink: _, change: _, delivery: _, attempts: _, error: _ } => {
             (None, None, None, None, None, None)

@@ -47,6 +47,8 @@ const REASONS: &[(&str, i64)] = &[
     ("BUFFER_FULL", 5),
     ("TOO_LATE", 6),
     ("CATCH_UP_MAX", 7),
+    // Told of schedules that have no instants.
+    ("NEVER_FIRES", 8),
 ];
 
 /// What a list of instants may be narrowed by.
@@ -178,7 +180,7 @@ mod tests {
             };
             assert_eq!(known, format!("{prefix}{name}"));
         };
-        assert_eq!((FATES.len(), REASONS.len()), (Fate::ALL.len(), FateReason::ALL.len() + 1));
+        assert_eq!((FATES.len(), REASONS.len()), (Fate::ALL.len(), FateReason::ALL.len() + 2));
         FATES.iter().for_each(|(name, code)| prefixed(*code, (*name).to_owned(), "FATE_"));
         REASONS.iter().for_each(|(name, code)| prefixed(*code, (*name).to_owned(), "FATE_REASON_"));
     }

@@ -185,6 +185,7 @@ async fn news_of(news: &mut Option<Watch>, run: RunId) {
                 | Detail::Sink { .. }
                 | Detail::Clock { .. }
                 | Detail::Worker { .. }
+                | Detail::NeverFires { .. }
                 | Detail::Queue { .. } => {}
             },
             // Too much happened to follow: look.
