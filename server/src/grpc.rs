@@ -100,7 +100,7 @@ impl Api {
         namespace: &str,
         read: impl FnOnce(&mut Check, &Scope) -> Option<T>,
     ) -> Result<(Scope, T), Refusal> {
-        let (scope, value) = convert::read(|check| {
+        let (scope, value) = convert::read_with(self.engine.zones(), |check| {
             let scope = check.scope(namespace);
             let value = read(check, &scope);
             Some((scope, value?))

@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
+use mainspring_cron::Zones;
 use mainspring_engine::{
     domain::names::{NamespaceName, Scope},
     ports::store::RequestKey,
@@ -49,9 +50,16 @@ const MAX_REQUEST_ID: usize = 128;
 pub(crate) struct Check {
     path: String,
     bad: Vec<BadField>,
+    /// What zones are looked up in, where it is not what is built in.
+    zones: Option<Zones>,
 }
 
 impl Check {
+    /// What zones are looked up in.
+    fn zones(&self) -> Zones {
+        self.zones.clone().unwrap_or_default()
+    }
+
     /// Reads what lies below `field`.
     pub(crate) fn under<T>(&mut self, field: &str, read: impl FnOnce(&mut Self) -> T) -> T {
         let outer = self.path.len();
@@ -267,6 +275,13 @@ impl Check {
 /// Reads a request, all of it before anything is refused.
 pub(crate) fn read<T>(read: impl FnOnce(&mut Check) -> Option<T>) -> Result<T, Refusal> {
     let mut check = Check::default();
+    let value = read(&mut check);
+    check.finish(value)
+}
+
+/// The same, of what may name zones.
+pub(crate) fn read_with<T>(zones: Zones, read: impl FnOnce(&mut Check) -> Option<T>) -> Result<T, Refusal> {
+    let mut check = Check { zones: Some(zones), ..Check::default() };
     let value = read(&mut check);
     check.finish(value)
 }

@@ -24,6 +24,7 @@ mod slots;
 mod submit;
 mod views;
 mod vitals;
+mod zones;
 
 pub use backfills::{
     Advanced, BackfillStep, Backfills, CancelBackfill, CreateBackfill, EndedRuns, NewBackfill, OpenBackfill,
@@ -57,6 +58,7 @@ pub use views::{
     Page, QueueView, RunDetail, RunView, StatsView, Views, WaitFacts, WorkerView,
 };
 pub use vitals::{QueueLevel, Vitals};
+pub use zones::{Retimed, RetimedSchedule, Told, ZoneData};
 
 use crate::domain::{
     dead::Death,
@@ -139,6 +141,7 @@ pub trait Store:
     + Identity
     + Views
     + Vitals
+    + ZoneData
     + Backup
     + Debug
     + 'static
@@ -163,6 +166,7 @@ impl<T> Store for T where
         + Identity
         + Views
         + Vitals
+        + ZoneData
         + Backup
         + Debug
         + 'static

@@ -325,6 +325,7 @@ async fn insert_taken(
         plain_end: true,
         retry_until: None,
         previous_success: None,
+        zone_data: Some(known.zones.current().id),
         priority: spec.priority,
         fairness_key: &definition.fairness_key,
         key,

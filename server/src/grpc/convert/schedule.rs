@@ -115,7 +115,7 @@ impl Check {
         if name.is_empty() {
             return Some(Zone::utc());
         }
-        match Zone::parse(name) {
+        match self.zones().zone(name) {
             Ok(zone) => Some(zone),
             Err(error) => {
                 self.refuse("time_zone", error.to_string());

@@ -1,6 +1,5 @@
 //! What rules mean and what became of their instants: previews and the ledger.
 
-use mainspring_cron::Zone;
 use mainspring_engine::domain::{
     catch_up::CatchUp,
     filter::{Field, Kind},
@@ -47,6 +46,7 @@ const REASONS: &[(&str, i64)] = &[
     ("BUFFER_FULL", 5),
     ("TOO_LATE", 6),
     ("CATCH_UP_MAX", 7),
+    ("ZONE_MISSING", 8),
 ];
 
 /// What a list of instants may be narrowed by.
@@ -104,7 +104,7 @@ pub(super) async fn preview(
             job.spec.schedules.iter().zip(next).map(standing).collect()
         }
     };
-    Ok(wire::PreviewScheduleResponse { schedules, zone_data_version: Zone::data_version().into() })
+    Ok(wire::PreviewScheduleResponse { schedules, zone_data_version: api.engine.zones().version().into() })
 }
 
 pub(super) async fn list(

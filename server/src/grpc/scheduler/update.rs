@@ -24,7 +24,7 @@ use crate::grpc::{
         self, Check,
         job::{Context, MUTABLE, overlay},
         payload::Place,
-        read, time,
+        read_with, time,
     },
     status::Refusal,
 };
@@ -130,7 +130,7 @@ async fn create(api: &Api, change: &Change, validate_only: bool) -> Result<Optio
     let uid = JobUid::new(now);
     let Change { scope, name, new, mask: _, pending } = change;
     let calendars = calendars::named(api, scope.0.as_str(), new.schedules.iter()).await?;
-    let spec = read(|check| {
+    let spec = read_with(api.engine.zones(), |check| {
         let max_payload = api.limits.max_inline_payload_bytes;
         let (calendars, namespace) = (calendars.as_slice(), scope.0.as_str());
         let context = Context { now, uid, stored: &[], calendars, max_payload, namespace };
@@ -175,7 +175,7 @@ fn definition(
         max_payload: api.limits.max_inline_payload_bytes,
         namespace: change.scope.0.as_str(),
     };
-    read(|check| {
+    read_with(api.engine.zones(), |check| {
         let pending = starts(check, change.pending);
         let spec = check.under("job", |check| check.job(merged, context))?.1;
         Some((spec, pending?))
