@@ -74,6 +74,11 @@ impl Settings {
         &self.0.database.data
     }
 
+    /// Whether it reads zone data from a folder.
+    pub(crate) fn reads_zones(&self) -> bool {
+        self.0.zones.directory.is_some()
+    }
+
     /// The port it was meant to listen on, where another one would do as well.
     pub(crate) fn usual_port(&self) -> Option<u16> {
         self.0.listen.next_free.then_some(DEFAULT_PORT)
@@ -122,6 +127,9 @@ impl From<StartError> for ServerError {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Config(error) => Self::Configuration(error.to_string()),
+            StartError::Zones(error) => {
+                Self::Configuration(format!("MAINSPRING_ZONES__DIRECTORY: {}", with_causes(&error)))
+            }
             StartError::Listen { address, source } if source.kind() == io::ErrorKind::AddrInUse => {
                 Self::AddressInUse(address)
             }
@@ -191,6 +199,11 @@ impl Running {
         self.server.one_time_root_password()
     }
 
+    /// Reads its folder of zone data again; the version that is in force then, where it has one.
+    pub(crate) async fn reread_zones(&self) -> Option<String> {
+        self.server.reread_zones().await.map(|zones| zones.version().to_owned())
+    }
+
     /// Waits until it stops by itself, which it does only when it cannot go on. May be dropped and called again.
     pub(crate) async fn stopped(&self) -> ServerError {
         self.server.stopped().await;
@@ -201,6 +214,11 @@ impl Running {
     pub(crate) async fn shutdown(self) {
         self.server.shutdown(self.drain).await;
     }
+}
+
+/// What is told after the folder of zone data was read again.
+pub(crate) fn zones_told(version: &Option<String>) -> String {
+    format!("zone data in force: {}", version.as_deref().unwrap_or("those built in"))
 }
 
 /// The files a server keeps in its data folder, by the beginnings of their names.

@@ -1,4 +1,5 @@
-//! The signals that end a server or a worker: the first asks, the second insists.
+//! The signals that end a server or a worker: the first asks, the second insists. A server that reads a folder reads it again
+//! on SIGHUP, which ends it only where its terminal is gone.
 
 use std::io;
 
@@ -17,6 +18,21 @@ pub(crate) struct Signals {
     /// `None` where whoever started the process wants it ignored, as `nohup` does.
     hangup: Option<unix::Signal>,
     is_asked: bool,
+    /// SIGHUP asks to read again, and not to end.
+    rereads: bool,
+    /// It was heard before anybody could read again.
+    is_pending: bool,
+    /// There was a terminal that can be closed.
+    had_terminal: bool,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// To end.
+    Stop,
+    /// To read again what was read from outside.
+    Reread,
 }
 
 #[cfg(unix)]
@@ -30,21 +46,43 @@ impl Signals {
             terminate: unix::signal(SignalKind::terminate())?,
             quit: unix::signal(SignalKind::quit())?,
             is_asked: false,
+            rereads: false,
+            is_pending: false,
+            had_terminal: has_terminal(),
         })
     }
 
+    /// From now on SIGHUP asks to read again.
+    pub(crate) fn reread(&mut self) {
+        self.rereads = true;
+    }
+
     /// Waits for the next one.
-    pub(crate) async fn next(&mut self) {
-        let Self { interrupt, terminate, hangup, quit, is_asked } = self;
+    pub(crate) async fn next(&mut self) -> Asked {
+        if std::mem::take(&mut self.is_pending) {
+            return Asked::Reread;
+        }
+        let Self { interrupt, terminate, hangup, quit, is_asked, rereads, is_pending: _, had_terminal } = self;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             _ = quit.recv() => {}
             // A terminal that is closed says so more than once, through the shell and by itself. Nobody insists there.
-            () = heard(hangup), if !*is_asked => {}
+            () = heard(hangup), if !*is_asked => {
+                if *rereads && *had_terminal == has_terminal() {
+                    return Asked::Reread;
+                }
+            }
         }
         *is_asked = true;
+        Asked::Stop
     }
+}
+
+/// Whether the process belongs to a terminal that is there.
+#[cfg(unix)]
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
 }
 
 #[cfg(unix)]
@@ -67,30 +105,51 @@ fn is_ignored(kind: SignalKind) -> bool {
 /// Ctrl-C, from now on.
 #[cfg(not(unix))]
 #[derive(Debug)]
-pub(crate) struct Signals {}
+pub(crate) struct Signals {
+    is_pending: bool,
+}
 
 #[cfg(not(unix))]
 impl Signals {
     /// Takes it over from the default, which is to die.
     pub(crate) fn listen() -> io::Result<Self> {
-        Ok(Self {})
+        Ok(Self { is_pending: false })
     }
 
+    /// There is no signal that asks to read again.
+    pub(crate) fn reread(&mut self) {}
+
     /// Waits for the next one.
-    pub(crate) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) -> Asked {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending().await
         }
+        Asked::Stop
     }
 }
 
 impl Signals {
-    /// Does the work, unless a signal comes first: then the work is dropped where it stands, and there is nothing.
+    /// Does the work, unless a signal to end comes first: then the work is dropped where it stands, and there is nothing. Whoever
+    /// asks to read again meanwhile is answered afterwards.
     pub(crate) async fn unless_heard<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            done = work => Some(done),
-            () = self.next() => None,
-        }
+        let mut reread = false;
+        let mut work = std::pin::pin!(work);
+        let done = loop {
+            tokio::select! {
+                done = &mut work => break Some(done),
+                asked = self.next() => match asked {
+                    Asked::Stop => break None,
+                    Asked::Reread => reread = true,
+                },
+            }
+        };
+        self.is_pending = reread;
+        done
+    }
+
+    /// Waits for one to end.
+    pub(crate) async fn stop(&mut self) {
+        while self.next().await == Asked::Reread {}
     }
 }
 

@@ -236,10 +236,38 @@ CREATE INDEX delivery_due ON delivery (sink_uid, next_time) WHERE next_time IS N
 ;
 CREATE INDEX delivery_age ON delivery (end_time) WHERE end_time IS NOT NULL
 ;
+-- Zone data that are or were in force: their version for people, and what tells two of one version apart.
+CREATE TABLE zone_data (
+    id {serial} PRIMARY KEY,
+    version TEXT NOT NULL,
+    print TEXT NOT NULL,
+    UNIQUE (version, print)
+)
+;
+-- The compiled files of the zones that definitions depend on, so that what was named by them is named by them for ever.
+CREATE TABLE zone_file (
+    zone_data_id INTEGER NOT NULL REFERENCES zone_data (id),
+    name TEXT NOT NULL,
+    file {bytes} NOT NULL,
+    PRIMARY KEY (zone_data_id, name)
+)
+;
+-- Where other zone data changed a schedule: what its ledger has up to an instant was named by the data before.
+CREATE TABLE zone_change (
+    job_uid {id} NOT NULL REFERENCES job (uid) ON DELETE CASCADE,
+    schedule TEXT NOT NULL,
+    until_time BIGINT NOT NULL,
+    zone_data_id INTEGER NOT NULL REFERENCES zone_data (id),
+    PRIMARY KEY (job_uid, schedule, until_time)
+) {by_key}
+;
+CREATE INDEX zone_change_age ON zone_change (until_time)
+;
 -- Where the evaluation of a schedule stands. Cursor, version and pause are the guard of a firing, so all three are in
 -- this row. The open ledger range is here too: firing once more costs no further write. `pause_until`: when the pause ends
 -- by itself. `resume_until`: instants up to this passed in a pause, and are caught up with by `resume_mode`. `run_count`: how
--- many runs it has made, which may be all that it makes. `open_run`: its run that is not over, whose end it counts from; until
+-- many runs it has made, which may be all that it makes. `zone_data_id`: by which data its next instant was named; where others
+-- are in force it follows them. `open_run`: its run that is not over, whose end it counts from; until
 -- then nothing comes next.
 CREATE TABLE schedule (
     job_uid {id} NOT NULL REFERENCES job (uid) ON DELETE CASCADE,
@@ -252,6 +280,7 @@ CREATE TABLE schedule (
     resume_until BIGINT,
     resume_mode SMALLINT CHECK (resume_mode BETWEEN 1 AND 3),
     run_count BIGINT NOT NULL DEFAULT 0 CHECK (run_count >= 0),
+    zone_data_id INTEGER REFERENCES zone_data (id),
     open_run {id},
     open_version BIGINT,
     open_first BIGINT,
@@ -267,6 +296,8 @@ CREATE TABLE schedule (
 ) {by_key}
 ;
 CREATE INDEX schedule_next ON schedule (next_time) WHERE next_time IS NOT NULL
+;
+CREATE INDEX schedule_zone_data ON schedule (zone_data_id)
 ;
 -- Closed ranges: `count` instants from first to last had one fate. An instant has one fate, so `first_time` is unique.
 CREATE TABLE ledger (
@@ -306,7 +337,8 @@ CREATE INDEX skipped_wall_age ON skipped_wall (change_time)
 -- there). `retry_until`: no retry of it begins then or later, since its schedule is due again. `log_lines`: how many the attempt that succeeded wrote, if its worker said.
 -- `buffer`: how it waits for runs of its job, or of the key `slot_key`, to be over; `apart`: it is none that others wait for. `key_id`: its
 -- concurrency key; while that is full it waits in `parked_key` instead of `ready_lane`.
--- `backfill_id`: what made it, where a backfill did; no foreign key, since it is rare and known before.
+-- `backfill_id`: what made it, where a backfill did; no foreign key, since it is rare and known before. `zone_data_id`: the zone
+-- data that named its instant; no foreign key, since those are never deleted.
 -- `fingerprint`: what went wrong with one that is dead; `resolution` and what follows: what became of that.
 -- `lane_id` is no foreign key: to let go of a lane, the database would read every run.
 CREATE TABLE run (
@@ -351,6 +383,7 @@ CREATE TABLE run (
     job_version BIGINT,
     schedule TEXT,
     nominal_time BIGINT,
+    zone_data_id INTEGER,
     backfill_id {id},
     late BOOLEAN NOT NULL DEFAULT FALSE,
     parent_id {id},

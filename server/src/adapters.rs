@@ -4,3 +4,4 @@ pub mod host_clock;
 pub mod http;
 pub mod inproc;
 pub mod sql;
+pub mod zone_files;

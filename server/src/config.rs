@@ -51,8 +51,17 @@ pub struct Config {
     pub retention: RetentionPolicy,
     /// Whom it may tell what goes wrong.
     pub webhooks: WebhooksConfig,
+    /// Where its zone data come from.
+    pub zones: ZonesConfig,
     /// How it tells what it does.
     pub log: LogConfig,
+}
+
+/// Where zone data come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ZonesConfig {
+    /// A folder of compiled zones. None: those built in.
+    pub directory: Option<PathBuf>,
 }
 
 /// Where a server listens.

@@ -28,7 +28,7 @@ use mainspring_engine::{
         filter::{self, Field, Filter},
         instant::Instant,
         names::Scope,
-        namespace::{Namespace, NamespaceSettings},
+        namespace::Namespace,
     },
     flow::Engine,
     ports::store::SharedStore,
@@ -46,7 +46,7 @@ use crate::{
     config::LimitsConfig,
     schemas::Schemas,
 };
-use convert::Check;
+use convert::{Check, House};
 use page::Pages;
 use request_id::CallContext;
 use status::{Reason, Refusal};
@@ -107,8 +107,8 @@ impl Api {
             Ok(scope) => self.store().namespace(&scope.0).await?,
             Err(_) => None,
         };
-        let house = found.as_ref().map(|found| Arc::clone(&found.settings)).unwrap_or_default();
-        let (scope, value) = convert::read_in(house, |check| {
+        let settings = found.as_ref().map(|found| Arc::clone(&found.settings)).unwrap_or_default();
+        let (scope, value) = convert::read_in(House { settings, zones: self.engine.zones() }, |check| {
             let scope = check.scope(namespace);
             let value = read(check, &scope);
             Some((scope, value?))
@@ -124,9 +124,10 @@ impl Api {
         self.store().namespace(&scope.0).await?.ok_or_else(|| no_namespace(scope))
     }
 
-    /// What a namespace says where a request says nothing.
-    async fn house(&self, scope: &Scope) -> Result<Arc<NamespaceSettings>, Refusal> {
-        Ok(Arc::clone(&self.namespace(scope).await?.settings))
+    /// What requests to a namespace are read against.
+    async fn house(&self, scope: &Scope) -> Result<House, Refusal> {
+        let settings = Arc::clone(&self.namespace(scope).await?.settings);
+        Ok(House { settings, zones: self.engine.zones() })
     }
 
     /// Waits for an answer, but not beyond the server's life.

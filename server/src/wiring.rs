@@ -7,13 +7,16 @@ pub(crate) mod incoming;
 mod listen;
 
 use std::{
+    error::Error as _,
     fmt::Display,
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use mainspring_cron::Zones;
 use mainspring_engine::{
     domain::ids::ServerId,
     flow::{Engine, LOOK, Parts},
@@ -27,23 +30,24 @@ use tokio_util::sync::CancellationToken;
 
 use incoming::Incoming;
 
-pub use crate::{
-    adapters::sql::OpenError,
-    auth::bootstrap::BootstrapError,
-    config::{Config, ConfigError, EnvError},
-};
 use crate::{
     adapters::{
         host_clock::HostClock,
         http::{HttpCourier, Reach, SealKey},
         inproc::{InprocBroker, InprocSignals},
         sql::{self, SqliteStore},
+        zone_files,
     },
     auth::{Auth, SecretFileError},
     config::{Synchronous, WebhooksConfig},
     grpc::{self, Api, Health, page::Pages},
     schemas::Schemas,
     telemetry::{self, Page, Telemetry},
+};
+pub use crate::{
+    adapters::{sql::OpenError, zone_files::ZoneFilesError},
+    auth::bootstrap::BootstrapError,
+    config::{Config, ConfigError, EnvError},
 };
 
 /// Connections of scrapers and probers at a time.
@@ -72,8 +76,11 @@ pub enum StartError {
         /// Where.
         address: SocketAddr,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
+    /// The zone data cannot be used.
+    #[error(transparent)]
+    Zones(#[from] ZoneFilesError),
     /// The contract cannot be reflected: a bug.
     #[error("the contract cannot be reflected: {0}")]
     Reflection(String),
@@ -85,6 +92,8 @@ pub struct Running {
     addresses: Vec<SocketAddr>,
     metrics: Vec<SocketAddr>,
     data: PathBuf,
+    /// Where its zone data come from, if they are not built in.
+    zones: Option<PathBuf>,
     one_time_root_password: Option<SecretString>,
     dev_api_key: Option<SecretString>,
     store: Arc<SqliteStore>,
@@ -106,6 +115,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 /// Starts a server that lives by another clock than the machine's: a test's, which moves it.
 pub async fn start_by(config: Config, clock: SharedClock) -> Result<Running, StartError> {
     let config = config.checked()?;
+    let zones = zones(config.zones.directory.as_deref()).await?;
     // Bound before anything is touched: a server that cannot listen upgrades no database, and makes no password that
     // nobody would see.
     let listeners = listen::bind(&config.listen).await?;
@@ -114,7 +124,7 @@ pub async fn start_by(config: Config, clock: SharedClock) -> Result<Running, Sta
     let metrics = scraped.iter().map(|(_, address)| *address).collect();
     let telemetry = Arc::new(Telemetry::new(clock.clone()));
     tracing::info!(data = %config.database.data.display(), "opening the database");
-    let store = open(&config, &telemetry).await?;
+    let store = open(&config, zones, &telemetry).await?;
     let shared: SharedStore = store.clone();
     let data = config.database.data.clone();
     let auth = Auth::open(shared.clone(), clock.clone(), &data, config.auth.clone())?;
@@ -139,6 +149,7 @@ pub async fn start_by(config: Config, clock: SharedClock) -> Result<Running, Sta
         addresses,
         metrics,
         data,
+        zones: config.zones.directory.clone(),
         one_time_root_password,
         dev_api_key,
         store,
@@ -153,13 +164,36 @@ pub async fn start_by(config: Config, clock: SharedClock) -> Result<Running, Sta
     Ok(running)
 }
 
-async fn open(config: &Config, telemetry: &Telemetry) -> Result<Arc<SqliteStore>, OpenError> {
+/// The zone data to count with: those of a folder, or those built in.
+async fn zones(directory: Option<&Path>) -> Result<Zones, ZoneFilesError> {
+    let zones = match directory {
+        None => Zones::bundled(),
+        Some(folder) => {
+            let folder = folder.to_owned();
+            let unread = folder.clone();
+            let read = tokio::task::spawn_blocking(move || zone_files::read(&folder)).await;
+            // It does not panic, and is not cancelled.
+            read.unwrap_or_else(|error| {
+                Err(ZoneFilesError::Unreadable { path: unread, source: io::Error::other(error) })
+            })?
+        }
+    };
+    let (version, count) = (zones.version(), zones.names().len());
+    match directory {
+        None => tracing::info!(version, count, "zone data: those built in"),
+        Some(folder) => tracing::info!(version, count, folder = %folder.display(), "zone data: those of a folder"),
+    }
+    Ok(zones)
+}
+
+async fn open(config: &Config, zones: Zones, telemetry: &Telemetry) -> Result<Arc<SqliteStore>, OpenError> {
     let options = sql::OpenOptions {
         synchronous: match config.database.synchronous {
             Synchronous::Full => sql::Synchronous::Full,
             Synchronous::Normal => sql::Synchronous::Normal,
         },
         rules: config.lease_rules(),
+        zones,
         meter: telemetry.writer.clone(),
         ..sql::OpenOptions::new(&config.database.data)
     };
@@ -250,6 +284,30 @@ impl Running {
     /// Where it keeps everything.
     pub fn data(&self) -> &Path {
         &self.data
+    }
+
+    /// Reads the folder of zone data anew and puts into force what is in it; none where it has no folder. Where that cannot be,
+    /// those that are in force stay, and the log says why.
+    pub async fn reread_zones(&self) -> Option<Zones> {
+        let engine = self.api.lock().as_ref().map(|api| api.engine.clone())?;
+        let folder = self.zones.as_deref()?;
+        let in_force = engine.zones();
+        match zones(Some(folder)).await {
+            Ok(read) if read == in_force => {
+                tracing::info!(version = read.version(), "the zone data are the same as before")
+            }
+            Ok(read) => {
+                if let Err(error) = engine.use_zones(read.clone()).await {
+                    let kept = in_force.version();
+                    tracing::warn!(%error, kept, "the zone data cannot be put into force now; send SIGHUP again");
+                }
+            }
+            Err(error) => {
+                let (cause, kept) = (error.source().map(ToString::to_string).unwrap_or_default(), in_force.version());
+                tracing::warn!(%error, cause, kept, "the zone data stay as they are; mend the folder and send SIGHUP again");
+            }
+        }
+        Some(engine.zones())
     }
 
     /// The password of `root`, where this start made one up. It is known to nobody else and stored nowhere: show it. Every

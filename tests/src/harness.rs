@@ -31,3 +31,4 @@ pub mod session;
 pub mod terminal;
 pub mod timed;
 pub mod worker;
+pub mod zones;

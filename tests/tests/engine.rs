@@ -67,3 +67,5 @@ mod sinks;
 mod sleep;
 #[path = "engine/wall.rs"]
 mod wall;
+#[path = "engine/zones.rs"]
+mod zones;

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::Subcommand;
 use jiff::{SignedDuration, Timestamp};
-use mainspring_cron::{Cron, Expr, Fire, ParseError, Rule, RuleError, Zone};
+use mainspring_cron::{Cron, Expr, Fire, ParseError, Rule, RuleError, Zone, Zones};
 use mainspring_proto::scheduler::v1::{
     DayMatch, DstGap, DstOverlap, PreviewRange, PreviewScheduleRequest, Schedule, schedule,
 };
@@ -230,7 +230,7 @@ pub(super) async fn run(command: CronCommand, session: &Session) -> Result<Exit,
                 ("expression", json!(typed.expression)),
                 ("canonical", json!(expr.to_string())),
                 ("timeZone", json!(zone.name())),
-                ("zoneDataVersion", json!(Zone::data_version())),
+                ("zoneDataVersion", json!(Zones::bundled().version())),
             ];
             let things = fires.iter().map(|fire| shown(fire, &zone, now)).collect();
             session.out.things_with(&facts, "instants", &["TIME", "LOCAL", "AWAY", "NOTE"], things)?;

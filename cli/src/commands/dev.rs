@@ -26,7 +26,7 @@ use crate::{
     logging,
     server::{self, Listen, Running, Settings, Start},
     session::Session,
-    signals::{self, Signals},
+    signals::{self, Asked, Signals},
 };
 
 /// Start a local server with demo jobs, and sign in to it
@@ -79,6 +79,9 @@ pub(super) async fn run(args: DevArgs, session: &Session) -> Result<Exit, Failur
         listen: args.port.map_or(Listen::AsSet, Listen::Loopback),
         dev: true,
     })?;
+    if settings.reads_zones() {
+        signals.reread();
+    }
     logging::start(session, settings.log(), "warn")?;
     if args.reset {
         server::forget(settings.data())?;
@@ -90,10 +93,18 @@ pub(super) async fn run(args: DevArgs, session: &Session) -> Result<Exit, Failur
     let running = started?;
 
     let mut demo = None;
-    let ended = select! {
-        error = running.stopped() => return Err(error.into()),
-        Err(failure) = present(&args, &running, &settings, &mut demo, session) => Err(failure),
-        () = signals.next() => Ok(Exit::Done),
+    let ended = {
+        let mut presented = std::pin::pin!(present(&args, &running, &settings, &mut demo, session));
+        loop {
+            select! {
+                error = running.stopped() => return Err(error.into()),
+                Err(failure) = &mut presented => break Err(failure),
+                asked = signals.next() => match asked {
+                    Asked::Reread => session.out.note(server::zones_told(&running.reread_zones().await)),
+                    Asked::Stop => break Ok(Exit::Done),
+                },
+            }
+        }
     };
     if ended.is_ok() {
         session.out.note("stopping; a second Ctrl-C quits at once");
@@ -106,7 +117,7 @@ pub(super) async fn run(args: DevArgs, session: &Session) -> Result<Exit, Failur
     };
     select! {
         () = stop => {}
-        () = signals.next() => {
+        () = signals.stop() => {
             drop(ephemeral);
             signals::quit()
         }

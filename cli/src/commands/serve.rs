@@ -13,7 +13,7 @@ use crate::{
     logging,
     server::{self, Listen, Settings, Start},
     session::Session,
-    signals::{self, Signals},
+    signals::{self, Asked, Signals},
 };
 
 /// Run a server
@@ -39,6 +39,9 @@ pub(super) async fn run(args: ServeArgs, session: &Session) -> Result<Exit, Fail
     // Where every line is an object, the log says the same.
     let tell = |text: String| if settings.log_is_json() { tracing::info!("{text}") } else { session.out.note(text) };
     let mut signals = Signals::listen()?;
+    if settings.reads_zones() {
+        signals.reread();
+    }
     let Some(started) = signals.unless_heard(server::start(settings.clone())).await else {
         tell("stopped before it had started".into());
         return Ok(Exit::Interrupted);
@@ -57,13 +60,19 @@ pub(super) async fn run(args: ServeArgs, session: &Session) -> Result<Exit, Fail
             tell("note: the password of root could not be shown; the next start makes and shows another one".into());
         }
     }
-    select! {
-        error = running.stopped() => return Err(error.into()),
-        () = signals.next() => tell("stopping; a second signal quits at once".into()),
+    loop {
+        select! {
+            error = running.stopped() => return Err(error.into()),
+            asked = signals.next() => match asked {
+                Asked::Reread => tell(server::zones_told(&running.reread_zones().await)),
+                Asked::Stop => break,
+            },
+        }
     }
+    tell("stopping; a second signal quits at once".into());
     select! {
         () = running.shutdown() => {}
-        () = signals.next() => signals::quit(),
+        () = signals.stop() => signals::quit(),
     }
     Ok(Exit::Done)
 }

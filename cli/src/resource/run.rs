@@ -69,6 +69,7 @@ impl Resource for Run {
             ("labels", Cell::text(pairs(&self.labels))),
             ("requires", Cell::text(pairs(&self.required_labels))),
             ("nominal", Cell::time(self.nominal_time.as_ref())),
+            ("zone data", Cell::text(&self.zone_data_version)),
             ("created", Cell::time(self.create_time.as_ref())),
             ("due", Cell::time(self.due_time.as_ref())),
             ("started", Cell::time(self.start_time.as_ref())),

@@ -11,7 +11,7 @@ use jiff::{
     civil::{Date, Time, Weekday},
 };
 
-use crate::{placed::appointment, zone::Zone};
+use crate::{placed::appointment, zone::Zone, zones::Zones};
 
 pub(crate) mod ical;
 pub(crate) mod rolled;
@@ -71,6 +71,19 @@ pub enum Roll {
 const REACH: i32 = 366;
 
 impl Calendar {
+    /// The same, with its zone as these data have it; none where it is so already, since it has none.
+    #[must_use]
+    pub fn counted_with(&self, zones: &Zones) -> Option<Self> {
+        let zone = self.zone.as_ref()?;
+        Some(Self { zone: Some(zones.find(zone.name())), ..self.clone() })
+    }
+
+    /// Whether the data of its zone are there.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.zone.as_ref().is_none_or(Zone::is_known)
+    }
+
     /// Whether an instant is set apart; `schedule` is the zone of whoever asks.
     ///
     /// ```

@@ -40,6 +40,7 @@ mod rule;
 mod search;
 mod skipped;
 mod zone;
+mod zones;
 
 pub use calendar::{Calendar, Hours, Roll, ical::CalendarError, rolled::Rolled};
 pub use calendar_interval::{CalendarInterval, Unit, parse_date, parse_time};
@@ -58,3 +59,4 @@ pub use rule::{At, Cron, Fires, Rule};
 pub use search::Fire;
 pub use skipped::Skipped;
 pub use zone::Zone;
+pub use zones::{Zones, ZonesError};

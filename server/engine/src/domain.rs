@@ -30,6 +30,7 @@ pub mod payload;
 pub mod place;
 pub mod policy;
 pub mod rate;
+pub mod retime;
 pub mod rules;
 pub mod run;
 pub mod schedule;

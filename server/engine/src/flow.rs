@@ -47,9 +47,11 @@ pub mod sinks;
 pub mod slots;
 pub mod stream;
 pub mod submit;
+mod zones;
 
 use std::{sync::Arc, time::Duration};
 
+use mainspring_cron::Zones;
 use parking_lot::Mutex;
 
 use crate::{
@@ -198,6 +200,7 @@ impl Engine {
         backfill::start(&core);
         jobs::keep_times(&core);
         disable::start(&core);
+        zones::start(&core);
         notify::start(&core);
         rescue::start(&core, outcome.clone());
         retain::start(&core, retention);
@@ -274,6 +277,18 @@ impl Engine {
         cancel: CancelBackfill,
     ) -> StoreResult<Option<Backfill>> {
         backfill::cancel(&self.core, scope, id, cancel).await
+    }
+
+    /// The zone data in force.
+    pub fn zones(&self) -> Zones {
+        self.core.store.zones()
+    }
+
+    /// Puts other zone data in force. Schedules that they move follow; whatever is due meanwhile is not held up.
+    pub async fn use_zones(&self, zones: Zones) -> StoreResult<()> {
+        self.core.store.use_zones(zones).await?;
+        self.core.news.zones.notify_one();
+        Ok(())
     }
 
     /// Sinks: create, update, delete, try.

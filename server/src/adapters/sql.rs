@@ -72,6 +72,7 @@ mod versions;
 mod views;
 mod wake;
 mod writer;
+mod zones;
 
 pub use meter::WriterMeter;
 pub use open::{OpenError, OpenOptions, Synchronous, open};
@@ -109,6 +110,7 @@ struct Known {
     policies: rows::Policies,
     specs: jobs::Specs,
     calendars: calendars::Held,
+    zones: zones::InForce,
     /// Queues that are paused or limited.
     restricted: any::Any,
     /// Sinks that are told anything.

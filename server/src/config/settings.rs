@@ -4,7 +4,13 @@
 //! generated page docs/reference/settings.md. So a setting that is not written here does not exist, and one that is has
 //! a documented meaning.
 
-use std::{fmt::Display, net::SocketAddr, path::Path, str::FromStr, time::Duration};
+use std::{
+    fmt::Display,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use mainspring_cron::{format_duration, parse_duration};
 
@@ -269,6 +275,13 @@ pub const SETTINGS: &[Setting] = &[
         networks/shown_networks webhooks.allow_networks,
         "Networks that sinks may be in although they are not public, such as `10.0.0.0/8,fd00::/8`. Empty: none."
     ),
+    setting!(
+        "ZONES__DIRECTORY",
+        Takes::Folder,
+        folder_or_none/shown_folder zones.directory,
+        "Folder of compiled time zones (TZif), such as `/usr/share/zoneinfo`; read at the start, and again on SIGHUP. Empty: the \
+         data built into the server."
+    ),
 ];
 
 /// What else the server reads from its environment: names without `__`, with their meaning.
@@ -316,6 +329,15 @@ fn shown_networks(networks: &[Network]) -> String {
 
 fn shown_addresses(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a reader of settings may refuse, this one never does")]
+fn folder_or_none(text: &str) -> Result<Option<PathBuf>, String> {
+    Ok(Some(text).filter(|text| !text.is_empty()).map(PathBuf::from))
+}
+
+fn shown_folder(folder: &Option<PathBuf>) -> String {
+    folder.as_deref().map(shown_path).unwrap_or_default()
 }
 
 fn shown_path(path: &Path) -> String {

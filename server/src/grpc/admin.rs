@@ -4,7 +4,6 @@ mod backup;
 
 use std::time::Duration;
 
-use mainspring_cron::Zone;
 use mainspring_proto::{
     MAX_WORKER_PROTOCOL, MIN_WORKER_PROTOCOL,
     scheduler::v1::{self as wire, admin_service_server::AdminService},
@@ -145,7 +144,7 @@ fn info(api: &Api) -> wire::GetServerInfoResponse {
             max_batch_size: bytes(MAX_BATCH),
             max_page_size: bytes(page::MAX_SIZE),
         }),
-        zone_data_version: Zone::data_version().into(),
+        zone_data_version: api.engine.zones().version().into(),
         lease_ttl: Some(time::duration(api.engine.rules().lease_ttl)),
     }
 }

@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, fmt::Display, str::FromStr, sync::Arc};
 
+use mainspring_cron::Zones;
 use mainspring_engine::{
     domain::{
         names::{NamespaceName, Scope},
@@ -48,16 +49,30 @@ pub(crate) const MAX_NOTE: usize = 1_024;
 /// Request ids.
 const MAX_REQUEST_ID: usize = 128;
 
+/// What a request is read against, beside itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct House {
+    /// What the request's namespace says where the request says nothing.
+    pub(crate) settings: Arc<NamespaceSettings>,
+    /// What zones are looked up in.
+    pub(crate) zones: Zones,
+}
+
 /// Collects what is wrong with a request while it is read.
 #[derive(Debug, Default)]
 pub(crate) struct Check {
     path: String,
     bad: Vec<BadField>,
-    /// What the request's namespace says where the request says nothing.
-    house: Arc<NamespaceSettings>,
+    /// What the request is read against.
+    house: House,
 }
 
 impl Check {
+    /// What zones are looked up in.
+    fn zones(&self) -> Zones {
+        self.house.zones.clone()
+    }
+
     /// Reads what lies below `field`.
     pub(crate) fn under<T>(&mut self, field: &str, read: impl FnOnce(&mut Self) -> T) -> T {
         let outer = self.path.len();
@@ -272,14 +287,11 @@ impl Check {
 
 /// Reads a request, all of it before anything is refused.
 pub(crate) fn read<T>(read: impl FnOnce(&mut Check) -> Option<T>) -> Result<T, Refusal> {
-    read_in(Arc::default(), read)
+    read_in(House::default(), read)
 }
 
-/// Reads a request to a namespace that says something where the request says nothing.
-pub(crate) fn read_in<T>(
-    house: Arc<NamespaceSettings>,
-    read: impl FnOnce(&mut Check) -> Option<T>,
-) -> Result<T, Refusal> {
+/// Reads a request where the house has something to say.
+pub(crate) fn read_in<T>(house: House, read: impl FnOnce(&mut Check) -> Option<T>) -> Result<T, Refusal> {
     let mut check = Check { house, ..Check::default() };
     let value = read(&mut check);
     check.finish(value)

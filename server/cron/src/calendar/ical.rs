@@ -13,7 +13,7 @@ use jiff::{
 };
 
 use super::Calendar;
-use crate::zone::Zone;
+use crate::{zone::Zone, zones::Zones};
 
 /// Why a text is no calendar that can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,19 +42,19 @@ impl Calendar {
     /// calendar's; dates are of no zone.
     ///
     /// ```
-    /// use mainspring_cron::Calendar;
+    /// use mainspring_cron::{Calendar, Zones};
     ///
     /// let text = "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nDTSTART;VALUE=DATE:20261225\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
-    /// let calendar = Calendar::from_ical(text, None)?;
+    /// let calendar = Calendar::from_ical(text, None, &Zones::bundled())?;
     /// assert!(calendar.holds_day(jiff::civil::date(2026, 12, 25)));
     /// # Ok::<(), mainspring_cron::CalendarError>(())
     /// ```
     ///
     /// # Errors
     /// [`CalendarError`] with the line of what cannot be read or would hold more than is read.
-    pub fn from_ical(text: &str, zone: Option<Zone>) -> Result<Self, CalendarError> {
+    pub fn from_ical(text: &str, zone: Option<Zone>, zones: &Zones) -> Result<Self, CalendarError> {
         let mut reader =
-            Reader { calendar: Self { zone, ..Self::default() }, open: Vec::new(), event: None, seen: false };
+            Reader { zones, calendar: Self { zone, ..Self::default() }, open: Vec::new(), event: None, seen: false };
         let mut last = 0;
         for line in unfolded(text) {
             last = line.number;
@@ -129,7 +129,9 @@ struct Length {
     seconds: i64,
 }
 
-struct Reader {
+struct Reader<'a> {
+    /// What its times are looked up in.
+    zones: &'a Zones,
     calendar: Calendar,
     /// The components that are open, by name.
     open: Vec<String>,
@@ -137,7 +139,7 @@ struct Reader {
     seen: bool,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn line(&mut self, line: &Line) -> Result<(), CalendarError> {
         let refuse = |message: String| Err(refused(line.number, message));
         let Some((name, parameters, value)) = line.parts() else {
@@ -189,8 +191,8 @@ impl Reader {
             return Err(refused(line, format!("{name} makes an event recur, which is not read; {advice}")));
         }
         let twice = match name {
-            "DTSTART" => event.start.replace(moment(line, parameters, value, zone.as_ref())?).is_some(),
-            "DTEND" => event.end.replace(moment(line, parameters, value, zone.as_ref())?).is_some(),
+            "DTSTART" => event.start.replace(moment(line, parameters, value, (self.zones, zone.as_ref()))?).is_some(),
+            "DTEND" => event.end.replace(moment(line, parameters, value, (self.zones, zone.as_ref()))?).is_some(),
             "DURATION" => {
                 let length =
                     length(value).ok_or_else(|| refused(line, format!("`{value}` is no length such as P1D")))?;
@@ -266,14 +268,19 @@ impl Reader {
     }
 }
 
-fn moment(line: usize, parameters: &str, value: &str, zone: Option<&Zone>) -> Result<Moment, CalendarError> {
+fn moment(
+    line: usize,
+    parameters: &str,
+    value: &str,
+    (zones, zone): (&Zones, Option<&Zone>),
+) -> Result<Moment, CalendarError> {
     let refuse = |message: String| Err(refused(line, message));
     let mut named = None;
     for parameter in parameters.split(';').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         if name.eq_ignore_ascii_case("TZID") {
             // A leading slash says that the name is one that everybody knows.
-            match Zone::parse(value.trim_matches('"').trim_start_matches('/')) {
+            match zones.zone(value.trim_matches('"').trim_start_matches('/')) {
                 Ok(zone) => named = Some(zone),
                 Err(error) => return refuse(error.to_string()),
             }

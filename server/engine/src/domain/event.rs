@@ -7,6 +7,7 @@ use super::{
     job::JobState,
     ledger::Range,
     names::{JobName, NamespaceName, QueueName, ScheduleName, SinkName},
+    retime::Retiming,
     run::RunState,
     worker::WorkerStatus,
 };
@@ -109,6 +110,15 @@ pub enum Detail {
         job: JobName,
         /// Which.
         schedule: ScheduleName,
+    },
+    /// Other zone data changed what a schedule will name.
+    Retimed {
+        /// Of which job.
+        job: JobName,
+        /// Which.
+        schedule: ScheduleName,
+        /// What was announced, and what will be.
+        retiming: Retiming,
     },
     /// A worker changed.
     Worker {

@@ -121,6 +121,14 @@ impl Subject<'_> {
                 format!("Job `{name}` has no schedule: it runs when it is triggered, and no other time is its own.");
             return says(Finding::NotNamed, sentence);
         }
+        if let Some(unknown) = spec.schedules.iter().find(|schedule| !schedule.is_known()) {
+            let why = format!(
+                "The zone data in force do not have a zone that schedule `{}` of job `{name}` depends on; what it names is not \
+                 known until some have it.",
+                unknown.name
+            );
+            return says(Finding::NotNamed, why);
+        }
         let names = |schedule: &ScheduleSpec, next| match schedule.delay() {
             None => schedule.names(at),
             Some(_) => next == Some(at),
@@ -164,6 +172,14 @@ impl Subject<'_> {
         if at <= self.now {
             let sentence = format!("{at}, of {of}, is older than what the ledger keeps of job `{name}`.");
             return says(Finding::Forgotten, sentence);
+        }
+        let past = |(schedule, next): &(&ScheduleSpec, Option<Instant>)| {
+            next.is_some_and(|next| next > at) && schedule.excluded(at).is_none()
+        };
+        if named.iter().all(past) {
+            let sentence =
+                format!("{at}, of {of}, is by the zone data in force what had come by those before, and comes once.");
+            return says(Finding::NotNamed, sentence);
         }
         // Of several schedules the one that makes the run counts.
         let fires = named.iter().find(|(schedule, _)| schedule.excluded(at).is_none());

@@ -113,11 +113,13 @@ pub enum FateReason {
     TooLate,
     /// More were missed than may be caught up with.
     CatchUpMax,
+    /// The zone data in force do not have its zone.
+    ZoneMissing,
 }
 
 impl FateReason {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::LaterRun,
         Self::NoServer,
         Self::ScheduleMissing,
@@ -125,6 +127,7 @@ impl FateReason {
         Self::BufferFull,
         Self::TooLate,
         Self::CatchUpMax,
+        Self::ZoneMissing,
     ];
 
     /// The number that stands for it on the wire.
@@ -137,6 +140,7 @@ impl FateReason {
             Self::BufferFull => 5,
             Self::TooLate => 6,
             Self::CatchUpMax => 7,
+            Self::ZoneMissing => 9,
         }
     }
 
@@ -150,6 +154,7 @@ impl FateReason {
             Self::BufferFull => "BUFFER_FULL",
             Self::TooLate => "TOO_LATE",
             Self::CatchUpMax => "CATCH_UP_MAX",
+            Self::ZoneMissing => "ZONE_MISSING",
         }
     }
 
@@ -169,6 +174,7 @@ pub const fn sentence(fate: Fate, reason: Option<FateReason>) -> &'static str {
         (_, Some(FateReason::BufferFull)) => "As many runs of the job waited already as may wait (`overlap_max`).",
         (_, Some(FateReason::TooLate)) => "It was found later than a run of it may be late (`max_lateness`).",
         (_, Some(FateReason::CatchUpMax)) => "More instants were missed than may be caught up with (`catch_up_max`).",
+        (_, Some(FateReason::ZoneMissing)) => "The zone data in force do not have a zone that it depends on.",
         (Fate::Fired, None) => "It became a run.",
         (Fate::United, None) => "Another schedule of the job named the same instant; they share its run.",
         (Fate::SkippedOverlap, None) => "A run of the job was not over.",

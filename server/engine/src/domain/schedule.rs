@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp, civil::Date};
-use mainspring_cron::{Calendar, JitterBounds, Roll, Rolled, Rule, Skipped, Zone, jittered};
+use mainspring_cron::{Calendar, JitterBounds, Roll, Rolled, Rule, Skipped, Zone, Zones, jittered};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -85,7 +85,35 @@ impl ScheduleSpec {
         (prev < before && self.start.is_none_or(|start| prev >= start)).then_some(prev)
     }
 
+    /// Counts with these zone data from now on.
+    pub fn count_with(&mut self, zones: &Zones) {
+        self.zone = zones.find(self.zone.name());
+        for held in self.exclude.iter_mut().chain(&mut self.only).filter_map(|exclusion| exclusion.calendar.as_mut()) {
+            if let Some(counted) = held.counted_with(zones) {
+                *held = Arc::new(counted);
+            }
+        }
+    }
+
+    /// Whether the data of all its zones are there. Where they are not it names nothing, and nobody knows what it would.
+    pub fn is_known(&self) -> bool {
+        self.zone.is_known() && self.calendars().all(|calendar| calendar.is_known())
+    }
+
+    /// The zones that its instants depend on.
+    pub fn zone_names(&self) -> impl Iterator<Item = &str> {
+        let calendars = self.calendars().filter_map(|calendar| calendar.zone.as_ref());
+        std::iter::once(&self.zone).chain(calendars).map(Zone::name)
+    }
+
+    fn calendars(&self) -> impl Iterator<Item = &Arc<Calendar>> {
+        self.exclude.iter().chain(&self.only).filter_map(|exclusion| exclusion.calendar.as_ref())
+    }
+
     fn named_after(&self, after: Timestamp) -> Option<Timestamp> {
+        if !self.is_known() {
+            return None;
+        }
         match self.rolled() {
             Some(rolled) => rolled.next_after(after),
             None => self.rule.next_after(&self.zone, after),
@@ -93,6 +121,9 @@ impl ScheduleSpec {
     }
 
     fn named_before(&self, before: Timestamp) -> Option<Timestamp> {
+        if !self.is_known() {
+            return None;
+        }
         match self.rolled() {
             Some(rolled) => rolled.prev_before(before),
             None => self.rule.prev_before(&self.zone, before),
@@ -112,7 +143,7 @@ impl ScheduleSpec {
 
     /// The calendar that moves what the rule itself names at this instant, and where to; nowhere if there is no free day.
     pub fn moved(&self, at: Instant) -> Option<(&Exclusion, Option<Instant>)> {
-        let rolled = self.rolled()?;
+        let rolled = self.rolled().filter(|_| self.is_known())?;
         let before = at.minus(Duration::from_micros(1)).timestamp();
         self.rule.next_after(&self.zone, before).filter(|named| *named == at.timestamp())?;
         let holder = self.holder_of(self.zone.wall_clock(at.timestamp()).date())?;
@@ -220,6 +251,9 @@ impl ScheduleSpec {
 
     /// What clock changes in `(after, until]` take from it.
     pub fn skipped(&self, after: Instant, until: Instant) -> Vec<SkippedWalls> {
+        if !self.is_known() {
+            return Vec::new();
+        }
         let found = self.rule.skipped(&self.zone, after.timestamp(), until.timestamp());
         found.into_iter().map(walls).filter(|walls| self.loses(walls)).collect()
     }
@@ -228,7 +262,7 @@ impl ScheduleSpec {
     /// the clock before.
     pub fn skips(&self, at: Instant) -> Option<SkippedWalls> {
         let found = self.rule.skips(&self.zone, at.timestamp()).map(walls)?;
-        self.loses(&found).then_some(found)
+        (self.is_known() && self.loses(&found)).then_some(found)
     }
 
     /// A clock change takes nothing from a day that is moved.

@@ -28,6 +28,7 @@ use crate::{
         ids::{BackfillId, RunId},
         names::{JobName, NamespaceName, Scope},
         run::RunState,
+        schedule::ScheduleSpec,
     },
     ports::store::{
         Advanced, BackfillStep, CancelBackfill, CreateBackfill, EndedRuns, Moved, NewBackfill, OpenBackfill,
@@ -171,6 +172,10 @@ fn behind(open: &OpenBackfill) -> Option<(Vec<Named>, bool)> {
     }
     let limit = usize::try_from(room).unwrap_or(BATCH).clamp(AHEAD, BATCH);
     let rules = &definition.as_ref()?.schedules;
+    if !rules.iter().all(ScheduleSpec::is_known) {
+        // Until there are data of its zone again.
+        return Some((Vec::new(), false));
+    }
     catch_unwind(AssertUnwindSafe(|| spec.instants(rules, *cursor, limit))).ok()
 }
 

@@ -10,13 +10,13 @@
 //! ([`Budget`]). One schedule that cannot be read or evaluated is that job's error, never the stage's.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
 };
 
-use super::Core;
+use super::{Core, zones};
 use crate::{
     domain::{
         budget::Budget,
@@ -192,6 +192,12 @@ enum FiredAll {
 async fn fire_all(core: &Core, lease: ShardLease, now: Instant, due: DueSchedules) -> StoreResult<FiredAll> {
     let DueSchedules { ready, unreadable } = due;
     let any = !ready.is_empty() || !unreadable.is_empty();
+    // What other zone data make of an instant that was announced comes before what becomes of it.
+    let (stale, ready): (Vec<_>, Vec<_>) = ready.into_iter().partition(|due| due.is_stale);
+    if !stale.is_empty() {
+        let jobs: BTreeSet<_> = stale.iter().map(|due| due.job).collect();
+        zones::retime(core, Some(jobs.into_iter().collect())).await?;
+    }
     for UnreadableSchedule { job, job_name, namespace, schedule, position, why } in unreadable {
         tracing::error!(job = %job_name, schedule = %schedule, why, "a definition cannot be read; its job goes to ERROR");
         let why = FateReason::RuleBroken;
@@ -202,7 +208,7 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, due: DueSchedule
     }
     let mut firings = Vec::with_capacity(ready.len());
     let mut room = MAX_INSTANTS;
-    let (mut left, mut late) = (false, 0);
+    let (mut left, mut late) = (!stale.is_empty(), 0);
     let many = ready.len();
     for (place, due) in ready.into_iter().enumerate() {
         let share = share(room, many - place);
@@ -293,6 +299,9 @@ fn evaluate(
     let Some(schedule) = due.spec.schedules.iter().find(|schedule| schedule.name == due.schedule) else {
         return Err(FateReason::ScheduleMissing);
     };
+    if !schedule.is_known() {
+        return Err(FateReason::ZoneMissing);
+    }
     let evaluate = || fire::evaluate(due.job, schedule, &due.position, due.spec.catch_up, owned_since, now, limit);
     catch_unwind(AssertUnwindSafe(evaluate)).map_err(|_| FateReason::RuleBroken)
 }

@@ -28,6 +28,7 @@ use crate::{
         job::{Job, JobState},
         ledger::Range,
         names::{JobName, Lane, NamespaceName, QueueName, ScheduleName, Scope, SinkName},
+        retime::Retiming,
         transition::Tell,
         worker::{Drain, WorkerStatus},
     },
@@ -64,6 +65,8 @@ pub(crate) struct News {
     pub(crate) deliveries: Notify,
     /// A deadline was set that is earlier than the rescuer may know.
     pub(crate) deadline: Notify,
+    /// Other zone data are in force.
+    pub(crate) zones: Notify,
 }
 
 impl News {
@@ -81,6 +84,7 @@ impl News {
             job_times: Notify::new(),
             deliveries: Notify::new(),
             deadline: Notify::new(),
+            zones: Notify::new(),
         }
     }
 
@@ -239,6 +243,19 @@ impl News {
     ) {
         self.deliveries.notify_one();
         let detail = Detail::Schedule { job: job.clone(), schedule: schedule.clone(), range };
+        self.event(now, &Scope(namespace.clone()), detail);
+    }
+
+    /// Other zone data changed what a schedule will name.
+    pub(crate) fn retimed(
+        &self,
+        now: Instant,
+        namespace: &NamespaceName,
+        job: &JobName,
+        schedule: &ScheduleName,
+        retiming: Retiming,
+    ) {
+        let detail = Detail::Retimed { job: job.clone(), schedule: schedule.clone(), retiming };
         self.event(now, &Scope(namespace.clone()), detail);
     }
 

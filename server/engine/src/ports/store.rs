@@ -25,6 +25,7 @@ mod slots;
 mod submit;
 mod views;
 mod vitals;
+mod zones;
 
 pub use backfills::{
     Advanced, BackfillStep, Backfills, CancelBackfill, CreateBackfill, EndedRuns, NewBackfill, OpenBackfill,
@@ -59,6 +60,7 @@ pub use views::{
     Page, QueueView, RunDetail, RunView, StatsView, Views, WaitFacts, WorkerView,
 };
 pub use vitals::{QueueLevel, Vitals};
+pub use zones::{Retimed, RetimedSchedule, Told, ZoneData};
 
 use crate::domain::{
     dead::Death,
@@ -142,6 +144,7 @@ pub trait Store:
     + Identity
     + Views
     + Vitals
+    + ZoneData
     + Backup
     + Debug
     + 'static
@@ -167,6 +170,7 @@ impl<T> Store for T where
         + Identity
         + Views
         + Vitals
+        + ZoneData
         + Backup
         + Debug
         + 'static

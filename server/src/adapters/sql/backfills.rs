@@ -351,6 +351,7 @@ async fn insert_taken(
         plain_end: true,
         retry_until: None,
         previous_success: successes.get(run).copied().flatten(),
+        zone_data: Some(known.zones.current().id),
         priority: spec.priority,
         fairness_key: &definition.fairness_key,
         key,

@@ -34,6 +34,7 @@ use super::{
     statement::{Cells, exec, insert, places, query, query_one},
     told,
     writer::Tx,
+    zones::Numbered,
 };
 
 /// So many versions are remembered; then the memory starts anew.
@@ -41,9 +42,9 @@ const REMEMBERED: usize = 1_000;
 /// So many jobs are told of those that stand in the way of a delete.
 const TOLD: usize = 5;
 
-/// What versions hold that were read lately.
+/// What versions hold that were read lately, by the zone data that they count with.
 #[derive(Debug, Default)]
-pub(super) struct Held(Mutex<HashMap<(CalendarUid, i64), Arc<Calendar>>>);
+pub(super) struct Held(Mutex<HashMap<(CalendarUid, i64, i32), Arc<Calendar>>>);
 
 /// Calendars that have changed, and perhaps not for all jobs that use them.
 pub(super) const HALF_UPDATED: &str = "SELECT uid FROM calendar WHERE half_updated ORDER BY uid LIMIT ?";
@@ -63,7 +64,14 @@ impl Calendars for SqliteStore {
     async fn calendars_named(&self, scope: &Scope, names: &[CalendarName]) -> StoreResult<Vec<NamedCalendar>> {
         let Some(namespace) = self.known.lanes.namespace(&scope.0) else { return Ok(Vec::new()) };
         let rest = format!("calendar.name IN ({})", places(names.len()));
-        find(&self.reads, namespace, &rest, names.iter().map(|name| name.as_str().into())).await
+        let mut found = find(&self.reads, namespace, &rest, names.iter().map(|name| name.as_str().into())).await?;
+        let zones = self.known.zones.current().zones;
+        for calendar in &mut found {
+            if let Some(counted) = calendar.spec.calendar.counted_with(&zones) {
+                calendar.spec.calendar = Arc::new(counted);
+            }
+        }
+        Ok(found)
     }
 
     async fn calendars(
@@ -212,8 +220,10 @@ async fn pin_jobs(tx: &Tx, known: &Arc<Known>, now: Instant, uid: CalendarUid, m
         };
         let mut spec = job.spec.clone();
         spec.pin(&pinned);
+        let zones = known.zones.current();
+        spec.count_with(&zones.zones);
         skipped::keep_rest(tx, now, &job, &rows).await?;
-        define(tx, now, &job, rows, &spec).await?;
+        define(tx, now, &job, rows, (&spec, &zones)).await?;
         let changed = by_uid(tx, known, uid).await?;
         told::broken(tx, known, now, job.state, &changed).await?;
         step.jobs.push(changed);
@@ -244,12 +254,17 @@ async fn delete(
 }
 
 /// Reads what the calendars of a definition hold, as far as that is not known; whether anything was missing.
-pub(super) async fn fill<C: ConnectionTrait>(connection: &C, known: &Known, spec: &mut JobSpec) -> StoreResult<()> {
+pub(super) async fn fill<C: ConnectionTrait>(
+    connection: &C,
+    known: &Known,
+    data: &Numbered,
+    spec: &mut JobSpec,
+) -> StoreResult<()> {
     for exclusion in spec.exclusions_mut() {
         if exclusion.calendar.is_some() {
             continue;
         }
-        let key = (exclusion.uid, exclusion.version);
+        let key = (exclusion.uid, exclusion.version, data.id);
         let held = known.calendars.0.lock().get(&key).cloned();
         exclusion.calendar = Some(match held {
             Some(held) => held,
@@ -258,12 +273,13 @@ pub(super) async fn fill<C: ConnectionTrait>(connection: &C, known: &Known, spec
                 let row = query_one(connection, sql, vec![key.0.uuid().into(), key.1.into()]).await?;
                 let missing = || StoreError::Corrupt(format!("calendar {} has no version {}", key.0, key.1));
                 let spec: CalendarSpec = read_json(&Cells::of(&row.ok_or_else(missing)?).next::<String>()?)?;
+                let calendar = spec.calendar.counted_with(&data.zones).map_or(spec.calendar, Arc::new);
                 let mut held = known.calendars.0.lock();
                 if held.len() >= REMEMBERED {
                     held.clear();
                 }
-                held.insert(key, Arc::clone(&spec.calendar));
-                spec.calendar
+                held.insert(key, Arc::clone(&calendar));
+                calendar
             }
         });
     }
@@ -279,15 +295,16 @@ pub(super) fn is_whole(spec: &JobSpec) -> bool {
 pub(super) async fn fill_shared<C: ConnectionTrait>(
     connection: &C,
     known: &Known,
-    job: JobUid,
-    version: i64,
+    data: &Numbered,
+    (job, version): (JobUid, i64),
     spec: &mut Arc<JobSpec>,
 ) -> StoreResult<()> {
     if is_whole(spec) {
         return Ok(());
     }
-    fill(connection, known, Arc::make_mut(spec)).await?;
-    known.specs.filled(job, version, spec);
+    let before = Arc::clone(spec);
+    fill(connection, known, data, Arc::make_mut(spec)).await?;
+    known.specs.filled(job, version, (&before, spec));
     Ok(())
 }
 

@@ -35,6 +35,7 @@ use super::{
     submit::{REQUESTS, made, request_cells},
     told, versions,
     writer::Tx,
+    zones::{Numbered, keep_files},
 };
 
 #[async_trait]
@@ -83,7 +84,7 @@ impl Catalog for SqliteStore {
     }
 
     async fn job_versions(&self, job: JobUid, before: Option<i64>, limit: usize) -> StoreResult<Vec<JobVersion>> {
-        versions::list(&self.reads, job, before, limit).await
+        versions::list(&self.reads, &self.known, job, before, limit).await
     }
 
     async fn update_job(&self, now: Instant, update: UpdateJob) -> StoreResult<JobChange> {
@@ -241,6 +242,8 @@ async fn create(
         return Ok(CreateJob::Full(quota));
     }
     calendars::pin(tx, &mut spec).await?;
+    let zones = known.zones.current();
+    spec.count_with(&zones.zones);
     let values = [
         uid.uuid().into(),
         namespace.into(),
@@ -257,16 +260,22 @@ async fn create(
     let into =
         "job (uid, namespace_id, name, version, revision, state, job_type, queue, owner, create_time, update_time)";
     insert(tx, into, vec![values], "").await?;
-    insert_version(tx, now, uid, 1, &spec).await?;
+    insert_version(tx, now, uid, 1, (&spec, &zones)).await?;
     calendars::note_use(tx, uid, None, &spec).await?;
-    insert_schedules(tx, &fresh(uid, 1, None, now, &spec)).await?;
+    insert_schedules(tx, &fresh(uid, 1, None, now, (&spec, zones.id))).await?;
     if let Some((key, body)) = request {
         insert(tx, REQUESTS, vec![request_cells(now, &key, body, uid.uuid())], "").await?;
     }
     by_uid(tx, known, uid).await.map(CreateJob::Created)
 }
 
-async fn insert_version(tx: &Tx, now: Instant, uid: JobUid, version: i64, spec: &JobSpec) -> StoreResult<()> {
+async fn insert_version(
+    tx: &Tx,
+    now: Instant,
+    uid: JobUid,
+    version: i64,
+    (spec, zones): (&JobSpec, &Numbered),
+) -> StoreResult<()> {
     let values = [
         uid.uuid().into(),
         version.into(),
@@ -277,6 +286,7 @@ async fn insert_version(tx: &Tx, now: Instant, uid: JobUid, version: i64, spec: 
     ];
     let into = "job_version (job_uid, version, spec, payload_type, payload, create_time)";
     insert(tx, into, vec![values], "").await?;
+    keep_files(tx, zones, spec).await?;
     calendars::note_pins(tx, uid, spec).await
 }
 
@@ -286,7 +296,7 @@ pub(super) fn fresh(
     version: i64,
     pause: Option<&Pause>,
     now: Instant,
-    spec: &JobSpec,
+    (spec, zone_data): (&JobSpec, i32),
 ) -> Vec<ScheduleRow> {
     let row = |schedule: &ScheduleSpec| ScheduleRow {
         job,
@@ -298,6 +308,7 @@ pub(super) fn fresh(
         cursor: schedule.begin(now, spec.catch_up),
         next: schedule.next_after(schedule.begin(now, spec.catch_up)),
         made: 0,
+        zone_data: Some(zone_data),
         open_run: None,
         open: None,
     };
@@ -335,8 +346,10 @@ async fn apply(tx: &Tx, known: &Arc<Known>, namespace: i32, change: Change) -> S
         What::Define(_, _, Some(quota)) => return Ok(JobChange::Full(quota)),
         What::Define(mut spec, pending, None) => {
             calendars::pin(tx, &mut spec).await?;
+            let zones = known.zones.current();
+            spec.count_with(&zones.zones);
             let (mut moved, plan) = drop_starts(tx, known, now, &job, &mut rows, (pending, &spec)).await?;
-            define(tx, now, &job, rows, &spec).await?;
+            define(tx, now, &job, rows, (&spec, &zones)).await?;
             let before = job.state;
             let job = by_uid(tx, known, job.uid).await?;
             told::broken(tx, known, now, before, &job).await?;
@@ -368,22 +381,23 @@ pub(super) async fn define(
     now: Instant,
     job: &Job,
     rows: Vec<ScheduleRow>,
-    spec: &JobSpec,
+    (spec, zones): (&JobSpec, &Numbered),
 ) -> StoreResult<()> {
     let version = job.version + 1;
-    insert_version(tx, now, job.uid, version, spec).await?;
+    insert_version(tx, now, job.uid, version, (spec, zones)).await?;
     calendars::note_use(tx, job.uid, Some(&job.spec), spec).await?;
-    let mut wanted = fresh(job.uid, version, job.pause.as_ref(), now, spec);
+    let mut wanted = fresh(job.uid, version, job.pause.as_ref(), now, (spec, zones.id));
     for (row, schedule) in wanted.iter_mut().zip(&spec.schedules) {
         if let Some(old) = rows.iter().find(|old| old.name == row.name) {
             let was = job.spec.schedules.iter().find(|was| was.name == row.name);
-            go_on(row, old, (was, schedule), now);
+            let settled = settled(tx, old, now).await?;
+            go_on(row, &settled, (was, schedule), now);
         }
     }
-    // One whose calendars leave nothing of it never fires, whatever its rule names.
+    // One whose calendars leave nothing of it, or of whose zone there are no data, never fires, whatever its rule names.
     let mut broken = false;
     for (row, schedule) in wanted.iter_mut().zip(&spec.schedules) {
-        if !schedule.is_done(row.made) && schedule.is_starved(row.cursor) {
+        if !schedule.is_done(row.made) && (!schedule.is_known() || schedule.is_starved(row.cursor)) {
             (row.next, broken) = (None, true);
         }
     }
@@ -422,6 +436,24 @@ pub(super) async fn define(
     }
     write_schedules(tx, &changed).await?;
     insert_schedules(tx, &added).await
+}
+
+/// A schedule whose cursor is in the future, where other zone data put it past what had come already: by another rule, what
+/// has a fate is behind it and nothing else.
+async fn settled(tx: &Tx, old: &ScheduleRow, now: Instant) -> StoreResult<ScheduleRow> {
+    if old.cursor <= now {
+        return Ok(old.clone());
+    }
+    let last = match &old.open {
+        Some(open) => Some(open.last),
+        None => {
+            let sql =
+                "SELECT last_time FROM ledger WHERE job_uid = ? AND schedule = ? ORDER BY first_time DESC LIMIT 1";
+            let row = query_one(tx, sql, vec![old.job.uuid().into(), old.name.as_str().into()]).await?;
+            row.map(|row| single(&row)).transpose()?.map(Instant::from_micros)
+        }
+    };
+    Ok(ScheduleRow { cursor: last.map_or(now, |last| last.max(now)), ..old.clone() })
 }
 
 /// A new rule goes on from where the old one of its name stands.

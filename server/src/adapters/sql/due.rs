@@ -28,6 +28,7 @@ use super::{
     statement::{Cells, exec, query, query_one, single},
     told, wake,
     writer::Tx,
+    zones::Numbered,
 };
 
 /// The one shard of the embedded family.
@@ -118,7 +119,7 @@ fn due_columns() -> String {
 }
 
 /// How many these are.
-const TURN_COLUMN: usize = 24;
+const TURN_COLUMN: usize = 25;
 
 const DUE: &str = "FROM schedule JOIN job ON job.uid = schedule.job_uid JOIN job_version ON \
      job_version.job_uid = schedule.job_uid AND job_version.version = schedule.version \
@@ -144,19 +145,20 @@ pub(super) fn turn_sql() -> String {
 impl SqliteStore {
     /// Reads schedules that are due, and says which of them cannot be.
     async fn read_due(&self, rows: &[QueryResult]) -> StoreResult<DueSchedules> {
-        let mut due = read_rows(rows, &self.known)?;
+        let zones = self.known.zones.current();
+        let mut due = read_rows(rows, &self.known, &zones)?;
         for ready in due.ready.iter_mut().filter(|ready| !calendars::is_whole(&ready.spec)) {
             let (job, version) = (ready.job, ready.position.version);
-            calendars::fill_shared(&self.stage_reads, &self.known, job, version, &mut ready.spec).await?;
+            calendars::fill_shared(&self.stage_reads, &self.known, &zones, (job, version), &mut ready.spec).await?;
         }
         Ok(due)
     }
 }
 
-fn read_rows(rows: &[QueryResult], known: &Known) -> StoreResult<DueSchedules> {
+fn read_rows(rows: &[QueryResult], known: &Known, zones: &Numbered) -> StoreResult<DueSchedules> {
     let mut due = DueSchedules::default();
     for row in rows {
-        match readable(due_schedule(row, known))? {
+        match readable(due_schedule(row, known, zones))? {
             Ok(Ok(ready)) => due.ready.push(ready),
             Ok(Err(unreadable)) => due.unreadable.push(unreadable),
             Err(why) => tracing::error!(why, "a schedule's row cannot be read; it is skipped"),
@@ -165,15 +167,22 @@ fn read_rows(rows: &[QueryResult], known: &Known) -> StoreResult<DueSchedules> {
     Ok(due)
 }
 
-fn due_schedule(row: &QueryResult, known: &Known) -> StoreResult<Result<DueSchedule, UnreadableSchedule>> {
+fn due_schedule(
+    row: &QueryResult,
+    known: &Known,
+    data: &Numbered,
+) -> StoreResult<Result<DueSchedule, UnreadableSchedule>> {
     let mut cells = Cells::of(row);
     let row = ScheduleRow::read(&mut cells)?;
     let position = row.position();
-    let ScheduleRow { job, name: schedule, .. } = row;
+    let ScheduleRow { job, name: schedule, zone_data, .. } = row;
     let job_name = name(cells.next()?)?;
     let namespace = known.lanes.namespace_name(cells.next()?)?;
-    Ok(match readable(known.specs.read(&mut cells))? {
-        Ok(spec) => Ok(DueSchedule { job, job_name, namespace, schedule, spec, position }),
+    Ok(match readable(known.specs.read(&mut cells, data))? {
+        Ok(spec) => {
+            let (zones, is_stale) = (data.zones.clone(), zone_data != Some(data.id));
+            Ok(DueSchedule { job, job_name, namespace, schedule, spec, position, zones, is_stale })
+        }
         Err(why) => Err(UnreadableSchedule { job, job_name, namespace, schedule, position, why }),
     })
 }

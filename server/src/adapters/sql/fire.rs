@@ -48,6 +48,8 @@ struct Firings {
     states: HashMap<JobUid, JobState>,
     slots: HashMap<SlotOf, Standing>,
     namespaces: HashMap<NamespaceName, i32>,
+    /// The zone data that each firing was evaluated by.
+    zones: Vec<Option<i32>>,
     successes: HashMap<JobUid, Instant>,
     instants: HashSet<(JobUid, Instant)>,
     changed: HashSet<(JobUid, ScheduleName)>,
@@ -69,6 +71,7 @@ struct Made {
     plain_end: bool,
     retry_until: Option<Instant>,
     previous_success: Option<Instant>,
+    zone_data: Option<i32>,
 }
 
 pub(super) async fn fire(
@@ -125,6 +128,7 @@ pub(super) async fn fire(
         plain_end: run.plain_end,
         retry_until: run.retry_until,
         previous_success: run.previous_success,
+        zone_data: run.zone_data,
         priority: due.spec.priority,
         fairness_key: &due.spec.fairness_key,
         key: *key,
@@ -181,6 +185,7 @@ impl Firings {
             states,
             slots: slots.into_iter().map(|(of, (standing, _))| (of, standing)).collect(),
             namespaces,
+            zones: firings.iter().map(|firing| known.zones.number(&firing.due.zones)).collect(),
             successes,
             instants: fired(tx, &named).await?,
             changed: HashSet::new(),
@@ -196,9 +201,11 @@ impl Firings {
         let Firing { due, evaluation, run_ids } = firing;
         let key = (due.job, due.schedule.clone());
         // A job that was deleted has no schedules.
-        if !still_at(&self.schedules.get(&key)?.0, &due.position) {
+        let row = &self.schedules.get(&key)?.0;
+        if !still_at(row, &due.position) || self.zones[place].is_none() || row.zone_data != self.zones[place] {
             return None;
         }
+        let zone_data = row.zone_data;
         let mut ids = run_ids.iter();
         let mut runs = Vec::new();
         let mut ranges = Vec::new();
@@ -230,6 +237,7 @@ impl Firings {
                             plain_end,
                             retry_until,
                             previous_success,
+                            zone_data,
                         });
                     }
                     if let Some(schedule) = delayed {

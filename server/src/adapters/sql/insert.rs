@@ -73,6 +73,8 @@ pub(super) struct Row<'a> {
     pub(super) retry_until: Option<Instant>,
     /// The last instant of its job that has succeeded, where its handler is to be told.
     pub(super) previous_success: Option<Instant>,
+    /// The zone data that its instant was named by.
+    pub(super) zone_data: Option<i32>,
     /// 0 to 9.
     pub(super) priority: u8,
     /// Its fairness key.
@@ -128,7 +130,7 @@ const PLAIN: [(&str, Kind); 14] = [
 ];
 
 /// What only some have, after [`PLAIN`].
-const MORE: [(&str, Kind); 24] = [
+const MORE: [(&str, Kind); 25] = [
     ("deadline_time", Kind::Int),
     ("job_uid", Kind::Bytes),
     ("job_version", Kind::Int),
@@ -153,6 +155,7 @@ const MORE: [(&str, Kind); 24] = [
     ("retry_until", Kind::Int),
     ("slot_key", Kind::Int),
     ("previous_success", Kind::Int),
+    ("zone_data_id", Kind::Int),
 ];
 
 /// Inserts runs that have no more than every run has, or all that one can have.
@@ -281,7 +284,8 @@ impl<'a> New<'a> {
             .int(i64::from(row.plain_end))
             .int(row.retry_until.map(Instant::as_micros))
             .int(row.key.filter(|_| row.by_key).map(i64::from))
-            .int(row.previous_success.map(Instant::as_micros));
+            .int(row.previous_success.map(Instant::as_micros))
+            .int(row.zone_data.map(i64::from));
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use mainspring_cron::Zones;
 use mainspring_engine::{
     domain::{
         catch_up::Mode,
@@ -29,6 +30,7 @@ use super::{
     salvage::salvaged,
     statement::{Cells, chunks, exec, insert, query, query_in, tuples},
     writer::Tx,
+    zones::Numbered,
 };
 
 /// So many definitions are remembered; then the memory starts anew.
@@ -54,18 +56,18 @@ pub(super) const SPEC: &str = "job_version.job_uid, job_version.version, job_ver
      job_version.payload";
 
 impl Specs {
-    /// Reads the columns of [`SPEC`].
-    pub(super) fn read(&self, cells: &mut Cells<'_>) -> StoreResult<Arc<JobSpec>> {
+    /// Reads the columns of [`SPEC`], to count with these zone data.
+    pub(super) fn read(&self, cells: &mut Cells<'_>, zones: &Numbered) -> StoreResult<Arc<JobSpec>> {
         let key = (JobUid::from_uuid(cells.next()?), cells.next()?);
         let text: String = cells.next()?;
         let payload = Payload { content_type: cells.next()?, data: cells.next()? };
-        let print = fingerprint(&text, &payload);
+        let print = fingerprint(&text, &payload, zones.id);
         if let Some((known, spec)) = self.read.lock().get(&key)
             && *known == print
         {
             return Ok(Arc::clone(spec));
         }
-        let spec = Arc::new(JobSpec { payload, ..read_json::<JobSpec>(&text)? });
+        let spec = Arc::new(JobSpec { payload, ..read_spec(&text, &zones.zones)? });
         let mut known = self.read.lock();
         if known.len() >= REMEMBERED {
             known.clear();
@@ -77,17 +79,27 @@ impl Specs {
 
 impl Specs {
     /// The calendars of a definition were read.
-    pub(super) fn filled(&self, job: JobUid, version: i64, spec: &Arc<JobSpec>) {
-        if let Some((_, known)) = self.read.lock().get_mut(&(job, version)) {
+    pub(super) fn filled(&self, job: JobUid, version: i64, (before, spec): (&Arc<JobSpec>, &Arc<JobSpec>)) {
+        if let Some((_, known)) = self.read.lock().get_mut(&(job, version))
+            // What was read anew in between may count with other zone data.
+            && Arc::ptr_eq(known, before)
+        {
             *known = Arc::clone(spec);
         }
     }
 }
 
-/// Tells two texts of one version apart. Lives in memory only, so any good hash will do.
-fn fingerprint(text: &str, payload: &Payload) -> u64 {
+/// A definition without its payload, and without what its calendars hold, that counts with these zone data.
+pub(super) fn read_spec(text: &str, zones: &Zones) -> StoreResult<JobSpec> {
+    let mut spec: JobSpec = read_json(text)?;
+    spec.count_with(zones);
+    Ok(spec)
+}
+
+/// Tells two texts of one version apart, and what was read by other zone data. Lives in memory only, so any good hash will do.
+fn fingerprint(text: &str, payload: &Payload, zones: i32) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
-    (text, &payload.content_type, &payload.data).hash(&mut hasher);
+    (text, &payload.content_type, &payload.data, zones).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -148,8 +160,9 @@ async fn read_jobs<C: ConnectionTrait>(
          ON job_version.job_uid = job.uid AND job_version.version = job.version WHERE {rest}"
     );
     let mut jobs = Vec::new();
+    let zones = known.zones.current();
     for row in query(connection, sql, values).await? {
-        jobs.push(job(&row, known, reading)?);
+        jobs.push(job(&row, known, &zones, reading)?);
     }
     let uids: Vec<Uuid> = jobs.iter().map(|job| job.uid.uuid()).collect();
     let mut standing: HashMap<(JobUid, ScheduleName), (Option<Instant>, u64)> = HashMap::new();
@@ -161,7 +174,7 @@ async fn read_jobs<C: ConnectionTrait>(
     }
     for job in &mut jobs {
         let uid = job.uid;
-        calendars::fill(connection, known, &mut job.spec).await?;
+        calendars::fill(connection, known, &zones, &mut job.spec).await?;
         let stands = job.spec.schedules.iter().map(|schedule| standing.remove(&(uid, schedule.name.clone())));
         (job.next_times, job.run_counts) = stands.map(Option::unwrap_or_default).unzip();
         // What is evaluated next may be an instant that a calendar leaves out.
@@ -174,7 +187,7 @@ async fn read_jobs<C: ConnectionTrait>(
     Ok(jobs)
 }
 
-fn job(row: &QueryResult, known: &Known, reading: Reading) -> StoreResult<Job> {
+fn job(row: &QueryResult, known: &Known, zones: &Numbered, reading: Reading) -> StoreResult<Job> {
     let mut cells = Cells::of(row);
     let uid = JobUid::from_uuid(cells.next()?);
     let namespace = known.lanes.namespace_name(cells.next()?)?;
@@ -189,24 +202,24 @@ fn job(row: &QueryResult, known: &Known, reading: Reading) -> StoreResult<Job> {
     let (create_time, update_time) = (Instant::from_micros(cells.next()?), Instant::from_micros(cells.next()?));
     let define_time = Instant::from_micros(cells.next()?);
     let (spec, is_sound) = match reading {
-        Reading::Sound => (JobSpec::clone(&*known.specs.read(&mut cells)?), true),
+        Reading::Sound => (JobSpec::clone(&*known.specs.read(&mut cells, zones)?), true),
         Reading::Whole => {
             let mut again = cells.remaining();
-            match readable(known.specs.read(&mut cells))? {
+            match readable(known.specs.read(&mut cells, zones))? {
                 Ok(spec) => (JobSpec::clone(&*spec), true),
                 Err(why) => {
                     let (_, _, text): (Uuid, i64, String) = (again.any(), again.any(), again.any());
                     let payload = Payload { content_type: again.any(), data: again.any() };
-                    (JobSpec { payload, ..salvaged(uid, &text, &why)? }, false)
+                    (JobSpec { payload, ..salvaged(uid, &text, &zones.zones, &why)? }, false)
                 }
             }
         }
         // Lists read many at once: what they read is not remembered.
         Reading::Bare => {
             let text: String = cells.any();
-            match readable(read_json(&text))? {
+            match readable(read_spec(&text, &zones.zones))? {
                 Ok(spec) => (spec, true),
-                Err(why) => (salvaged(uid, &text, &why)?, false),
+                Err(why) => (salvaged(uid, &text, &zones.zones, &why)?, false),
             }
         }
     };
@@ -244,6 +257,8 @@ pub(super) struct ScheduleRow {
     pub(super) pause_until: Option<Instant>,
     pub(super) resumed: Option<Resumed>,
     pub(super) made: u64,
+    /// The zone data that its next instant was named by.
+    pub(super) zone_data: Option<i32>,
     /// The run whose end it counts from.
     pub(super) open_run: Option<RunId>,
     pub(super) open: Option<Range>,
@@ -252,7 +267,7 @@ pub(super) struct ScheduleRow {
 /// The columns of [`ScheduleRow::read`], in order.
 pub(super) const SCHEDULE: &str = "schedule.job_uid, schedule.name, schedule.version, schedule.paused, \
      schedule.cursor_time, schedule.next_time, schedule.pause_until, schedule.resume_until, schedule.resume_mode, \
-     schedule.run_count, schedule.open_run, schedule.open_version, schedule.open_first, schedule.open_last, \
+     schedule.run_count, schedule.zone_data_id, schedule.open_run, schedule.open_version, schedule.open_first, schedule.open_last, \
      schedule.open_count, schedule.open_fate, schedule.open_reason";
 
 impl ScheduleRow {
@@ -268,6 +283,7 @@ impl ScheduleRow {
             pause_until: maybe(cells.next()?),
             resumed: resumed(cells)?,
             made: counted(cells)?,
+            zone_data: cells.next()?,
             open_run: cells.next::<Option<Uuid>>()?.map(RunId::from_uuid),
             open: open_range(cells)?,
         })
@@ -280,8 +296,9 @@ impl ScheduleRow {
         Position { cursor, version, pause: self.paused.then_some(end), resumed, made }
     }
 
-    fn cells(&self) -> StoreResult<[Value; 17]> {
-        let Self { job, name, version, paused, cursor, next, pause_until, resumed, made, open_run, open } = self;
+    fn cells(&self) -> StoreResult<[Value; 18]> {
+        let Self { job, name, version, paused, cursor, next, pause_until, resumed, made, zone_data, open_run, open } =
+            self;
         let (mut of, mut count, mut fate, mut reason) = (None, None, None, None);
         let (mut first, mut last) = (None, None);
         if let Some(range) = open {
@@ -300,6 +317,7 @@ impl ScheduleRow {
             maybe_time(resumed.map(|resumed| resumed.until)),
             resumed.map(|resumed| resumed.mode.code()).into(),
             signed(*made)?.into(),
+            (*zone_data).into(),
             open_run.map(RunId::uuid).into(),
             of.into(),
             maybe_time(first),
@@ -365,7 +383,7 @@ pub(super) async fn schedules<C: ConnectionTrait>(connection: &C, jobs: &[Uuid])
 /// New schedules.
 pub(super) async fn insert_schedules(tx: &Tx, rows: &[ScheduleRow]) -> StoreResult<()> {
     let into = "schedule (job_uid, name, version, paused, cursor_time, next_time, pause_until, resume_until, resume_mode, \
-         run_count, open_run, open_version, open_first, open_last, open_count, open_fate, open_reason)";
+         run_count, zone_data_id, open_run, open_version, open_first, open_last, open_count, open_fate, open_reason)";
     let cells = rows.iter().map(ScheduleRow::cells).collect::<StoreResult<_>>()?;
     insert(tx, into, cells, "").await.map(drop)
 }
@@ -374,7 +392,7 @@ pub(super) async fn insert_schedules(tx: &Tx, rows: &[ScheduleRow]) -> StoreResu
 pub(super) async fn write_schedules(tx: &Tx, rows: &[(ScheduleRow, Instant)]) -> StoreResult<u64> {
     let mut written = 0;
     for piece in chunks(rows) {
-        let mut values = Vec::with_capacity(18 * piece.len());
+        let mut values = Vec::with_capacity(19 * piece.len());
         for (row, cursor) in piece {
             values.extend(row.cells()?);
             values.push(time(*cursor));
@@ -388,12 +406,12 @@ pub(super) async fn write_schedules(tx: &Tx, rows: &[(ScheduleRow, Instant)]) ->
 pub(super) fn schedule_sql(count: usize) -> String {
     format!(
         "WITH t(job_uid, name, version, paused, cursor_time, next_time, pause_until, resume_until, resume_mode, \
-         run_count, open_run, open_version, open_first, open_last, open_count, open_fate, open_reason, was_cursor) AS (VALUES {}) UPDATE schedule SET version = t.version, paused = t.paused, \
+         run_count, zone_data_id, open_run, open_version, open_first, open_last, open_count, open_fate, open_reason, was_cursor) AS (VALUES {}) UPDATE schedule SET version = t.version, paused = t.paused, \
          cursor_time = t.cursor_time, next_time = t.next_time, pause_until = t.pause_until, \
-         resume_until = t.resume_until, resume_mode = t.resume_mode, run_count = t.run_count, open_run = t.open_run, open_version = t.open_version, open_first = t.open_first, \
+         resume_until = t.resume_until, resume_mode = t.resume_mode, run_count = t.run_count, zone_data_id = t.zone_data_id, open_run = t.open_run, open_version = t.open_version, open_first = t.open_first, \
          open_last = t.open_last, open_count = t.open_count, open_fate = t.open_fate, open_reason = t.open_reason FROM t \
          WHERE schedule.job_uid = t.job_uid AND schedule.name = t.name AND schedule.cursor_time = t.was_cursor",
-        tuples(count, 18)
+        tuples(count, 19)
     )
 }
 

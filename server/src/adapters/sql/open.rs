@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures::future::try_join_all;
+use mainspring_cron::Zones;
 use mainspring_engine::{
     domain::rules::LeaseRules,
     ports::{
@@ -42,6 +43,7 @@ use super::{
     rows::Policies,
     statement::{exec, is_damage, obstacle, query, query_one, single},
     writer::Writer,
+    zones::InForce,
 };
 
 /// The truth.
@@ -93,6 +95,8 @@ pub struct OpenOptions {
     pub readers: u32,
     /// A statement that answers a person has so long.
     pub patience: Duration,
+    /// The zone data in force.
+    pub zones: Zones,
     /// Counts the transactions of the main file.
     pub meter: WriterMeter,
 }
@@ -106,6 +110,7 @@ impl OpenOptions {
             rules: LeaseRules::default(),
             readers: 4,
             patience: PATIENCE,
+            zones: Zones::bundled(),
             meter: WriterMeter::default(),
         }
     }
@@ -218,12 +223,13 @@ pub(super) struct DataLock {
 
 /// Opens the store of a data directory, which it makes or upgrades where needed.
 pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
-    let OpenOptions { data, synchronous, rules, readers, patience, meter } = options;
+    let OpenOptions { data, synchronous, rules, readers, patience, zones, meter } = options;
     let lock = claim(&data)?;
     let main = Files { path: data.join(DATABASE), synchronous };
     let (writer, main_held) = main.open::<Migrator>().await?;
     forget_streams(&writer).await;
     let lanes = Lanes::load(&writer).await.map_err(|error| main.unread(error))?;
+    let zones = InForce::begin(&writer, zones).await.map_err(|error| main.unread(error))?;
     // Lines that a power loss takes are the last ones a worker will send again or not miss.
     let lines = Files { path: data.join(LOGS), synchronous: Synchronous::Normal };
     let (logs_writer, lines_held) = lines.open::<LogsMigrator>().await?;
@@ -239,6 +245,7 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
         policies: Policies::default(),
         specs: Specs::default(),
         calendars: super::calendars::Held::default(),
+        zones,
         restricted: Any::default(),
         sinks: Any::default(),
     });

@@ -36,6 +36,7 @@ use super::{
     successes,
     views::ledger::specs,
     writer::Tx,
+    zones::Changes,
 };
 
 /// A run of a schedule that has not begun.
@@ -47,6 +48,7 @@ struct Start {
     due: Instant,
     late: bool,
     buffer: Option<Buffer>,
+    zone_data: Option<i32>,
 }
 
 /// What an edit makes of starts, before it is made.
@@ -56,7 +58,7 @@ pub(super) struct Plan {
 }
 
 /// Runs of a job's schedules that have not begun, by instant.
-pub(super) const PENDING: &str = "SELECT id, schedule, nominal_time, due_time, late, buffer FROM run WHERE job_uid = ? \
+pub(super) const PENDING: &str = "SELECT id, schedule, nominal_time, due_time, late, buffer, zone_data_id FROM run WHERE job_uid = ? \
      AND end_time IS NULL AND state = 1 AND origin = 1 ORDER BY nominal_time";
 
 async fn pending(tx: &Tx, job: JobUid) -> StoreResult<Vec<Start>> {
@@ -73,6 +75,7 @@ async fn pending(tx: &Tx, job: JobUid) -> StoreResult<Vec<Start>> {
                 Some(code) => Buffer::from_code(*code).map(Some),
                 None => Some(None),
             })?,
+            zone_data: cells.next()?,
         })
     });
     read.collect()
@@ -138,7 +141,15 @@ async fn supersede(
     }
     let open = row.as_ref().and_then(|row| row.open.clone());
     let versions = closed.values().chain(&open).map(|range| range.version);
-    let specs = specs(tx, known, job, versions).await?;
+    let mut specs = specs(tx, known, job, versions).await?;
+    let changes = Changes::of(tx, job).await?;
+    for range in closed.values().chain(&open) {
+        if let Some(spec) = specs.get(&range.version).cloned() {
+            // One edit drops instants of a moment: between two data of one version there is none.
+            let spec = changes.named_by(tx, known, (schedule, range), spec).await?;
+            specs.insert(range.version, spec);
+        }
+    }
     let carved = |range: Range| {
         let rule = specs.get(&range.version).and_then(|spec| spec.schedules.iter().find(|rule| rule.name == *schedule));
         match rule.filter(|_| range.fate == Fate::Fired) {
@@ -211,6 +222,7 @@ pub(super) async fn start_anew(tx: &Tx, known: &Known, now: Instant, job: &Job, 
             by_key: spec.overlaps_by_key(),
             apart: false,
             retry_until: rule.and_then(|rule| spec.retry_until(rule, start.nominal.max(now))),
+            zone_data: start.zone_data,
             previous_success: successes.get(uid).copied(),
             plain_end: rule.is_none_or(|rule| rule.delay().is_none()),
             priority: spec.priority,

@@ -6,6 +6,7 @@
 
 use std::str::FromStr as _;
 
+use mainspring_cron::Zones;
 use mainspring_engine::{
     domain::{
         auto_disable::AutoDisable,
@@ -29,7 +30,7 @@ use super::rows::json;
 const UNREADABLE: &str = "unreadable";
 
 /// As much of a definition as there is.
-pub(super) fn salvaged(job: JobUid, text: &str, why: &str) -> StoreResult<JobSpec> {
+pub(super) fn salvaged(job: JobUid, text: &str, zones: &Zones, why: &str) -> StoreResult<JobSpec> {
     tracing::error!(%job, why, "a definition cannot be read; the job is shown with what there is of it");
     let bare = bare()?;
     let Ok(Value::Object(fields)) = serde_json::from_str(text) else { return Ok(bare) };
@@ -47,7 +48,9 @@ pub(super) fn salvaged(job: JobUid, text: &str, why: &str) -> StoreResult<JobSpe
             }
         }
     }
-    Ok(spec(&kept).unwrap_or(bare))
+    let mut spec = spec(&kept).unwrap_or(bare);
+    spec.count_with(zones);
+    Ok(spec)
 }
 
 fn readable(mut schedules: Vec<Value>) -> Value {
@@ -99,7 +102,7 @@ mod tests {
         whole.priority = 7;
         let uid = JobUid::new(Instant::EPOCH);
         let text = json(&whole).unwrap();
-        assert_eq!(salvaged(uid, &text, "").unwrap(), whole);
+        assert_eq!(salvaged(uid, &text, &Zones::bundled(), "").unwrap(), whole);
         for (from, to) in [
             (r#""priority":7"#, r#""priority":"high""#),
             (r#""schedules":[]"#, r#""schedules":[{"name":"n","rule":{"cron":"* * * * 99"}}]"#),
@@ -107,7 +110,7 @@ mod tests {
         ] {
             let broken = text.replace(from, to);
             assert_ne!(broken, text, "{from} is in {text}");
-            let kept = salvaged(uid, &broken, "").unwrap();
+            let kept = salvaged(uid, &broken, &Zones::bundled(), "").unwrap();
             assert_eq!(kept.job_type, whole.job_type, "{to}");
             assert_eq!(
                 (kept.priority, kept.owner.as_str()),
@@ -119,7 +122,7 @@ mod tests {
             );
         }
         for nothing in ["", "{", "[]", "null"] {
-            assert_eq!(salvaged(uid, nothing, "").unwrap().job_type.as_str(), UNREADABLE);
+            assert_eq!(salvaged(uid, nothing, &Zones::bundled(), "").unwrap().job_type.as_str(), UNREADABLE);
         }
     }
 }

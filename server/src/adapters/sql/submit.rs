@@ -141,6 +141,7 @@ pub(super) async fn submit(
         plain_end: true,
         retry_until: None,
         previous_success: None,
+        zone_data: None,
         priority: run.priority,
         fairness_key: &run.fairness_key,
         key: *key,

@@ -17,11 +17,12 @@ use uuid::Uuid;
 use super::{
     Known, calendars,
     catalog::{DELETED, NAMED, by_uid, define, fresh, named},
-    jobs::{base_state, insert_schedules, jobs},
-    rows::{maybe_time, read_json, time},
+    jobs::{base_state, insert_schedules, jobs, read_spec},
+    rows::{maybe_time, time},
     statement::{Cells, exec, query, query_one},
     views::ledger::specs,
     writer::Tx,
+    zones::keep_files,
 };
 
 /// The definitions of a job before a version.
@@ -42,6 +43,7 @@ pub(super) async fn one<C: ConnectionTrait>(
 /// Definitions without their payloads, the newest first.
 pub(super) async fn list<C: ConnectionTrait>(
     connection: &C,
+    known: &Known,
     job: JobUid,
     before: Option<i64>,
     limit: usize,
@@ -49,10 +51,11 @@ pub(super) async fn list<C: ConnectionTrait>(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let values = vec![job.uuid().into(), before.unwrap_or(i64::MAX).into(), limit.into()];
     let rows = query(connection, VERSIONS, values).await?;
+    let zones = known.zones.current().zones;
     let read = rows.iter().map(|row| {
         let mut cells = Cells::of(row);
         let (version, create_time) = (cells.next()?, Instant::from_micros(cells.next()?));
-        Ok(JobVersion { version, create_time, spec: read_json(&cells.next::<String>()?)? })
+        Ok(JobVersion { version, create_time, spec: read_spec(&cells.next::<String>()?, &zones)? })
     });
     read.collect()
 }
@@ -86,15 +89,18 @@ pub(super) async fn undelete(
     // Its calendars may have changed while it was gone: that is an edit as any other.
     let mut spec = job.spec.clone();
     calendars::pin(tx, &mut spec).await?;
+    let zones = known.zones.current();
+    spec.count_with(&zones.zones);
     if spec != job.spec {
-        define(tx, now, &job, Vec::new(), &spec).await?;
+        define(tx, now, &job, Vec::new(), (&spec, &zones)).await?;
         return by_uid(tx, known, job.uid).await.map(Box::new).map(Undelete::Done);
     }
-    let mut rows = fresh(job.uid, job.version, job.pause.as_ref(), now, &job.spec);
+    let mut rows = fresh(job.uid, job.version, job.pause.as_ref(), now, (&spec, zones.id));
     if completed {
         // It has had its last instant, or made its last run.
         rows.iter_mut().for_each(|row| row.next = None);
     }
+    keep_files(tx, &zones, &spec).await?;
     insert_schedules(tx, &rows).await?;
     by_uid(tx, known, job.uid).await.map(Box::new).map(Undelete::Done)
 }

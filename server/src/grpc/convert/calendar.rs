@@ -82,7 +82,7 @@ impl Check {
             return Calendar::default();
         }
         let read = std::str::from_utf8(bytes).map_err(|_| "must be text in UTF-8".to_owned());
-        match read.and_then(|text| Calendar::from_ical(text, zone).map_err(|error| error.to_string())) {
+        match read.and_then(|text| Calendar::from_ical(text, zone, &self.zones()).map_err(|error| error.to_string())) {
             Ok(calendar) => calendar,
             Err(error) => {
                 self.refuse("ical", error);

@@ -3,7 +3,9 @@
 use mainspring_engine::domain::{
     event::{Detail, Event, JobChange, SinkChange},
     filter::Value,
+    instant::Instant,
     ledger::{Fate, FateReason, Range},
+    retime::Retiming,
 };
 use mainspring_proto::scheduler::v1 as wire;
 
@@ -65,6 +67,24 @@ pub(crate) fn event(event: Event) -> Option<wire::Event> {
                 first_time: Some(time::timestamp(first)),
                 last_time: Some(time::timestamp(last)),
                 count: i64::try_from(count).unwrap_or(i64::MAX),
+                retimed: None,
+            };
+            (wire::EventTopic::Schedules, wire::event::Detail::Schedule(event))
+        }
+        Detail::Retimed { job, schedule, retiming } => {
+            let Retiming { from, to, before, after } = retiming;
+            let times = |instants: Vec<Instant>| instants.into_iter().map(time::timestamp).collect();
+            let event = wire::ScheduleEvent {
+                job: job.into(),
+                schedule: schedule.into(),
+                change: wire::ScheduleChange::Retimed.into(),
+                retimed: Some(wire::Retiming {
+                    from_zone_data_version: from,
+                    to_zone_data_version: to,
+                    before: times(before),
+                    after: times(after),
+                }),
+                ..wire::ScheduleEvent::default()
             };
             (wire::EventTopic::Schedules, wire::event::Detail::Schedule(event))
         }
@@ -146,7 +166,8 @@ pub(crate) fn field(detail: &Detail, field: &str) -> Option<Value> {
         Detail::Logs { run } => (None, Some(*run), None, None, None, None),
         Detail::Job { job, state: _, version: _, change: _, note: _ }
         | Detail::Schedule { job, schedule: _, range: _ }
-        | Detail::NeverFires { job, schedule: _ } => (Some(job), None, None, None, None, None),
+        | Detail::NeverFires { job, schedule: _ }
+        | Detail::Retimed { job, schedule: _, retiming: _ } => (Some(job), None, None, None, None, None),
         Detail::Clock { server: _, from: _, to: _ }
         | Detail::Sink { sink: _, change: _, delivery: _, attempts: _, error: _ } => {
             (None, None, None, None, None, None)
@@ -166,11 +187,7 @@ pub(crate) fn field(detail: &Detail, field: &str) -> Option<Value> {
 }
 
 /// Nothing happened; the cursor moved.
-pub(crate) fn bookmark(
-    time: mainspring_engine::domain::instant::Instant,
-    namespace: String,
-    cursor: String,
-) -> wire::Event {
+pub(crate) fn bookmark(time: Instant, namespace: String, cursor: String) -> wire::Event {
     wire::Event {
         cursor,
         event_time: Some(time::timestamp(time)),

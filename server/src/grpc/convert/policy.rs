@@ -60,10 +60,10 @@ impl Check {
         }
         let timeouts = match timeouts {
             Some(timeouts) => {
-                let house = Arc::clone(&self.house);
+                let house = Arc::clone(&self.house.settings);
                 self.under("timeouts", |check| check.timeouts(timeouts, &house.timeouts))
             }
-            None => self.house.timeouts.clone(),
+            None => self.house.settings.timeouts.clone(),
         };
         RunPolicy { retry, timeouts, delivery, lease_loss }
     }

@@ -38,6 +38,7 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         concurrency_key,
         unique_key,
         nominal_time,
+        zone_data,
         backfill,
         due_time,
         late,
@@ -132,6 +133,7 @@ pub(crate) fn run(view: RunView) -> wire::Run {
         resolve_note,
         resolve_actor,
         backfill_id: backfill.map(|backfill| backfill.to_string()).unwrap_or_default(),
+        zone_data_version: zone_data.as_deref().unwrap_or_default().into(),
     };
     if let Some(detail) = detail {
         let RunDetail { payload, output, failure, policy } = *detail;

@@ -97,7 +97,7 @@ impl Check {
 
     /// Where the namespace is strict, an expression says how its two day fields count together.
     fn is_clear(&mut self, rule: &Rule) {
-        if let Some(lint) = rule.ambiguity().filter(|_| self.house.strict_schedules) {
+        if let Some(lint) = rule.ambiguity().filter(|_| self.house.settings.strict_schedules) {
             self.refuse_as(Reason::CronInvalid, "cron", lint.message);
             self.detail("remark", lint.code);
         }
@@ -124,7 +124,7 @@ impl Check {
         if name.is_empty() {
             return Some(Zone::utc());
         }
-        match Zone::parse(name) {
+        match self.zones().zone(name) {
             Ok(zone) => Some(zone),
             Err(error) => {
                 self.refuse("time_zone", error.to_string());

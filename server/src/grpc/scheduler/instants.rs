@@ -1,6 +1,5 @@
 //! What rules mean and what became of their instants: previews and the ledger.
 
-use mainspring_cron::Zone;
 use mainspring_engine::domain::{
     catch_up::CatchUp,
     filter::{Field, Kind},
@@ -49,6 +48,7 @@ const REASONS: &[(&str, i64)] = &[
     ("CATCH_UP_MAX", 7),
     // Told of schedules that have no instants.
     ("NEVER_FIRES", 8),
+    ("ZONE_MISSING", 9),
 ];
 
 /// What a list of instants may be narrowed by.
@@ -106,7 +106,7 @@ pub(super) async fn preview(
             job.spec.schedules.iter().zip(next).map(standing).collect()
         }
     };
-    Ok(wire::PreviewScheduleResponse { schedules, zone_data_version: Zone::data_version().into() })
+    Ok(wire::PreviewScheduleResponse { schedules, zone_data_version: api.engine.zones().version().into() })
 }
 
 pub(super) async fn list(

@@ -1,6 +1,6 @@
 //! Runs: make, read, list, cancel, wait.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use mainspring_engine::{
     domain::{
@@ -9,7 +9,6 @@ use mainspring_engine::{
         ids::RunId,
         job::Pause,
         names::{JobName, Lane, Scope, UniqueKey},
-        namespace::NamespaceSettings,
         run::RunState,
         unique::{Claim, Holder},
     },
@@ -26,7 +25,7 @@ use crate::{
     grpc::{
         Api, Call,
         convert::{
-            self, MAX_NOTE,
+            self, House, MAX_NOTE,
             payload::Place,
             read_in,
             submission::{Context, SUBMIT, TRIGGER, request_key},
@@ -202,12 +201,12 @@ async fn entry(
     run: wire::RunSubmission,
     key: Option<RequestKey>,
     context: &Context,
-    house: &Arc<NamespaceSettings>,
+    house: &House,
     budget: &mut Budget,
 ) -> Result<NewRun, Refusal> {
     let entry = format!("runs[{at}]");
     let place = Place::of(format!("{entry}.payload"), run.payload.as_ref());
-    let new = read_in(Arc::clone(house), |check| check.under(&entry, |check| check.submission(run, key, context)))?;
+    let new = read_in(house.clone(), |check| check.under(&entry, |check| check.submission(run, key, context)))?;
     run_fits(api, &new, place, "", budget).await?;
     Ok(new)
 }

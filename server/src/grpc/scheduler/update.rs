@@ -1,7 +1,5 @@
 //! `UpdateJob`: the masked fields of a job, replaced; or the job, created where there is none.
 
-use std::sync::Arc;
-
 use mainspring_engine::{
     domain::{
         calendar::NamedCalendar,
@@ -10,7 +8,6 @@ use mainspring_engine::{
         instant::Instant,
         job::{Job, JobSpec},
         names::{JobName, Scope},
-        namespace::NamespaceSettings,
         supersede::Pending,
     },
     ports::store::{CreateJob, JobChange, NewJob, UpdateJob},
@@ -24,7 +21,7 @@ use super::{
 use crate::grpc::{
     Api,
     convert::{
-        self, Check,
+        self, Check, House,
         job::{Context, MUTABLE, overlay},
         payload::Place,
         read_in, time,
@@ -169,7 +166,7 @@ fn definition(
     calendars: &[NamedCalendar],
     stored: &Job,
     now: Instant,
-    house: Arc<NamespaceSettings>,
+    house: House,
 ) -> Result<(JobSpec, Pending), Refusal> {
     let context = Context {
         now,

@@ -182,6 +182,7 @@ async fn news_of(news: &mut Option<Watch>, run: RunId) {
                 | Detail::Progress { .. }
                 | Detail::Job { .. }
                 | Detail::Schedule { .. }
+                | Detail::Retimed { .. }
                 | Detail::Sink { .. }
                 | Detail::Clock { .. }
                 | Detail::Worker { .. }

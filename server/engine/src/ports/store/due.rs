@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use mainspring_cron::Zones;
 
 use super::{Moved, StoreResult};
 use crate::domain::{
@@ -38,6 +39,10 @@ pub struct DueSchedule {
     pub spec: Arc<JobSpec>,
     /// Where the evaluation stands.
     pub position: Position,
+    /// The zone data that the definition counts with.
+    pub zones: Zones,
+    /// Its next instant was named by others: it is retimed before it is evaluated.
+    pub is_stale: bool,
 }
 
 /// A schedule that is due and whose definition cannot be read: its job must not hold up the others.
@@ -143,7 +148,7 @@ pub trait Due: Send + Sync {
     async fn due_in_turn(&self, missed_until: Instant, until: Instant, most: Shares) -> StoreResult<DueInTurn>;
 
     /// Commits firings, each atomically with its runs, its ledger entries and its cursor, guarded by the shard's epoch
-    /// and by cursor, version and pause of [`Position`]. In the transaction a `Run` entry becomes
+    /// and by the zone data, and by cursor, version and pause of [`Position`]. In the transaction a `Run` entry becomes
     /// * fate UNITED, where another schedule of the job has made a run for the instant;
     /// * fate SKIPPED_OVERLAP, where the overlap policy is SKIP and a run of the job is not over (a run made earlier in
     ///   the same firing counts);

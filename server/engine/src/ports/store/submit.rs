@@ -124,6 +124,7 @@ impl NewRun {
             concurrency_key: concurrency.map(|concurrency| concurrency.key),
             unique_key: unique.map(|unique| unique.key),
             nominal_time: None,
+            zone_data: None,
             backfill: None,
             due_time: due,
             late: false,

@@ -1,6 +1,6 @@
 //! What people look at: lists and counts, as plain structs that never pass through the domain.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 
@@ -100,6 +100,8 @@ pub struct RunView {
     pub unique_key: Option<UniqueKey>,
     /// The instant the schedule named.
     pub nominal_time: Option<Instant>,
+    /// The version of the zone data that named it.
+    pub zone_data: Option<Arc<str>>,
     /// The backfill that made it.
     pub backfill: Option<BackfillId>,
     /// When it became due, or will.
@@ -292,7 +294,7 @@ pub struct InstantRange {
     /// The range.
     pub range: Range,
     /// The definition of `range.version`.
-    pub spec: std::sync::Arc<JobSpec>,
+    pub spec: Arc<JobSpec>,
 }
 
 /// The beginning of what was asked for of a ledger.

@@ -50,6 +50,7 @@ use super::{
         unused::{IDLE, OLD_RUN},
         views::{ledger, queues::PARKED, vitals::WAITING},
         wake::{WAKING, wake_read_sql, wake_sql},
+        zones,
     },
     *,
 };
@@ -101,6 +102,8 @@ fn hot() -> Vec<String> {
         failing::FIRST.to_owned(),
         failing::RESUMED.to_owned(),
         HALF_UPDATED.to_owned(),
+        zones::STALE.to_owned(),
+        zones::CHANGES.to_owned(),
         told::OPEN.to_owned(),
         told::ALIKE.to_owned(),
         deliveries::WAITING.to_owned(),

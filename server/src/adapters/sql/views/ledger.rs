@@ -26,6 +26,7 @@ use super::{
         rows::{name, run_state, time},
         skipped,
         statement::{Cells, chunks, places, query, single},
+        zones::Changes,
     },
     limit,
 };
@@ -77,13 +78,16 @@ pub(super) async fn part(
     ranges.sort_by(|(a, one), (b, other)| (one.first, a).cmp(&(other.first, b)));
     let versions = ranges.iter().map(|(_, range)| range.version);
     let specs = specs(&reads, &store.known, job, versions).await?;
-    let ranges = ranges.into_iter().map(|(schedule, range)| {
+    let changes = Changes::of(&reads, job).await?;
+    let mut found = Vec::with_capacity(ranges.len());
+    for (schedule, range) in ranges {
         let spec = specs.get(&range.version).cloned();
         let spec = spec.ok_or_else(|| StoreError::Corrupt(format!("job {job} has no version {}", range.version)))?;
-        Ok(InstantRange { schedule, range, spec })
-    });
+        let spec = changes.named_by(&reads, &store.known, (&schedule, &range), spec).await?;
+        found.push(InstantRange { schedule, range, spec });
+    }
     let skipped = skipped::taken(&reads, job, from, until).await?;
-    Ok(LedgerPart { ranges: ranges.collect::<StoreResult<_>>()?, skipped, until })
+    Ok(LedgerPart { ranges: found, skipped, until })
 }
 
 /// Definitions of a job by their versions.
@@ -97,6 +101,7 @@ pub(in super::super) async fn specs<C: ConnectionTrait>(
     versions.sort_unstable();
     versions.dedup();
     let mut specs = HashMap::new();
+    let zones = known.zones.current();
     for piece in chunks(&versions) {
         let places = places(piece.len());
         let sql =
@@ -105,8 +110,8 @@ pub(in super::super) async fn specs<C: ConnectionTrait>(
         for row in query(connection, sql, values.collect()).await? {
             let mut cells = Cells::of(&row);
             let version = cells.next()?;
-            let mut spec = known.specs.read(&mut cells)?;
-            calendars::fill_shared(connection, known, job, version, &mut spec).await?;
+            let mut spec = known.specs.read(&mut cells, &zones)?;
+            calendars::fill_shared(connection, known, &zones, (job, version), &mut spec).await?;
             specs.insert(version, spec);
         }
     }

@@ -31,7 +31,7 @@ use super::{
 pub(super) fn columns(detail: bool) -> String {
     let list = "run.id, run.lane_id, run.job_uid, run.job_version, run.schedule, run.origin, run.labels, run.priority, \
          run.fairness_key, \
-         (SELECT limit_key.key FROM limit_key WHERE limit_key.id = run.key_id), run.unique_key, run.nominal_time, run.backfill_id, run.due_time, run.late, run.parent_id, run.request_id, run.note, \
+         (SELECT limit_key.key FROM limit_key WHERE limit_key.id = run.key_id), run.unique_key, run.nominal_time, run.zone_data_id, run.backfill_id, run.due_time, run.late, run.parent_id, run.request_id, run.note, \
          run.fingerprint, run.resolution, run.resolve_time, run.resolve_note, run.resolve_actor";
     let more = ", payload_type, payload, spilled, output_type, output, policy";
     format!("{list}, {LIFE}{}", if detail { more } else { "" })
@@ -266,6 +266,7 @@ fn view(store: &SqliteStore, cells: &mut Cells<'_>, detailed: bool) -> StoreResu
     let concurrency_key = cells.next::<Option<String>>()?.map(name).transpose()?;
     let unique_key = cells.next::<Option<String>>()?.map(name).transpose()?;
     let nominal_time = maybe(cells.next()?);
+    let zone_data = cells.next::<Option<i32>>()?.and_then(|id| store.known.zones.version(id));
     let backfill = cells.next::<Option<Uuid>>()?.map(BackfillId::from_uuid);
     let due_time = Instant::from_micros(cells.next()?);
     let late = cells.next()?;
@@ -292,6 +293,7 @@ fn view(store: &SqliteStore, cells: &mut Cells<'_>, detailed: bool) -> StoreResu
         concurrency_key,
         unique_key,
         nominal_time,
+        zone_data,
         backfill,
         due_time,
         late,

@@ -1,0 +1,160 @@
+//! Retiming: what other zone data make of a schedule, of which an instant was announced by the data before.
+//!
+//! Instants up to the cursor have their fates, whatever other data say of them, and the cursor never goes back. The announced
+//! one has none: what it is by the new data is the nearest instant that they name. From that one on the new data count, be it
+//! to come or passed already; what they name before it are other times for what has happened, and the cursor passes
+//! them, into the future if it must. So no time of a rule is lost where a clock was moved ahead, and none comes twice where it was
+//! moved back after it had come.
+
+use std::collections::BTreeSet;
+
+use mainspring_cron::Zones;
+
+use super::{fire::Position, instant::Instant, job::JobSpec, schedule::ScheduleSpec};
+
+/// So many instants are told of before and after.
+pub const TOLD: usize = 5;
+
+/// What a schedule will do by other zone data, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retiming {
+    /// The version of the data until now; empty where it is not known.
+    pub from: String,
+    /// The version of those in force.
+    pub to: String,
+    /// The next instants as they were announced; the first alone where the data until now are not kept.
+    pub before: Vec<Instant>,
+    /// The next instants by the data in force.
+    pub after: Vec<Instant>,
+}
+
+/// Where a schedule goes on by the zone data that its definition counts with: cursor, and next instant.
+pub fn retime(
+    schedule: &ScheduleSpec,
+    position: &Position,
+    announced: Instant,
+    now: Instant,
+) -> (Instant, Option<Instant>) {
+    let Position { cursor, made, .. } = *position;
+    let next = schedule.next_due(cursor, made);
+    if next == Some(announced) {
+        return (cursor, next);
+    }
+    let from = match counterpart(schedule, cursor, announced) {
+        Some(at) => schedule.cursor_before(at),
+        None => now,
+    };
+    let cursor = cursor.max(from);
+    (cursor, schedule.next_due(cursor, made))
+}
+
+/// The instant after `cursor` that is nearest to an announced one; of two that are equally near, the earlier, so that nothing
+/// is left out.
+fn counterpart(schedule: &ScheduleSpec, cursor: Instant, announced: Instant) -> Option<Instant> {
+    let before = schedule.prev_before(announced).filter(|before| *before > cursor);
+    let after = schedule.next_after(cursor.max(schedule.cursor_before(announced)));
+    match (before, after) {
+        (Some(before), Some(after)) if after.since(announced) < announced.since(before) => Some(after),
+        (Some(before), _) => Some(before),
+        (None, after) => after,
+    }
+}
+
+/// The instants that are to come, as far as they are told.
+pub fn told(schedule: &ScheduleSpec, cursor: Instant, made: u64) -> Vec<Instant> {
+    let left = schedule.max_runs.map_or(u64::MAX, |most| most.saturating_sub(made));
+    schedule.fires(cursor).take(usize::try_from(left).unwrap_or(TOLD).min(TOLD)).collect()
+}
+
+impl JobSpec {
+    /// Counts with these zone data from now on.
+    pub fn count_with(&mut self, zones: &Zones) {
+        self.schedules.iter_mut().for_each(|schedule| schedule.count_with(zones));
+    }
+
+    /// The zones that its instants depend on.
+    pub fn zone_names(&self) -> BTreeSet<&str> {
+        self.schedules.iter().flat_map(ScheduleSpec::zone_names).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainspring_cron::{Expr, Rule, Zone};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(text: &str) -> Instant {
+        text.parse().unwrap()
+    }
+
+    /// A schedule by the wall clock of a zone that is so many hours ahead of UTC.
+    fn ahead(hours: i32, expr: &str) -> ScheduleSpec {
+        // The name of a fixed zone says how far behind it is.
+        let zone = Zone::parse(&format!("Etc/GMT{:+}", -hours)).unwrap();
+        ScheduleSpec::new(Default::default(), Rule::cron(Expr::parse(expr).unwrap()), zone)
+    }
+
+    fn position(cursor: Instant) -> Position {
+        Position { cursor, version: 1, pause: None, resumed: None, made: 0 }
+    }
+
+    fn retimed(new: &ScheduleSpec, cursor: &str, announced: &str, now: &str) -> Instant {
+        let (cursor, next) = retime(new, &position(at(cursor)), at(announced), at(now));
+        assert!(next.unwrap() > cursor);
+        next.unwrap()
+    }
+
+    #[test]
+    fn a_clock_that_is_moved_ahead_loses_nothing() {
+        // At nine in the morning, by UTC+1 until now; today's by UTC+2 has passed, and was not yet.
+        let (cursor, announced) = ("2026-11-29T08:00:00Z", "2026-11-30T08:00:00Z");
+        let new = ahead(2, "0 9 * * *");
+        assert_eq!(retimed(&new, cursor, announced, "2026-11-30T07:30:00Z"), at("2026-11-30T07:00:00Z"));
+        assert_eq!(retimed(&new, cursor, announced, "2026-11-30T06:30:00Z"), at("2026-11-30T07:00:00Z"));
+        // After today's the next is tomorrow's.
+        let (cursor, announced) = ("2026-11-30T08:00:00Z", "2026-12-01T08:00:00Z");
+        assert_eq!(retimed(&new, cursor, announced, "2026-11-30T12:00:00Z"), at("2026-12-01T07:00:00Z"));
+    }
+
+    #[test]
+    fn a_clock_that_is_moved_back_doubles_nothing() {
+        let (cursor, announced) = ("2026-11-30T08:00:00Z", "2026-12-01T08:00:00Z");
+        let new = ahead(0, "0 9 * * *");
+        // Nine o'clock by the new data comes, or has passed; that of today has come.
+        for now in ["2026-11-30T08:30:00Z", "2026-11-30T12:00:00Z"] {
+            assert_eq!(retimed(&new, cursor, announced, now), at("2026-12-01T09:00:00Z"), "{now}");
+        }
+    }
+
+    #[test]
+    fn an_outage_in_between_is_judged_by_the_new_data_from_what_was_announced_on() {
+        let new = ahead(0, "0 9 * * *");
+        let next = retimed(&new, "2026-11-20T08:00:00Z", "2026-11-21T08:00:00Z", "2026-11-30T12:00:00Z");
+        assert_eq!(next, at("2026-11-21T09:00:00Z"));
+    }
+
+    #[test]
+    fn what_names_the_same_instants_stays_as_it_is() {
+        let new = ahead(3, "*/10 * * * *");
+        let stood = position(at("2026-11-30T07:59:00Z"));
+        let announced = at("2026-11-30T08:00:00Z");
+        assert_eq!(retime(&new, &stood, announced, at("2026-11-30T08:05:00Z")), (stood.cursor, Some(announced)));
+    }
+
+    proptest! {
+        /// However the clock is moved, and whenever: each morning comes once, by one of the two clocks.
+        #[test]
+        fn each_day_comes_once(old in -3..=3_i32, new in -3..=3_i32, minutes in 0..1_440_u64) {
+            let (old, new) = (ahead(old, "0 9 * * *"), ahead(new, "0 9 * * *"));
+            let now = at("2026-11-30T00:00:00Z").plus(std::time::Duration::from_secs(minutes * 60));
+            let cursor = old.prev_before(now.plus(std::time::Duration::from_micros(1))).unwrap();
+            let (from, _) = retime(&new, &position(cursor), old.next_after(cursor).unwrap(), now);
+            prop_assert!(from >= cursor);
+            let day = |schedule: &ScheduleSpec, at: Instant| schedule.zone.wall_clock(at.timestamp()).date();
+            let first = new.next_after(from).unwrap();
+            prop_assert_eq!(day(&new, first), day(&old, cursor).tomorrow().unwrap());
+        }
+    }
+}
