@@ -168,11 +168,14 @@ impl ZoneData for SqliteStore {
 }
 
 /// Jobs with a schedule whose next instant was named by other data.
-pub(super) const STALE: &str = "SELECT DISTINCT job_uid FROM schedule WHERE zone_data_id < ? OR zone_data_id > ? \
-     OR zone_data_id IS NULL LIMIT ?";
+/// A job may be found by several of its schedules.
+pub(super) const STALE: &str = "SELECT job_uid FROM (SELECT job_uid FROM schedule WHERE zone_data_id < ? LIMIT ?) \
+     UNION SELECT job_uid FROM (SELECT job_uid FROM schedule WHERE zone_data_id > ? LIMIT ?) \
+     UNION SELECT job_uid FROM (SELECT job_uid FROM schedule WHERE zone_data_id IS NULL LIMIT ?)";
 
 async fn stale<C: ConnectionTrait>(connection: &C, id: i32, most: usize) -> StoreResult<Vec<JobUid>> {
-    let values = vec![id.into(), id.into(), i64::try_from(most).unwrap_or(i64::MAX).into()];
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let values = vec![id.into(), most.into(), id.into(), most.into(), most.into()];
     let rows = query(connection, STALE, values).await?;
     rows.iter().map(|row| single::<Uuid>(row).map(JobUid::from_uuid)).collect()
 }
@@ -190,7 +193,8 @@ async fn retime(
         Some(jobs) => jobs,
         None => {
             let found = stale(tx, current.id, most).await?;
-            retimed.more = found.len() == most;
+            // Whatever becomes of them, none of them is stale afterwards.
+            retimed.more = !found.is_empty();
             found
         }
     };
