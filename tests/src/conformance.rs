@@ -28,6 +28,7 @@ pub mod lists;
 pub mod logs;
 pub mod outcomes;
 pub mod overlap;
+pub mod paces;
 pub mod pending;
 pub mod property;
 pub mod queues;
@@ -88,6 +89,10 @@ macro_rules! conformance {
                 later_runs_wait_for_room_when_their_time_comes, what_was_said_last_is_the_limit,
                 runs_of_a_schedule_have_the_key_of_their_job, keys_that_no_run_names_go, lanes_share_a_key,
                 a_limit_holds_and_room_is_used_whatever_happens;
+            paces: a_key_goes_as_fast_as_it_may, lanes_share_a_rate, an_attempt_that_never_began_is_not_counted,
+                a_lost_run_goes_on_and_is_made_up_for, what_was_said_last_is_the_rate,
+                a_key_without_its_rate_has_the_limit_of_every_key, what_a_key_has_gone_is_not_forgotten,
+                a_rate_holds_and_tokens_are_used_whatever_happens;
             firing: f01_an_old_owner_commits_nothing, f01_a_cursor_never_goes_back, f02_retention_keeps_a_named_instant,
                 f03_a_second_schedule_is_united, f04_an_edit_stops_the_old_rule, f04_a_pause_stops_a_firing,
                 f05_a_refused_owner_fires_again_under_its_new_epoch, a_firing_makes_a_queued_run, firing_twice_fires_once,
@@ -214,5 +219,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(auto_disable backfills backup calendars catalog dead delays edits expiry firing hello identity keys labels leases lists logs outcomes overlap pending property queues release retention schedules sinks submit timers unique versions views)
+    sources!(auto_disable backfills backup calendars catalog dead delays edits expiry firing hello identity keys labels leases lists logs outcomes overlap paces pending property queues release retention schedules sinks submit timers unique versions views)
 }

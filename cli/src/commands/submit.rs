@@ -62,6 +62,7 @@ pub(super) async fn run(args: SubmitArgs, session: &Session) -> Result<Exit, Fai
         due_time: when.due_time(),
         retry_policy: policy.retry_policy(),
         timeouts: policy.timeouts(),
+        concurrency_rate: policy.concurrency_rate(),
         delivery: delivery.delivery().unwrap_or_default().into(),
         lease_loss_policy: delivery.lease_loss().unwrap_or_default().into(),
         fairness_key: policy.fairness_key.unwrap_or_default(),

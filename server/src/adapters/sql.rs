@@ -46,6 +46,7 @@ mod meter;
 mod names;
 mod open;
 mod outcomes;
+mod paces;
 mod pauses;
 mod pending;
 mod reads;
@@ -111,6 +112,8 @@ struct Known {
     restricted: any::Any,
     /// Sinks that are told anything.
     sinks: any::Any,
+    /// Concurrency keys whose runs only a rate keeps back.
+    rated: paces::Rated,
 }
 
 impl SqliteStore {

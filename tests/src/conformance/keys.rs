@@ -6,7 +6,7 @@ use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
         ids::RunId,
-        limit::Concurrency,
+        limit::{Concurrency, Pace},
         names::Lane,
         policy::RunPolicy,
         run::RunState,
@@ -30,7 +30,7 @@ fn below(random: &mut TestRunner, bound: usize) -> usize {
 }
 
 fn of(key: &str, limit: u32) -> Option<Concurrency> {
-    Some(Concurrency { key: key.parse().unwrap(), limit: NonZeroU32::new(limit) })
+    Some(Concurrency { key: key.parse().unwrap(), limit: NonZeroU32::new(limit), pace: Pace::Kept })
 }
 
 fn run(w: &World, key: &str, limit: u32) -> NewRun {

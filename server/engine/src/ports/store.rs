@@ -17,6 +17,7 @@ mod identity;
 mod leases;
 mod logs;
 mod outcomes;
+mod paces;
 mod release;
 mod retention;
 mod sinks;
@@ -47,6 +48,7 @@ pub use leases::{
 };
 pub use logs::Logs;
 pub use outcomes::{Applied, Apply, Outcomes, Report, ReportAnswer};
+pub use paces::{Paced, Paces};
 pub use release::{Head, Look, Queued, Release, Turn, Waiting};
 pub use retention::{Retention, RetentionPolicy, Swept};
 pub use sinks::{Deliveries, NewSink, Noted, SinkChange, Sinks, UpdateSink};
@@ -54,7 +56,7 @@ pub use slots::{JobSlot, KeySlot, Slots};
 pub use submit::{JobRef, Made, NewRun, RequestKey, Stored, Submit, Submitted};
 pub use views::{
     Announcement, Announcer, AttemptView, Direction, FullKey, InstantRange, JobOrder, JobTypeView, LedgerPart, Listed,
-    Page, QueueView, RunDetail, RunView, StatsView, Views, WaitFacts, WorkerView,
+    PacedKey, Page, QueueView, RunDetail, RunView, StatsView, Views, WaitFacts, WorkerView,
 };
 pub use vitals::{QueueLevel, Vitals};
 
@@ -128,6 +130,7 @@ pub trait Store:
     + Submit
     + Due
     + Slots
+    + Paces
     + Release
     + Leases
     + Outcomes
@@ -152,6 +155,7 @@ impl<T> Store for T where
         + Submit
         + Due
         + Slots
+        + Paces
         + Release
         + Leases
         + Outcomes

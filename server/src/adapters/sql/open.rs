@@ -36,6 +36,7 @@ use super::{
     logs::LogStore,
     meter::WriterMeter,
     names::JobNames,
+    paces::Rated,
     reads::Reads,
     retention::Rounds,
     room::Room,
@@ -241,6 +242,7 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
         calendars: super::calendars::Held::default(),
         restricted: Any::default(),
         sinks: Any::default(),
+        rated: Rated::default(),
     });
     Ok(Arc::new(SqliteStore {
         known,

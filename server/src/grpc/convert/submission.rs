@@ -7,7 +7,7 @@ use mainspring_engine::{
         ids::RunId,
         instant::Instant,
         job::Job,
-        limit::Concurrency,
+        limit::{Concurrency, Pace},
         names::{FairnessKey, Lane, Scope},
         policy::RunPolicy,
         run::RunOrigin,
@@ -97,6 +97,7 @@ impl Check {
             concurrency_key,
             concurrency_limit,
             required_labels,
+            concurrency_rate,
         } = run;
         let job_type = self.required("job_type", &job_type);
         let queue = self.or_default("queue", &queue);
@@ -104,7 +105,7 @@ impl Check {
             due: self.instant("due_time", due_time),
             priority: self.priority("priority", priority),
             fairness_key: self.or_default("fairness_key", &fairness_key),
-            concurrency: self.concurrency(&concurrency_key, concurrency_limit),
+            concurrency: self.concurrency(&concurrency_key, concurrency_limit, concurrency_rate),
             unique: self.unique(unique),
             labels: self.labels("labels", labels),
             payload: self.payload("payload", payload, context.max_payload).unwrap_or_default(),
@@ -143,6 +144,7 @@ impl Check {
             concurrency_key,
             concurrency_limit,
             required_labels,
+            concurrency_rate,
         } = request;
         let payload = match payload {
             None => job.spec.payload.clone(),
@@ -154,11 +156,10 @@ impl Check {
             fairness_key: fairness_key
                 .map_or_else(|| job.spec.fairness_key.clone(), |key| self.or_default("fairness_key", &key)),
             concurrency: match concurrency_key {
-                Some(key) => self.concurrency(&key, concurrency_limit),
+                Some(key) => self.concurrency(&key, concurrency_limit, concurrency_rate),
                 None => {
-                    if concurrency_limit != 0 {
-                        self.refuse("concurrency_limit", "needs a `concurrency_key`");
-                    }
+                    // What is said of no key is refused, whatever the job's is.
+                    self.concurrency("", concurrency_limit, concurrency_rate);
                     job.spec.concurrency.clone()
                 }
             },
@@ -189,14 +190,27 @@ const MOST_AT_ONCE: i32 = 1_000_000;
 const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 86_400);
 
 impl Check {
-    /// The concurrency key of a job or a run, and its limit.
-    pub(crate) fn concurrency(&mut self, key: &str, limit: i32) -> Option<Concurrency> {
+    /// The concurrency key of a job or a run, and what is said of it.
+    pub(crate) fn concurrency(&mut self, key: &str, limit: i32, rate: Option<wire::RateLimit>) -> Option<Concurrency> {
         let limit = u32::try_from(self.within("concurrency_limit", limit, 0..=MOST_AT_ONCE)).unwrap_or(0);
         if key.is_empty() && limit > 0 {
             self.refuse("concurrency_limit", "needs a `concurrency_key`");
         }
+        if key.is_empty() && rate.is_some() {
+            self.refuse("concurrency_rate", "needs a `concurrency_key`");
+        }
+        let pace = self.pace(rate);
         let key = self.optional("concurrency_key", key)?;
-        Some(Concurrency { key, limit: NonZeroU32::new(limit) })
+        Some(Concurrency { key, limit: NonZeroU32::new(limit), pace })
+    }
+
+    /// What is said of the rate of a key.
+    fn pace(&mut self, rate: Option<wire::RateLimit>) -> Pace {
+        let Some(rate) = rate else { return Pace::Kept };
+        if rate == wire::RateLimit::default() {
+            return Pace::Free;
+        }
+        self.under("concurrency_rate", |check| check.rate(rate)).map_or(Pace::Kept, Pace::At)
     }
 
     fn unique(&mut self, unique: Option<wire::UniqueKey>) -> Option<Unique> {
@@ -237,7 +251,7 @@ pub(crate) fn again(
         due: None,
         priority: old.priority,
         fairness_key: old.fairness_key,
-        concurrency: old.concurrency_key.map(|key| Concurrency { key, limit: None }),
+        concurrency: old.concurrency_key.map(|key| Concurrency { key, limit: None, pace: Pace::Kept }),
         // It stands in for the old one, and holds the key as that one would.
         unique: old.unique_key.map(|key| Unique { key, window: Duration::ZERO, on_conflict: Conflict::Reject }),
         labels: old.labels,

@@ -36,6 +36,7 @@ use super::{
         leases::renew_sql,
         logs::{HOLDING, batches_sql},
         outcomes::{NEXT_DEADLINE, PAST_DEADLINE},
+        paces::{GO, NEXT_GO},
         pauses::{EXPIRED, NEXT_END, PAUSES_OVER},
         pending::PENDING,
         release::level_sql,
@@ -116,6 +117,8 @@ fn hot() -> Vec<String> {
         PARKED.to_owned(),
         UNUSED.to_owned(),
         USED.to_owned(),
+        GO.to_owned(),
+        NEXT_GO.to_owned(),
         "SELECT nominal_time FROM run WHERE origin = 1 AND job_uid = ? AND state = 6 ORDER BY nominal_time DESC LIMIT 1"
             .into(),
     ];
