@@ -38,10 +38,13 @@ pub(crate) struct PolicyArgs {
     /// 0 to 9, higher first
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(0..=9))]
     pub(super) priority: Option<i32>,
-    /// Within a priority, keys take turns: the many runs of one do not hold up the few of another
+    /// Within a priority, keys take turns: the many runs of one do not hold up the few of another; may be a template
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(super) fairness_key: Option<String>,
     /// At most as many runs of this key are at workers at once as its limit says; none with ""
+    ///
+    /// It may be a template: ${payload.FIELD} stands for a field of the run's JSON payload, ${labels.NAME} for a label, $$ for
+    /// a dollar sign.
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(super) concurrency_key: Option<String>,
     /// The limit of the key from now on [default: as it is; 1 for a new key, or none where it has a rate]

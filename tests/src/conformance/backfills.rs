@@ -11,6 +11,7 @@ use mainspring_engine::{
         ids::{BackfillId, RunId},
         instant::Instant,
         job::{Job, JobSpec, Pause},
+        limit::{Concurrency, Pace},
         overlap::Overlap,
         payload::Payload,
         policy::RunPolicy,
@@ -363,6 +364,32 @@ pub async fn a_template_is_kept_and_filled_in(w: World) {
     let day = at(&w, 0).timestamp().to_string();
     let expected = format!(r#"{{"day": "{}", "of": "{}"}}"#, &day[..10], backfill.id);
     assert_eq!(String::from_utf8(got.data).unwrap(), expected);
+}
+
+pub async fn each_run_has_the_key_of_its_payload(w: World) {
+    let concurrency = Concurrency { key: "at-${payload.minute}".parse().unwrap(), limit: None, pace: Pace::Kept };
+    let definition = JobSpec {
+        concurrency: Some(concurrency),
+        fairness_key: "${payload.of}".parse().unwrap(),
+        policy: once(),
+        ..spec(vec![every("main", 60)])
+    };
+    let job = w.create("report", definition).await;
+    let text = r#"{"minute": "${nominal_unix}", "of": "${backfill_id}"}"#;
+    let payload = Payload { content_type: "application/json".into(), data: text.into() };
+    let template = mainspring_engine::domain::backfill::template::Template::read(payload).unwrap();
+    let backfill = begin(&w, &job, BackfillSpec { template: Some(template), ..wanted(&w, &job, 2) }).await;
+    let runs = advance(&w, backfill.id).await;
+    assert_eq!(runs.len(), 2);
+    for (minute, run) in runs.iter().enumerate() {
+        let view = view(&w, run).await;
+        let key = format!("at-{}", at(&w, minute as u64).as_micros() / 1_000_000);
+        assert_eq!(
+            (view.concurrency_key.unwrap().as_str(), view.fairness_key.as_str()),
+            (key.as_str(), backfill.id.to_string().as_str())
+        );
+        assert!(run.place.is_some(), "each has a key of its own");
+    }
 }
 
 pub async fn failures_of_a_backfill_pause_nobody(w: World) {

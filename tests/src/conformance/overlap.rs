@@ -265,6 +265,22 @@ pub async fn jobs_that_share_a_key_share_a_slot(mut w: World) {
     assert!(matches!(&answers[..], [Submitted::Stored(_)]), "{answers:?}");
 }
 
+pub async fn keys_that_are_made_alike_share_a_slot(mut w: World) {
+    let of = |key: &str, seconds| {
+        let concurrency = Concurrency { key: key.parse().unwrap(), limit: NonZeroU32::new(9), pace: Pace::Kept };
+        JobSpec { concurrency: Some(concurrency), ..by_key(Overlap::Skip, seconds) }
+    };
+    w.create("first", of("blue-1", 60)).await;
+    let second = w.create("second", of("${labels.team}-${payload.a}", 90)).await;
+    let third = w.create("third", of("${labels.team}", 90)).await;
+    let shard = w.own().await;
+    minute(&mut w, shard).await;
+    w.pass(secs(30));
+    w.fire_due(shard).await;
+    assert_eq!(fates(&w, second.uid).await, [(Fate::SkippedOverlap, None, 1)]);
+    assert_eq!(fates(&w, third.uid).await, [(Fate::Fired, None, 1)]);
+}
+
 pub async fn who_waits_for_a_key_waits_for_all_of_its_runs(mut w: World) {
     w.create("first", by_key(Overlap::BufferOne, 60)).await;
     let shard = w.own().await;

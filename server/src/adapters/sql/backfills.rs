@@ -304,13 +304,23 @@ async fn insert_taken(
     }
     let Backfill { id, job, job_name, version, spec, .. } = &step.open.backfill;
     let lane = known.lanes.find(&lane).ok_or_else(|| StoreError::Corrupt("a lane has no number".into()))?;
-    let wanted = definition.concurrency.iter().map(|concurrency| (lane.namespace, concurrency));
-    let interned = keys::intern(tx, now, wanted).await?;
-    let key = keys::number(&interned, lane.namespace, definition.concurrency.as_ref())?;
-    let no_headers = BTreeMap::new();
     let payloads: Vec<Option<Payload>> =
         taken.runs.iter().map(|(named, _)| payload(*id, spec, definition, named)).collect();
-    let rows = taken.runs.iter().zip(&payloads).map(|((named, run), payload)| Row {
+    let keys = payloads
+        .iter()
+        // The template was held against them when the backfill began.
+        .map(|payload| definition.keys(payload.as_ref().unwrap_or(&definition.payload)))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let wanted = keys.iter().filter_map(|keys| Some((lane.namespace, keys.concurrency.as_ref()?)));
+    let interned = keys::intern(tx, now, wanted).await?;
+    let numbers = keys
+        .iter()
+        .map(|keys| keys::number(&interned, lane.namespace, keys.concurrency.as_ref()))
+        .collect::<StoreResult<Vec<_>>>()?;
+    let no_headers = BTreeMap::new();
+    let each = taken.runs.iter().zip(&payloads).zip(keys.iter().zip(&numbers));
+    let rows = each.map(|(((named, run), payload), (keys, key))| Row {
         id: *run,
         lane: &lane,
         job: Some((*job, job_name, *version)),
@@ -326,8 +336,8 @@ async fn insert_taken(
         retry_until: None,
         previous_success: None,
         priority: spec.priority,
-        fairness_key: &definition.fairness_key,
-        key,
+        fairness_key: &keys.fairness,
+        key: *key,
         unique_key: None,
         labels: &definition.labels,
         headers: &no_headers,

@@ -173,7 +173,13 @@ fn due_schedule(row: &QueryResult, known: &Known) -> StoreResult<Result<DueSched
     let job_name = name(cells.next()?)?;
     let namespace = known.lanes.namespace_name(cells.next()?)?;
     Ok(match readable(known.specs.read(&mut cells))? {
-        Ok(spec) => Ok(DueSchedule { job, job_name, namespace, schedule, spec, position }),
+        Ok(spec) => match spec.keys(&spec.payload) {
+            Ok(keys) => Ok(DueSchedule { job, job_name, namespace, schedule, spec, keys, position }),
+            Err(why) => {
+                let why = why.to_string();
+                Err(UnreadableSchedule { job, job_name, namespace, schedule, position, why })
+            }
+        },
         Err(why) => Err(UnreadableSchedule { job, job_name, namespace, schedule, position, why }),
     })
 }

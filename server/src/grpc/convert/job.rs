@@ -8,6 +8,7 @@ use mainspring_engine::domain::{
     ids::JobUid,
     instant::Instant,
     job::{Job, JobSpec, JobState, OnCompleted, Pause},
+    keyed::{About, FillError},
     limit::Pace,
     names::{JobName, ScheduleName},
     schedule::ScheduleSpec,
@@ -148,7 +149,23 @@ impl Check {
             auto_disable: self.auto_disable(auto_disable),
             job_type: job_type?,
         };
+        self.keys_of_fired_runs(&spec);
         Some((name?, spec))
+    }
+
+    /// Schedules make runs with the payload of their job: what its keys are made of must be there.
+    fn keys_of_fired_runs(&mut self, spec: &JobSpec) {
+        if spec.schedules.is_empty() || !self.is_clean() {
+            return;
+        }
+        let about = About { labels: &spec.labels, payload: &spec.payload };
+        let wants = |why: FillError| format!("{why}: its schedules make runs with the payload of the job");
+        if let Err(why) = spec.fairness_key.fill(about) {
+            self.refuse("fairness_key", wants(why));
+        }
+        if let Some(Err(why)) = spec.concurrency.as_ref().map(|concurrency| concurrency.fill(about)) {
+            self.refuse("concurrency_key", wants(why));
+        }
     }
 
     /// 0 to 9.

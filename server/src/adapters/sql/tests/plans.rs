@@ -237,6 +237,8 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         ("run_key (key_id=?)", UNUSED.to_owned()),
         ("limit_key_look (look_time<?)", UNUSED.to_owned()),
         ("limit_key_look (look_time<?)", USED.to_owned()),
+        ("limit_key_go (go_time>? AND go_time<?)", GO.to_owned()),
+        ("limit_key_go", NEXT_GO.to_owned()),
         ("worker_handler_lane (lane_id=?)", IDLE.to_owned()),
     ];
     for (index, sql) in served {
