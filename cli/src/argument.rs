@@ -46,6 +46,8 @@ pub(crate) fn of(path: &str) -> Option<&'static str> {
         "queue.rate_limit" | "queue.rate_limit.count" | "queue.rate_limit.per" => "--rate",
         "queue.rate_limit.burst" => "--burst",
         "concurrency_key" => "--concurrency-key",
+        "concurrency_rate" | "concurrency_rate.count" | "concurrency_rate.per" => "--concurrency-rate",
+        "concurrency_rate.burst" => "--concurrency-burst",
         "concurrency_limit" if of_job.is_some() || of_run.is_some() => "--concurrency-limit",
         "unique" | "unique.key" => "--unique-key",
         "unique.window" => "--unique-window",

@@ -1,4 +1,4 @@
-//! Rates of queues, as people type them and as tables show them.
+//! Rates of queues and keys, as people type them and as tables show them.
 
 use std::str::FromStr;
 

@@ -40,19 +40,32 @@ CREATE TABLE lane (
     UNIQUE (queue_id, job_type, selector)
 )
 ;
--- Concurrency keys, as numbers: at most `run_limit` runs of one have an attempt open, and `in_flight` have. `look_time`:
--- whether any run still names it is not looked at before.
+-- Concurrency keys, as numbers: at most `run_limit` runs of one have an attempt open, and `in_flight` have. Nobody has to say
+-- a limit. They begin at most at a rate, as those of a queue do; its bucket held `rate_level` at `rate_time`. `go_time`: when
+-- the next may go, where somebody waits whom only the rate keeps back. `look_time`: whether any run still names it is not
+-- looked at before.
 CREATE TABLE limit_key (
     id {serial} PRIMARY KEY,
     namespace_id INTEGER NOT NULL REFERENCES namespace (id),
     key TEXT NOT NULL,
-    run_limit BIGINT NOT NULL CHECK (run_limit > 0),
+    run_limit BIGINT CHECK (run_limit > 0),
     in_flight BIGINT NOT NULL DEFAULT 0 CHECK (in_flight >= 0),
+    rate_count BIGINT CHECK (rate_count > 0),
+    rate_per BIGINT CHECK (rate_per > 0),
+    rate_burst BIGINT CHECK (rate_burst > 0),
+    rate_level BIGINT,
+    rate_time BIGINT,
+    go_time BIGINT CHECK (go_time IS NULL OR rate_count IS NOT NULL),
     look_time BIGINT NOT NULL,
-    UNIQUE (namespace_id, key)
+    UNIQUE (namespace_id, key),
+    CHECK ((rate_count IS NULL) = (rate_per IS NULL) AND (rate_count IS NULL) = (rate_burst IS NULL)),
+    CHECK ((rate_count IS NULL) = (rate_level IS NULL) AND (rate_count IS NULL) = (rate_time IS NULL))
 )
 ;
 CREATE INDEX limit_key_look ON limit_key (look_time)
+;
+-- Keys that somebody must look at when the next of them may go; few have a rate.
+CREATE INDEX limit_key_go ON limit_key (go_time) WHERE go_time IS NOT NULL
 ;
 -- `state` is the state apart from a pause; a job is paused while `pause_time` is set. `job_type`, `queue`, `owner` repeat
 -- the definition for filters. `auto_disabled`: it was paused by itself, since its runs failed; those that ended up to

@@ -23,6 +23,8 @@ mod calls;
 mod dead;
 #[path = "socket/jobs.rs"]
 mod jobs;
+#[path = "socket/keys.rs"]
+mod keys;
 #[path = "socket/limits.rs"]
 mod limits;
 #[path = "socket/many.rs"]

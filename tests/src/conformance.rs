@@ -29,6 +29,7 @@ pub mod logs;
 pub mod namespaces;
 pub mod outcomes;
 pub mod overlap;
+pub mod paces;
 pub mod pending;
 pub mod property;
 pub mod queues;
@@ -58,7 +59,7 @@ macro_rules! conformance {
                 a_pause_holds_it_up_unless_it_says_otherwise, one_that_waits_leaves_the_slot_to_others,
                 one_that_waits_by_its_key_waits_for_all_of_its_runs, its_runs_are_told_what_succeeded_before_them,
                 it_is_cancelled_as_a_whole, a_deleted_job_has_its_backfills_cancelled, a_repeated_request_begins_it_once,
-                backfills_are_listed_newest_first_and_are_so_many, a_template_is_kept_and_filled_in,
+                backfills_are_listed_newest_first_and_are_so_many, a_template_is_kept_and_filled_in, each_run_has_the_key_of_its_payload,
                 failures_of_a_backfill_pause_nobody, runs_of_an_open_backfill_are_kept;
             calendars: versions_that_nobody_counted_with_go, calendars_read_back_by_name, what_a_calendar_holds_makes_no_run, people_see_the_next_instant_that_fires,
                 a_change_makes_a_version_of_each_job_that_uses_it, jobs_follow_a_change_in_steps, a_calendar_that_holds_everything_brings_a_job_to_error,
@@ -89,8 +90,13 @@ macro_rules! conformance {
             keys: a_key_lets_so_many_go, a_full_key_holds_up_nobody_else, the_best_of_a_key_goes_first,
                 every_end_makes_room_under_a_key, an_expired_attempt_holds_its_place, parked_runs_live_like_others,
                 later_runs_wait_for_room_when_their_time_comes, what_was_said_last_is_the_limit,
-                runs_of_a_schedule_have_the_key_of_their_job, keys_that_no_run_names_go, lanes_share_a_key,
+                runs_of_a_schedule_have_the_key_of_their_job, keys_of_schedules_are_made_of_their_jobs,
+                a_job_whose_key_has_nothing_to_be_made_of_is_not_fired, keys_that_no_run_names_go, lanes_share_a_key,
                 a_limit_holds_and_room_is_used_whatever_happens;
+            paces: a_key_goes_as_fast_as_it_may, lanes_share_a_rate, an_attempt_that_never_began_is_not_counted,
+                a_lost_run_goes_on_and_is_made_up_for, what_was_said_last_is_the_rate,
+                a_key_without_its_rate_has_the_limit_of_every_key, what_a_key_has_gone_is_not_forgotten,
+                a_rate_holds_and_tokens_are_used_whatever_happens;
             firing: f01_an_old_owner_commits_nothing, f01_a_cursor_never_goes_back, f02_retention_keeps_a_named_instant,
                 f03_a_second_schedule_is_united, f04_an_edit_stops_the_old_rule, f04_a_pause_stops_a_firing,
                 f05_a_refused_owner_fires_again_under_its_new_epoch, a_firing_makes_a_queued_run, firing_twice_fires_once,
@@ -113,7 +119,7 @@ macro_rules! conformance {
             overlap: the_newest_waits, all_wait_for_their_turn_up_to_the_most, others_are_cancelled_for_the_new_one,
                 so_many_run_at_once, a_run_that_waits_for_a_retry_holds_the_slot, a_trigger_meets_the_policy_too,
                 what_is_apart_holds_no_slot, a_run_that_waits_can_be_cancelled, nobody_is_let_go_twice,
-                slots_come_by_job_and_whole, jobs_that_share_a_key_share_a_slot,
+                slots_come_by_job_and_whole, jobs_that_share_a_key_share_a_slot, keys_that_are_made_alike_share_a_slot,
                 who_waits_for_a_key_waits_for_all_of_its_runs;
             release: the_best_come_first, runs_of_one_instant_come_by_id, a_round_goes_on_where_it_was, what_is_known_is_passed_over,
                 pieces_make_up_the_whole, lanes_do_not_mix, leased_runs_are_not_offered, the_limit_holds;
@@ -217,5 +223,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(auto_disable backfills backup calendars catalog dead delays edits expiry firing hello identity keys labels leases lists logs namespaces outcomes overlap pending property queues release retention schedules sinks submit timers unique versions views)
+    sources!(auto_disable backfills backup calendars catalog dead delays edits expiry firing hello identity keys labels leases lists logs namespaces outcomes overlap paces pending property queues release retention schedules sinks submit timers unique versions views)
 }

@@ -2,18 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap like the tests themselves")]
 
+use std::num::NonZeroU32;
+
 use async_trait::async_trait;
 use mainspring_engine::{
     domain::{
         instant::Instant,
+        limit::{Concurrency, Pace},
+        rate::Rate,
         rules::LeaseRules,
         run::RunState,
         worker::{Drain, WorkerStatus},
     },
-    ports::store::Owner,
+    ports::store::{NewRun, Owner},
 };
 use mainspring_server::adapters::sql::{OpenOptions, open};
-use mainspring_tests::conformance::world::{Family, Opened, World, secs, spec};
+use mainspring_tests::conformance::world::{Family, Opened, World, lane, secs, spec};
 use sqlx::{Connection as _, SqliteConnection};
 
 /// The embedded family.
@@ -60,6 +64,38 @@ async fn workers_are_away_until_they_say_hello_to_the_next_server() {
     assert_eq!(view(&world, one).await.status, WorkerStatus::Connected);
     world.reconnect(drained.worker, 2, &[]).await;
     assert_eq!(view(&world, drained).await.status, WorkerStatus::Draining, "it is still asked to leave");
+}
+
+#[tokio::test]
+async fn a_rate_is_kept_from_one_server_to_the_next() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let store = open(OpenOptions::new(&data)).await.unwrap();
+    let mut world = World::over(store.clone(), Instant::EPOCH.plus(secs(1_000_000_000)), Box::new(()));
+    let number = |number| NonZeroU32::new(number).unwrap();
+    let pace = Pace::At(Rate { count: number(1), per: secs(60), burst: number(2) });
+    let concurrency = Some(Concurrency { key: "api".parse().unwrap(), limit: None, pace });
+    let new = |world: &World| NewRun { concurrency: concurrency.clone(), ..world.new_run() };
+    let runs = world.submit((0..4).map(|_| new(&world)).collect()).await;
+    let owner = world.connect().await;
+    for _ in 0..2 {
+        let next = world.queued(&lane()).await.remove(0);
+        world.lease(owner, next).await;
+        world.pass(secs(1));
+    }
+    world.store = open(OpenOptions::new(home.path().join("other"))).await.unwrap();
+    store.close().await;
+    drop(store);
+
+    world.store = open(OpenOptions::new(&data)).await.unwrap();
+    let due = world.now.plus(secs(58));
+    let early = world.store.pace(world.now, 10).await.unwrap();
+    assert_eq!((early.moved, early.next), (vec![], Some(due)));
+    world.submit(vec![new(&world)]).await;
+    assert_eq!(world.queued(&lane()).await, []);
+    world.now = due;
+    let late = world.store.pace(world.now, 10).await.unwrap();
+    assert_eq!((late.moved[0].run, late.moved.len(), late.next), (runs[2].run, 1, None));
 }
 
 /// A version that a transaction read of itself may be rolled back, and its number be given to another definition.

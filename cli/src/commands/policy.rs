@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use mainspring_proto::common::v1::{Payload, RetryPolicy, Timeouts};
+use mainspring_proto::{
+    common::v1::{Payload, RetryPolicy, Timeouts},
+    scheduler::v1::RateLimit,
+};
 
 use super::retry::{RetryArgs, TimeoutArgs};
-use crate::{failure::Failure, payload};
+use crate::{failure::Failure, payload, rate::Rate};
 
 /// Input of a run.
 #[derive(Args, Debug)]
@@ -35,15 +38,24 @@ pub(crate) struct PolicyArgs {
     /// 0 to 9, higher first
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(0..=9))]
     pub(super) priority: Option<i32>,
-    /// Within a priority, keys take turns: the many runs of one do not hold up the few of another
+    /// Within a priority, keys take turns: the many runs of one do not hold up the few of another; may be a template
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(super) fairness_key: Option<String>,
     /// At most as many runs of this key are at workers at once as its limit says; none with ""
+    ///
+    /// It may be a template: ${payload.FIELD} stands for a field of the run's JSON payload, ${labels.NAME} for a label, $$ for
+    /// a dollar sign.
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(super) concurrency_key: Option<String>,
-    /// The limit of the key from now on [default: as it is, 1 for a new key]
+    /// The limit of the key from now on [default: as it is; 1 for a new key, or none where it has a rate]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(1..=1_000_000))]
     pub(super) concurrency_limit: Option<i32>,
+    /// Attempts of the key begin no faster from now on: N/LENGTH, like 10/1m, or none [default: as it is]
+    #[arg(long, value_name = "RATE")]
+    concurrency_rate: Option<Rate>,
+    /// So many at once after none began for long [default: 1]
+    #[arg(long, value_name = "N", requires = "concurrency_rate", value_parser = clap::value_parser!(i32).range(1..=1_000_000))]
+    concurrency_burst: Option<i32>,
     /// A label that a worker must have, may be repeated; on an update of a job KEY= takes one away
     #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
     pub(super) require_label: Vec<(String, String)>,
@@ -56,6 +68,11 @@ impl PolicyArgs {
 
     pub(super) fn timeouts(&self) -> Option<Timeouts> {
         self.timeouts.over(Timeouts::default())
+    }
+
+    /// What is said of the rate of the key; that it has none is said by an empty one.
+    pub(super) fn concurrency_rate(&self) -> Option<RateLimit> {
+        self.concurrency_rate.map(|rate| rate.limit(self.concurrency_burst).unwrap_or_default())
     }
 }
 

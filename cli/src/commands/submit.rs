@@ -25,6 +25,7 @@ use crate::{
     "mainspring submit demo.hello -d name=Ada --follow",
     "mainspring submit demo.sleep -d seconds:=0.2 --label team=ops --wait",
     "mainspring submit demo.hello --delay 1h --unique-key mail-7 --on-conflict return-existing",
+    "mainspring submit demo.hello -d name=Ada --concurrency-key 'host-${payload.name}' --concurrency-rate 10/1m --concurrency-burst 5",
 ])]
 pub(crate) struct SubmitArgs {
     /// The type that names the worker's handler
@@ -62,6 +63,7 @@ pub(super) async fn run(args: SubmitArgs, session: &Session) -> Result<Exit, Fai
         due_time: when.due_time(),
         retry_policy: policy.retry_policy(),
         timeouts: policy.timeouts(),
+        concurrency_rate: policy.concurrency_rate(),
         delivery: delivery.delivery().unwrap_or_default().into(),
         lease_loss_policy: delivery.lease_loss().unwrap_or_default().into(),
         fairness_key: policy.fairness_key.unwrap_or_default(),

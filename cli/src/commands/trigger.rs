@@ -88,6 +88,7 @@ pub(super) async fn run(args: TriggerArgs, session: &Session) -> Result<Exit, Fa
             priority: policy.priority,
             retry_policy: policy.retry_policy(),
             timeouts: policy.timeouts(),
+            concurrency_rate: policy.concurrency_rate(),
             fairness_key: policy.fairness_key,
             while_paused: passes.while_paused,
             unique: unique.message(),

@@ -4,14 +4,14 @@ use mainspring_proto::{
     common::v1::{RetryPolicy, Timeouts},
     scheduler::v1::{
         CalendarInterval, CalendarRoll, CatchUp, Job, JobState, JobVersion, OnCompleted, Overlap, OverlapScope,
-        Schedule, schedule::Rule,
+        RateLimit, Schedule, schedule::Rule,
     },
 };
 
 use super::{Resource, pairs, word};
 use crate::{
     output::{Cell, Tone},
-    payload, times,
+    payload, rate, times,
 };
 
 impl Resource for Job {
@@ -205,12 +205,18 @@ fn when_done(job: &Job) -> String {
     }
 }
 
-/// A concurrency key, with the limit that the job says.
+/// A concurrency key, with what the job says of it.
 fn concurrency(job: &Job) -> String {
-    match job.concurrency_limit {
-        0 => job.concurrency_key.clone(),
-        limit => format!("{}, at most {limit}", job.concurrency_key),
-    }
+    let limit = match job.concurrency_limit {
+        0 => String::new(),
+        limit => format!(", at most {limit}"),
+    };
+    let rate = match &job.concurrency_rate {
+        None => String::new(),
+        Some(none) if *none == RateLimit::default() => ", no rate".into(),
+        Some(rate) => format!(", {}", rate::told(rate)),
+    };
+    format!("{}{limit}{rate}", job.concurrency_key)
 }
 
 /// An overlap policy as it is typed.

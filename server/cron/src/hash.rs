@@ -43,7 +43,7 @@ pub(crate) fn pick(seed: &[u8], purpose: &str, below: u64) -> u64 {
     finished(hash).checked_rem(below).unwrap_or(0)
 }
 
-/// FNV mixes its low bits poorly; this is SplitMix64's finisher.
+/// FNV mixes its low bits poorly; this is `SplitMix64`'s finisher.
 fn finished(hash: u64) -> u64 {
     let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -41,6 +41,7 @@ pub mod logs;
 mod news;
 mod notify;
 pub mod outcome;
+mod paces;
 pub mod rescue;
 pub mod retain;
 pub mod sinks;
@@ -197,6 +198,7 @@ impl Engine {
         dispatch::start(&core, broker, stream.clone());
         due::start(&core, late_runs);
         slots::start(&core, outcome.clone());
+        paces::start(&core);
         backfill::start(&core);
         jobs::keep_times(&core);
         disable::start(&core);

@@ -47,6 +47,7 @@ mod names;
 mod namespaces;
 mod open;
 mod outcomes;
+mod paces;
 mod pauses;
 mod pending;
 mod reads;
@@ -115,6 +116,8 @@ struct Known {
     restricted: any::Any,
     /// Sinks that are told anything.
     sinks: any::Any,
+    /// Concurrency keys whose runs only a rate keeps back.
+    rated: paces::Rated,
 }
 
 impl SqliteStore {

@@ -56,7 +56,12 @@ fn definition(name: &str, etag: &str) -> Value {
         ],
         "overlap": "OVERLAP_SKIP", "catch_up": "CATCH_UP_NONE", "delivery": "DELIVERY_AT_LEAST_ONCE",
         "lease_loss_policy": "LEASE_LOSS_POLICY_CONTINUE", "retry_policy": retry_policy, "timeouts": timeouts,
+        "concurrency_key": "api", "concurrency_rate": rate(),
     })
+}
+
+fn rate() -> Value {
+    json!({"count": 1000, "per": "1s"})
 }
 
 fn submission() -> Value {
@@ -64,7 +69,7 @@ fn submission() -> Value {
     json!({
         "job_type": "nobody", "queue": "default", "payload": payload(), "delivery": "DELIVERY_AT_LEAST_ONCE",
         "lease_loss_policy": "LEASE_LOSS_POLICY_CONTINUE", "retry_policy": retry_policy, "timeouts": timeouts,
-        "unique": unique(),
+        "unique": unique(), "concurrency_key": "api", "concurrency_rate": rate(),
     })
 }
 
@@ -124,7 +129,7 @@ pub(crate) const ROWS: &[Row] = &[
         let (retry_policy, timeouts) = policies();
         json!({
             "job": known.job, "payload": payload(), "force": true, "retry_policy": retry_policy, "timeouts": timeouts,
-            "unique": unique(),
+            "unique": unique(), "concurrency_key": "api", "concurrency_rate": rate(),
         })
     }),
     row("SchedulerService/PauseJob", |known| json!({"job": known.job})),
@@ -164,9 +169,8 @@ pub(crate) const ROWS: &[Row] = &[
     row("QueueService/ListQueues", |_| json!({})),
     row("QueueService/GetQueue", |known| json!({"queue": known.queue})),
     row("QueueService/UpdateQueue", |known| {
-        let rate_limit = json!({"count": 1000, "per": "1s"});
         json!({"queue": {
-            "queue": known.queue, "etag": known.queue_etag, "concurrency_limit": 2, "rate_limit": rate_limit
+            "queue": known.queue, "etag": known.queue_etag, "concurrency_limit": 2, "rate_limit": rate()
         }})
     }),
     row("QueueService/PauseQueue", |known| json!({"queue": known.queue})),

@@ -113,6 +113,52 @@ async fn a_concurrency_key_has_so_many_runs_at_workers() {
 }
 
 #[tokio::test]
+async fn a_concurrency_key_goes_as_fast_as_its_rate() {
+    let server = Server::start().await;
+    let mut worker = welcomed(&server).await;
+    let mut client = server.scheduler();
+    let per = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let of_key = |limit: i32, rate: Option<wire::RateLimit>| wire::RunSubmission {
+        job_type: "echo".into(),
+        concurrency_key: "api-1".into(),
+        concurrency_limit: limit,
+        concurrency_rate: rate,
+        ..Default::default()
+    };
+    let hourly = wire::RateLimit { count: 1, per: per(3_600), burst: 0 };
+    let runs = vec![of_key(0, Some(hourly)), of_key(0, None), of_key(0, None)];
+    client.batch_submit_runs(wire::BatchSubmitRunsRequest { namespace: String::new(), runs }).await.unwrap();
+    let dispatch = dispatched(&mut worker).await;
+    worker.say(result(&dispatch, None)).await;
+    acked(&mut worker).await;
+    let list = wire::ListRunsRequest { filter: "state = QUEUED".into(), ..Default::default() };
+    let waiting = client.list_runs(list).await.unwrap().into_inner().runs;
+    assert_eq!(waiting.len(), 2, "the end of one makes no room");
+    let get = wire::GetRunRequest { run_id: waiting[0].run_id.clone(), ..Default::default() };
+    let run = client.get_run(get).await.unwrap().into_inner().run.unwrap();
+    assert_eq!(run.wait_reason(), WaitReason::RateLimited);
+    let told = "concurrency key `api-1` gives out at most 1 in 1h, and the next at 2";
+    assert!(run.wait_sentence.contains(told), "{}", run.wait_sentence);
+    // An empty one takes it off again.
+    let submit = |run| wire::SubmitRunRequest { namespace: String::new(), run: Some(run) };
+    client.submit_run(submit(of_key(3, Some(wire::RateLimit::default())))).await.unwrap();
+    for _ in 0..3 {
+        dispatched(&mut worker).await;
+    }
+    let nameless = wire::RunSubmission { concurrency_key: String::new(), ..of_key(0, Some(hourly)) };
+    for (bad, field) in [
+        (nameless, "run.concurrency_rate"),
+        (of_key(0, Some(wire::RateLimit { count: 0, ..hourly })), "run.concurrency_rate.count"),
+        (of_key(0, Some(wire::RateLimit { per: per(0), ..hourly })), "run.concurrency_rate.per"),
+        (of_key(0, Some(wire::RateLimit { burst: -1, ..hourly })), "run.concurrency_rate.burst"),
+    ] {
+        let refused = client.submit_run(submit(bad)).await.unwrap_err();
+        let details = refused.get_error_details();
+        assert_eq!(details.bad_request().unwrap().field_violations[0].field, field, "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_limit_needs_a_key() {
     let server = Server::start().await;
     for (concurrency_key, concurrency_limit, field) in

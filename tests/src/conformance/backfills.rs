@@ -1,6 +1,6 @@
 //! Backfills: instants that have passed become runs, a few at a time, each once.
 
-use std::num::NonZeroU32;
+use std::{fmt::Debug, num::NonZeroU32, str::FromStr};
 
 use mainspring_engine::{
     domain::{
@@ -11,7 +11,7 @@ use mainspring_engine::{
         ids::{BackfillId, RunId},
         instant::Instant,
         job::{Job, JobSpec, Pause},
-        limit::Concurrency,
+        limit::{Concurrency, Pace},
         overlap::{Overlap, OverlapScope},
         payload::Payload,
         policy::RunPolicy,
@@ -268,11 +268,16 @@ pub async fn one_that_waits_leaves_the_slot_to_others(mut w: World) {
     assert_eq!(fired(&live[0]).len(), 1);
 }
 
+/// A key, of which nine may be at workers.
+pub fn concurrency<K: FromStr<Err: Debug>>(key: &str) -> Option<Concurrency<K>> {
+    Some(Concurrency { key: key.parse().unwrap(), limit: NonZeroU32::new(9), pace: Pace::Kept })
+}
+
 pub async fn one_that_waits_by_its_key_waits_for_all_of_its_runs(w: World) {
-    let concurrency = |key: &str| Some(Concurrency { key: key.parse().unwrap(), limit: NonZeroU32::new(9) });
     let definition = JobSpec {
         overlap_scope: OverlapScope::Key,
-        concurrency: concurrency("db"),
+        concurrency: concurrency("db-${labels.tenant}"),
+        labels: [("tenant".to_owned(), "7".to_owned())].into(),
         policy: once(),
         ..spec(vec![every("main", 60)])
     };
@@ -285,7 +290,7 @@ pub async fn one_that_waits_by_its_key_waits_for_all_of_its_runs(w: World) {
     for run in &runs {
         end(&w, owner, run, Outcome::Succeeded).await;
     }
-    let other = w.submit(vec![NewRun { concurrency: concurrency("db"), ..w.new_run() }]).await.remove(0);
+    let other = w.submit(vec![NewRun { concurrency: concurrency("db-7"), ..w.new_run() }]).await.remove(0);
     assert!(advance(&w, first.id).await.is_empty(), "a run of no job has the key");
     end(&w, owner, &other, Outcome::Succeeded).await;
     assert_eq!(advance(&w, first.id).await.len(), 2);
@@ -421,6 +426,32 @@ pub async fn a_template_is_kept_and_filled_in(w: World) {
     let day = at(&w, 0).timestamp().to_string();
     let expected = format!(r#"{{"day": "{}", "of": "{}"}}"#, &day[..10], backfill.id);
     assert_eq!(String::from_utf8(got.data).unwrap(), expected);
+}
+
+pub async fn each_run_has_the_key_of_its_payload(w: World) {
+    let concurrency = Concurrency { key: "at-${payload.minute}".parse().unwrap(), limit: None, pace: Pace::Kept };
+    let definition = JobSpec {
+        concurrency: Some(concurrency),
+        fairness_key: "${payload.of}".parse().unwrap(),
+        policy: once(),
+        ..spec(vec![every("main", 60)])
+    };
+    let job = w.create("report", definition).await;
+    let text = r#"{"minute": "${nominal_unix}", "of": "${backfill_id}"}"#;
+    let payload = Payload { content_type: "application/json".into(), data: text.into() };
+    let template = mainspring_engine::domain::backfill::template::Template::read(payload).unwrap();
+    let backfill = begin(&w, &job, BackfillSpec { template: Some(template), ..wanted(&w, &job, 2) }).await;
+    let runs = advance(&w, backfill.id).await;
+    assert_eq!(runs.len(), 2);
+    for (minute, run) in runs.iter().enumerate() {
+        let view = view(&w, run).await;
+        let key = format!("at-{}", at(&w, minute as u64).as_micros() / 1_000_000);
+        assert_eq!(
+            (view.concurrency_key.unwrap().as_str(), view.fairness_key.as_str()),
+            (key.as_str(), backfill.id.to_string().as_str())
+        );
+        assert!(run.place.is_some(), "each has a key of its own");
+    }
 }
 
 pub async fn failures_of_a_backfill_pause_nobody(w: World) {

@@ -6,7 +6,8 @@ use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
         ids::RunId,
-        limit::Concurrency,
+        job::JobSpec,
+        limit::{Concurrency, Pace},
         names::Lane,
         policy::RunPolicy,
         run::RunState,
@@ -30,7 +31,7 @@ fn below(random: &mut TestRunner, bound: usize) -> usize {
 }
 
 fn of(key: &str, limit: u32) -> Option<Concurrency> {
-    Some(Concurrency { key: key.parse().unwrap(), limit: NonZeroU32::new(limit) })
+    Some(Concurrency { key: key.parse().unwrap(), limit: NonZeroU32::new(limit), pace: Pace::Kept })
 }
 
 fn run(w: &World, key: &str, limit: u32) -> NewRun {
@@ -235,13 +236,49 @@ pub async fn runs_of_a_schedule_have_the_key_of_their_job(mut w: World) {
     let shard = w.own().await;
     for name in ["one", "two"] {
         let mut spec = spec(vec![every("often", 10)]);
-        spec.concurrency = of("k", 1);
+        let of = Concurrency { key: "k".parse().unwrap(), limit: NonZeroU32::new(1), pace: Pace::Kept };
+        spec.concurrency = Some(of);
         w.create(name, spec).await;
     }
     w.pass(secs(10));
     let made: Vec<Moved> = w.fire_due(shard).await.iter().flat_map(|answer| fired(answer).to_vec()).collect();
     assert_eq!(made.iter().filter(|moved| moved.place.is_some()).count(), 1, "{made:?}");
     assert_eq!(waits(&w).await.len(), 1);
+}
+
+pub async fn keys_of_schedules_are_made_of_their_jobs(mut w: World) {
+    let shard = w.own().await;
+    for (name, key) in [("one", "blue-1"), ("two", "${labels.team}-${payload.a}"), ("three", "${labels.team}")] {
+        let concurrency = Concurrency { key: key.parse().unwrap(), limit: NonZeroU32::new(1), pace: Pace::Kept };
+        let fairness_key = "of ${labels.team}".parse().unwrap();
+        w.create(name, JobSpec { concurrency: Some(concurrency), fairness_key, ..spec(vec![every("often", 10)]) })
+            .await;
+    }
+    w.pass(secs(10));
+    let made: Vec<Moved> = w.fire_due(shard).await.iter().flat_map(|answer| fired(answer).to_vec()).collect();
+    let mut keys = Vec::new();
+    for run in &made {
+        let view = w.store.run(&w.scope, run.run).await.unwrap().unwrap();
+        assert_eq!(view.fairness_key.as_str(), "of blue");
+        keys.push(view.concurrency_key.unwrap().as_str().to_owned());
+    }
+    keys.sort();
+    assert_eq!(keys, ["blue", "blue-1", "blue-1"]);
+    assert_eq!(waits(&w).await.len(), 2, "whoever wrote the key in whatever way");
+}
+
+/// The rim lets nobody define it; a row that says so all the same costs its job, and no other.
+pub async fn a_job_whose_key_has_nothing_to_be_made_of_is_not_fired(mut w: World) {
+    w.own().await;
+    for (name, key) in [("whole", "k"), ("broken", "${labels.none}")] {
+        let concurrency = Concurrency { key: key.parse().unwrap(), limit: None, pace: Pace::Kept };
+        w.create(name, JobSpec { concurrency: Some(concurrency), ..spec(vec![every("often", 10)]) }).await;
+    }
+    w.pass(secs(10));
+    let due = w.store.due(w.now, None, 10).await.unwrap();
+    assert_eq!(due.ready.iter().map(|due| due.job_name.as_str()).collect::<Vec<_>>(), ["whole"]);
+    let [broken] = &due.unreadable[..] else { panic!("{due:?}") };
+    assert!(broken.job_name.as_str() == "broken" && broken.why.contains("no such label"), "{broken:?}");
 }
 
 pub async fn keys_that_no_run_names_go(mut w: World) {

@@ -9,7 +9,7 @@ use mainspring_engine::{
         instant::Instant,
         job::{Job, JobSpec},
         ledger::{Fate, FateReason},
-        limit::Concurrency,
+        limit::{Concurrency, Pace},
         overlap::{Act, Overlap, OverlapScope, Slot, settle},
         run::{RunState, reason},
         stop::Running,
@@ -230,7 +230,7 @@ pub async fn nobody_is_let_go_twice(mut w: World) {
 
 /// A job whose runs meet those of the key `db`.
 fn by_key(overlap: Overlap, seconds: u64) -> JobSpec {
-    let concurrency = Some(Concurrency { key: "db".parse().unwrap(), limit: NonZeroU32::new(9) });
+    let concurrency = Some(Concurrency { key: "db".parse().unwrap(), limit: NonZeroU32::new(9), pace: Pace::Kept });
     JobSpec { overlap, overlap_scope: OverlapScope::Key, concurrency, ..spec(vec![every("main", seconds)]) }
 }
 
@@ -249,7 +249,7 @@ pub async fn jobs_that_share_a_key_share_a_slot(mut w: World) {
     let trigger = |job: &Job, key: &str| NewRun {
         overlap: Some(Overlap::Skip),
         by_key: true,
-        concurrency: Some(Concurrency { key: key.parse().unwrap(), limit: NonZeroU32::new(9) }),
+        concurrency: Some(Concurrency { key: key.parse().unwrap(), limit: NonZeroU32::new(9), pace: Pace::Kept }),
         ..w.run_of(job)
     };
     let answers = w.store.submit(w.now, vec![trigger(&second, "db"), trigger(&second, "other")]).await.unwrap();
@@ -265,11 +265,27 @@ pub async fn jobs_that_share_a_key_share_a_slot(mut w: World) {
     assert!(matches!(&answers[..], [Submitted::Stored(_)]), "{answers:?}");
 }
 
+pub async fn keys_that_are_made_alike_share_a_slot(mut w: World) {
+    let of = |key: &str, seconds| {
+        let concurrency = Concurrency { key: key.parse().unwrap(), limit: NonZeroU32::new(9), pace: Pace::Kept };
+        JobSpec { concurrency: Some(concurrency), ..by_key(Overlap::Skip, seconds) }
+    };
+    w.create("first", of("blue-1", 60)).await;
+    let second = w.create("second", of("${labels.team}-${payload.a}", 90)).await;
+    let third = w.create("third", of("${labels.team}", 90)).await;
+    let shard = w.own().await;
+    minute(&mut w, shard).await;
+    w.pass(secs(30));
+    w.fire_due(shard).await;
+    assert_eq!(fates(&w, second.uid).await, [(Fate::SkippedOverlap, None, 1)]);
+    assert_eq!(fates(&w, third.uid).await, [(Fate::Fired, None, 1)]);
+}
+
 pub async fn who_waits_for_a_key_waits_for_all_of_its_runs(mut w: World) {
     w.create("first", by_key(Overlap::BufferOne, 60)).await;
     let shard = w.own().await;
     // A run of no job has the key.
-    let concurrency = Some(Concurrency { key: "db".parse().unwrap(), limit: NonZeroU32::new(9) });
+    let concurrency = Some(Concurrency { key: "db".parse().unwrap(), limit: NonZeroU32::new(9), pace: Pace::Kept });
     let other = w.submit(vec![NewRun { concurrency, ..w.new_run() }]).await.remove(0);
     let waits = minute(&mut w, shard).await.remove(0);
     assert!(waits.is_buffered());

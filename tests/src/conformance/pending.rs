@@ -10,6 +10,7 @@ use mainspring_engine::{
         instant::Instant,
         job::{Job, JobSpec},
         ledger::Fate,
+        limit::{Concurrency, Pace},
         overlap::Overlap,
         run::RunState,
         schedule::ScheduleSpec,
@@ -52,7 +53,8 @@ async fn edit(w: &World, pending: Pending, change: impl FnOnce(JobSpec) -> JobSp
 }
 
 fn urgent(spec: JobSpec) -> JobSpec {
-    JobSpec { priority: 9, ..spec }
+    let concurrency = Concurrency { key: "${labels.team}".parse().unwrap(), limit: None, pace: Pace::Kept };
+    JobSpec { priority: 9, concurrency: Some(concurrency), ..spec }
 }
 
 async fn run(w: &World, run: RunId) -> RunView {
@@ -118,6 +120,7 @@ pub async fn recomputed_starts_begin_by_the_new_definition(mut w: World) {
     let anew = run(&w, runs[3]).await;
     let due = spread(20).due(job.uid, nominal, Some(nominal.plus(secs(20))));
     assert_eq!((anew.life.state, anew.nominal_time, anew.due_time), (RunState::Scheduled, Some(nominal), due));
+    assert_eq!(anew.concurrency_key.as_ref().map(|key| key.as_str()), Some("blue"));
     assert_eq!((anew.priority, anew.job), (9, Some(JobRef { uid: job.uid, name: job.name, version: changed.version })));
     assert_eq!(
         moved.iter().find(|moved| moved.run == runs[3]).map(|moved| moved.from),

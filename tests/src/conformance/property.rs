@@ -11,7 +11,7 @@ use mainspring_engine::{
         attempt::{AttemptKey, Outcome},
         ids::{RunId, WorkerId},
         instant::Instant,
-        limit::Concurrency,
+        limit::{Concurrency, Pace},
         policy::{Delivery, RunPolicy},
         run::{Lifecycle, RunState},
         transition::{Change, Context, Event, Refusal, step},
@@ -234,7 +234,7 @@ pub async fn batches_agree_with_the_table(w: World) {
 
 /// Runs of a concurrency key that has room for all of them go another way to the same end.
 pub async fn batches_of_a_key_agree_with_the_table(w: World) {
-    let concurrency = Concurrency { key: "k".parse().unwrap(), limit: NonZeroU32::new(1_000) };
+    let concurrency = Concurrency { key: "k".parse().unwrap(), limit: NonZeroU32::new(1_000), pace: Pace::Kept };
     batches(w, Some(&concurrency)).await;
 }
 

@@ -12,7 +12,6 @@ use mainspring_engine::{
         ids::BackfillId,
         instant::Instant,
         job::{Job, JobSpec, Pause},
-        limit::Concurrency,
         names::Scope,
         overlap::{Overlap, OverlapScope},
         rules::LeaseRules,
@@ -23,7 +22,10 @@ use mainspring_engine::{
     ports::store::{CancelBackfill, CreateBackfill, Direction, NewBackfill, NewRun, Resume, RunView},
 };
 use mainspring_tests::{
-    conformance::world::{all, every, spec},
+    conformance::{
+        backfills::concurrency,
+        world::{all, every, spec},
+    },
     engine::{Stage, Worker},
     harness::host::{self, PATIENCE},
 };
@@ -153,12 +155,11 @@ async fn live_instants_go_on_beside_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_waits_for_a_key_goes_on_when_a_run_of_it_is_over() {
     let stage = Stage::set().await;
-    let concurrency = || Some(Concurrency { key: "db".parse().unwrap(), limit: NonZeroU32::new(9) });
     let (job, spec) = wanted(&stage, 2, 1).await;
-    let by_key = JobSpec { overlap_scope: OverlapScope::Key, concurrency: concurrency(), ..job.spec };
+    let by_key = JobSpec { overlap_scope: OverlapScope::Key, concurrency: concurrency("db"), ..job.spec };
     let job = stage.create("by-key", by_key).await;
     // A run of no job has the key.
-    let first = stage.submit(NewRun { concurrency: concurrency(), ..stage.world().new_run() }).await;
+    let first = stage.submit(NewRun { concurrency: concurrency("db"), ..stage.world().new_run() }).await;
     let mut worker = stage.connect(10).await;
     let holder = exactly(&mut worker, 1).await.remove(0);
     assert_eq!(holder.run, first);

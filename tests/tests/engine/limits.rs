@@ -7,7 +7,7 @@ use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
         ids::{RunId, WorkerId},
-        limit::Concurrency,
+        limit::{Concurrency, Pace},
         names::Scope,
         rate::Rate,
         run::RunState,
@@ -21,7 +21,8 @@ use mainspring_tests::{
 };
 
 async fn submit(stage: &Stage, key: Option<&str>, limit: u32, priority: u8) -> RunId {
-    let concurrency = key.map(|key| Concurrency { key: key.parse().unwrap(), limit: NonZeroU32::new(limit) });
+    let concurrency =
+        key.map(|key| Concurrency { key: key.parse().unwrap(), limit: NonZeroU32::new(limit), pace: Pace::Kept });
     stage.submit(NewRun { concurrency, priority, ..stage.world().new_run() }).await
 }
 
@@ -135,6 +136,36 @@ async fn a_queue_goes_as_fast_as_it_may() {
     pace(&stage, None).await;
     exactly(&stage, &mut worker, 5).await;
     assert_eq!(stage.engine.paced(&lane), None);
+}
+
+/// A run of a key that is said to go so fast.
+async fn paced(stage: &Stage, pace: Pace) -> RunId {
+    let concurrency = Some(Concurrency { key: "api".parse().unwrap(), limit: None, pace });
+    stage.submit(NewRun { concurrency, ..stage.world().new_run() }).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_goes_as_fast_as_it_may_and_holds_up_nobody() {
+    let stage = Stage::judging().await;
+    let number = |number| NonZeroU32::new(number).unwrap();
+    let pace = Pace::At(Rate { count: number(2), per: Duration::from_secs(10), burst: number(3) });
+    for _ in 0..8 {
+        paced(&stage, pace).await;
+    }
+    let mut worker = stage.connect(100).await;
+    exactly(&stage, &mut worker, 3).await;
+    submit(&stage, None, 0, 1).await;
+    exactly(&stage, &mut worker, 1).await;
+    stage.pass(Duration::from_micros(4_999_999)).await;
+    exactly(&stage, &mut worker, 0).await;
+    // To the instant, though the stage looks once a second.
+    stage.pass(Duration::from_micros(1)).await;
+    exactly(&stage, &mut worker, 1).await;
+    stage.pass(Duration::from_secs(10)).await;
+    exactly(&stage, &mut worker, 2).await;
+    // Without the rate, one goes after the other, as of every key.
+    paced(&stage, Pace::Free).await;
+    exactly(&stage, &mut worker, 3).await;
 }
 
 /// A queue without a rate beside one that has gone as fast as it may.

@@ -9,7 +9,7 @@ use mainspring_engine::{
         ids::{JobUid, RunId},
         instant::Instant,
         job::{Job, JobSpec},
-        limit::Concurrency,
+        limit::{Concurrency, Pace},
         names::Scope,
         overlap::{Overlap, OverlapScope},
         run::RunState::{self, Cancelled, Running, Scheduled},
@@ -145,15 +145,15 @@ async fn cancel_other_and_terminate_other_make_room() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_for_a_key_goes_on_when_its_run_is_over() {
     let stage = Stage::set().await;
-    let concurrency = || Some(Concurrency { key: "db".parse().unwrap(), limit: NonZeroU32::new(9) });
+    let concurrency = Some(Concurrency { key: "db".parse().unwrap(), limit: NonZeroU32::new(9), pace: Pace::Kept });
     let waits = JobSpec {
         overlap: Overlap::BufferOne,
         overlap_scope: OverlapScope::Key,
-        concurrency: concurrency(),
+        concurrency: Some(Concurrency { key: "db".parse().unwrap(), limit: NonZeroU32::new(9), pace: Pace::Kept }),
         ..spec(vec![every("main", PERIOD.as_secs())])
     };
     // A run of no job holds the key.
-    let first = stage.submit(NewRun { concurrency: concurrency(), ..stage.world().new_run() }).await;
+    let first = stage.submit(NewRun { concurrency, ..stage.world().new_run() }).await;
     let mut worker = stage.connect(5).await;
     let holder = worker.accepted().await;
     assert_eq!(holder.run, first);

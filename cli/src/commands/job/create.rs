@@ -136,6 +136,7 @@ fn definition(args: CreateArgs) -> Result<Job, Failure> {
         payload: payload.payload()?,
         retry_policy: policy.retry_policy(),
         timeouts: policy.timeouts(),
+        concurrency_rate: policy.concurrency_rate(),
         delivery: delivery.delivery().unwrap_or_default().into(),
         lease_loss_policy: delivery.lease_loss().unwrap_or_default().into(),
         priority: policy.priority.unwrap_or_default(),

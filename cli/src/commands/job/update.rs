@@ -250,6 +250,10 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
         job.priority = priority;
         mask.push("priority");
     }
+    if let Some(rate) = policy.concurrency_rate() {
+        job.concurrency_rate = Some(rate);
+        mask.push("concurrency_rate");
+    }
     if let Some(key) = policy.fairness_key {
         job.fairness_key = key;
         mask.push("fairness_key");
@@ -257,8 +261,8 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
     if let Some(key) = policy.concurrency_key {
         // Without a key, there is nothing to limit.
         if key.is_empty() {
-            job.concurrency_limit = 0;
-            mask.push("concurrency_limit");
+            (job.concurrency_limit, job.concurrency_rate) = (0, None);
+            mask.extend(["concurrency_limit", "concurrency_rate"]);
         }
         job.concurrency_key = key;
         mask.push("concurrency_key");

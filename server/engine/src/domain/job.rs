@@ -9,8 +9,9 @@ use super::{
     catch_up::CatchUp,
     ids::JobUid,
     instant::Instant,
+    keyed::{About, FillError, KeyTemplate, Keys},
     limit::Concurrency,
-    names::{FairnessKey, JobName, JobType, Lane, NamespaceName, QueueName, ScheduleName},
+    names::{ConcurrencyKey, FairnessKey, JobName, JobType, Lane, NamespaceName, QueueName, ScheduleName},
     overlap::{Overlap, OverlapScope},
     payload::Payload,
     policy::{RetryUntil, RunPolicy},
@@ -55,7 +56,7 @@ pub struct JobSpec {
     pub priority: u8,
     /// Runs of one priority take turns by this key.
     #[serde(default)]
-    pub fairness_key: FairnessKey,
+    pub fairness_key: KeyTemplate<FairnessKey>,
     /// Its handlers are told the last instant that succeeded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub previous_success: bool,
@@ -67,7 +68,7 @@ pub struct JobSpec {
     pub on_completed: OnCompleted,
     /// At most so many runs of this key are at workers at once.
     #[serde(default)]
-    pub concurrency: Option<Concurrency>,
+    pub concurrency: Option<Concurrency<KeyTemplate<ConcurrencyKey>>>,
     /// When it is paused by itself.
     #[serde(default)]
     pub auto_disable: AutoDisable,
@@ -82,6 +83,15 @@ impl JobSpec {
             job_type: self.job_type.clone(),
             selector: Selector::of(&self.required_labels),
         }
+    }
+
+    /// The keys of a run of it that has this input.
+    pub fn keys(&self, payload: &Payload) -> Result<Keys, FillError> {
+        let about = About { labels: &self.labels, payload };
+        Ok(Keys {
+            fairness: self.fairness_key.fill(about)?,
+            concurrency: self.concurrency.as_ref().map(|concurrency| concurrency.fill(about)).transpose()?,
+        })
     }
 
     /// Whether its runs meet those of their concurrency key, and not only each other.

@@ -1,28 +1,49 @@
-//! Concurrency keys: at most so many runs of one are at workers at once.
+//! Concurrency keys: at most so many runs of one are at workers at once, and they begin no faster than its rate.
 //!
 //! What counts is an open attempt, so a run whose lease expired holds its place until it is certain that the attempt never
 //! comes back, and the worker that comes back with it exceeds nothing. The store keeps the count, and enforces it where a run
 //! is leased. Runs of a key that is full are *parked*: they wait where no lane finds them, or a lane would be read through
 //! them again and again. Which of them are let go when there is room is decided here.
+//!
+//! A rate is kept and enforced the same way: a lease takes a token of the key's, an attempt that was returned before it began
+//! gives it back, and a key that has none has no room. A run whose worker was lost goes to the next without asking, since its
+//! place is its own; what it takes is made up for by those after it.
 
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use super::names::ConcurrencyKey;
+use super::{names::ConcurrencyKey, rate::Rate};
 
-/// The key a run goes by.
+/// The key a run goes by, or a template of it, and what is said of the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Concurrency {
+pub struct Concurrency<K = ConcurrencyKey> {
     /// The key, of the run's namespace.
-    pub key: ConcurrencyKey,
-    /// How many runs of the key may have an open attempt from now on; none leaves it, and is one for a new key.
+    pub key: K,
+    /// How many runs of the key may have an open attempt from now on; none leaves it.
     pub limit: Option<NonZeroU32>,
+    /// How fast they may begin from now on.
+    #[serde(default)]
+    pub pace: Pace,
 }
 
-impl Concurrency {
-    /// The limit of a key that is new.
-    pub const FIRST: NonZeroU32 = NonZeroU32::MIN;
+/// What is said of the rate of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pace {
+    /// Nothing: it stays as it is.
+    #[default]
+    Kept,
+    /// It has none.
+    Free,
+    /// This.
+    At(Rate),
+}
+
+/// How many runs of a key may have an open attempt, by what was said of it; none where any number may. Where nobody has
+/// said a limit it is one, unless a rate says what the key is for.
+pub fn at_once(said: Option<NonZeroU32>, rate: Option<Rate>) -> Option<NonZeroU32> {
+    said.or(if rate.is_some() { None } else { Some(NonZeroU32::MIN) })
 }
 
 /// How many of the best that are parked are let go into their lane, where the key has `room` for so many.

@@ -18,6 +18,7 @@ mod leases;
 mod logs;
 mod namespaces;
 mod outcomes;
+mod paces;
 mod release;
 mod retention;
 mod sinks;
@@ -50,6 +51,7 @@ pub use leases::{
 pub use logs::Logs;
 pub use namespaces::{NamespaceChange, Namespaces};
 pub use outcomes::{Applied, Apply, Outcomes, Report, ReportAnswer};
+pub use paces::{Paced, Paces};
 pub use release::{Head, Look, Queued, Release, Turn, Waiting};
 pub use retention::{Retention, RetentionPolicy, Swept};
 pub use sinks::{Deliveries, NewSink, Noted, SinkChange, Sinks, UpdateSink};
@@ -57,7 +59,7 @@ pub use slots::{JobSlot, KeySlot, Slots};
 pub use submit::{JobRef, Made, NewRun, RequestKey, Stored, Submit, Submitted};
 pub use views::{
     Announcement, Announcer, AttemptView, Direction, FullKey, InstantRange, JobOrder, JobTypeView, LedgerPart, Listed,
-    Page, QueueView, RunDetail, RunView, StatsView, Views, WaitFacts, WorkerView,
+    PacedKey, Page, QueueView, RunDetail, RunView, StatsView, Views, WaitFacts, WorkerView,
 };
 pub use vitals::{QueueLevel, Vitals};
 pub use zones::{Retimed, RetimedSchedule, Told, ZoneData};
@@ -133,6 +135,7 @@ pub trait Store:
     + Submit
     + Due
     + Slots
+    + Paces
     + Release
     + Leases
     + Outcomes
@@ -159,6 +162,7 @@ impl<T> Store for T where
         + Submit
         + Due
         + Slots
+        + Paces
         + Release
         + Leases
         + Outcomes

@@ -21,7 +21,7 @@ use mainspring_engine::{
         ids::{BackfillId, JobUid, RunId},
         instant::Instant,
         job::JobSpec,
-        names::{Lane, Scope},
+        names::{ConcurrencyKey, Lane, Scope},
         payload::Payload,
         run::RunOrigin,
         transition::Event,
@@ -272,14 +272,17 @@ async fn take<'a>(tx: &Tx, known: &Known, step: &'a BackfillStep) -> StoreResult
         return Ok(taken);
     }
     let mut room = u64::from(spec.concurrency.get()).saturating_sub(under_way(tx, id).await?);
-    if spec.beside == Beside::Wait && others(tx, known, &step.open).await? {
-        room = 0;
-    }
+    // Whether somebody has the slot, asked once for each.
+    let mut held = HashMap::new();
     let at: Vec<Instant> = instants.iter().map(|named| named.at).collect();
     let had = had_runs(tx, backfill.job, &at).await?;
     for (named, run) in instants.iter().zip(run_ids) {
         if spec.only.makes(had.get(&named.at).copied().unwrap_or_default()) {
-            if room == 0 {
+            let slot = slot(&step.open, named)?;
+            if spec.beside == Beside::Wait && room > 0 && !held.contains_key(&slot) {
+                held.insert(slot.clone(), others(tx, known, &step.open, slot.as_ref()).await?);
+            }
+            if room == 0 || held.get(&slot) == Some(&true) {
                 taken.all = false;
                 break;
             }
@@ -293,15 +296,23 @@ async fn take<'a>(tx: &Tx, known: &Known, step: &'a BackfillStep) -> StoreResult
     Ok(taken)
 }
 
-/// Whether somebody else has the slot that the runs of a backfill are to have, or waits for it.
-async fn others(tx: &Tx, known: &Known, open: &OpenBackfill) -> StoreResult<bool> {
-    let OpenBackfill { backfill: Backfill { id, job, namespace, .. }, definition, is_paused: _ } = open;
-    let key = definition.as_deref().filter(|definition| definition.overlaps_by_key());
-    let key = key.and_then(|definition| Some((known.lanes.namespace(namespace)?, definition.concurrency.as_ref()?)));
-    let (sql, of): (_, Value) = match key {
+/// The key whose slot the run of an instant is to have; none where it is that of the job.
+fn slot(open: &OpenBackfill, named: &Named) -> StoreResult<Option<ConcurrencyKey>> {
+    let definition = open.definition.as_deref().filter(|definition| definition.overlaps_by_key());
+    let Some(definition) = definition else { return Ok(None) };
+    let payload = payload(open.backfill.id, &open.backfill.spec, definition, named);
+    let keys = definition.keys(payload.as_ref().unwrap_or(&definition.payload));
+    // The template was held against the payloads when the backfill began.
+    Ok(keys.map_err(|error| StoreError::Corrupt(error.to_string()))?.concurrency.map(|concurrency| concurrency.key))
+}
+
+/// Whether somebody else has a slot that runs of a backfill are to have, or waits for it.
+async fn others(tx: &Tx, known: &Known, open: &OpenBackfill, key: Option<&ConcurrencyKey>) -> StoreResult<bool> {
+    let Backfill { id, job, namespace, .. } = &open.backfill;
+    let (sql, of): (_, Value) = match key.and_then(|key| Some((known.lanes.namespace(namespace)?, key))) {
         None => (OTHERS, job.uuid().into()),
-        Some((namespace, concurrency)) => {
-            let numbers = keys::numbers(tx, &[(namespace, concurrency.key.clone())]).await?;
+        Some((namespace, key)) => {
+            let numbers = keys::numbers(tx, &[(namespace, key.clone())]).await?;
             // A key that is new has no run yet.
             let Some(number) = numbers.into_values().next() else { return Ok(false) };
             (OTHERS_OF_KEY, number.into())
@@ -324,10 +335,6 @@ async fn insert_taken(
     }
     let Backfill { id, job, job_name, version, spec, .. } = &step.open.backfill;
     let lane = known.lanes.find(&lane).ok_or_else(|| StoreError::Corrupt("a lane has no number".into()))?;
-    let wanted = definition.concurrency.iter().map(|concurrency| (lane.namespace, concurrency));
-    let interned = keys::intern(tx, now, wanted).await?;
-    let key = keys::number(&interned, lane.namespace, definition.concurrency.as_ref())?;
-    let no_headers = BTreeMap::new();
     let payloads: Vec<Option<Payload>> =
         taken.runs.iter().map(|(named, _)| payload(*id, spec, definition, named)).collect();
     let mut successes = HashMap::new();
@@ -336,7 +343,21 @@ async fn insert_taken(
             successes.insert(*run, successes::before(tx, *job, named.at).await?);
         }
     }
-    let rows = taken.runs.iter().zip(&payloads).map(|((named, run), payload)| Row {
+    let keys = payloads
+        .iter()
+        // The template was held against them when the backfill began.
+        .map(|payload| definition.keys(payload.as_ref().unwrap_or(&definition.payload)))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let wanted = keys.iter().filter_map(|keys| Some((lane.namespace, keys.concurrency.as_ref()?)));
+    let interned = keys::intern(tx, now, wanted).await?;
+    let numbers = keys
+        .iter()
+        .map(|keys| keys::number(&interned, lane.namespace, keys.concurrency.as_ref()))
+        .collect::<StoreResult<Vec<_>>>()?;
+    let no_headers = BTreeMap::new();
+    let each = taken.runs.iter().zip(&payloads).zip(keys.iter().zip(&numbers));
+    let rows = each.map(|(((named, run), payload), (keys, key))| Row {
         id: *run,
         lane: &lane,
         job: Some((*job, job_name, *version)),
@@ -353,8 +374,8 @@ async fn insert_taken(
         previous_success: successes.get(run).copied().flatten(),
         zone_data: Some(known.zones.current().id),
         priority: spec.priority,
-        fairness_key: &definition.fairness_key,
-        key,
+        fairness_key: &keys.fairness,
+        key: *key,
         unique_key: None,
         labels: &definition.labels,
         headers: &no_headers,

@@ -179,10 +179,16 @@ fn due_schedule(
     let job_name = name(cells.next()?)?;
     let namespace = known.lanes.namespace_name(cells.next()?)?;
     Ok(match readable(known.specs.read(&mut cells, data))? {
-        Ok(spec) => {
-            let (zones, is_stale) = (data.zones.clone(), zone_data != Some(data.id));
-            Ok(DueSchedule { job, job_name, namespace, schedule, spec, position, zones, is_stale })
-        }
+        Ok(spec) => match spec.keys(&spec.payload) {
+            Ok(keys) => {
+                let (zones, is_stale) = (data.zones.clone(), zone_data != Some(data.id));
+                Ok(DueSchedule { job, job_name, namespace, schedule, spec, keys, position, zones, is_stale })
+            }
+            Err(why) => {
+                let why = why.to_string();
+                Err(UnreadableSchedule { job, job_name, namespace, schedule, position, why })
+            }
+        },
         Err(why) => Err(UnreadableSchedule { job, job_name, namespace, schedule, position, why }),
     })
 }

@@ -105,12 +105,12 @@ pub(super) async fn fire(
         .map(|(due, _)| known.lanes.find(&lane(due)).ok_or_else(|| StoreError::Corrupt("a lane has no number".into())))
         .collect::<StoreResult<Vec<_>>>()?;
     let wanted = made.iter().zip(&lanes);
-    let wanted = wanted.filter_map(|((due, _), lane)| Some((lane.namespace, due.spec.concurrency.as_ref()?)));
+    let wanted = wanted.filter_map(|((due, _), lane)| Some((lane.namespace, due.keys.concurrency.as_ref()?)));
     let interned = keys::intern(tx, now, wanted).await?;
     let numbers = made
         .iter()
         .zip(&lanes)
-        .map(|((due, _), lane)| keys::number(&interned, lane.namespace, due.spec.concurrency.as_ref()))
+        .map(|((due, _), lane)| keys::number(&interned, lane.namespace, due.keys.concurrency.as_ref()))
         .collect::<StoreResult<Vec<_>>>()?;
     let no_headers = std::collections::BTreeMap::new();
     let rows = made.iter().zip(&lanes).zip(&numbers).map(|(((due, run), lane), key)| Row {
@@ -130,7 +130,7 @@ pub(super) async fn fire(
         previous_success: run.previous_success,
         zone_data: run.zone_data,
         priority: due.spec.priority,
-        fairness_key: &due.spec.fairness_key,
+        fairness_key: &due.keys.fairness,
         key: *key,
         unique_key: None,
         labels: &due.spec.labels,
@@ -329,7 +329,7 @@ impl Firings {
 
 /// The slot that runs of a schedule meet.
 fn slot_of(namespaces: &HashMap<NamespaceName, i32>, due: &DueSchedule) -> SlotOf {
-    let concurrency = due.spec.concurrency.as_ref().filter(|_| due.spec.overlaps_by_key());
+    let concurrency = due.keys.concurrency.as_ref().filter(|_| due.spec.overlaps_by_key());
     match concurrency.zip(namespaces.get(&due.namespace)) {
         Some((concurrency, namespace)) => SlotOf::key(*namespace, &concurrency.key),
         None => SlotOf::Job(due.job),

@@ -196,7 +196,7 @@ pub(super) async fn insert_runs(
     let mut keys = Keys::default();
     keys.touch(rows.iter().filter_map(|row| row.key));
     let mut moved = insert_all(tx, now, rows).await?;
-    let free = keys.save(tx, known).await?;
+    let free = keys.save(tx, known, now).await?;
     keys::tell(moved.iter_mut().flatten(), free);
     Ok(moved)
 }

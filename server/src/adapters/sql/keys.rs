@@ -5,27 +5,29 @@
 //! and whatever changed about a key is followed by [`let_go`], in the same transaction: so while a key has room, the best of
 //! each lane that wait for it are in the lane, whatever the server does in between.
 //!
+//! The bucket of a key that has a rate changes likewise, and is as exact. But room comes back to it by itself, so its row says
+//! when somebody must look (`go_time`), as long as somebody waits whom only the rate keeps back; [`super::paces`] does.
+//!
 //! Ordinary runs have no key, and nothing here is asked for them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod said;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use mainspring_engine::{
-    domain::{
-        ids::RunId,
-        instant::Instant,
-        limit::{self, Concurrency},
-        names::ConcurrencyKey,
-        run::RunState,
-    },
-    ports::store::{Moved, StoreError, StoreResult},
+    domain::{ids::RunId, instant::Instant, limit, run::RunState},
+    ports::store::{Moved, StoreResult},
 };
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
+#[cfg(test)]
+pub(super) use self::said::named_sql;
+pub(super) use self::said::{Name, SAID, Said, intern, number, numbers};
 use super::{
     Known,
-    rows::{name, time},
-    statement::{Cells, chunks, exec, insert, places, query, query_in, single, tuples},
+    rows::{maybe, maybe_time, time},
+    statement::{Cells, chunks, exec, places, query, query_in, single},
     steps::{Loaded, all_hit, columns},
     writer::Tx,
 };
@@ -35,21 +37,34 @@ const MOST: i64 = 1_000;
 /// A key that some run may still name is not looked at again before.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
 
-/// A key's place in a name: its namespace's number, and the key.
-pub(super) type Name = (i32, ConcurrencyKey);
-
 #[derive(Clone, Copy, Debug)]
 struct Counter {
-    limit: i64,
+    said: Said,
     in_flight: i64,
-    stored: i64,
+    /// When somebody must look.
+    go: Option<Instant>,
+}
+
+impl Counter {
+    /// So many more may have an attempt open, whatever the rate.
+    fn places(&self) -> i64 {
+        let rate = self.said.bucket.map(|bucket| bucket.rate());
+        limit::at_once(self.said.limit, rate).map_or(MOST, |limit| i64::from(limit.get()) - self.in_flight)
+    }
+
+    /// So many more may go to workers.
+    fn room(&self, now: Instant) -> i64 {
+        let tokens = self.said.bucket.map(|mut bucket| i64::try_from(bucket.tokens(now)).unwrap_or(MOST));
+        self.places().min(tokens.unwrap_or(MOST)).min(MOST)
+    }
 }
 
 /// The keys of the runs of a batch, by number.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     counters: HashMap<i32, Counter>,
-    touched: HashSet<i32>,
+    stored: HashMap<i32, Counter>,
+    touched: BTreeSet<i32>,
 }
 
 impl Keys {
@@ -62,17 +77,20 @@ impl Keys {
         let mut ids: Vec<i32> = keys.into_iter().filter(|key| !self.counters.contains_key(key)).collect();
         ids.sort_unstable();
         ids.dedup();
-        for row in query_in(connection, "SELECT id, run_limit, in_flight FROM limit_key WHERE id IN", &ids, "").await? {
+        let head = format!("SELECT id, in_flight, go_time, {SAID} FROM limit_key WHERE id IN");
+        for row in query_in(connection, &head, &ids, "").await? {
             let mut cells = Cells::of(&row);
-            let (id, limit, in_flight) = (cells.next()?, cells.next()?, cells.next()?);
-            self.counters.insert(id, Counter { limit, in_flight, stored: in_flight });
+            let (id, in_flight, go) = (cells.next()?, cells.next()?, maybe(cells.next()?));
+            let counter = Counter { said: Said::read(&mut cells)?, in_flight, go };
+            self.counters.insert(id, counter);
+            self.stored.insert(id, counter);
         }
         Ok(())
     }
 
     /// Whether one more run of a key may go to a worker.
-    pub(super) fn has_room(&self, key: i32) -> bool {
-        self.counters.get(&key).is_none_or(|counter| counter.in_flight < counter.limit)
+    pub(super) fn has_room(&self, key: i32, now: Instant) -> bool {
+        self.counters.get(&key).is_none_or(|counter| counter.room(now) > 0)
     }
 
     /// A run of a key has moved, and had and has an attempt open or not.
@@ -83,30 +101,105 @@ impl Keys {
         }
     }
 
-    /// Runs of these keys are new, or their limits.
+    /// An attempt of a run of a key was leased.
+    pub(super) fn begun(&mut self, key: i32, now: Instant) {
+        if let Some(bucket) = self.counters.get_mut(&key).and_then(|counter| counter.said.bucket.as_mut()) {
+            bucket.gain(now);
+            bucket.take(1);
+        }
+    }
+
+    /// An attempt of a run of a key has never begun.
+    pub(super) fn returned(&mut self, key: i32, now: Instant) {
+        if let Some(bucket) = self.counters.get_mut(&key).and_then(|counter| counter.said.bucket.as_mut()) {
+            bucket.gain(now);
+            bucket.give_back(1);
+        }
+    }
+
+    /// Runs of these keys are new, or wait again, or what was said of them is.
     pub(super) fn touch(&mut self, keys: impl IntoIterator<Item = i32>) {
         self.touched.extend(keys);
     }
 
     /// Writes the counters that changed, and lets go whom there is room for.
-    pub(super) async fn save(mut self, tx: &Tx, known: &Known) -> StoreResult<Vec<Moved>> {
+    pub(super) async fn save(mut self, tx: &Tx, known: &Known, now: Instant) -> StoreResult<Vec<Moved>> {
         if self.touched.is_empty() {
             return Ok(Vec::new());
         }
+        let touched = self.take_touched(tx).await?;
+        let rooms = touched.iter().map(|id| (*id, self.room(*id, now))).filter(|(_, room)| *room > 0).collect();
+        let free = let_go(tx, known, &rooms).await?;
+        let empty: Vec<i32> = touched.iter().copied().filter(|id| self.is_kept_back(*id, now)).collect();
+        let waited_for = waited_for(tx, &empty).await?.into_iter().collect();
+        self.write(tx, known, now, &touched, &waited_for).await?;
+        Ok(free)
+    }
+
+    /// Writes the counters that leases changed. A lease makes no room under any key; what time has brought meanwhile to one
+    /// with a rate is let go by whoever looks, since nobody here tells the dispatcher.
+    pub(super) async fn save_leases(mut self, tx: &Tx, known: &Known, now: Instant) -> StoreResult<()> {
+        if self.touched.is_empty() {
+            return Ok(());
+        }
+        let touched = self.take_touched(tx).await?;
+        let looked_for = |id: &i32| self.is_kept_back(*id, now) || self.has_gained(*id, now);
+        let some: Vec<i32> = touched.iter().copied().filter(looked_for).collect();
+        let waited_for = waited_for(tx, &some).await?.into_iter().collect();
+        self.write(tx, known, now, &touched, &waited_for).await
+    }
+
+    async fn take_touched(&mut self, tx: &Tx) -> StoreResult<BTreeSet<i32>> {
         let touched = std::mem::take(&mut self.touched);
         self.load(tx, touched.iter().copied()).await?;
-        let mut rooms = BTreeMap::new();
+        Ok(touched)
+    }
+
+    fn room(&self, key: i32, now: Instant) -> i64 {
+        self.counters.get(&key).map_or(0, |counter| counter.room(now))
+    }
+
+    /// Whether only its rate lets no run of a key go.
+    fn is_kept_back(&self, key: i32, now: Instant) -> bool {
+        let counter = self.counters.get(&key).filter(|counter| counter.said.bucket.is_some());
+        counter.is_some_and(|counter| counter.places() > 0 && counter.room(now) <= 0)
+    }
+
+    /// Whether more runs of a key may go than when its row was written last.
+    fn has_gained(&self, key: i32, now: Instant) -> bool {
+        let bucket = self.stored.get(&key).and_then(|counter| counter.said.bucket);
+        let grew = bucket.is_some_and(|mut bucket| bucket.tokens(bucket.keep().1) < bucket.tokens(now));
+        grew && self.room(key, now) > 0
+    }
+
+    /// Writes what changed of these. Of those that are waited for somebody looks when the next may go.
+    async fn write(
+        &mut self,
+        tx: &Tx,
+        known: &Known,
+        now: Instant,
+        touched: &BTreeSet<i32>,
+        waited_for: &HashSet<i32>,
+    ) -> StoreResult<()> {
         for id in touched {
-            let Some(counter) = self.counters.get(&id) else { continue };
-            if counter.in_flight != counter.stored {
-                let values = vec![counter.in_flight.into(), id.into()];
+            let (Some(counter), Some(stored)) = (self.counters.get_mut(id), self.stored.get(id)) else { continue };
+            let bucket = counter.said.bucket.filter(|_| waited_for.contains(id));
+            counter.go = bucket.map(|mut bucket| bucket.next(now).unwrap_or(now));
+            if counter.in_flight != stored.in_flight {
+                let values = vec![counter.in_flight.into(), (*id).into()];
                 exec(tx, "UPDATE limit_key SET in_flight = ? WHERE id = ?", values).await?;
             }
-            if counter.in_flight < counter.limit {
-                rooms.insert(id, (counter.limit - counter.in_flight).min(MOST));
+            if (counter.said.bucket, counter.go) != (stored.said.bucket, stored.go) {
+                let kept = counter.said.bucket.map(|bucket| bucket.keep());
+                let (level, at) = (kept.map(|(level, _)| level).into(), maybe_time(kept.map(|(_, at)| at)));
+                let sql = "UPDATE limit_key SET rate_level = ?, rate_time = ?, go_time = ? WHERE id = ?";
+                exec(tx, sql, vec![level, at, maybe_time(counter.go), (*id).into()]).await?;
+            }
+            if counter.go.is_some_and(|go| stored.go.is_none_or(|stored| go < stored)) {
+                known.rated.changed();
             }
         }
-        let_go(tx, known, &rooms).await
+        Ok(())
     }
 }
 
@@ -145,18 +238,23 @@ pub(super) fn unpark_sql(count: usize) -> String {
     )
 }
 
+/// Which of these keys have runs that are parked.
+async fn waited_for(tx: &Tx, keys: &[i32]) -> StoreResult<Vec<i32>> {
+    let mut found = Vec::new();
+    for piece in chunks(keys) {
+        let values = piece.iter().map(|key| (*key).into()).collect();
+        for row in query(tx, waited_for_sql(piece.len()), values).await? {
+            found.push(single::<i32>(&row)?);
+        }
+    }
+    Ok(found)
+}
+
 /// Lets go the best that are parked, where their keys have so much room.
 async fn let_go(tx: &Tx, known: &Known, rooms: &BTreeMap<i32, i64>) -> StoreResult<Vec<Moved>> {
     let keys: Vec<i32> = rooms.keys().copied().collect();
-    let mut waited_for = Vec::new();
-    for piece in chunks(&keys) {
-        let values = piece.iter().map(|key| (*key).into()).collect();
-        for row in query(tx, waited_for_sql(piece.len()), values).await? {
-            waited_for.push(single::<i32>(&row)?);
-        }
-    }
     let mut free = Vec::new();
-    for key in waited_for {
+    for key in waited_for(tx, &keys).await? {
         let room = rooms.get(&key).copied().unwrap_or_default();
         for row in query(tx, LANES, vec![key.into()]).await? {
             free.extend(best_of(tx, known, key, single(&row)?, room).await?);
@@ -213,83 +311,11 @@ pub(super) fn tell<'a>(moved: impl IntoIterator<Item = &'a mut Moved>, free: Vec
     }
 }
 
-/// The keys of `count` names.
-pub(super) fn named_sql(count: usize) -> String {
-    format!(
-        "WITH t(namespace_id, key) AS (VALUES {}) SELECT t.namespace_id, t.key, limit_key.id, limit_key.run_limit \
-         FROM t CROSS JOIN limit_key ON limit_key.namespace_id = t.namespace_id AND limit_key.key = t.key",
-        tuples(count, 2)
-    )
-}
-
-async fn named(tx: &Tx, names: &[Name]) -> StoreResult<HashMap<Name, (i32, i64)>> {
-    let mut found = HashMap::new();
-    for piece in chunks(names) {
-        let values = piece.iter().flat_map(|(namespace, key)| [(*namespace).into(), key.as_str().into()]);
-        for row in query(tx, named_sql(piece.len()), values.collect()).await? {
-            let mut cells = Cells::of(&row);
-            let key = (cells.next()?, name(cells.next()?)?);
-            found.insert(key, (cells.next()?, cells.next()?));
-        }
-    }
-    Ok(found)
-}
-
-/// The numbers of keys that are there.
-pub(super) async fn numbers(tx: &Tx, names: &[Name]) -> StoreResult<HashMap<Name, i32>> {
-    Ok(named(tx, names).await?.into_iter().map(|(name, (id, _))| (name, id)).collect())
-}
-
-/// The numbers of the keys that new runs name; from now on they have the limits that were said last.
-pub(super) async fn intern(
-    tx: &Tx,
-    now: Instant,
-    wanted: impl IntoIterator<Item = (i32, &Concurrency)>,
-) -> StoreResult<HashMap<Name, i32>> {
-    let mut limits: BTreeMap<Name, Option<i64>> = BTreeMap::new();
-    for (namespace, Concurrency { key, limit }) in wanted {
-        let said = limits.entry((namespace, key.clone())).or_default();
-        *said = limit.map(|limit| i64::from(limit.get())).or(*said);
-    }
-    if limits.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let names: Vec<Name> = limits.keys().cloned().collect();
-    let there = named(tx, &names).await?;
-    let mut rows = Vec::new();
-    for (key, said) in &limits {
-        let limit = match there.get(key) {
-            Some((_, stored)) => said.filter(|said| said != stored),
-            None => Some(said.unwrap_or(i64::from(Concurrency::FIRST.get()))),
-        };
-        let look = time(now.plus(LOOK_EVERY));
-        rows.extend(limit.map(|limit| [key.0.into(), key.1.as_str().into(), limit.into(), look]));
-    }
-    let found = if rows.is_empty() {
-        there
-    } else {
-        let into = "limit_key (namespace_id, key, run_limit, look_time)";
-        let again = "ON CONFLICT (namespace_id, key) DO UPDATE SET run_limit = excluded.run_limit";
-        insert(tx, into, rows, again).await?;
-        named(tx, &names).await?
-    };
-    Ok(found.into_iter().map(|(key, (id, _))| (key, id)).collect())
-}
-
-/// The number of a key that was interned.
-pub(super) fn number(
-    interned: &HashMap<Name, i32>,
-    namespace: i32,
-    concurrency: Option<&Concurrency>,
-) -> StoreResult<Option<i32>> {
-    let Some(Concurrency { key, limit: _ }) = concurrency else { return Ok(None) };
-    let id = interned.get(&(namespace, key.clone())).copied();
-    id.map(Some).ok_or_else(|| StoreError::Corrupt(format!("concurrency key {key} has no number")))
-}
-
-/// Of the keys that were not looked at for the longest, those that no run names.
+/// Of the keys that were not looked at for the longest, those that no run names. One that has gone faster than it could go
+/// anew is remembered until that is made up for.
 pub(super) const UNUSED: &str = "DELETE FROM limit_key WHERE id IN (SELECT id FROM limit_key WHERE look_time <= ? \
-     ORDER BY look_time LIMIT ?) AND NOT EXISTS (SELECT 1 FROM run WHERE run.key_id = limit_key.id)";
+     ORDER BY look_time LIMIT ?) AND NOT EXISTS (SELECT 1 FROM run WHERE run.key_id = limit_key.id) \
+     AND (rate_count IS NULL OR (rate_per * rate_burst - rate_level) / rate_count < ? - rate_time)";
 
 /// The others are not looked at before.
 pub(super) const USED: &str = "UPDATE limit_key SET look_time = ? WHERE id IN (SELECT id FROM limit_key \
@@ -298,7 +324,7 @@ pub(super) const USED: &str = "UPDATE limit_key SET look_time = ? WHERE id IN (S
 /// Deletes keys that no run names any more, of `limit` that were not looked at for the longest; how many, and whether there
 /// may be more.
 pub(super) async fn sweep(tx: &Tx, now: Instant, limit: i64) -> StoreResult<(u64, bool)> {
-    let deleted = exec(tx, UNUSED, vec![time(now), limit.into()]).await?;
+    let deleted = exec(tx, UNUSED, vec![time(now), limit.into(), time(now)]).await?;
     let left = limit - i64::try_from(deleted).unwrap_or(limit);
     let later = time(now.plus(LOOK_EVERY));
     let used = if left > 0 { exec(tx, USED, vec![later, time(now), left.into()]).await? } else { 0 };

@@ -216,8 +216,7 @@ async fn lease(tx: &Tx, known: &Arc<Known>, now: Instant, batches: Vec<LeaseBatc
     for (worker, row) in &owners {
         judge_again(tx, *worker, row).await?;
     }
-    // A lease makes no room under any key.
-    drop(steps.save(tx).await?);
+    steps.save_leases(tx).await?;
     Ok(answers)
 }
 

@@ -37,6 +37,7 @@ use super::{
     logs::LogStore,
     meter::WriterMeter,
     names::JobNames,
+    paces::Rated,
     reads::Reads,
     retention::Rounds,
     room::Room,
@@ -248,6 +249,7 @@ pub async fn open(options: OpenOptions) -> Result<Arc<SqliteStore>, OpenError> {
         zones,
         restricted: Any::default(),
         sinks: Any::default(),
+        rated: Rated::default(),
     });
     Ok(Arc::new(SqliteStore {
         known,

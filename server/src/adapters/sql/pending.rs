@@ -199,9 +199,11 @@ pub(super) async fn start_anew(tx: &Tx, known: &Known, now: Instant, job: &Job, 
         let sql = format!("DELETE FROM run WHERE state = 1 AND id IN ({})", places(piece.len()));
         exec(tx, sql, piece.iter().map(|id| (*id).into()).collect()).await?;
     }
-    let wanted = spec.concurrency.iter().map(|concurrency| (lane.namespace, concurrency));
+    // The definition was held against its payload.
+    let keys = spec.keys(&spec.payload).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let wanted = keys.concurrency.iter().map(|concurrency| (lane.namespace, concurrency));
     let interned = keys::intern(tx, now, wanted).await?;
-    let key = keys::number(&interned, lane.namespace, spec.concurrency.as_ref())?;
+    let key = keys::number(&interned, lane.namespace, keys.concurrency.as_ref())?;
     let asks = if spec.previous_success { vec![*uid] } else { Vec::new() };
     let successes = successes::last(tx, asks).await?;
     let no_headers = BTreeMap::new();
@@ -226,7 +228,7 @@ pub(super) async fn start_anew(tx: &Tx, known: &Known, now: Instant, job: &Job, 
             previous_success: successes.get(uid).copied(),
             plain_end: rule.is_none_or(|rule| rule.delay().is_none()),
             priority: spec.priority,
-            fairness_key: &spec.fairness_key,
+            fairness_key: &keys.fairness,
             key,
             unique_key: None,
             labels: &spec.labels,

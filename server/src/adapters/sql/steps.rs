@@ -14,7 +14,7 @@ use std::{
 
 use mainspring_engine::{
     domain::{
-        attempt::{AttemptEnd, AttemptKey, LossReason},
+        attempt::{AttemptEnd, AttemptKey, AttemptState, LossReason},
         dead::{Death, Fingerprint, Resolution},
         ids::{JobUid, RunId, WorkerId},
         instant::Instant,
@@ -295,13 +295,14 @@ impl Steps {
     /// Whether a run's concurrency key lets one more go to a worker. One whose attempt is open holds its place.
     pub(super) fn has_key(&self, run: RunId) -> bool {
         let Some(Loaded { key_id: Some(key), life, .. }) = self.runs.get(&run) else { return true };
-        life.open.is_some() || self.keys.has_room(*key)
+        life.open.is_some() || self.keys.has_room(*key, self.now)
     }
 
     /// A run in its lane for whose key there is no room is found by nobody until there is.
     pub(super) fn park(&mut self, run: RunId) {
         if let Some(run) = self.runs.get_mut(&run) {
             (run.parked, run.changed) = (true, true);
+            self.keys.touch(run.key_id);
         }
     }
 
@@ -331,6 +332,12 @@ impl Steps {
         self.restricted.moved(loaded.lane.queue, before.state, after.state);
         if let Some(key) = loaded.key_id {
             self.keys.moved(key, before.open.is_some(), after.open.is_some());
+            if before.state == RunState::Queued && after.state == RunState::Leased {
+                self.keys.begun(key, self.now);
+            }
+            if change.end.as_ref().is_some_and(|end| end.state == AttemptState::Returned) {
+                self.keys.returned(key, self.now);
+            }
             // What comes into its queue has to wait for room, unless it holds some.
             let stays = before.state == RunState::Queued;
             loaded.parked = after.state == RunState::Queued && if stays { loaded.parked } else { after.open.is_none() };
@@ -392,7 +399,19 @@ impl Steps {
     }
 
     /// Writes everything that changed; which runs wait in their lanes from now on, since there is room under their keys.
-    pub(super) async fn save(mut self, tx: &Tx) -> StoreResult<Vec<Moved>> {
+    pub(super) async fn save(self, tx: &Tx) -> StoreResult<Vec<Moved>> {
+        let (known, now) = (Arc::clone(&self.known), self.now);
+        self.write(tx).await?.save(tx, &known, now).await
+    }
+
+    /// Writes everything that changed, where that is leases, by which there is room under no key.
+    pub(super) async fn save_leases(self, tx: &Tx) -> StoreResult<()> {
+        let (known, now) = (Arc::clone(&self.known), self.now);
+        self.write(tx).await?.save_leases(tx, &known, now).await
+    }
+
+    /// Writes everything but the keys.
+    async fn write(mut self, tx: &Tx) -> StoreResult<Keys> {
         let changed: Vec<_> = self.runs.values().filter(|run| run.changed).collect();
         write_whole(tx, &changed).await?;
         for (run, output) in &self.outputs {
@@ -406,7 +425,7 @@ impl Steps {
             told::tell(tx, &self.known, self.now, notices).await?;
         }
         self.restricted.save(tx).await?;
-        self.keys.save(tx, &self.known).await
+        Ok(self.keys)
     }
 }
 

@@ -33,8 +33,7 @@ use uuid::Uuid;
 
 use super::{
     Known, SqliteStore,
-    catalog::by_uid,
-    jobs::{ScheduleRow, base_state, insert_ledger, schedules, write_schedules},
+    jobs::{ScheduleRow, base_state, insert_ledger, schedules, sound_job, write_schedules},
     rows::{name, readable, time},
     skipped,
     statement::{Cells, exec, insert, places, query, query_one, single},
@@ -53,8 +52,11 @@ pub(super) struct Numbered {
 #[derive(Debug)]
 pub(super) struct InForce {
     current: RwLock<Numbered>,
-    versions: RwLock<HashMap<i32, (Arc<str>, Arc<str>)>>,
+    versions: RwLock<HashMap<i32, Marks>>,
 }
+
+/// What data are known by: their version, and the print of their files.
+type Marks = (Arc<str>, Arc<str>);
 
 impl InForce {
     /// Puts data in force before anything is read.
@@ -222,14 +224,11 @@ impl Step<'_> {
     async fn job(&self, uid: JobUid) -> StoreResult<Vec<RetimedSchedule>> {
         let Self { tx, known, now, current } = *self;
         let rows = schedules(tx, &[uid.uuid()]).await?;
-        let job = match readable(by_uid(tx, known, uid).await)? {
-            Ok(job) => job,
+        let Ok(job) = readable(sound_job(tx, known, uid).await)? else {
             // Whoever evaluates it says what is wrong with it.
-            Err(_) => {
-                let sql = "UPDATE schedule SET zone_data_id = ? WHERE job_uid = ?";
-                exec(tx, sql, vec![current.id.into(), uid.uuid().into()]).await?;
-                return Ok(Vec::new());
-            }
+            let sql = "UPDATE schedule SET zone_data_id = ? WHERE job_uid = ?";
+            exec(tx, sql, vec![current.id.into(), uid.uuid().into()]).await?;
+            return Ok(Vec::new());
         };
         let mut spec = job.spec.clone();
         spec.count_with(&current.zones);

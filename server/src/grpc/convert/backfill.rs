@@ -5,13 +5,15 @@ use std::num::NonZeroU32;
 use mainspring_engine::domain::{
     backfill::{
         Backfill, BackfillSpec, Beside, MOST_AT_ONCE, MOST_INSTANTS, Only, Order, Plan, Range, RunCounts, Unplanned,
-        template::Template,
+        template::{About, Template},
     },
+    ids::BackfillId,
     instant::Instant,
-    job::Job,
+    job::{Job, JobSpec},
     names::ScheduleName,
 };
 use mainspring_proto::scheduler::v1 as wire;
+use uuid::Uuid;
 
 use super::{Check, MAX_NOTE, time};
 use crate::grpc::status::Reason;
@@ -96,6 +98,9 @@ impl Check {
                 }
             }
         });
+        if let Some(template) = &template {
+            self.keys_of_filled(template, &context.job.spec);
+        }
         let note = self.text("note", note, MAX_NOTE);
         let (from, to) = (from?, to?);
         if !self.is_clean() {
@@ -117,6 +122,16 @@ impl Check {
             plan,
             template,
         })
+    }
+
+    /// What the keys of the job are made of must be there whatever the instant, and the longest of them must be a key.
+    fn keys_of_filled(&mut self, template: &Template, spec: &JobSpec) {
+        let Some(schedule) = spec.schedules.first() else { return };
+        let (nominal, backfill) = (Instant::CALENDAR_MAX, BackfillId::from_uuid(Uuid::max()));
+        let payload = template.fill(About { nominal, zone: &schedule.zone, backfill });
+        if let Err(why) = spec.keys(&payload) {
+            self.refuse("payload_template", format!("makes no key of the job's: {why}"));
+        }
     }
 
     fn bound(&mut self, field: &str, at: Option<prost_types::Timestamp>) -> Option<Instant> {

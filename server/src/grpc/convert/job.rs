@@ -8,13 +8,15 @@ use mainspring_engine::domain::{
     ids::JobUid,
     instant::Instant,
     job::{Job, JobSpec, JobState, OnCompleted, Pause},
+    keyed::{About, FillError},
+    limit::Pace,
     names::{JobName, ScheduleName},
     schedule::ScheduleSpec,
 };
 use mainspring_proto::scheduler::v1 as wire;
 
 use super::{
-    Check, auto_disable, catch_up, overlap, payload, policy, policy::Policies, schedule, schedule::Reading, time,
+    Check, auto_disable, catch_up, overlap, payload, policy, policy::Policies, queue, schedule, schedule::Reading, time,
 };
 
 const MAX_DISPLAY_NAME: usize = 128;
@@ -53,6 +55,7 @@ pub(crate) const MUTABLE: &[&str] = &[
     "overlap_scope",
     "required_labels",
     "previous_success",
+    "concurrency_rate",
 ];
 
 /// What a definition is read against.
@@ -115,6 +118,7 @@ impl Check {
             overlap_scope,
             required_labels,
             previous_success,
+            concurrency_rate,
         } = job;
         self.same_namespace(&namespace, context.namespace);
         let name = self.required::<JobName>("job", &job);
@@ -141,11 +145,27 @@ impl Check {
             required_labels: self.labels("required_labels", required_labels),
             previous_success,
             on_completed,
-            concurrency: self.concurrency(&concurrency_key, concurrency_limit),
+            concurrency: self.concurrency(&concurrency_key, concurrency_limit, concurrency_rate),
             auto_disable: self.auto_disable(auto_disable),
             job_type: job_type?,
         };
+        self.keys_of_fired_runs(&spec);
         Some((name?, spec))
+    }
+
+    /// Schedules make runs with the payload of their job: what its keys are made of must be there.
+    fn keys_of_fired_runs(&mut self, spec: &JobSpec) {
+        if spec.schedules.is_empty() || !self.is_clean() {
+            return;
+        }
+        let about = About { labels: &spec.labels, payload: &spec.payload };
+        let wants = |why: FillError| format!("{why}: its schedules make runs with the payload of the job");
+        if let Err(why) = spec.fairness_key.fill(about) {
+            self.refuse("fairness_key", wants(why));
+        }
+        if let Some(Err(why)) = spec.concurrency.as_ref().map(|concurrency| concurrency.fill(about)) {
+            self.refuse("concurrency_key", wants(why));
+        }
     }
 
     /// 0 to 9.
@@ -235,6 +255,7 @@ pub(crate) fn overlay(job: &mut wire::Job, new: wire::Job, mask: &[String]) {
         fairness_key,
         concurrency_key,
         concurrency_limit,
+        concurrency_rate,
         auto_disable,
     );
     policy::follow_delivery(job, delivery, named);
@@ -281,6 +302,11 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         concurrency,
         auto_disable,
     } = spec;
+    let concurrency_rate = concurrency.as_ref().and_then(|concurrency| match concurrency.pace {
+        Pace::Kept => None,
+        Pace::Free => Some(wire::RateLimit::default()),
+        Pace::At(rate) => Some(queue::rate_limit(rate)),
+    });
     let concurrency_limit = concurrency.as_ref().and_then(|concurrency| concurrency.limit).map_or(0, NonZeroU32::get);
     let told = catch_up::catch_up(catch_up);
     let (on_completed, delete_after) = match on_completed {
@@ -336,6 +362,7 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         delete_after,
         concurrency_key: concurrency.map(|concurrency| concurrency.key.into()).unwrap_or_default(),
         concurrency_limit: i32::try_from(concurrency_limit).unwrap_or(i32::MAX),
+        concurrency_rate,
         auto_disable: Some(auto_disable::auto_disable(auto_disable)),
     }
 }
@@ -378,6 +405,11 @@ mod tests {
             delete_after: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
             concurrency_key: "host 1".into(),
             concurrency_limit: 3,
+            concurrency_rate: Some(wire::RateLimit {
+                count: 10,
+                per: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+                burst: 2,
+            }),
             ..wire::Job::default()
         }
     }

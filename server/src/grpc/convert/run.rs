@@ -14,7 +14,7 @@ use mainspring_engine::{
         run::{Lifecycle, RunState, reason as why},
     },
     flow::stream::Room,
-    ports::store::{AttemptView, DeadGroup, FullKey, JobRef, RunDetail, RunView, StatsView, WaitFacts},
+    ports::store::{AttemptView, DeadGroup, FullKey, JobRef, PacedKey, RunDetail, RunView, StatsView, WaitFacts},
 };
 use mainspring_proto::{common::v1::LogLevel, scheduler::v1 as wire};
 
@@ -221,7 +221,7 @@ pub(crate) fn wait_reason(
     run: &wire::Run,
 ) -> (wire::WaitReason, String) {
     use wire::WaitReason as Why;
-    let WaitFacts { queue_paused, limit_reached, handlers, draining, unlike, key_full } = facts;
+    let WaitFacts { queue_paused, limit_reached, handlers, draining, unlike, key_full, key_paced } = facts;
     let Room { answering, silent, free } = room;
     let wire::Run { queue, job_type, required_labels, .. } = run;
     let (why, sentence) = if *queue_paused {
@@ -242,12 +242,12 @@ pub(crate) fn wait_reason(
             "concurrency key `{key}` has reached its limit of {limit} runs at workers ({in_flight} are, or may come back)"
         );
         (Why::KeyLimitReached, sentence)
+    } else if let Some(PacedKey { key, rate, next }) = key_paced {
+        (Why::RateLimited, format!("concurrency key `{key}` {}", goes(*rate, *next)))
     } else if let Some(limit) = limit_reached {
         (Why::QueueLimitReached, format!("queue `{queue}` has reached its limit of {limit} runs at workers"))
-    } else if let Some((next, Rate { count, per, burst: _ })) = paced.filter(|_| free > 0) {
-        let per = mainspring_cron::format_duration(i64::try_from(per.as_micros()).unwrap_or(i64::MAX));
-        let sentence = format!("queue `{queue}` gives out at most {count} in {per}, and the next at {next}");
-        (Why::RateLimited, sentence)
+    } else if let Some((next, rate)) = paced.filter(|_| free > 0) {
+        (Why::RateLimited, format!("queue `{queue}` {}", goes(rate, next)))
     } else if free > 0 {
         (Why::AboutToBeGivenOut, format!("a worker has a free slot for `{job_type}`, and it is given out in a moment"))
     } else if answering == 0 && silent > 0 && silent >= handlers - draining {
@@ -261,6 +261,12 @@ pub(crate) fn wait_reason(
         (Why::NoFreeSlot, format!("for a free slot at a worker that handles `{job_type}` ({handlers} connected)"))
     };
     (why, format!("Waiting: {sentence}"))
+}
+
+/// How fast runs go of what has gone as fast as it may.
+fn goes(Rate { count, per, burst: _ }: Rate, next: Instant) -> String {
+    let per = mainspring_cron::format_duration(i64::try_from(per.as_micros()).unwrap_or(i64::MAX));
+    format!("gives out at most {count} in {per}, and the next at {next}")
 }
 
 /// An attempt.
@@ -338,6 +344,8 @@ pub(crate) fn run_state(state: RunState) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use std::{num::NonZeroU32, time::Duration};
+
     use mainspring_engine::domain::{attempt::AttemptState, dead::Resolution, run::RunOrigin};
 
     use super::*;
@@ -398,6 +406,9 @@ mod tests {
         let run = wire::Run { queue: "q".into(), job_type: "t".into(), ..wire::Run::default() };
         let busy = WaitFacts { handlers: 2, ..WaitFacts::default() };
         let key = FullKey { key: "host".parse().unwrap(), limit: 2, in_flight: 2 };
+        let rate = Rate { count: NonZeroU32::MIN, per: Duration::from_secs(60), burst: NonZeroU32::MIN };
+        let next = Instant::EPOCH;
+        let paced = PacedKey { key: "host".parse().unwrap(), rate, next };
         use wire::WaitReason as Why;
         let full = Room { answering: 2, ..Room::default() };
         let (silent, mixed) = (Room { silent: 2, ..Room::default() }, Room { answering: 1, silent: 1, free: 0 });
@@ -411,6 +422,12 @@ mod tests {
                 full,
                 Why::KeyLimitReached,
                 "concurrency key `host` has reached its limit of 2 runs at workers (2 are",
+            ),
+            (
+                WaitFacts { key_paced: Some(paced), limit_reached: Some(5), ..busy.clone() },
+                full,
+                Why::RateLimited,
+                "concurrency key `host` gives out at most 1 in 1m, and the next at 1970-01-01T00:00:00Z",
             ),
             (busy.clone(), full, Why::NoFreeSlot, "for a free slot"),
             (busy.clone(), Room { free: 1, ..full }, Why::AboutToBeGivenOut, "in a moment"),

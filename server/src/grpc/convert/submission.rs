@@ -1,14 +1,15 @@
 //! Requests that make runs.
 
-use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, str::FromStr, time::Duration};
 
 use mainspring_engine::{
     domain::{
         ids::RunId,
         instant::Instant,
         job::Job,
-        limit::Concurrency,
-        names::{FairnessKey, Lane, Scope},
+        keyed::{About, KeyTemplate},
+        limit::{Concurrency, Pace},
+        names::{ConcurrencyKey, FairnessKey, KeyError, Lane, Scope},
         policy::RunPolicy,
         run::RunOrigin,
         selector::Selector,
@@ -97,17 +98,26 @@ impl Check {
             concurrency_key,
             concurrency_limit,
             required_labels,
+            concurrency_rate,
         } = run;
         let job_type = self.required("job_type", &job_type);
         let queue = self.or_default("queue", &queue);
+        let labels = self.labels("labels", labels);
+        let payload = self.payload("payload", payload, context.max_payload).unwrap_or_default();
+        let about = About { labels: &labels, payload: &payload };
+        let fairness = self.or_default("fairness_key", &fairness_key);
+        let fairness_key = self.filled("fairness_key", &fairness, about).unwrap_or_default();
+        let concurrency = self.concurrency(&concurrency_key, concurrency_limit, concurrency_rate);
+        let concurrency = concurrency.and_then(|concurrency| self.concurrency_of(concurrency, about));
+        let unique = self.unique(unique, about);
         let new = Parts {
             due: self.instant("due_time", due_time),
             priority: self.priority("priority", priority),
-            fairness_key: self.or_default("fairness_key", &fairness_key),
-            concurrency: self.concurrency(&concurrency_key, concurrency_limit),
-            unique: self.unique(unique),
-            labels: self.labels("labels", labels),
-            payload: self.payload("payload", payload, context.max_payload).unwrap_or_default(),
+            fairness_key,
+            concurrency,
+            unique,
+            labels,
+            payload,
             policy: self.policy(Policies { retry_policy, timeouts, delivery, lease_loss_policy }),
             note: self.text("note", note, MAX_NOTE),
             request,
@@ -143,26 +153,34 @@ impl Check {
             concurrency_key,
             concurrency_limit,
             required_labels,
+            concurrency_rate,
         } = request;
         let payload = match payload {
             None => job.spec.payload.clone(),
             replaced => self.payload("payload", replaced, context.max_payload).unwrap_or_default(),
         };
+        let about = About { labels: &job.spec.labels, payload: &payload };
+        let fairness = match fairness_key {
+            Some(key) => self.or_default("fairness_key", &key),
+            None => job.spec.fairness_key.clone(),
+        };
+        let concurrency = match concurrency_key {
+            Some(key) => self.concurrency(&key, concurrency_limit, concurrency_rate),
+            None => {
+                // What is said of no key is refused, whatever the job's is.
+                self.concurrency("", concurrency_limit, concurrency_rate);
+                job.spec.concurrency.clone()
+            }
+        };
+        let fairness_key = self.filled("fairness_key", &fairness, about).unwrap_or_default();
+        let concurrency = concurrency.and_then(|concurrency| self.concurrency_of(concurrency, about));
+        let unique = self.unique(unique, about);
         let new = Parts {
             due: self.instant("due_time", due_time),
             priority: priority.map_or(job.spec.priority, |priority| self.priority("priority", priority)),
-            fairness_key: fairness_key
-                .map_or_else(|| job.spec.fairness_key.clone(), |key| self.or_default("fairness_key", &key)),
-            concurrency: match concurrency_key {
-                Some(key) => self.concurrency(&key, concurrency_limit),
-                None => {
-                    if concurrency_limit != 0 {
-                        self.refuse("concurrency_limit", "needs a `concurrency_key`");
-                    }
-                    job.spec.concurrency.clone()
-                }
-            },
-            unique: self.unique(unique),
+            fairness_key,
+            concurrency,
+            unique,
             labels: job.spec.labels.clone(),
             payload,
             policy: self.policy_over(job.spec.policy.clone(), retry_policy, timeouts),
@@ -189,20 +207,63 @@ const MOST_AT_ONCE: i32 = 1_000_000;
 const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 86_400);
 
 impl Check {
-    /// The concurrency key of a job or a run, and its limit.
-    pub(crate) fn concurrency(&mut self, key: &str, limit: i32) -> Option<Concurrency> {
+    /// The concurrency key of a job or a run, or its template, and what is said of it.
+    pub(crate) fn concurrency(
+        &mut self,
+        key: &str,
+        limit: i32,
+        rate: Option<wire::RateLimit>,
+    ) -> Option<Concurrency<KeyTemplate<ConcurrencyKey>>> {
         let limit = u32::try_from(self.within("concurrency_limit", limit, 0..=MOST_AT_ONCE)).unwrap_or(0);
         if key.is_empty() && limit > 0 {
             self.refuse("concurrency_limit", "needs a `concurrency_key`");
         }
+        if key.is_empty() && rate.is_some() {
+            self.refuse("concurrency_rate", "needs a `concurrency_key`");
+        }
+        let pace = self.pace(rate);
         let key = self.optional("concurrency_key", key)?;
-        Some(Concurrency { key, limit: NonZeroU32::new(limit) })
+        Some(Concurrency { key, limit: NonZeroU32::new(limit), pace })
     }
 
-    fn unique(&mut self, unique: Option<wire::UniqueKey>) -> Option<Unique> {
+    /// What is said of the rate of a key.
+    fn pace(&mut self, rate: Option<wire::RateLimit>) -> Pace {
+        let Some(rate) = rate else { return Pace::Kept };
+        if rate == wire::RateLimit::default() {
+            return Pace::Free;
+        }
+        self.under("concurrency_rate", |check| check.rate(rate)).map_or(Pace::Kept, Pace::At)
+    }
+
+    /// The key that a template makes for a run.
+    pub(crate) fn filled<K: FromStr<Err = KeyError> + Clone>(
+        &mut self,
+        field: &str,
+        template: &KeyTemplate<K>,
+        about: About<'_>,
+    ) -> Option<K> {
+        match template.fill(about) {
+            Ok(key) => Some(key),
+            Err(why) => {
+                self.refuse(field, why.to_string());
+                None
+            }
+        }
+    }
+
+    fn concurrency_of(
+        &mut self,
+        concurrency: Concurrency<KeyTemplate<ConcurrencyKey>>,
+        about: About<'_>,
+    ) -> Option<Concurrency> {
+        let Concurrency { key, limit, pace } = concurrency;
+        Some(Concurrency { key: self.filled("concurrency_key", &key, about)?, limit, pace })
+    }
+
+    fn unique(&mut self, unique: Option<wire::UniqueKey>, about: About<'_>) -> Option<Unique> {
         let wire::UniqueKey { key, window, on_conflict } = unique?;
         self.under("unique", |check| {
-            let key = check.required("key", &key);
+            let key = check.required("key", &key).and_then(|key| check.filled("key", &key, about));
             let window = check.length("window", window).unwrap_or_default();
             if window > LONGEST_WINDOW {
                 check.refuse("window", "must be at most 366 days");
@@ -237,7 +298,7 @@ pub(crate) fn again(
         due: None,
         priority: old.priority,
         fairness_key: old.fairness_key,
-        concurrency: old.concurrency_key.map(|key| Concurrency { key, limit: None }),
+        concurrency: old.concurrency_key.map(|key| Concurrency { key, limit: None, pace: Pace::Kept }),
         // It stands in for the old one, and holds the key as that one would.
         unique: old.unique_key.map(|key| Unique { key, window: Duration::ZERO, on_conflict: Conflict::Reject }),
         labels: old.labels,

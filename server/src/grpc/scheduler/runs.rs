@@ -266,7 +266,9 @@ pub(super) async fn get(api: &Api, request: wire::GetRunRequest) -> Result<wire:
     });
     let mut shown = live(api, view);
     if let Some(lane) = waits {
-        let facts = api.store().wait_facts(&scope, run).await?;
+        let mut facts = api.store().wait_facts(&scope, run).await?;
+        // It was so when something last went.
+        facts.key_paced.take_if(|paced| paced.next <= api.now());
         let (reason, sentence) =
             convert::run::wait_reason(&facts, api.engine.room(&lane), api.engine.paced(&lane), &shown);
         (shown.wait_reason, shown.wait_sentence) = (reason.into(), sentence);

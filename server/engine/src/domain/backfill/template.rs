@@ -5,7 +5,12 @@
 
 use std::fmt;
 
-use super::super::{ids::BackfillId, instant::Instant, payload::Payload};
+use super::super::{
+    ids::BackfillId,
+    instant::Instant,
+    payload::Payload,
+    template::{self, Open},
+};
 use mainspring_cron::Zone;
 
 /// A payload whose strings may name what their run is about.
@@ -60,8 +65,14 @@ impl fmt::Display for TemplateError {
                 let known: Vec<_> = Name::ALL.iter().map(|(name, _)| format!("`${{{name}}}`")).collect();
                 write!(f, "`${{{name}}}` is none of {}; a dollar sign is `$$`", known.join(", "))
             }
-            Self::Open => f.write_str("a `${` has no `}`; a dollar sign is `$$`"),
+            Self::Open => Open.fmt(f),
         }
+    }
+}
+
+impl From<Open> for TemplateError {
+    fn from(Open: Open) -> Self {
+        Self::Open
     }
 }
 
@@ -152,26 +163,17 @@ fn string_length(text: &str) -> usize {
 }
 
 fn in_string<'a>(text: &'a str, tell: &mut impl FnMut(Piece<'a>)) -> Result<(), TemplateError> {
-    let mut rest = text;
-    while let Some(dollar) = rest.find('$') {
-        tell(Piece::Text(&rest[..dollar]));
-        let after = &rest[dollar + 1..];
-        rest = if let Some(after) = after.strip_prefix('$') {
-            tell(Piece::Text("$"));
-            after
-        } else if let Some(inner) = after.strip_prefix('{') {
-            let (name, after) = inner.split_once('}').ok_or(TemplateError::Open)?;
-            let known = Name::ALL.iter().find(|(known, _)| *known == name);
-            let (_, name) = known.ok_or_else(|| TemplateError::Unknown(name.chars().take(64).collect()))?;
-            tell(Piece::Name(*name));
-            after
-        } else {
-            tell(Piece::Text("$"));
-            after
-        };
-    }
-    tell(Piece::Text(rest));
-    Ok(())
+    template::cut(text, |piece| {
+        tell(match piece {
+            template::Piece::Text(text) => Piece::Text(text),
+            template::Piece::Name(name) => {
+                let known = Name::ALL.iter().find(|(known, _)| *known == name);
+                let (_, name) = known.ok_or_else(|| TemplateError::Unknown(name.chars().take(64).collect()))?;
+                Piece::Name(*name)
+            }
+        });
+        Ok(())
+    })
 }
 
 #[cfg(test)]

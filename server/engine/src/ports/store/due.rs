@@ -11,6 +11,7 @@ use crate::domain::{
     ids::{JobUid, RunId},
     instant::Instant,
     job::JobSpec,
+    keyed::Keys,
     ledger::{FateReason, Range},
     names::{JobName, NamespaceName, ScheduleName},
 };
@@ -37,6 +38,8 @@ pub struct DueSchedule {
     pub schedule: ScheduleName,
     /// The definition in force.
     pub spec: Arc<JobSpec>,
+    /// The keys of its runs.
+    pub keys: Keys,
     /// Where the evaluation stands.
     pub position: Position,
     /// The zone data that the definition counts with.

@@ -323,6 +323,8 @@ pub struct WaitFacts {
     pub unlike: u32,
     /// Its concurrency key, if that is full.
     pub key_full: Option<FullKey>,
+    /// Its concurrency key, if that has gone as fast as it may.
+    pub key_paced: Option<PacedKey>,
 }
 
 /// A concurrency key that has reached its limit.
@@ -334,6 +336,17 @@ pub struct FullKey {
     pub limit: u32,
     /// So many are, or may come back.
     pub in_flight: u32,
+}
+
+/// A concurrency key that has gone as fast as it may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacedKey {
+    /// The key.
+    pub key: ConcurrencyKey,
+    /// How fast that is.
+    pub rate: Rate,
+    /// When the next of its runs may go.
+    pub next: Instant,
 }
 
 /// Lists and counts.

@@ -36,6 +36,7 @@ use super::{
         leases::renew_sql,
         logs::{HOLDING, batches_sql},
         outcomes::{NEXT_DEADLINE, PAST_DEADLINE},
+        paces::{GO, NEXT_GO},
         pauses::{EXPIRED, NEXT_END, PAUSES_OVER},
         pending::PENDING,
         release::level_sql,
@@ -121,6 +122,8 @@ fn hot() -> Vec<String> {
         PARKED.to_owned(),
         UNUSED.to_owned(),
         USED.to_owned(),
+        GO.to_owned(),
+        NEXT_GO.to_owned(),
         "SELECT nominal_time FROM run WHERE origin = 1 AND job_uid = ? AND state = 6 ORDER BY nominal_time DESC LIMIT 1"
             .into(),
     ];
@@ -243,6 +246,8 @@ async fn assert_served<C: ConnectionTrait>(connection: &C, when: &str) {
         ("run_key (key_id=?)", UNUSED.to_owned()),
         ("limit_key_look (look_time<?)", UNUSED.to_owned()),
         ("limit_key_look (look_time<?)", USED.to_owned()),
+        ("limit_key_go (go_time>? AND go_time<?)", GO.to_owned()),
+        ("limit_key_go", NEXT_GO.to_owned()),
         ("worker_handler_lane (lane_id=?)", IDLE.to_owned()),
     ];
     for (index, sql) in served {

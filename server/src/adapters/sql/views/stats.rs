@@ -1,20 +1,24 @@
 //! Counts, and why a run may be waiting.
 
+use std::num::NonZeroU32;
+
 use mainspring_engine::{
     domain::{
         ids::RunId,
         instant::Instant,
+        limit,
         names::{ConcurrencyKey, Scope},
         run::RunState,
         worker::WorkerStatus,
     },
-    ports::store::{FullKey, StatsView, StoreResult, WaitFacts},
+    ports::store::{FullKey, PacedKey, StatsView, StoreResult, WaitFacts},
 };
 use sea_orm::Value;
 
 use super::{
     super::{
         SqliteStore,
+        keys::{SAID, Said},
         rows::{ID_SLACK, first_id, name, read_labels, run_state, time},
         statement::{Cells, query, query_in, query_one, single},
     },
@@ -74,25 +78,32 @@ async fn made(store: &SqliteStore, namespace: i32, from: Instant, to: Instant) -
 }
 
 pub(super) async fn wait_facts(store: &SqliteStore, scope: &Scope, run: RunId) -> StoreResult<WaitFacts> {
-    let sql = "SELECT lane_id, limit_key.key, limit_key.run_limit, limit_key.in_flight FROM run \
-         LEFT JOIN limit_key ON limit_key.id = run.key_id WHERE run.id = ?";
+    let sql = format!(
+        "SELECT lane_id, limit_key.key, limit_key.in_flight, {SAID} FROM run \
+         LEFT JOIN limit_key ON limit_key.id = run.key_id WHERE run.id = ?"
+    );
     let Some(row) = query_one(&store.reads, sql, vec![run.uuid().into()]).await? else {
         return Ok(WaitFacts::default());
     };
     let mut cells = Cells::of(&row);
     let lane = cells.next()?;
     let key = cells.next::<Option<String>>()?.map(name::<ConcurrencyKey>).transpose()?;
-    let counts: (Option<i64>, Option<i64>) = (cells.next()?, cells.next()?);
+    let in_flight = cells.next::<Option<i64>>()?.unwrap_or_default();
+    let said = Said::read(&mut cells)?;
     let lane = store.known.lanes.of(lane)?;
     if lane.lane.namespace != scope.0 {
         return Ok(WaitFacts::default());
     }
     let mut facts = WaitFacts::default();
     let small = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
-    if let (Some(key), (Some(limit), Some(in_flight))) = (key, counts)
-        && in_flight >= limit
-    {
-        facts.key_full = Some(FullKey { key, limit: small(limit), in_flight: small(in_flight) });
+    if let Some(key) = key {
+        let rate = said.bucket.map(|bucket| bucket.rate());
+        // As it stood when something last went, or came back.
+        let next = said.bucket.and_then(|mut bucket| bucket.next(bucket.keep().1));
+        facts.key_paced = rate.zip(next).map(|(rate, next)| PacedKey { key: key.clone(), rate, next });
+        let limit = limit::at_once(said.limit, rate).map(NonZeroU32::get);
+        let full = limit.filter(|limit| in_flight >= i64::from(*limit));
+        facts.key_full = full.map(|limit| FullKey { key, limit, in_flight: small(in_flight) });
     }
     let sql = "SELECT paused, concurrency_limit, in_flight FROM queue WHERE id = ?";
     if let Some(row) = query_one(&store.reads, sql, vec![lane.queue.into()]).await? {
