@@ -40,6 +40,7 @@ const OTHERS: &[(&str, &[&str])] = &[
             "AttemptState",
             "Resolution",
             "ScheduleChange",
+            "ServerChange",
             "SinkChange",
             "SinkDisableReason",
             "RunOrigin",

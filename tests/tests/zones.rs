@@ -5,8 +5,8 @@
 use std::{fs, path::Path, time::Duration};
 
 use mainspring_proto::scheduler::v1::{
-    Event, EventTopic, GetJobRequest, GetServerInfoRequest, Job, Retiming, RunState, Schedule, ScheduleChange, event,
-    schedule,
+    Event, EventTopic, GetJobRequest, GetServerInfoRequest, Job, Overlap, Retiming, RunState, Schedule, ScheduleChange,
+    event, schedule,
 };
 use mainspring_tests::harness::{
     client::{Client, Watch},
@@ -26,7 +26,8 @@ async fn version(client: &Client) -> String {
 
 async fn retimed(watch: &mut Watch) -> Retiming {
     loop {
-        let Event { detail, .. } = watch.next().await.unwrap();
+        let Event { detail, .. } =
+            host::within(PATIENCE, "a schedule to be retimed", watch.next()).await.unwrap().unwrap();
         if let Some(event::Detail::Schedule(told)) = detail {
             assert_eq!((told.job.as_str(), told.change()), ("nine", ScheduleChange::Retimed), "{told:?}");
             return told.retimed.unwrap();
@@ -80,7 +81,8 @@ async fn zone_data_come_from_a_folder_and_are_read_again_on_sighup() {
     client.create_job(job("nine", "0 9 * * *")).await.unwrap();
     let mut runs = client.watch(&[EventTopic::Runs], "often", "").await.unwrap();
     let mut watch = client.watch(&[EventTopic::Schedules], "nine", "").await.unwrap();
-    client.create_job(job("often", "* * * * * *")).await.unwrap();
+    // Nobody takes its runs, and each instant makes one.
+    client.create_job(Job { overlap: Overlap::Allow.into(), ..job("often", "* * * * * *") }).await.unwrap();
     let stamped = run_of(&client, &mut runs).await;
     assert_eq!(client.run(&stamped).await.unwrap().zone_data_version, "2026x");
 
@@ -121,7 +123,8 @@ async fn zone_data_come_from_a_folder_and_are_read_again_on_sighup() {
 /// The next run that is made.
 async fn run_of(client: &Client, runs: &mut Watch) -> String {
     loop {
-        if let Some(event::Detail::Run(run)) = runs.next().await.unwrap().detail {
+        let next = host::within(PATIENCE, "a run to be made", runs.next()).await.unwrap();
+        if let Some(event::Detail::Run(run)) = next.unwrap().detail {
             assert!(!run.run_id.is_empty() && client.run(&run.run_id).await.is_ok());
             return run.run_id;
         }

@@ -23,9 +23,8 @@ use crate::{
 #[derive(Args, Debug)]
 #[command(before_help = examples![
     "mainspring submit demo.hello -d name=Ada --follow",
-    "mainspring submit demo.sleep -d seconds:=0.2 --label team=ops --wait",
+    "mainspring submit demo.hello --label team=ops --concurrency-key '${labels.team}' --wait",
     "mainspring submit demo.hello --delay 1h --unique-key mail-7 --on-conflict return-existing",
-    "mainspring submit demo.hello -d name=Ada --concurrency-key 'host-${payload.name}' --concurrency-rate 10/1m --concurrency-burst 5",
 ])]
 pub(crate) struct SubmitArgs {
     /// The type that names the worker's handler

@@ -106,7 +106,7 @@ impl World {
             execute(&file, &schema).await;
         }
         self.sql(
-            "INSERT INTO namespace VALUES (1, 'default'); INSERT INTO queue (id, namespace_id, name) VALUES (1, 1, 'default'); \
+            "INSERT INTO namespace (id, name) VALUES (1, 'default'); INSERT INTO queue (id, namespace_id, name) VALUES (1, 1, 'default'); \
              INSERT INTO lane (id, namespace_id, queue_id, job_type, use_time) VALUES (1, 1, 1, 't.noop', 0);",
         )
         .await;
