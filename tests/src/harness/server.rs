@@ -95,7 +95,9 @@ impl Server {
     }
 
     async fn launch(&mut self, port: u16) -> Result<Told> {
-        let mut command = Command::new(programs::path(programs::MAINSPRING)?);
+        // Whoever runs the tests may have it ignored, as `nohup` does, and it would be so here.
+        let mut command = Command::new("/usr/bin/env");
+        command.arg("--default-signal=HUP").arg(programs::path(programs::MAINSPRING)?);
         command.args(["dev", "--no-open", "--no-demo", "--print-addr", "json"]);
         command.args(["--port", &port.to_string()]).arg("--data").arg(self.data());
         command.env_clear().env("HOME", self.home.path()).env("RUST_BACKTRACE", "1").env("RUST_LOG", "info");
