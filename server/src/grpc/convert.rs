@@ -50,7 +50,7 @@ pub(crate) const MAX_NOTE: usize = 1_024;
 const MAX_REQUEST_ID: usize = 128;
 
 /// What a request is read against, beside itself.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct House {
     /// What the request's namespace says where the request says nothing.
     pub(crate) settings: Arc<NamespaceSettings>,
@@ -63,14 +63,19 @@ pub(crate) struct House {
 pub(crate) struct Check {
     path: String,
     bad: Vec<BadField>,
-    /// What the request is read against.
-    house: House,
+    /// What the request is read against; none where it asks for nothing there, as what workers say does.
+    house: Option<House>,
 }
 
 impl Check {
     /// What zones are looked up in.
     fn zones(&self) -> Zones {
-        self.house.zones.clone()
+        self.house.as_ref().map(|house| house.zones.clone()).unwrap_or_default()
+    }
+
+    /// What the namespace says where the request says nothing.
+    fn settings_in_force(&self) -> Arc<NamespaceSettings> {
+        self.house.as_ref().map(|house| Arc::clone(&house.settings)).unwrap_or_default()
     }
 
     /// Reads what lies below `field`.
@@ -287,12 +292,15 @@ impl Check {
 
 /// Reads a request, all of it before anything is refused.
 pub(crate) fn read<T>(read: impl FnOnce(&mut Check) -> Option<T>) -> Result<T, Refusal> {
-    read_in(House::default(), read)
+    read_by(Check::default(), read)
 }
 
 /// Reads a request where the house has something to say.
 pub(crate) fn read_in<T>(house: House, read: impl FnOnce(&mut Check) -> Option<T>) -> Result<T, Refusal> {
-    let mut check = Check { house, ..Check::default() };
+    read_by(Check { house: Some(house), ..Check::default() }, read)
+}
+
+fn read_by<T>(mut check: Check, read: impl FnOnce(&mut Check) -> Option<T>) -> Result<T, Refusal> {
     let value = read(&mut check);
     check.finish(value)
 }

@@ -278,11 +278,18 @@ async fn take<'a>(tx: &Tx, known: &Known, step: &'a BackfillStep) -> StoreResult
     let had = had_runs(tx, backfill.job, &at).await?;
     for (named, run) in instants.iter().zip(run_ids) {
         if spec.only.makes(had.get(&named.at).copied().unwrap_or_default()) {
-            let slot = slot(&step.open, named)?;
-            if spec.beside == Beside::Wait && room > 0 && !held.contains_key(&slot) {
-                held.insert(slot.clone(), others(tx, known, &step.open, slot.as_ref()).await?);
-            }
-            if room == 0 || held.get(&slot) == Some(&true) {
+            let waits = room > 0 && spec.beside == Beside::Wait && {
+                let slot = slot(&step.open, named)?;
+                match held.get(&slot) {
+                    Some(is_held) => *is_held,
+                    None => {
+                        let is_held = others(tx, known, &step.open, slot.as_ref()).await?;
+                        held.insert(slot, is_held);
+                        is_held
+                    }
+                }
+            };
+            if room == 0 || waits {
                 taken.all = false;
                 break;
             }

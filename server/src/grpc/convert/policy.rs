@@ -1,6 +1,6 @@
 //! What a run is promised: retries, timeouts, delivery, lease loss.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use mainspring_engine::domain::policy::{Delivery, LeaseLossPolicy, RetryPolicy, RetryUntil, RunPolicy, Timeouts};
 use mainspring_proto::{common::v1 as wire, scheduler::v1 as scheduler};
@@ -60,10 +60,10 @@ impl Check {
         }
         let timeouts = match timeouts {
             Some(timeouts) => {
-                let house = Arc::clone(&self.house.settings);
+                let house = self.settings_in_force();
                 self.under("timeouts", |check| check.timeouts(timeouts, &house.timeouts))
             }
-            None => self.house.settings.timeouts.clone(),
+            None => self.settings_in_force().timeouts.clone(),
         };
         RunPolicy { retry, timeouts, delivery, lease_loss }
     }

@@ -97,7 +97,7 @@ impl Check {
 
     /// Where the namespace is strict, an expression says how its two day fields count together.
     fn is_clear(&mut self, rule: &Rule) {
-        if let Some(lint) = rule.ambiguity().filter(|_| self.house.settings.strict_schedules) {
+        if let Some(lint) = rule.ambiguity().filter(|_| self.settings_in_force().strict_schedules) {
             self.refuse_as(Reason::CronInvalid, "cron", lint.message);
             self.detail("remark", lint.code);
         }
