@@ -102,11 +102,13 @@ pub enum LossReason {
     Unresponsive,
     /// It gave no sign of life for its heartbeat timeout.
     HeartbeatTimeout,
+    /// Its run took longer than its total timeout.
+    TotalTimeout,
 }
 
 impl LossReason {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Expired,
         Self::Absent,
         Self::Silent,
@@ -116,6 +118,7 @@ impl LossReason {
         Self::ExecutionTimeout,
         Self::Unresponsive,
         Self::HeartbeatTimeout,
+        Self::TotalTimeout,
     ];
 
     /// The number that stands for it on the wire.
@@ -130,6 +133,7 @@ impl LossReason {
             Self::ExecutionTimeout => 7,
             Self::Unresponsive => 8,
             Self::HeartbeatTimeout => 9,
+            Self::TotalTimeout => 10,
         }
     }
 
@@ -145,6 +149,7 @@ impl LossReason {
             Self::ExecutionTimeout => "EXECUTION_TIMEOUT",
             Self::Unresponsive => "UNRESPONSIVE",
             Self::HeartbeatTimeout => "HEARTBEAT_TIMEOUT",
+            Self::TotalTimeout => "TOTAL_TIMEOUT",
         }
     }
 

@@ -332,6 +332,7 @@ fn waiting_ends_by_queue_and_total_timeout() {
     let mut trace = Trace::new(RunPolicy { timeouts, ..policy(5, 3) });
     trace.lease().later(Duration::from_secs(10)).step(Event::Deadline).step(failed(1));
     assert_eq!((trace.run.state, trace.run.reason.as_deref()), (RunState::TimedOut, Some(reason::TOTAL_TIMEOUT)));
+    assert_eq!(trace.last.unwrap().end.unwrap().cause, Some(LossReason::TotalTimeout));
 }
 
 /// Any event, speaking of attempts that are, were or never will be.
