@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use mainspring_engine::domain::{instant::Instant, job::Job, ledger::Fate, supersede::Pending};
+use mainspring_engine::domain::{ids::JobUid, instant::Instant, job::Job, ledger::Fate, supersede::Pending};
 use mainspring_tests::engine::Stage;
 use sqlx::{Connection as _, Row as _};
+use uuid::Uuid;
 
 use crate::{
     chain::{Away, Chain, Known},
@@ -18,6 +19,15 @@ pub(crate) struct Life {
     pub(crate) job: Job,
     pub(crate) rules: Vec<(Instant, Rule)>,
     pub(crate) deleted: Option<Instant>,
+}
+
+/// The jobs of which a run waits for its moment, and was due by its nominal time.
+pub(crate) async fn with_pending_starts(stage: &Stage) -> BTreeSet<JobUid> {
+    let mut db = database(stage).await;
+    let sql = "SELECT DISTINCT job_uid FROM run WHERE state = 1 AND origin = 1 AND job_uid IS NOT NULL";
+    let uids: Vec<Vec<u8>> = sqlx::query_scalar(sql).fetch_all(&mut db).await.unwrap();
+    db.close().await.unwrap();
+    uids.into_iter().map(|uid| JobUid::from_uuid(Uuid::from_slice(&uid).unwrap())).collect()
 }
 
 /// What was found of all lives: a simulation in which some of it never happens proves nothing of it.
