@@ -91,7 +91,10 @@ impl Crew {
 
     /// In peace until nothing is left to do, which takes so long at most.
     pub(crate) async fn finish(&mut self, stage: &Stage, patience: Duration) {
-        let unfinished = "SELECT count(*) FROM run WHERE end_time IS NULL";
+        // Between two runs of a backfill there may be none for a moment. A pause holds one up for good.
+        let unfinished = "SELECT (SELECT count(*) FROM run WHERE end_time IS NULL) \
+                          + (SELECT count(*) FROM backfill JOIN job ON job.uid = job_uid WHERE end_time IS NULL \
+                             AND (pause_time IS NULL OR json_extract(spec, '$.while_paused')))";
         let until = stage.engine.now().plus(patience);
         while stage.engine.now() < until && numbers(stage, unfinished).await != [0] {
             self.live(stage).await;
