@@ -147,10 +147,16 @@ pub(super) async fn delete(
         CalendarChange::Missing => Err(missing(&name, &scope)),
         CalendarChange::VersionMismatch => Err(changed(&name)),
         CalendarChange::InUse(count, some) => {
-            let some = some.iter().map(|job| format!("`{job}`")).collect::<Vec<_>>().join(", ");
+            let advice = match some.iter().find(|user| user.is_deleted) {
+                Some(deleted) => {
+                    format!("; `{}` is deleted, and has to be brought back (UndeleteJob) for that", deleted.job)
+                }
+                None => String::new(),
+            };
+            let some = some.iter().map(|user| format!("`{}`", user.job)).collect::<Vec<_>>().join(", ");
             let message = match count {
-                1 => format!("calendar `{name}` is used by job {some}; change it first"),
-                _ => format!("calendar `{name}` is used by {count} jobs, {some} among them; change them first"),
+                1 => format!("calendar `{name}` is used by job {some}; change it first{advice}"),
+                _ => format!("calendar `{name}` is used by {count} jobs, {some} among them; change them first{advice}"),
             };
             Err(Refusal::new(Reason::CalendarInUse, message).about("calendar", &name).with("jobs", count))
         }

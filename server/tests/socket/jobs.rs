@@ -500,7 +500,13 @@ async fn a_calendar_leaves_out_what_it_holds_and_takes_its_jobs_along() {
     let told = client.explain_instant(explain("payday")).await.unwrap().into_inner();
     assert!(told.sentence.contains("`apart` holds the day") && told.sentence.contains("it moves to"), "{told:?}");
     let delete = wire::DeleteCalendarRequest { calendar: "apart".into(), ..Default::default() };
-    assert_eq!(reason(&admin.delete_calendar(delete).await.unwrap_err()), "CALENDAR_IN_USE");
+    let refused = admin.delete_calendar(delete.clone()).await.unwrap_err();
+    assert_eq!(reason(&refused), "CALENDAR_IN_USE");
+    assert!(!refused.message().contains("UndeleteJob"), "{refused:?}");
+    let gone = wire::DeleteJobRequest { job: "payday".into(), ..Default::default() };
+    client.delete_job(gone).await.unwrap();
+    let refused = admin.delete_calendar(delete).await.unwrap_err();
+    assert!(refused.message().contains("`payday` is deleted, and has to be brought back (UndeleteJob)"), "{refused:?}");
 }
 
 #[tokio::test]

@@ -15,8 +15,8 @@ use mainspring_engine::{
         supersede::Pending,
     },
     ports::store::{
-        CalendarChange, JobChange, NewCalendar, Pinned, RetentionPolicy, StoreError, Undelete, UpdateCalendar,
-        UpdateJob,
+        CalendarChange, CalendarUser, JobChange, NewCalendar, Pinned, RetentionPolicy, StoreError, Undelete,
+        UpdateCalendar, UpdateJob,
     },
 };
 
@@ -201,7 +201,9 @@ pub async fn a_calendar_that_is_used_is_not_deleted(w: World) {
     let job = w.create("report", without(&calendar, 10)).await;
     let delete = async |version| w.store.delete_calendar(w.now, &w.scope, &calendar.name, version).await.unwrap();
     match delete(None).await {
-        CalendarChange::InUse(1, jobs) => assert_eq!(jobs, from_ref(&job.name)),
+        CalendarChange::InUse(1, jobs) => {
+            assert_eq!(jobs, [CalendarUser { job: job.name.clone(), is_deleted: false }]);
+        }
         other => panic!("{other:?}"),
     }
     let update = UpdateJob {
@@ -242,10 +244,12 @@ pub async fn a_job_comes_back_with_the_calendar_in_force(w: World) {
     let job = w.create("report", without(&calendar, 10)).await;
     w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap();
     w.store.cancel_waiting(w.now, job.uid, 10).await.unwrap();
-    assert!(matches!(
-        w.store.delete_calendar(w.now, &w.scope, &calendar.name, None).await.unwrap(),
-        CalendarChange::InUse(..)
-    ));
+    match w.store.delete_calendar(w.now, &w.scope, &calendar.name, None).await.unwrap() {
+        CalendarChange::InUse(1, jobs) => {
+            assert_eq!(jobs, [CalendarUser { job: job.name.clone(), is_deleted: true }]);
+        }
+        other => panic!("{other:?}"),
+    }
     let changed = change(&w, &calendar, holding(&w, 5, 15)).await;
     assert!(follow(&w, &changed).await.is_empty(), "it is deleted");
     let Undelete::Done(back) = w.store.undelete_job(w.now, &w.scope, &job.name).await.unwrap() else { panic!("gone") };

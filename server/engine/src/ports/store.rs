@@ -32,7 +32,7 @@ pub use backfills::{
     Advanced, BackfillStep, Backfills, CancelBackfill, CreateBackfill, EndedRuns, NewBackfill, OpenBackfill,
 };
 pub use backup::{Backup, BackupError, BackupProgress};
-pub use calendars::{CalendarChange, Calendars, NewCalendar, Pinned, UpdateCalendar};
+pub use calendars::{CalendarChange, CalendarUser, Calendars, NewCalendar, Pinned, UpdateCalendar};
 pub use catalog::{
     Catalog, CreateJob, JobChange, JobVersion, NewJob, QueueChange, QueueSettings, Quota, Resume, Undelete, UpdateJob,
 };

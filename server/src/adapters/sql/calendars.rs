@@ -19,7 +19,9 @@ use mainspring_engine::{
         job::JobSpec,
         names::{CalendarName, Scope},
     },
-    ports::store::{CalendarChange, Calendars, NewCalendar, Pinned, StoreError, StoreResult, UpdateCalendar},
+    ports::store::{
+        CalendarChange, CalendarUser, Calendars, NewCalendar, Pinned, StoreError, StoreResult, UpdateCalendar,
+    },
 };
 use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait, QueryResult, Value};
@@ -242,11 +244,14 @@ async fn delete(
     if version.is_some_and(|version| version != there.version) {
         return Ok(CalendarChange::VersionMismatch);
     }
-    let sql = "SELECT job.name FROM calendar_use JOIN job ON job.uid = calendar_use.job_uid \
-         WHERE calendar_use.calendar_uid = ? ORDER BY job.name";
+    let sql = "SELECT job.name, job.delete_time IS NOT NULL FROM calendar_use JOIN job ON job.uid = calendar_use.job_uid \
+         WHERE calendar_use.calendar_uid = ? ORDER BY job.delete_time IS NOT NULL, job.name";
     let users = query(tx, sql, vec![there.uid.uuid().into()]).await?;
     if !users.is_empty() {
-        let told = users.iter().take(TOLD).map(|row| super::rows::name(Cells::of(row).next()?));
+        let told = users.iter().take(TOLD).map(|row| {
+            let mut cells = Cells::of(row);
+            Ok(CalendarUser { job: super::rows::name(cells.next()?)?, is_deleted: cells.next()? })
+        });
         return Ok(CalendarChange::InUse(users.len() as u64, told.collect::<StoreResult<_>>()?));
     }
     exec(tx, "UPDATE calendar SET delete_time = ? WHERE uid = ?", vec![time(now), there.uid.uuid().into()]).await?;

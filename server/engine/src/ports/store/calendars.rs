@@ -51,7 +51,16 @@ pub enum CalendarChange {
     /// It has changed since it was read.
     VersionMismatch,
     /// So many jobs leave its time out, some of which are told.
-    InUse(u64, Vec<JobName>),
+    InUse(u64, Vec<CalendarUser>),
+}
+
+/// A job that leaves the time of a calendar out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CalendarUser {
+    /// Which.
+    pub job: JobName,
+    /// It is deleted, and would leave it out again if it was brought back.
+    pub is_deleted: bool,
 }
 
 /// What a step did of bringing jobs to the version of a calendar that is in force.
