@@ -16,7 +16,10 @@ use mainspring_engine::{
         schedule::ScheduleSpec,
     },
     flow::events::Watch,
-    ports::{clock::Clock as _, store::ZoneData as _},
+    ports::{
+        clock::Clock as _,
+        store::{Due as _, ZoneData as _},
+    },
 };
 use mainspring_tests::{
     conformance::world::{every, spec},
@@ -214,4 +217,28 @@ async fn a_zone_that_is_gone_stops_its_job_alone_until_it_is_there_again() {
     stage.pass(DAY).await;
     let expected = [("2027-01-16T08:00:00Z", "a"), ("2027-01-17T08:00:00Z", "c"), ("2027-01-18T08:00:00Z", "c")];
     assert_eq!(fired(&stage, &job).await, pairs(&expected));
+}
+
+/// A rule that broke before is still broken, whatever becomes of the zone that it shares with others.
+#[tokio::test]
+async fn a_zone_that_is_there_again_mends_no_rule_that_is_broken() {
+    let stage = set().await;
+    let rule = Rule::cron(Expr::parse("0 9 * * *").unwrap());
+    let zone = stage.engine.zones().zone(ZONE).unwrap();
+    let nine = |name: &str| ScheduleSpec { rule: rule.clone(), zone: zone.clone(), ..every(name, 60) };
+    let job = stage.create("nine", spec(vec![nine("broken"), nine("sound")])).await;
+    let mut watch = stage.engine.events().watch(None).unwrap();
+    let due = stage.store.due(stage.clock.now().plus(DAY), Some(job.uid), 2).await.unwrap().ready;
+    let due = due.into_iter().find(|due| due.schedule.as_str() == "broken").unwrap();
+    let (now, why) = (stage.clock.now(), FateReason::RuleBroken);
+    let failed = stage.store.fail_schedule(now, due.job, &due.schedule, &due.position, why).await.unwrap();
+    assert_eq!(failed.unwrap().first, at("2027-01-16T08:00:00Z"));
+    stage.engine.use_zones(data("b", None)).await.unwrap();
+    told(&mut watch, "the error", |detail| matches!(detail, Detail::Schedule { .. })).await;
+    stage.engine.use_zones(data("c", Some(1))).await.unwrap();
+    let updated = |detail: &Detail| matches!(detail, Detail::Job { change: JobChange::Updated, .. });
+    told(&mut watch, "the zone to be there", updated).await;
+    let shown = stage.engine.store().job(&Scope::default(), &job.name).await.unwrap().unwrap();
+    assert_eq!(shown.state, JobState::Error);
+    assert_eq!(shown.next_times, [None, Some(at("2027-01-16T08:00:00Z"))]);
 }

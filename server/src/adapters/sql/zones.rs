@@ -294,17 +294,21 @@ impl Step<'_> {
         if former.as_ref().is_some_and(|former| former.are(&current.zones, &names)) {
             return Ok(Change { row, told: None });
         }
+        self.note_change(stood).await?;
+        if has_failed(stood) {
+            // Its open range says so, until an edit helps.
+            return Ok(Change { row, told: None });
+        }
         let (row, closed) = (ScheduleRow { open: None, ..row }, row.open);
         let closed = closed.into_iter().map(|range| (row.job, row.name.clone(), range)).collect();
         insert_ledger(tx, closed).await?;
-        self.note_change(stood).await?;
         if !schedule.is_known() {
             return Ok(lose(row, schedule, now));
         }
         let Some(announced) = row.next else {
             let rests = row.open_run.is_some() || state == JobState::Completed || schedule.is_done(row.made);
             // Data that have its zone took nothing from it.
-            let rests = rests || former.is_some() || has_failed(stood);
+            let rests = rests || former.is_some();
             return Ok(if rests { Change { row, told: None } } else { find(row, schedule) });
         };
         let followed = guarded(|| {
