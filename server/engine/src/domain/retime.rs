@@ -1,10 +1,11 @@
 //! Retiming: what other zone data make of a schedule, of which an instant was announced by the data before.
 //!
-//! Instants up to the cursor have their fates, whatever other data say of them, and the cursor never goes back. The announced
+//! Instants up to the cursor have their fates, whatever other data say of them, and it never goes back behind them. The announced
 //! one has none: what it is by the new data is the nearest instant that they name. From that one on the new data count, be it
 //! to come or passed already; what they name before it are other times for what has happened, and the cursor passes
 //! them, into the future if it must. So no time of a rule is lost where a clock was moved ahead, and none comes twice where it was
-//! moved back after it had come.
+//! moved back after it had come. What lies ahead has not come, though: where a cursor passed it and yet other data come into
+//! force, those that are taken back say, it goes back as far as now.
 
 use std::collections::BTreeSet;
 
@@ -55,7 +56,7 @@ impl Followed {
     ) -> Self {
         let (cursor, next) = retime(schedule, position, announced, now);
         let told_before = |former: &ScheduleSpec| told(former, former.cursor_before(announced), position.made);
-        let skipped = schedule.skipped(position.cursor, cursor.min(now));
+        let skipped = schedule.skipped(position.cursor.min(now), cursor.min(now));
         let after = told(schedule, cursor, position.made);
         // Where only the first is known, so is only whether that changed.
         let before = match former {
@@ -84,11 +85,12 @@ fn retime(
     if next == Some(announced) {
         return (cursor, next);
     }
-    let from = match counterpart(schedule, cursor, announced) {
+    let come = cursor.min(now);
+    let from = match counterpart(schedule, come, announced) {
         Some(at) => schedule.cursor_before(at),
         None => now,
     };
-    let cursor = cursor.max(from);
+    let cursor = come.max(from);
     (cursor, schedule.next_due(cursor, made))
 }
 

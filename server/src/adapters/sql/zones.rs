@@ -336,7 +336,9 @@ impl Step<'_> {
     /// Notes that what the ledger has of a schedule until now was named by the data until now.
     async fn note_change(&self, row: &ScheduleRow) -> StoreResult<()> {
         let Some(id) = row.zone_data else { return Ok(()) };
-        let values = [row.job.uuid().into(), row.name.as_str().into(), time(row.cursor), id.into()];
+        // A cursor that lies ahead has passed what nobody named.
+        let until = row.cursor.min(self.now);
+        let values = [row.job.uuid().into(), row.name.as_str().into(), time(until), id.into()];
         let into = "zone_change (job_uid, schedule, until_time, zone_data_id)";
         // Where nothing was named in between, it is the first that named what there is.
         insert(self.tx, into, vec![values], "ON CONFLICT DO NOTHING").await.map(drop)
@@ -346,7 +348,7 @@ impl Step<'_> {
 /// A schedule whose zone is gone names nothing. What was announced has no fate yet: there may be data again before it comes.
 fn lose(row: ScheduleRow, schedule: &ScheduleSpec, now: Instant) -> Change {
     let Some(announced) = row.next else { return Change { row, told: None } };
-    let cursor = row.cursor.max(schedule.cursor_before(announced).min(now));
+    let cursor = row.cursor.max(schedule.cursor_before(announced)).min(now);
     let range = Range::one(row.version, announced, Fate::Error, Some(FateReason::ZoneMissing));
     Change { row: ScheduleRow { cursor, next: None, ..row }, told: Some(Told::Failed(range)) }
 }
