@@ -16,6 +16,7 @@ pub mod event;
 pub mod explain;
 pub mod filter;
 pub mod fire;
+pub mod guard;
 pub mod ids;
 pub mod instant;
 pub mod job;

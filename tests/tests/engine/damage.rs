@@ -8,8 +8,9 @@ use mainspring_engine::{
         event::Detail,
         filter::Filter,
         ids::{JobUid, RunId},
-        job::JobState,
-        ledger::Fate,
+        job::{JobSpec, JobState},
+        ledger::{Fate, FateReason},
+        limit::{Concurrency, Pace},
         names::Scope,
         run::RunState,
         stop::Running,
@@ -62,6 +63,49 @@ async fn one_definition_that_cannot_be_read_stops_no_other_job() {
         }
     }
     assert_eq!((failed, told), (1, 1));
+}
+
+/// The rim lets nobody define it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_key_that_cannot_be_made_stops_no_other_job() {
+    let stage = Stage::set().await;
+    let concurrency = Concurrency { key: "${labels.none}".parse().unwrap(), limit: None, pace: Pace::Kept };
+    let broken = JobSpec { concurrency: Some(concurrency), ..spec(vec![every("s", 10)]) };
+    stage.create("broken", broken).await;
+    create(&stage, "sound").await;
+    let mut watch = stage.engine.events().watch(None).unwrap();
+    stage.pass(SECOND * 25).await;
+    let (mut failed, mut why, mut fired) = (0, Vec::new(), 0);
+    while fired < 2 {
+        let event = host::within(PATIENCE, "a run of the sound job", watch.next()).await.unwrap();
+        match &event.unwrap().1.detail {
+            Detail::Job { job, state: Some(JobState::Error), .. } if job.as_str() == "broken" => failed += 1,
+            Detail::Schedule { job, range, .. } if job.as_str() == "broken" => why.push((range.fate, range.reason)),
+            Detail::Run { job: Some(job), state: RunState::Queued, .. } if job.as_str() == "sound" => fired += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((failed, why), (1, vec![(Fate::Error, Some(FateReason::RuleBroken))]));
+    let job = stage.engine.store().job(&Scope::default(), &"broken".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!((job.state, job.next_times), (JobState::Error, vec![None]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_key_whose_row_cannot_be_read_stops_no_other_lease() {
+    let stage = Stage::judging().await;
+    let of = |key: &str| Some(Concurrency { key: key.parse().unwrap(), limit: None, pace: Pace::Kept });
+    let keyed = |key| NewRun { concurrency: of(key), ..stage.world().new_run() };
+    stage.submit(keyed("broken")).await;
+    let sound = [stage.submit(keyed("sound")).await, stage.submit_one().await];
+    stage.sql("UPDATE limit_key SET in_flight = x'ff' WHERE key = 'broken'").await;
+    let mut worker = stage.connect(3).await;
+    let mut keys = vec![worker.accepted().await, worker.accepted().await];
+    keys.sort_unstable();
+    assert_eq!(keys.iter().map(|key| key.run).collect::<Vec<_>>(), sound);
+    for key in keys {
+        assert_eq!(worker.reported(key, Outcome::Succeeded).await, Disposition::Applied);
+    }
+    assert!(!stage.is_broken().await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

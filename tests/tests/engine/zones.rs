@@ -16,7 +16,10 @@ use mainspring_engine::{
         schedule::ScheduleSpec,
     },
     flow::events::Watch,
-    ports::{clock::Clock as _, store::ZoneData as _},
+    ports::{
+        clock::Clock as _,
+        store::{Due as _, Fired, ZoneData as _},
+    },
 };
 use mainspring_tests::{
     conformance::world::{every, spec},
@@ -108,6 +111,9 @@ async fn a_clock_that_is_moved_ahead_loses_no_morning() {
     assert_eq!((from.as_str(), to.as_str()), ("a", "b"));
     assert_eq!(before, (0..5).map(|day| old.plus(day * DAY)).collect::<Vec<_>>());
     assert_eq!(after, (0..5).map(|day| new.plus(day * DAY)).collect::<Vec<_>>());
+    // That of today has passed by the new data, and nobody waits for when it was announced.
+    stage.pass(Duration::ZERO).await;
+    assert_eq!(fired(&stage, &job).await.len(), 3);
     stage.pass(DAY).await;
     let expected = [
         ("2027-01-16T08:00:00Z", "a"),
@@ -163,11 +169,33 @@ async fn what_is_due_before_its_turn_is_retimed_first() {
     assert_eq!(fired(&stage, &job).await, pairs(&[("2027-01-16T09:00:00Z", "b")]));
 }
 
+/// The first instant is the same by both, and so is where the schedule stands.
+#[tokio::test]
+async fn what_was_evaluated_by_the_data_before_is_not_committed() {
+    let stage = set().await;
+    let rule = Rule::cron(Expr::parse("0 10-12 * * *").unwrap());
+    let zone = stage.engine.zones().zone(ZONE).unwrap();
+    stage.create("thrice", spec(vec![ScheduleSpec { rule, zone, ..every("main", 60) }])).await;
+    let mut world = stage.world();
+    let shard = world.own().await;
+    world.now = at("2027-01-15T11:00:00Z");
+    let firings = world.evaluate(shard).await;
+    assert_eq!(firings[0].evaluation.instants(), 3);
+    stage.store.use_zones(data("b", Some(2))).await.unwrap();
+    stage.store.retime(world.now, None, 10).await.unwrap();
+    let fired = stage.store.fire(world.now, shard, firings).await.unwrap();
+    assert!(matches!(fired[..], [Fired::Overtaken]), "{fired:?}");
+    let firings = world.evaluate(shard).await;
+    assert_eq!(firings[0].evaluation.instants(), 2);
+}
+
 #[tokio::test]
 async fn data_that_move_nothing_are_not_told_of() {
     let stage = set().await;
     let job = nine(&stage).await;
-    let other = stage.create("other", spec(vec![every("main", 3_600)])).await;
+    // Of the same zone, by whose clock nothing of it goes.
+    let zone = stage.engine.zones().zone(ZONE).unwrap();
+    let other = stage.create("other", spec(vec![ScheduleSpec { zone, ..every("main", 3_600) }])).await;
     let mut watch = stage.engine.events().watch(None).unwrap();
     stage.engine.use_zones(data("b", Some(1))).await.unwrap();
     stage.engine.use_zones(data("c", Some(2))).await.unwrap();
@@ -214,4 +242,44 @@ async fn a_zone_that_is_gone_stops_its_job_alone_until_it_is_there_again() {
     stage.pass(DAY).await;
     let expected = [("2027-01-16T08:00:00Z", "a"), ("2027-01-17T08:00:00Z", "c"), ("2027-01-18T08:00:00Z", "c")];
     assert_eq!(fired(&stage, &job).await, pairs(&expected));
+}
+
+/// A rule that broke before is still broken, whatever becomes of the zone that it shares with others.
+#[tokio::test]
+async fn a_zone_that_is_there_again_mends_no_rule_that_is_broken() {
+    let stage = set().await;
+    let rule = Rule::cron(Expr::parse("0 9 * * *").unwrap());
+    let zone = stage.engine.zones().zone(ZONE).unwrap();
+    let nine = |name: &str| ScheduleSpec { rule: rule.clone(), zone: zone.clone(), ..every(name, 60) };
+    let job = stage.create("nine", spec(vec![nine("broken"), nine("sound")])).await;
+    let mut watch = stage.engine.events().watch(None).unwrap();
+    let due = stage.store.due(stage.clock.now().plus(DAY), Some(job.uid), 2).await.unwrap().ready;
+    let due = due.into_iter().find(|due| due.schedule.as_str() == "broken").unwrap();
+    let (now, why) = (stage.clock.now(), FateReason::RuleBroken);
+    let failed = stage.store.fail_schedule(now, due.job, &due.schedule, &due.position, why).await.unwrap();
+    assert_eq!(failed.unwrap().first, at("2027-01-16T08:00:00Z"));
+    stage.engine.use_zones(data("b", None)).await.unwrap();
+    told(&mut watch, "the error", |detail| matches!(detail, Detail::Schedule { .. })).await;
+    stage.engine.use_zones(data("c", Some(1))).await.unwrap();
+    let updated = |detail: &Detail| matches!(detail, Detail::Job { change: JobChange::Updated, .. });
+    told(&mut watch, "the zone to be there", updated).await;
+    let shown = stage.engine.store().job(&Scope::default(), &job.name).await.unwrap().unwrap();
+    assert_eq!(shown.state, JobState::Error);
+    assert_eq!(shown.next_times, [None, Some(at("2027-01-16T08:00:00Z"))]);
+}
+
+/// Bad data are taken back before anything came of them.
+#[tokio::test]
+async fn data_that_are_taken_back_lose_no_morning() {
+    for (bad, first) in [(0, "2027-01-16T09:00:00Z"), (2, "2027-01-16T07:00:00Z")] {
+        let stage = set().await;
+        let job = nine(&stage).await;
+        let mut watch = stage.engine.events().watch(None).unwrap();
+        stage.engine.use_zones(data("bad", Some(bad))).await.unwrap();
+        assert_eq!(retimed(&mut watch).await.after[0], at(first));
+        stage.engine.use_zones(data("a", Some(1))).await.unwrap();
+        assert_eq!(retimed(&mut watch).await.after[0], at("2027-01-16T08:00:00Z"));
+        stage.pass(2 * DAY).await;
+        assert_eq!(fired(&stage, &job).await, pairs(&[("2027-01-16T08:00:00Z", "a"), ("2027-01-17T08:00:00Z", "a")]));
+    }
 }

@@ -1,16 +1,17 @@
 //! Retiming: what other zone data make of a schedule, of which an instant was announced by the data before.
 //!
-//! Instants up to the cursor have their fates, whatever other data say of them, and the cursor never goes back. The announced
+//! Instants up to the cursor have their fates, whatever other data say of them, and it never goes back behind them. The announced
 //! one has none: what it is by the new data is the nearest instant that they name. From that one on the new data count, be it
 //! to come or passed already; what they name before it are other times for what has happened, and the cursor passes
 //! them, into the future if it must. So no time of a rule is lost where a clock was moved ahead, and none comes twice where it was
-//! moved back after it had come.
+//! moved back after it had come. What lies ahead has not come, though: where a cursor passed it and yet other data come into
+//! force, those that are taken back say, it goes back as far as now.
 
 use std::collections::BTreeSet;
 
 use mainspring_cron::Zones;
 
-use super::{fire::Position, instant::Instant, job::JobSpec, schedule::ScheduleSpec};
+use super::{fire::Position, instant::Instant, job::JobSpec, ledger::SkippedWalls, schedule::ScheduleSpec};
 
 /// So many instants are told of before and after.
 pub const TOLD: usize = 5;
@@ -28,8 +29,52 @@ pub struct Retiming {
     pub after: Vec<Instant>,
 }
 
+/// How a schedule follows other zone data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// Evaluated up to here.
+    pub cursor: Instant,
+    /// The next instant after it.
+    pub next: Option<Instant>,
+    /// What clock changes took on the way until now.
+    pub skipped: Vec<SkippedWalls>,
+    /// What was to come; the first alone where the data until now are not kept.
+    pub before: Vec<Instant>,
+    /// What is to come.
+    pub after: Vec<Instant>,
+}
+
+impl Followed {
+    /// By a definition that counts with the data in force, of an instant that was announced by `former`, the same with the data
+    /// until now, where those are kept. Evaluates what somebody wrote: see [`super::guard`].
+    pub fn by(
+        schedule: &ScheduleSpec,
+        former: Option<&ScheduleSpec>,
+        position: &Position,
+        announced: Instant,
+        now: Instant,
+    ) -> Self {
+        let (cursor, next) = retime(schedule, position, announced, now);
+        let told_before = |former: &ScheduleSpec| told(former, former.cursor_before(announced), position.made);
+        let skipped = schedule.skipped(position.cursor.min(now), cursor.min(now));
+        let after = told(schedule, cursor, position.made);
+        // Where only the first is known, so is only whether that changed.
+        let before = match former {
+            Some(former) => told_before(former),
+            None if next == Some(announced) => after.clone(),
+            None => vec![announced],
+        };
+        Self { cursor, next, skipped, before, after }
+    }
+
+    /// Whether the data move anything.
+    pub fn moves(&self) -> bool {
+        self.before != self.after
+    }
+}
+
 /// Where a schedule goes on by the zone data that its definition counts with: cursor, and next instant.
-pub fn retime(
+fn retime(
     schedule: &ScheduleSpec,
     position: &Position,
     announced: Instant,
@@ -40,11 +85,12 @@ pub fn retime(
     if next == Some(announced) {
         return (cursor, next);
     }
-    let from = match counterpart(schedule, cursor, announced) {
+    let come = cursor.min(now);
+    let from = match counterpart(schedule, come, announced) {
         Some(at) => schedule.cursor_before(at),
         None => now,
     };
-    let cursor = cursor.max(from);
+    let cursor = come.max(from);
     (cursor, schedule.next_due(cursor, made))
 }
 
@@ -61,7 +107,7 @@ fn counterpart(schedule: &ScheduleSpec, cursor: Instant, announced: Instant) -> 
 }
 
 /// The instants that are to come, as far as they are told.
-pub fn told(schedule: &ScheduleSpec, cursor: Instant, made: u64) -> Vec<Instant> {
+fn told(schedule: &ScheduleSpec, cursor: Instant, made: u64) -> Vec<Instant> {
     let left = schedule.max_runs.map_or(u64::MAX, |most| most.saturating_sub(made));
     schedule.fires(cursor).take(usize::try_from(left).unwrap_or(TOLD).min(TOLD)).collect()
 }

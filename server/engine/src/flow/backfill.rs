@@ -10,7 +10,6 @@
 
 use std::{
     collections::HashSet,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -25,6 +24,7 @@ use super::Core;
 use crate::{
     domain::{
         backfill::{Backfill, BackfillState, Beside, Named},
+        guard::guarded,
         ids::{BackfillId, RunId},
         names::{JobName, NamespaceName, Scope},
         run::RunState,
@@ -160,7 +160,7 @@ async fn advance(core: &Core, open: OpenBackfill) -> StoreResult<bool> {
     }
 }
 
-/// What comes next, as far as there is room; none where that cannot be evaluated. One bad rule must not stop the others.
+/// What comes next, as far as there is room; none where that cannot be evaluated.
 fn behind(open: &OpenBackfill) -> Option<(Vec<Named>, bool)> {
     let OpenBackfill { backfill: Backfill { spec, cursor, is_through, runs, .. }, definition, is_paused } = open;
     if *is_through {
@@ -176,7 +176,7 @@ fn behind(open: &OpenBackfill) -> Option<(Vec<Named>, bool)> {
         // Until there are data of its zone again.
         return Some((Vec::new(), false));
     }
-    catch_unwind(AssertUnwindSafe(|| spec.instants(rules, *cursor, limit))).ok()
+    guarded(|| spec.instants(rules, *cursor, limit)).ok()
 }
 
 async fn end(core: &Core, backfill: &Backfill) -> StoreResult<bool> {

@@ -11,7 +11,6 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
 };
@@ -22,6 +21,7 @@ use crate::{
         budget::Budget,
         event::JobChange,
         fire::{self, Entry, MAX_INSTANTS},
+        guard::guarded,
         ids::{JobUid, RunId},
         instant::Instant,
         job::JobState,
@@ -289,7 +289,7 @@ fn stopped(core: &Core, now: Instant, due: &DueSchedule, state: JobState, change
     core.news.stopped_firing(now, &due.namespace, &due.job_name, due.position.version, state, change);
 }
 
-/// One bad rule must not stop the others: a panic in the evaluation is that schedule's error.
+/// What time means for a schedule that is due; one that cannot be evaluated is its job's error, and stops no other.
 fn evaluate(
     due: &DueSchedule,
     owned_since: Instant,
@@ -302,8 +302,7 @@ fn evaluate(
     if !schedule.is_known() {
         return Err(FateReason::ZoneMissing);
     }
-    let evaluate = || fire::evaluate(due.job, schedule, &due.position, due.spec.catch_up, owned_since, now, limit);
-    catch_unwind(AssertUnwindSafe(evaluate)).map_err(|_| FateReason::RuleBroken)
+    guarded(|| fire::evaluate(due.job, schedule, &due.position, due.spec.catch_up, owned_since, now, limit))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::Core;
 use crate::{
-    domain::{event::JobChange, ids::JobUid, instant::Instant, job::JobState},
+    domain::{event::JobChange, ids::JobUid, instant::Instant, job::JobState, ledger::FateReason},
     ports::store::{Retimed, RetimedSchedule, StoreResult, Told},
 };
 
@@ -63,8 +63,9 @@ fn tell(core: &Core, now: Instant, retimed: RetimedSchedule) {
             tracing::info!(%job, %schedule, from = retiming.from, to = retiming.to, "other zone data move a schedule");
             news.retimed(now, &namespace, &job, &schedule, retiming);
         }
-        Told::Lost(range) => {
-            tracing::error!(%job, %schedule, "the zone data have no zone of a schedule; its job goes to ERROR");
+        Told::Failed(range) => {
+            let reason = range.reason.map(FateReason::name);
+            tracing::error!(%job, %schedule, reason, "the zone data in force cannot evaluate a schedule; its job goes to ERROR");
             news.schedule(now, &namespace, &job, &schedule, range);
             news.stopped_firing(now, &namespace, &job, version, JobState::Error, JobChange::Failed);
         }

@@ -198,6 +198,13 @@ pub(super) fn still_at(row: &ScheduleRow, position: &Position) -> bool {
     row.position() == *position
 }
 
+/// A schedule that fires no more, since its instant at this time cannot be evaluated; that one's range, and those that it closes.
+pub(super) fn failed(row: ScheduleRow, at: Instant, why: FateReason) -> (ScheduleRow, Range, Vec<Range>) {
+    let range = Range::one(row.version, at, Fate::Error, Some(why));
+    let (open, closed) = append(row.open.clone(), [range.clone()]);
+    (ScheduleRow { cursor: at, next: None, open, ..row }, range, closed)
+}
+
 async fn fail_schedule(
     tx: &Tx,
     known: &Known,
@@ -210,9 +217,7 @@ async fn fail_schedule(
     let row = rows.into_iter().find(|row| row.name == *schedule && still_at(row, position));
     let Some((row, at)) = row.and_then(|row| row.next.map(|at| (row, at))) else { return Ok(None) };
     let cursor = row.cursor;
-    let range = Range::one(row.version, at, Fate::Error, Some(why));
-    let (open, closed) = append(row.open.clone(), [range.clone()]);
-    let failed = ScheduleRow { cursor: at, next: None, open, ..row };
+    let (failed, range, closed) = failed(row, at, why);
     let closed = closed.into_iter().map(|range| (failed.job, failed.name.clone(), range)).collect();
     insert_ledger(tx, closed).await?;
     write_schedules(tx, &[(failed, cursor)]).await?;

@@ -17,12 +17,13 @@ use async_trait::async_trait;
 use mainspring_cron::Zones;
 use mainspring_engine::{
     domain::{
+        guard::guarded,
         ids::JobUid,
         instant::Instant,
-        job::{Job, JobSpec, JobState},
+        job::{JobSpec, JobState},
         ledger::{Fate, FateReason, Range},
         names::ScheduleName,
-        retime::{self, Retiming},
+        retime::{Followed, Retiming},
         schedule::ScheduleSpec,
     },
     ports::store::{Retimed, RetimedSchedule, StoreError, StoreResult, Told, ZoneData},
@@ -32,7 +33,7 @@ use sea_orm::{ConnectionTrait, Value};
 use uuid::Uuid;
 
 use super::{
-    Known, SqliteStore,
+    Known, SqliteStore, due,
     jobs::{ScheduleRow, base_state, insert_ledger, schedules, sound_job, write_schedules},
     rows::{name, readable, time},
     skipped,
@@ -237,7 +238,7 @@ impl Step<'_> {
         let state = row.map(|row| base_state(&mut Cells::of(&row))).transpose()?.unwrap_or(JobState::Active);
         let mut changes = Vec::new();
         for row in rows.iter().filter(|row| row.zone_data != Some(current.id)) {
-            changes.push((self.schedule((&job, &spec, state), row).await?, row.cursor));
+            changes.push((self.schedule((&spec, state), row).await?, row.cursor));
         }
         let after = self.state(&spec, state, &rows, &changes);
         if after != state {
@@ -249,7 +250,7 @@ impl Step<'_> {
         for (Change { row, told: what }, cursor) in changes {
             if let Some(what) = what {
                 let what = if let Told::Found(_) = what { Told::Found(after) } else { what };
-                if let Told::Lost(range) = &what {
+                if let Told::Failed(range) = &what {
                     told::of_schedule(tx, known, now, uid, (&row.name, range.clone())).await?;
                 }
                 told.push(RetimedSchedule {
@@ -269,7 +270,7 @@ impl Step<'_> {
     /// The state of a job, apart from a pause, once its schedules have followed.
     fn state(&self, spec: &JobSpec, state: JobState, rows: &[ScheduleRow], changes: &[(Change, Instant)]) -> JobState {
         let any = |is: fn(&Told) -> bool| changes.iter().any(|(change, _)| change.told.as_ref().is_some_and(is));
-        if any(|told| matches!(told, Told::Lost(_))) {
+        if any(|told| matches!(told, Told::Failed(_))) {
             return JobState::Error;
         }
         let broken = spec.schedules.iter().any(|schedule| !schedule.is_known()) || rows.iter().any(has_failed);
@@ -279,11 +280,7 @@ impl Step<'_> {
         state
     }
 
-    async fn schedule(
-        &self,
-        (job, spec, state): (&Job, &JobSpec, JobState),
-        stood: &ScheduleRow,
-    ) -> StoreResult<Change> {
+    async fn schedule(&self, (spec, state): (&JobSpec, JobState), stood: &ScheduleRow) -> StoreResult<Change> {
         let Self { tx, known, now, current } = *self;
         let row = ScheduleRow { zone_data: Some(current.id), ..stood.clone() };
         let Some(schedule) = spec.schedules.iter().find(|schedule| schedule.name == row.name) else {
@@ -297,46 +294,51 @@ impl Step<'_> {
         if former.as_ref().is_some_and(|former| former.are(&current.zones, &names)) {
             return Ok(Change { row, told: None });
         }
+        self.note_change(stood).await?;
+        if has_failed(stood) {
+            // Its open range says so, until an edit helps.
+            return Ok(Change { row, told: None });
+        }
         let (row, closed) = (ScheduleRow { open: None, ..row }, row.open);
         let closed = closed.into_iter().map(|range| (row.job, row.name.clone(), range)).collect();
         insert_ledger(tx, closed).await?;
-        self.note_change(stood).await?;
         if !schedule.is_known() {
             return Ok(lose(row, schedule, now));
         }
         let Some(announced) = row.next else {
             let rests = row.open_run.is_some() || state == JobState::Completed || schedule.is_done(row.made);
             // Data that have its zone took nothing from it.
-            let rests = rests || former.is_some() || has_failed(stood);
+            let rests = rests || former.is_some();
             return Ok(if rests { Change { row, told: None } } else { find(row, schedule) });
         };
-        let (cursor, next) = retime::retime(schedule, &row.position(), announced, now);
-        let taken = schedule.skipped(row.cursor, cursor.min(now));
-        let taken = taken.into_iter().map(|walls| (row.job, row.name.clone(), row.version, walls));
-        skipped::keep(tx, taken.collect()).await?;
-        let before = match &former {
-            Some(Former(zones)) => {
-                let mut schedules = job.spec.schedules.clone();
-                schedules.iter_mut().for_each(|schedule| schedule.count_with(zones));
-                let before = schedules.iter().find(|schedule| schedule.name == row.name);
-                before.map(|before| retime::told(before, before.cursor_before(announced), row.made))
-            }
-            None => None,
+        let followed = guarded(|| {
+            let former = former.map(|Former(zones)| {
+                let mut former = schedule.clone();
+                former.count_with(&zones);
+                former
+            });
+            Followed::by(schedule, former.as_ref(), &row.position(), announced, now)
+        });
+        let followed = match followed {
+            Ok(followed) => followed,
+            Err(why) => return Ok(fail(row, announced, why)),
         };
-        let after = retime::told(schedule, cursor, row.made);
-        let before = before.unwrap_or_else(|| vec![announced]);
-        // Where only the first is known, so is only whether that changed.
-        let same = if former.is_some() { before == after } else { next == Some(announced) };
+        let moves = followed.moves();
+        let Followed { cursor, next, skipped, before, after } = followed;
+        let taken = skipped.into_iter().map(|walls| (row.job, row.name.clone(), row.version, walls));
+        skipped::keep(tx, taken.collect()).await?;
         let from = stood.zone_data.and_then(|id| known.zones.version(id)).map(|from| from.to_string());
         let retiming =
             Retiming { from: from.unwrap_or_default(), to: current.zones.version().to_owned(), before, after };
-        Ok(Change { row: ScheduleRow { cursor, next, ..row }, told: (!same).then_some(Told::Moved(retiming)) })
+        Ok(Change { row: ScheduleRow { cursor, next, ..row }, told: moves.then_some(Told::Moved(retiming)) })
     }
 
     /// Notes that what the ledger has of a schedule until now was named by the data until now.
     async fn note_change(&self, row: &ScheduleRow) -> StoreResult<()> {
         let Some(id) = row.zone_data else { return Ok(()) };
-        let values = [row.job.uuid().into(), row.name.as_str().into(), time(row.cursor), id.into()];
+        // A cursor that lies ahead has passed what nobody named.
+        let until = row.cursor.min(self.now);
+        let values = [row.job.uuid().into(), row.name.as_str().into(), time(until), id.into()];
         let into = "zone_change (job_uid, schedule, until_time, zone_data_id)";
         // Where nothing was named in between, it is the first that named what there is.
         insert(self.tx, into, vec![values], "ON CONFLICT DO NOTHING").await.map(drop)
@@ -346,17 +348,27 @@ impl Step<'_> {
 /// A schedule whose zone is gone names nothing. What was announced has no fate yet: there may be data again before it comes.
 fn lose(row: ScheduleRow, schedule: &ScheduleSpec, now: Instant) -> Change {
     let Some(announced) = row.next else { return Change { row, told: None } };
-    let cursor = row.cursor.max(schedule.cursor_before(announced).min(now));
+    let cursor = row.cursor.max(schedule.cursor_before(announced)).min(now);
     let range = Range::one(row.version, announced, Fate::Error, Some(FateReason::ZoneMissing));
-    Change { row: ScheduleRow { cursor, next: None, ..row }, told: Some(Told::Lost(range)) }
+    Change { row: ScheduleRow { cursor, next: None, ..row }, told: Some(Told::Failed(range)) }
 }
 
 /// A schedule whose zone is there again goes on from where it stood; what passed meanwhile was missed.
 fn find(row: ScheduleRow, schedule: &ScheduleSpec) -> Change {
-    let next = schedule.next_due(row.cursor, row.made).filter(|_| !schedule.is_starved(row.cursor));
-    // The state is known once all of its job have been looked at.
-    let told = next.map(|_| Told::Found(JobState::Error));
-    Change { row: ScheduleRow { next, ..row }, told }
+    let next = guarded(|| schedule.next_due(row.cursor, row.made).filter(|_| !schedule.is_starved(row.cursor)));
+    match next {
+        // The state is known once all of its job have been looked at.
+        Ok(next) => Change { row: ScheduleRow { next, ..row }, told: next.map(|_| Told::Found(JobState::Error)) },
+        // Its job is in ERROR as it is, and nothing was announced.
+        Err(_) => Change { row, told: None },
+    }
+}
+
+/// A schedule whose rule is broken fires no more, as one that breaks when it is due.
+fn fail(row: ScheduleRow, announced: Instant, why: FateReason) -> Change {
+    // Its open range was closed when it began to follow.
+    let (row, range, _) = due::failed(row, announced, why);
+    Change { row, told: Some(Told::Failed(range)) }
 }
 
 /// Whether a schedule fires no more, for another reason than its zone.

@@ -42,9 +42,9 @@ pub struct RetimedSchedule {
 pub enum Told {
     /// The instants that are to come.
     Moved(Retiming),
-    /// They do not have its zone: its job is in ERROR, and fires again once some do. Nothing is decided on the instant that was
-    /// announced.
-    Lost(Range),
+    /// It cannot be evaluated by them: its job is in ERROR. Where they do not have its zone it fires again once some do, and nothing
+    /// is decided on the instant that was announced; where its rule is broken that one has fate ERROR, and only an edit helps.
+    Failed(Range),
     /// They have its zone again; the state of its job.
     Found(JobState),
 }
@@ -60,6 +60,7 @@ pub trait ZoneData: Send + Sync {
     async fn use_zones(&self, zones: Zones) -> StoreResult<()>;
 
     /// Brings schedules whose next instant was named by other data to those in force, at most so many jobs in one step; of these
-    /// jobs alone where some are named. The instants that the ledger has until now are named by the data until now for ever.
+    /// jobs alone where some are named. The instants that the ledger has until now are named by the data until now for ever. One
+    /// that cannot be evaluated is its job's error, and stops no other.
     async fn retime(&self, now: Instant, jobs: Option<Vec<JobUid>>, most: usize) -> StoreResult<Retimed>;
 }
