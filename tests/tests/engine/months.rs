@@ -166,7 +166,14 @@ impl Story {
             0..25 if !is_late => {
                 let (rule, spec) = self.definition();
                 let pending = *Pending::ALL.choose(&mut self.rng).unwrap();
-                let update = UpdateJob { scope, name: job.name.clone(), revision: job.revision, spec, pending };
+                let update = UpdateJob {
+                    scope,
+                    name: job.name.clone(),
+                    revision: job.revision,
+                    spec,
+                    pending,
+                    actor: "ops".into(),
+                };
                 let change = engine.jobs().update(update).await.unwrap();
                 if let JobChange::Done(job) = &change {
                     self.lives[at].rules.push((now, rule));
@@ -195,7 +202,7 @@ impl Story {
                 return;
             }
             _ => {
-                let (change, _) = engine.jobs().delete(&scope, &job.name, None, Running::Detach).await.unwrap();
+                let (change, _) = engine.jobs().delete(&scope, &job.name, None, Running::Detach, "ops").await.unwrap();
                 self.lives[at].deleted = Some(now);
                 self.create().await;
                 ("delete", change)
