@@ -343,6 +343,27 @@ CREATE TABLE skipped_wall (
 ;
 CREATE INDEX skipped_wall_age ON skipped_wall (change_time)
 ;
+-- What edits and deletes took: schedules that were ended while they named instants, the rule of `version` from `first_time` on.
+-- `to_version`: the version that replaced it; NULL where the job was deleted. `shown_time`: up to here its instants are told of one
+-- by one, with those of the ledger. `end_time`: it took nothing after this.
+CREATE TABLE lapsed (
+    job_uid {id} NOT NULL REFERENCES job (uid) ON DELETE CASCADE,
+    schedule TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    to_version BIGINT CHECK (to_version > version),
+    lapse_time BIGINT NOT NULL,
+    actor TEXT NOT NULL,
+    first_time BIGINT NOT NULL,
+    shown_time BIGINT NOT NULL,
+    end_time BIGINT,
+    PRIMARY KEY (job_uid, lapse_time, schedule, version),
+    CHECK (first_time > lapse_time),
+    CHECK (shown_time >= first_time),
+    CHECK (end_time >= shown_time)
+) {by_key}
+;
+CREATE INDEX lapsed_age ON lapsed (shown_time)
+;
 -- Executions. Everything rare is NULL, so that a row is small. No index mentions `state`: the indexed columns are NULL
 -- unless they matter. Input and output over a kilobyte are in run_data (`spilled`: 1 input, 2 output), since a row is
 -- written again at every step. `plain_lease`: by its policy, a lease of it does nothing but lease (it may start again, no

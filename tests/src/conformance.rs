@@ -23,6 +23,7 @@ pub mod hello;
 pub mod identity;
 pub mod keys;
 pub mod labels;
+pub mod lapses;
 pub mod leases;
 pub mod lists;
 pub mod logs;
@@ -165,9 +166,11 @@ macro_rules! conformance {
             views: runs_page_by_key, runs_are_found_by_the_worker_they_are_at, filters_narrow_runs, a_name_finds_the_runs_of_every_job_that_had_it, filters_narrow_jobs, absent_fields_compare_as_false, details_only_where_asked,
                 attempts_tell_the_whole_story, workers_are_listed, job_types_show_drift, queues_are_counted, stats_count,
                 wait_facts_tell_why, ledger_ranges_carry_their_rule, a_long_ledger_is_read_in_parts, last_success_is_the_newest;
+            lapses: an_edit_keeps_what_it_took, what_goes_on_as_it_is_is_not_taken,
+                a_delete_takes_what_it_does_until_the_job_is_back, what_was_taken_goes_with_the_ledger_and_with_its_job;
             versions: definitions_are_listed_newest_first_and_read_back, a_job_that_is_brought_back_goes_on_from_now,
                 a_name_that_is_taken_brings_nothing_back, a_job_whose_runs_are_being_ended_is_not_brought_back_yet,
-                a_job_comes_back_paused_or_completed_as_it_went;
+                a_job_that_its_completion_deleted_comes_back_to_stay, a_job_comes_back_paused_or_completed_as_it_went;
             identity: root_is_claimed_until_it_has_a_password_of_its_own, passwords_replace_and_end_sessions, refresh_replaces_the_token,
                 a_reused_token_ends_the_session, unknown_and_ended_sessions_are_told_apart, keys_live_and_die,
                 keys_page_newest_first, a_repeated_key_is_replayed, touching_a_key_is_cheap,
@@ -223,5 +226,5 @@ pub fn source(module: &str) -> &'static str {
             }
         };
     }
-    sources!(auto_disable backfills backup calendars catalog dead delays edits expiry firing hello identity keys labels leases lists logs namespaces outcomes overlap paces pending property queues release retention schedules sinks submit timers unique versions views)
+    sources!(auto_disable backfills backup calendars catalog dead delays edits expiry firing hello identity keys labels lapses leases lists logs namespaces outcomes overlap paces pending property queues release retention schedules sinks submit timers unique versions views)
 }

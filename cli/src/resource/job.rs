@@ -55,6 +55,7 @@ impl Resource for Job {
             ("type", Cell::text(&self.job_type)),
             ("queue", Cell::text(&self.queue)),
             ("state", state(self.state())),
+            ("error", Cell::text(self.error.as_ref().map(|error| error.sentence.clone()).unwrap_or_default())),
             ("paused", Cell::text(pause.unwrap_or_default())),
             ("schedule", Cell::text(schedules(&self.schedules))),
             ("next", Cell::time(self.next_fire_time.as_ref())),

@@ -7,7 +7,7 @@ use jiff::{Timestamp, civil::DateTime};
 
 use crate::{
     calendar_interval::CalendarInterval,
-    dst::DstEffect,
+    dst::{DstEffect, DstNote},
     rule::{Cron, Rule},
     search::{Search, wall},
     zone::{Zone, timestamp},
@@ -54,25 +54,42 @@ impl Rule {
     /// that the change takes from this rule: what somebody means who asks for 02:30 on a day that has none.
     #[must_use]
     pub fn skips(&self, zone: &Zone, at: Timestamp) -> Option<Skipped> {
+        let DstNote { change, wall, .. } = self.in_gap(zone, at, DstEffect::Skipped, lost)?;
+        Some(Skipped { change, first: wall, last: wall, count: 1 })
+    }
+
+    /// The same of a time that the change moves to the end of its gap: what fires at the change instead.
+    #[must_use]
+    pub fn moves(&self, zone: &Zone, at: Timestamp) -> Option<DstNote> {
+        self.in_gap(zone, at, DstEffect::MovedToGapEnd, |search| search.hours.gap_end)
+    }
+
+    fn in_gap(
+        &self,
+        zone: &Zone,
+        at: Timestamp,
+        effect: DstEffect,
+        hours: impl FnOnce(&Search<'_>) -> u32,
+    ) -> Option<DstNote> {
         let segment = zone.segment(at.as_second());
         let change = segment.start?;
         let (told, shown) = (wall(at.as_second(), segment.before), wall(change, segment.offset));
         if told >= shown || at.subsec_nanosecond() != 0 {
             return None;
         }
-        let found = match self {
+        let wall = match self {
             Self::Cron(cron) => {
                 let mut search = cron.search(zone);
-                let lost = lost(&search);
-                search.next_wall(told, told.saturating_add(jiff::Span::new().seconds(1)), lost)?
+                let hours = hours(&search);
+                search.next_wall(told, told.saturating_add(jiff::Span::new().seconds(1)), hours)?
             }
             Self::CalendarInterval(interval) => {
                 let notes = interval.dst_notes(zone, timestamp(change - 1), timestamp(change), usize::MAX);
-                notes.iter().find(|note| note.effect == DstEffect::Skipped && note.wall == told)?.wall
+                notes.iter().find(|note| note.effect == effect && note.wall == told)?.wall
             }
             Self::Interval(_) | Self::FixedDelay(_) | Self::At(_) => return None,
         };
-        Some(Skipped { change: timestamp(change), first: found, last: found, count: 1 })
+        Some(DstNote { change: timestamp(change), wall, effect })
     }
 }
 

@@ -21,6 +21,7 @@ pub mod ids;
 pub mod instant;
 pub mod job;
 pub mod keyed;
+pub mod lapse;
 pub mod ledger;
 pub mod limit;
 pub mod log;

@@ -40,6 +40,7 @@ mod insert;
 mod jobs;
 mod keys;
 mod lanes;
+mod lapsed;
 mod leases;
 mod logs;
 mod meter;

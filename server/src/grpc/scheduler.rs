@@ -44,11 +44,13 @@ impl SchedulerService for Api {
     }
 
     async fn update_job(&self, request: Request<wire::UpdateJobRequest>) -> Answer<wire::UpdateJobResponse> {
-        answer(update::update(self, request.into_inner())).await
+        let (call, request) = Call::split(request);
+        answer(update::update(self, &call, request)).await
     }
 
     async fn delete_job(&self, request: Request<wire::DeleteJobRequest>) -> Answer<wire::DeleteJobResponse> {
-        answer(jobs::delete(self, request.into_inner())).await
+        let (call, request) = Call::split(request);
+        answer(jobs::delete(self, &call, request)).await
     }
 
     async fn trigger_job(&self, request: Request<wire::TriggerJobRequest>) -> Answer<wire::TriggerJobResponse> {
@@ -76,7 +78,8 @@ impl SchedulerService for Api {
         &self,
         request: Request<wire::RestoreJobVersionRequest>,
     ) -> Answer<wire::RestoreJobVersionResponse> {
-        answer(versions::restore(self, request.into_inner())).await
+        let (call, request) = Call::split(request);
+        answer(versions::restore(self, &call, request)).await
     }
 
     async fn undelete_job(&self, request: Request<wire::UndeleteJobRequest>) -> Answer<wire::UndeleteJobResponse> {

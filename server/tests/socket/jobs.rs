@@ -331,6 +331,11 @@ async fn the_ledger_tells_every_instant() {
     }
     assert!(seen.iter().all(|instant| instant.fate() == wire::Fate::Fired && !instant.run_id.is_empty()), "{seen:?}");
     assert_eq!(seen[1].nominal_time.unwrap().seconds - seen[0].nominal_time.unwrap().seconds, 1);
+    let explain =
+        wire::ExplainInstantRequest { job: "ticking".into(), time: seen[0].nominal_time, ..Default::default() };
+    let told = client.explain_instant(explain).await.unwrap().into_inner();
+    assert!(told.wait_sentence.contains("no connected worker"), "{told:?}");
+    assert!(told.sentence.ends_with(&format!(" {}.", told.wait_sentence)), "{told:?}");
 }
 
 #[tokio::test]
@@ -428,6 +433,13 @@ async fn what_a_job_was_it_can_be_again() {
     };
     let told = client.explain_instant(explain).await.unwrap().into_inner();
     assert_eq!(told.finding(), wire::InstantFinding::AfterJob, "{told:?}");
+    let named =
+        wire::ExplainInstantRequest { job: "nightly".into(), time: created.next_fire_time, ..Default::default() };
+    let told = client.explain_instant(named).await.unwrap().into_inner();
+    assert_eq!((told.fate(), told.reason()), (wire::Fate::Superseded, wire::FateReason::JobDeleted), "{told:?}");
+    let superseded = told.instants[0].superseded.clone().unwrap();
+    assert_eq!((superseded.version, superseded.named_by_version), (0, 3));
+    assert!(!superseded.actor.is_empty() && told.sentence.contains(&superseded.actor), "{told:?}");
     let back = client.undelete_job(undelete).await.unwrap().into_inner().job.unwrap();
     assert_eq!((back.uid, back.version), (created.uid, 3));
 }

@@ -134,6 +134,10 @@ pub async fn what_has_passed_becomes_runs_a_few_at_a_time(w: World) {
     assert_eq!((run.schedule.unwrap().as_str(), run.job.unwrap().version), ("main", 1));
     assert!(advance(&w, backfill.id).await.is_empty(), "both are under way");
     end(&w, owner, &first[1], Outcome::Succeeded).await;
+    let made = async |minute| w.store.backfilled_runs(job.uid, at(&w, minute)).await.unwrap();
+    assert_eq!(made(0).await, [(first[0].run, RunState::Queued)]);
+    assert_eq!(made(1).await, [(first[1].run, RunState::Succeeded)]);
+    assert_eq!(made(2).await, []);
     let second = advance(&w, backfill.id).await;
     assert_eq!(minutes(&w, &second).await, [2]);
     end(&w, owner, &first[0], failed()).await;
@@ -366,7 +370,7 @@ pub async fn a_deleted_job_has_its_backfills_cancelled(w: World) {
     let job = job(&w).await;
     let backfill = begin(&w, &job, wanted(&w, &job, 5)).await;
     let runs = advance(&w, backfill.id).await;
-    let deleted = w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap();
+    let deleted = w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap();
     assert!(matches!(deleted, JobChange::Done(_)));
     assert_eq!(as_it_is(&w, backfill.id).await.state, BackfillState::Cancelling);
     assert_eq!(w.store.cancel_waiting(w.now, job.uid, 10).await.unwrap().0.len(), runs.len());

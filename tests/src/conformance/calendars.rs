@@ -6,16 +6,17 @@ use mainspring_cron::Calendar;
 use mainspring_engine::{
     domain::{
         calendar::{CalendarSpec, Exclusion, NamedCalendar},
+        catch_up::Mode,
         ids::CalendarUid,
         instant::Instant,
-        job::{Job, JobSpec, JobState},
-        ledger::Fate,
+        job::{Job, JobError, JobSpec, JobState, Pause},
+        ledger::{Fate, FateReason},
         schedule::ScheduleSpec,
         stop::Running,
         supersede::Pending,
     },
     ports::store::{
-        CalendarChange, CalendarUser, JobChange, NewCalendar, Pinned, RetentionPolicy, StoreError, Undelete,
+        CalendarChange, CalendarUser, JobChange, NewCalendar, Pinned, Resume, RetentionPolicy, StoreError, Undelete,
         UpdateCalendar, UpdateJob,
     },
 };
@@ -174,10 +175,19 @@ pub async fn a_calendar_that_holds_everything_brings_a_job_to_error(w: World) {
     let changed = change(&w, &calendar, always).await;
     let jobs = follow(&w, &changed).await;
     assert_eq!((jobs[0].state, jobs[0].next_times.clone()), (JobState::Error, vec![None]));
+    let error = JobError { schedule: Some("main".parse().unwrap()), reason: FateReason::NeverFires };
+    assert_eq!(jobs[0].error, Some(error.clone()));
+    // A pause hides the state, and not why it fires nothing.
+    let pause = Pause { note: String::new(), actor: "ops".into(), time: w.now, until: None };
+    w.store.pause_job(w.now, &w.scope, &jobs[0].name, pause).await.unwrap();
+    let paused = w.job("report").await.unwrap();
+    assert_eq!((paused.state, paused.error), (JobState::Paused, Some(error)));
+    w.store.resume_job(w.now, &w.scope, &jobs[0].name, Resume::Asked(Mode::None)).await.unwrap();
     assert_eq!(w.store.next_due(w.now).await.unwrap().schedule, None);
     let changed = change(&w, &changed, holding(&w, 15, 25)).await;
     let jobs = follow(&w, &changed).await;
     assert_eq!((jobs[0].state, jobs[0].next_times.clone()), (JobState::Active, vec![Some(w.now.plus(secs(10)))]));
+    assert_eq!(jobs[0].error, None);
 }
 
 pub async fn versions_that_nobody_counted_with_go(w: World) {
@@ -212,6 +222,7 @@ pub async fn a_calendar_that_is_used_is_not_deleted(w: World) {
         revision: job.revision,
         spec: spec(vec![every("main", 10)]),
         pending: Pending::Keep,
+        actor: "ops".into(),
     };
     assert!(matches!(w.store.update_job(w.now, update).await.unwrap(), JobChange::Done(_)));
     assert!(matches!(delete(Some(7)).await, CalendarChange::VersionMismatch));
@@ -242,7 +253,7 @@ pub async fn a_definition_counts_with_the_calendar_in_force(w: World) {
 pub async fn a_job_comes_back_with_the_calendar_in_force(w: World) {
     let calendar = create(&w, "apart", holding(&w, 15, 25)).await;
     let job = w.create("report", without(&calendar, 10)).await;
-    w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap();
+    w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap();
     w.store.cancel_waiting(w.now, job.uid, 10).await.unwrap();
     match w.store.delete_calendar(w.now, &w.scope, &calendar.name, None).await.unwrap() {
         CalendarChange::InUse(1, jobs) => {

@@ -66,7 +66,7 @@ pub async fn namespaces_do_not_see_each_other(w: World) {
 pub async fn a_job_is_found_by_its_identity_after_its_end(w: World) {
     let job = w.create("report", spec(vec![])).await;
     assert_eq!(w.store.job_by_uid(&w.scope, job.uid).await.unwrap(), Some(job.clone()));
-    w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap();
+    w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap();
     let found = w.store.job_by_uid(&w.scope, job.uid).await.unwrap().unwrap();
     assert_eq!((found.uid, found.spec), (job.uid, job.spec));
     assert_eq!(w.store.job_by_uid(&w.scope, JobUid::new(w.now)).await.unwrap(), None);

@@ -46,7 +46,7 @@ async fn fates(w: &World, job: &Job) -> Vec<(Fate, u64)> {
 async fn edit(w: &World, change: impl FnOnce(JobSpec) -> JobSpec, pending: Pending) -> Job {
     let job = w.job("report").await.unwrap();
     let (scope, revision) = (w.scope.clone(), job.revision);
-    let update = UpdateJob { scope, name: job.name, revision, spec: change(job.spec), pending };
+    let update = UpdateJob { scope, name: job.name, revision, spec: change(job.spec), pending, actor: "ops".into() };
     match w.store.update_job(w.now, update).await.unwrap() {
         JobChange::Done(job) | JobChange::DoneWith(job, _) => job,
         other => panic!("{other:?}"),

@@ -27,6 +27,7 @@ async fn update(w: &World, job: &Job, spec: JobSpec) -> JobChange {
         revision: job.revision,
         spec,
         pending: Pending::Keep,
+        actor: "ops".into(),
     };
     w.store.update_job(w.now, update).await.unwrap()
 }
@@ -79,7 +80,8 @@ pub async fn a_stale_revision_is_refused(w: World) {
     let job = w.create("report", spec(vec![])).await;
     done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "x")).await.unwrap());
     assert!(matches!(update(&w, &job, spec(vec![every("main", 60)])).await, JobChange::RevisionMismatch));
-    let deleted = w.store.delete_job(w.now, &w.scope, &job.name, Some(job.revision), Running::Detach).await.unwrap();
+    let deleted =
+        w.store.delete_job(w.now, &w.scope, &job.name, Some(job.revision), Running::Detach, "ops").await.unwrap();
     assert!(matches!(deleted, JobChange::RevisionMismatch));
     assert!(matches!(
         w.store.resume_job(w.now, &w.scope, &job_name("nobody"), Resume::Asked(Mode::None)).await.unwrap(),
@@ -94,7 +96,7 @@ pub async fn an_unsettled_job_is_not_changed(mut w: World) {
     assert!(matches!(update(&w, &job, spec(vec![every("main", 90)])).await, JobChange::Unsettled));
     let paused = w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "x")).await.unwrap();
     assert!(matches!(paused, JobChange::Unsettled));
-    let deleted = w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap();
+    let deleted = w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap();
     assert!(matches!(deleted, JobChange::Unsettled));
     w.fire_due(shard).await;
     done(w.store.pause_job(w.now, &w.scope, &job.name, pause(&w, "x")).await.unwrap());
@@ -180,7 +182,7 @@ pub async fn a_deleted_name_is_free(mut w: World) {
     let job = w.create("report", spec(vec![every("main", 60)])).await;
     let run = w.submit(vec![w.run_of(&job)]).await.remove(0);
     let deleted =
-        done(w.store.delete_job(w.now, &w.scope, &job.name, Some(job.revision), Running::Detach).await.unwrap());
+        done(w.store.delete_job(w.now, &w.scope, &job.name, Some(job.revision), Running::Detach, "ops").await.unwrap());
     assert_eq!(deleted.uid, job.uid);
     assert_eq!(w.job("report").await, None);
     assert_eq!(
@@ -194,7 +196,7 @@ pub async fn a_deleted_name_is_free(mut w: World) {
     let view = w.store.run(&w.scope, run.run).await.unwrap().unwrap();
     assert_eq!(view.job, Some(JobRef { uid: job.uid, name: job.name.clone(), version: 1 }));
     // Of two that had the name, the one that was deleted last.
-    done(w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap());
+    done(w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap());
     let last = w.store.deleted_job(&w.scope, &job.name).await.unwrap();
     assert_eq!(last.map(|(job, at)| (job.uid, at)), Some((again.uid, w.now)));
     assert_eq!(w.store.deleted_job(&w.scope, &job_name("nobody")).await.unwrap(), None);
@@ -206,7 +208,7 @@ pub async fn waiting_runs_of_a_deleted_job_end(w: World) {
     let later = NewRun { due: w.now.plus(secs(60)), ..w.run_of(&job) };
     let runs = w.submit(vec![w.run_of(&job), w.run_of(&job), later]).await;
     let held = w.lease(owner, pointer(&runs[0])).await.key;
-    done(w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap());
+    done(w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap());
     let (first, more) = w.store.cancel_waiting(w.now, job.uid, 1).await.unwrap();
     assert_eq!((first.len(), more), (1, true));
     let (rest, more) = w.store.cancel_waiting(w.now, job.uid, 10).await.unwrap();
@@ -225,7 +227,7 @@ pub async fn what_is_at_a_worker_finishes_and_starts_no_more_once_its_job_is_del
     for run in &runs {
         held.push(w.lease(owner, pointer(run)).await.key);
     }
-    done(w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap());
+    done(w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap());
     assert!(w.store.cancel_waiting(w.now, job.uid, 10).await.unwrap().0.is_empty());
     let failed = applied(w.report(held[0], Outcome::Failed(failure("X"))).await);
     assert_eq!((failed.to, failed.reason.as_str()), (RunState::Failed, "X"));
@@ -248,7 +250,7 @@ pub async fn only_what_waits_of_the_deleted_job_ends(w: World) {
     let key = w.lease(owner, pointer(&runs[3])).await.key;
     let failed = applied(w.report(key, Outcome::Failed(failure("X"))).await);
     assert_eq!(failed.to, RunState::RetryWait);
-    done(w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap());
+    done(w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap());
     let (moved, more) = w.store.cancel_waiting(w.now, job.uid, 1).await.unwrap();
     assert_eq!((moved.len(), moved[0].run, more), (1, key.run, false));
     assert_eq!(w.state(runs[2].run).await, RunState::Queued);
@@ -267,7 +269,7 @@ pub async fn a_delete_may_stop_what_is_at_workers(mut w: World) {
         let run = NewRun { policy: long.clone(), ..w.run_of(&job) };
         let runs = w.submit(vec![run.clone(), NewRun { id: RunId::new(w.now), ..run }]).await;
         let held = w.lease(owner, pointer(&runs[0])).await.key;
-        done(w.store.delete_job(w.now, &w.scope, &job.name, None, running).await.unwrap());
+        done(w.store.delete_job(w.now, &w.scope, &job.name, None, running, "ops").await.unwrap());
         // The step is bounded by what it ends in all.
         let (first, more) = w.store.cancel_waiting(w.now, job.uid, 1).await.unwrap();
         assert_eq!((first.len(), first[0].run, more), (1, runs[1].run, stopped == 1), "{running:?}");
@@ -285,7 +287,7 @@ pub async fn a_delete_may_stop_what_is_at_workers(mut w: World) {
     let held = w.lease(owner, pointer(&runs[0])).await.key;
     w.apply(held.run, Event::Cancel { reason: String::new(), grace: None }).await;
     w.pass(secs(1));
-    done(w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Terminate).await.unwrap());
+    done(w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Terminate, "ops").await.unwrap());
     let (moved, more) = w.store.cancel_waiting(w.now, job.uid, 10).await.unwrap();
     assert_eq!((moved.len(), more), (1, false));
     let life = w.store.run(&w.scope, held.run).await.unwrap().unwrap().life;

@@ -7,8 +7,8 @@ use mainspring_engine::{
         attempt::Outcome,
         catch_up::{CatchUp, Mode},
         instant::Instant,
-        job::{JobSpec, JobState, Pause},
-        ledger::Fate,
+        job::{JobError, JobSpec, JobState, Pause},
+        ledger::{Fate, FateReason},
         overlap::Overlap,
         run::{RunOrigin, RunState},
         schedule::ScheduleSpec,
@@ -146,6 +146,7 @@ pub async fn f04_an_edit_stops_the_old_rule(mut w: World) {
         revision: job.revision,
         spec: spec(vec![every("main", 3_600)]),
         pending: Pending::Keep,
+        actor: "ops".into(),
     };
     assert!(matches!(w.store.update_job(w.now, update).await.unwrap(), JobChange::Done(_)));
     w.pass(secs(60));
@@ -297,7 +298,7 @@ pub async fn a_pause_is_caught_up_with(mut w: World) {
         w.pass(secs(10));
         w.fire_due(shard).await;
         assert_eq!(fates(&w, job.uid).await, expected, "{mode:?}");
-        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap();
+        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap();
     }
 }
 
@@ -315,6 +316,7 @@ pub async fn what_an_edit_came_after_is_not_caught_up_with(mut w: World) {
         revision: paused.revision,
         spec: JobSpec { priority: 9, ..paused.spec },
         pending: Pending::Keep,
+        actor: "ops".into(),
     };
     assert!(matches!(w.store.update_job(w.now, edited).await.unwrap(), JobChange::Done(_)));
     w.pass(secs(20));
@@ -385,7 +387,9 @@ pub async fn a_schedule_that_fails_harms_no_other(mut w: World) {
     let due = w.store.due(w.now, None, 10).await.unwrap();
     let bad = due.ready.into_iter().find(|due| due.schedule.as_str() == "bad").unwrap();
     w.fail(&bad).await;
-    assert_eq!(w.job("report").await.unwrap().state, JobState::Error);
+    let broken = w.job("report").await.unwrap();
+    let error = JobError { schedule: Some("bad".parse().unwrap()), reason: FateReason::RuleBroken };
+    assert_eq!((broken.state, broken.error), (JobState::Error, Some(error)));
     let left = w.store.due(w.now, None, 10).await.unwrap();
     assert_eq!(left.ready.iter().map(|due| due.schedule.as_str()).collect::<Vec<_>>(), ["a-good"]);
     let answers = w.fire_due(shard).await;
@@ -446,7 +450,7 @@ pub async fn a_deleted_job_fires_no_more(mut w: World) {
     let shard = w.own().await;
     let due = w.store.due(Instant::MAX, Some(job.uid), 1).await.unwrap().ready.remove(0);
     assert!(matches!(
-        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap(),
+        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap(),
         JobChange::Done(_)
     ));
     w.pass(secs(60));

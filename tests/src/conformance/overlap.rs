@@ -139,7 +139,7 @@ pub async fn others_are_cancelled_for_the_new_one(mut w: World) {
         assert_eq!(w.state(first.run).await, RunState::Cancelled);
         assert_eq!(settled(&w).await, 1);
         assert_eq!(w.state(second).await, RunState::Queued);
-        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap();
+        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap();
         while w.store.cancel_waiting(w.now, job.uid, 10).await.unwrap().1 {}
     }
 }
@@ -204,7 +204,7 @@ pub async fn a_run_that_waits_can_be_cancelled(mut w: World) {
     let more = minute(&mut w, shard).await.remove(0).run;
     changed(w.apply(waits, Event::Cancel { reason: "no".into(), grace: None }).await);
     assert_eq!((w.state(waits).await, waiting(&slot(&w).await)), (RunState::Cancelled, vec![more]));
-    w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap();
+    w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap();
     while w.store.cancel_waiting(w.now, job.uid, 1).await.unwrap().1 {}
     assert_eq!(w.state(more).await, RunState::Cancelled);
     assert_eq!(reason_of(&w, more).await.as_deref(), Some(reason::JOB_DELETED));

@@ -44,7 +44,7 @@ async fn fired_so_often(w: &mut World, count: u32, all: bool) -> (Job, ShardLeas
 async fn edit(w: &World, pending: Pending, change: impl FnOnce(JobSpec) -> JobSpec) -> (Job, Vec<Moved>) {
     let job = w.job("report").await.unwrap();
     let (scope, revision) = (w.scope.clone(), job.revision);
-    let update = UpdateJob { scope, name: job.name, revision, spec: change(job.spec), pending };
+    let update = UpdateJob { scope, name: job.name, revision, spec: change(job.spec), pending, actor: "ops".into() };
     match w.store.update_job(w.now, update).await.unwrap() {
         JobChange::Done(job) => (job, Vec::new()),
         JobChange::DoneWith(job, moved) => (job, moved),

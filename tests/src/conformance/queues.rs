@@ -197,6 +197,7 @@ pub async fn a_queue_is_known_once_it_was_named(w: World) {
         revision: job.revision,
         spec: named("by-edit"),
         pending: Pending::Keep,
+        actor: "ops".into(),
     };
     w.store.update_job(w.now, update).await.unwrap();
     let mut hello = w.hello(WorkerId::new(w.now), 1, &[]);

@@ -315,7 +315,10 @@ pub async fn a_ledger_range_is_as_old_as_its_last_instant(mut w: World) {
     let (scope, name, spec) = (w.scope.clone(), job.name.clone(), spec(vec![every("main", DAY)]));
     let edited = w
         .store
-        .update_job(w.now, UpdateJob { scope, name, revision: job.revision, spec, pending: Pending::Keep })
+        .update_job(
+            w.now,
+            UpdateJob { scope, name, revision: job.revision, spec, pending: Pending::Keep, actor: "ops".into() },
+        )
         .await
         .unwrap();
     assert!(matches!(edited, JobChange::Done(_)));
@@ -367,7 +370,7 @@ pub async fn a_deleted_job_stays_while_anything_is_of_it(mut w: World) {
     // A repeat of its creation must find it, though nothing else is of it.
     let CreateJob::Created(job) = w.store.create_job(w.now, new(&w)).await.unwrap() else { panic!("not created") };
     assert!(matches!(
-        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap(),
+        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap(),
         JobChange::Done(_)
     ));
     w.pass(secs(DAY));
@@ -392,7 +395,7 @@ pub async fn a_deleted_job_stays_while_anything_is_of_it(mut w: World) {
     let later = NewRun { due: w.now.plus(secs(120 * DAY)), ..w.run_of(&job) };
     let waiting = w.submit(vec![later]).await.remove(0);
     assert!(matches!(
-        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap(),
+        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap(),
         JobChange::Done(_)
     ));
     w.pass(secs(2));
@@ -402,7 +405,7 @@ pub async fn a_deleted_job_stays_while_anything_is_of_it(mut w: World) {
     assert_eq!(sweep(&w).await, 1 + 2 + 2 + 1, "the request, its two runs, their workers and what only those handled");
     w.pass(secs(60 * DAY));
     let ranges = w.ledger(job.uid, Instant::MIN, Instant::MAX).await.len() as u64;
-    assert_eq!((ranges, sweep(&w).await), (3, 3), "its ledger");
+    assert_eq!((ranges, sweep(&w).await), (3, 4), "its ledger, and what its delete took");
     w.apply(waiting.run, Event::Cancel { reason: "no".into(), grace: None }).await;
     w.pass(secs(31 * DAY));
     assert_eq!(w.store.sweep(w.now, policy(), 100).await.unwrap().rows, 2, "its last run, and the job itself");
@@ -417,7 +420,7 @@ pub async fn a_job_does_not_go_before_its_ledger(mut w: World) {
     }
     let ranges = w.ledger(job.uid, Instant::MIN, Instant::MAX).await.len();
     assert!(matches!(
-        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap(),
+        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap(),
         JobChange::Done(_)
     ));
     for waiting in w.queued(&lane()).await {
@@ -425,8 +428,9 @@ pub async fn a_job_does_not_go_before_its_ledger(mut w: World) {
     }
     w.pass(secs(91 * DAY));
     let runs = [w.store.sweep(w.now, policy(), 1).await.unwrap(), w.store.sweep(w.now, policy(), 1).await.unwrap()];
-    // A run and a range in each step; then the ranges that are left; the job with the last of them.
-    assert_eq!(runs, [Swept { rows: 2, more: true }; 2]);
+    // A run and a range in each step, and with the first what the delete took; then the ranges that are left; the job with the
+    // last of them.
+    assert_eq!(runs, [Swept { rows: 3, more: true }, Swept { rows: 2, more: true }]);
     for left in (2..ranges).rev() {
         let rows = if left == 2 { 2 } else { 1 };
         assert_eq!(w.store.sweep(w.now, policy(), 1).await.unwrap(), Swept { rows, more: true }, "{left} of {ranges}");

@@ -21,7 +21,14 @@ use super::world::{World, every, failure, fired, pointer, secs, spec};
 async fn edit(w: &World, name: &str, change: impl FnOnce(JobSpec) -> JobSpec) -> Job {
     let job = w.job(name).await.unwrap();
     let (scope, revision) = (w.scope.clone(), job.revision);
-    let update = UpdateJob { scope, name: job.name, revision, spec: change(job.spec), pending: Pending::Keep };
+    let update = UpdateJob {
+        scope,
+        name: job.name,
+        revision,
+        spec: change(job.spec),
+        pending: Pending::Keep,
+        actor: "ops".into(),
+    };
     match w.store.update_job(w.now, update).await.unwrap() {
         JobChange::Done(job) => job,
         other => panic!("{other:?}"),
@@ -60,6 +67,7 @@ pub async fn a_schedule_is_done_with_its_last_run(mut w: World) {
     assert!(matches!(&answers[0], Fired::Done { runs, completed: true } if runs.len() == 2), "{answers:?}");
     let over = w.job("report").await.unwrap();
     assert_eq!((over.state, over.run_counts, over.next_times), (JobState::Completed, vec![2], vec![None]));
+    assert_eq!(over.last_times, [Some(w.now.minus(secs(10)))]);
     assert_eq!(fates(&w, &job).await, [(Fate::Fired, 2)]);
     assert_eq!(w.store.next_due(w.now).await.unwrap().schedule, None);
     // An edit keeps the count, whether it makes room or not.

@@ -122,7 +122,7 @@ pub async fn what_a_request_made_is_found_again(w: World) {
     let job = w.create("report", spec(vec![])).await;
     let run = NewRun { request: Some(key("r1", 1)), ..w.run_of(&job) };
     let first = stored(&w.store.submit(w.now, vec![run]).await.unwrap()[0]);
-    w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap();
+    w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap();
     let asked = [key("r1", 2), key("nobody", 1), RequestKey { call: "TriggerJob", ..key("r1", 1) }, key("r1", 1)];
     let made = w.store.made(&w.scope, &asked).await.unwrap();
     let found = Some(Made { body: [1; 32], target: first.uuid() });
@@ -168,7 +168,7 @@ pub async fn a_batch_tried_again_stores_once(w: World) {
 
 pub async fn a_deleted_job_makes_no_runs(w: World) {
     let job = w.create("report", spec(vec![])).await;
-    let deleted = w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap();
+    let deleted = w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap();
     assert!(matches!(deleted, JobChange::Done(_)));
     let answers = w.store.submit(w.now, vec![w.run_of(&job), w.new_run()]).await.unwrap();
     assert!(matches!(answers[0], Submitted::JobGone), "{answers:?}");

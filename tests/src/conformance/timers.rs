@@ -45,7 +45,7 @@ pub async fn waking_reads_jobs_and_lets_nothing_of_a_deleted_one_start(mut w: Wo
     let key = w.lease(owner, pointer(&failing)).await.key;
     let again = Outcome::Failed(Failure { hint: Some(RetryHint { retry: Some(true), delay: None }), ..failure("X") });
     w.report(key, again).await;
-    w.store.delete_job(w.now, &w.scope, &deleted.name, None, Running::Detach).await.unwrap();
+    w.store.delete_job(w.now, &w.scope, &deleted.name, None, Running::Detach, "ops").await.unwrap();
     w.pass(secs(3_600));
     let woken = w.store.wake(w.now, 10).await.unwrap();
     let told: Vec<_> = woken.iter().map(|moved| (moved.run, moved.to, moved.job.clone())).collect();

@@ -3,7 +3,7 @@
 use mainspring_engine::{
     domain::{
         instant::Instant,
-        job::{Job, JobSpec, JobState, Pause},
+        job::{Job, JobSpec, JobState, OnCompleted, Pause},
         ledger::Fate,
         run::RunState,
         schedule::ScheduleSpec,
@@ -18,7 +18,14 @@ use super::world::{World, every, fired, job_name, secs, spec};
 async fn edit(w: &World, change: impl FnOnce(JobSpec) -> JobSpec) -> Job {
     let job = w.job("report").await.unwrap();
     let (scope, revision) = (w.scope.clone(), job.revision);
-    let update = UpdateJob { scope, name: job.name, revision, spec: change(job.spec), pending: Pending::Keep };
+    let update = UpdateJob {
+        scope,
+        name: job.name,
+        revision,
+        spec: change(job.spec),
+        pending: Pending::Keep,
+        actor: "ops".into(),
+    };
     match w.store.update_job(w.now, update).await.unwrap() {
         JobChange::Done(job) => job,
         other => panic!("{other:?}"),
@@ -28,7 +35,7 @@ async fn edit(w: &World, change: impl FnOnce(JobSpec) -> JobSpec) -> Job {
 /// Deletes a job, runs and all.
 async fn delete(w: &World, job: &Job) {
     assert!(matches!(
-        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap(),
+        w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap(),
         JobChange::Done(_)
     ));
     w.store.cancel_waiting(w.now, job.uid, 100).await.unwrap();
@@ -102,11 +109,36 @@ pub async fn a_name_that_is_taken_brings_nothing_back(w: World) {
 pub async fn a_job_whose_runs_are_being_ended_is_not_brought_back_yet(w: World) {
     let job = w.create("report", spec(vec![])).await;
     w.submit(vec![w.run_of(&job)]).await;
-    w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach).await.unwrap();
+    w.store.delete_job(w.now, &w.scope, &job.name, None, Running::Detach, "ops").await.unwrap();
     let early = w.store.undelete_job(w.now, &w.scope, &job.name).await;
     assert!(matches!(early, Err(StoreError::Conflict(_))), "{early:?}");
     w.store.cancel_waiting(w.now, job.uid, 100).await.unwrap();
     undelete(&w).await;
+}
+
+pub async fn a_job_that_its_completion_deleted_comes_back_to_stay(mut w: World) {
+    let once = ScheduleSpec { max_runs: Some(1), ..every("main", 60) };
+    let on_completed = OnCompleted::Delete { after: secs(60) };
+    let job = w.create("report", JobSpec { on_completed, ..spec(vec![once]) }).await;
+    let shard = w.own().await;
+    w.pass(secs(60));
+    w.fire_due(shard).await;
+    let ledger = async |w: &World| w.ledger(job.uid, Instant::MIN, Instant::MAX).await.into_iter().map(|it| it.range);
+    let before: Vec<_> = ledger(&w).await.collect();
+    delete(&w, &job).await;
+    w.pass(secs(3_600));
+    let back = undelete(&w).await;
+    assert_eq!((back.state, back.version, back.run_counts.clone()), (JobState::Completed, 1, vec![1]));
+    assert_eq!(ledger(&w).await.collect::<Vec<_>>(), before);
+    w.pass(secs(3_600));
+    assert_eq!(w.store.expired_jobs(w.now, 10).await.unwrap(), []);
+    // Nor where it is edited, unless what comes after its last run is.
+    assert_eq!(edit(&w, |spec| JobSpec { owner: "ada".into(), ..spec }).await.state, JobState::Completed);
+    w.pass(secs(3_600));
+    assert_eq!(w.store.expired_jobs(w.now, 10).await.unwrap(), []);
+    edit(&w, |spec| JobSpec { on_completed: OnCompleted::Delete { after: secs(30) }, ..spec }).await;
+    w.pass(secs(30));
+    assert_eq!(w.store.expired_jobs(w.now, 10).await.unwrap().len(), 1);
 }
 
 pub async fn a_job_comes_back_paused_or_completed_as_it_went(mut w: World) {

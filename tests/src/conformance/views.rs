@@ -153,7 +153,7 @@ pub async fn filters_narrow_runs(mut w: World) {
 pub async fn a_name_finds_the_runs_of_every_job_that_had_it(w: World) {
     let first = w.create("report", spec(vec![])).await;
     let old = w.submit(vec![w.run_of(&first)]).await[0].run;
-    w.store.delete_job(w.now, &w.scope, &first.name, None, Running::Detach).await.unwrap();
+    w.store.delete_job(w.now, &w.scope, &first.name, None, Running::Detach, "ops").await.unwrap();
     let second = w.create("report", spec(vec![])).await;
     let new = w.submit(vec![w.run_of(&second)]).await[0].run;
     assert_eq!(runs(&w, &test("job", Op::Equal, text("report"))).await, [old, new]);
@@ -384,7 +384,8 @@ pub async fn a_long_ledger_is_read_in_parts(mut w: World) {
     let mut parts = Vec::new();
     let mut from = Instant::MIN;
     while from < Instant::MAX {
-        let LedgerPart { ranges, skipped: _, until } = w.store.ledger(job.uid, from, Instant::MAX, 2).await.unwrap();
+        let LedgerPart { ranges, skipped: _, lapsed: _, until } =
+            w.store.ledger(job.uid, from, Instant::MAX, 2).await.unwrap();
         assert!(until > from && ranges.len() <= 6, "two of each that are closed, and what is open: {ranges:?}");
         let complete = ranges.into_iter().filter(|range| range.range.last < until);
         parts.extend(complete.map(|range| key(&range)));

@@ -352,7 +352,8 @@ impl World {
 
     /// A job's ledger, all of it that reaches into `[from, to)`.
     pub async fn ledger(&self, job: JobUid, from: Instant, to: Instant) -> Vec<InstantRange> {
-        let LedgerPart { ranges, skipped: _, until } = self.store.ledger(job, from, to, 1_000).await.unwrap();
+        let LedgerPart { ranges, skipped: _, lapsed: _, until } =
+            self.store.ledger(job, from, to, 1_000).await.unwrap();
         assert_eq!(until, to);
         ranges
     }

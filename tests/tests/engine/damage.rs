@@ -137,12 +137,19 @@ async fn a_job_that_cannot_be_read_is_seen_changed_and_deleted() {
     for name in ["broken", "bytes"] {
         let job = store.job(&scope, &name.parse().unwrap()).await.unwrap().unwrap();
         let (scope, spec) = (scope.clone(), spec(vec![every("s", 10)]));
-        let update = UpdateJob { scope, name: job.name, revision: job.revision, spec, pending: Pending::Keep };
+        let update = UpdateJob {
+            scope,
+            name: job.name,
+            revision: job.revision,
+            spec,
+            pending: Pending::Keep,
+            actor: "ops".into(),
+        };
         let changed = stage.engine.jobs().update(update).await.unwrap();
         assert!(matches!(&changed, JobChange::Done(job) if job.state == JobState::Active), "{changed:?}");
     }
     let (deleted, _) =
-        stage.engine.jobs().delete(&scope, &"doomed".parse().unwrap(), None, Running::Detach).await.unwrap();
+        stage.engine.jobs().delete(&scope, &"doomed".parse().unwrap(), None, Running::Detach, "ops").await.unwrap();
     assert!(matches!(deleted, JobChange::Done(_) | JobChange::DoneWith(..)), "{deleted:?}");
     assert_eq!(states().await, named(&[("broken", active), ("bytes", active), ("sound", active)]));
 }

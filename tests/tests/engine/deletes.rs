@@ -53,7 +53,7 @@ async fn a_delete_that_was_left_half_done_is_finished() {
     let change = stage
         .engine
         .store()
-        .delete_job(stage.engine.now(), &Scope::default(), &job.name, None, Running::Detach)
+        .delete_job(stage.engine.now(), &Scope::default(), &job.name, None, Running::Detach, "ops")
         .await
         .unwrap();
     assert!(matches!(change, JobChange::Done(_)));
@@ -83,7 +83,7 @@ async fn a_delete_goes_on_when_its_caller_has_gone() {
     tokio::select! {
         biased;
         () = deleted => {}
-        done = jobs.delete(&scope, &job.name, None, Running::Detach) => panic!("{done:?} before anybody was told"),
+        done = jobs.delete(&scope, &job.name, None, Running::Detach, "ops") => panic!("{done:?} before anybody was told"),
     }
     // Without the clock: nobody but the call itself is at work on it.
     for run in [runs[0], runs[999], more[0], more[999]] {
@@ -97,7 +97,7 @@ async fn a_delete_says_how_many_it_ended() {
     let job = job(&stage).await;
     submit(&stage, &job, 700).await;
     let (change, ended) =
-        stage.engine.jobs().delete(&Scope::default(), &job.name, None, Running::Detach).await.unwrap();
+        stage.engine.jobs().delete(&Scope::default(), &job.name, None, Running::Detach, "ops").await.unwrap();
     assert!(matches!(change, JobChange::Done(_)));
     assert_eq!(ended, Ended { cancelled: 700, stopped: 0 });
     assert_eq!(stage.engine.store().half_deleted(stage.engine.now(), 10).await.unwrap(), []);

@@ -5,16 +5,20 @@ use std::time::Duration;
 use mainspring_engine::{
     domain::{
         explain::{Explanation, Finding},
+        filter::Filter,
         ids::JobUid,
         instant::Instant,
         job::{Job, JobSpec, Pause},
-        ledger::Fate,
-        names::Scope,
-        overlap::Overlap,
+        keyed::KeyTemplate,
+        ledger::{Fate, FateReason},
+        limit::{Concurrency, Pace},
+        names::{ConcurrencyKey, JobName, Scope},
+        overlap::{Overlap, OverlapScope},
         run::RunState,
         stop::{Paused, Running},
         supersede::Pending,
     },
+    flow::instants::key,
     ports::store::{CreateJob, JobChange, NewJob, UpdateJob},
 };
 use mainspring_tests::{
@@ -61,14 +65,19 @@ async fn an_instant_is_told_by_the_ledger_and_by_the_rules() {
     assert!(first.sentence.contains(&format!("became run {run}, which is at a worker")), "{}", first.sentence);
     let second = explain(&stage, at(2)).await;
     assert_eq!(second.instants.iter().map(|view| view.fate).collect::<Vec<_>>(), [Fate::SkippedOverlap; 2]);
+    let met = format!("a run of the job was not over (run {run}, which is at a worker by now)");
+    assert!(second.sentence.contains(&met), "{}", second.sentence);
     assert_eq!(told(&stage, at(2).plus(Duration::from_secs(1))).await, (Finding::NotNamed, None));
     assert_eq!(told(&stage, began.minus(PERIOD)).await, (Finding::BeforeJob, None));
     // After a pause, and after an edit.
-    let pause = Pause { note: String::new(), actor: "ops".into(), time: stage.engine.now(), until: None };
+    let pause = Pause { note: "too loud".into(), actor: "ops".into(), time: stage.engine.now(), until: None };
+    let paused = format!("the job was paused by ops at {}: too loud", pause.time);
     stage.engine.jobs().pause(&Scope::default(), &job.name, pause, Paused::Keep).await.unwrap();
     assert_eq!(told(&stage, at(3)).await, (Finding::Predicted, Some(Fate::Paused)));
     stage.pass(PERIOD).await;
     assert_eq!(told(&stage, at(3)).await, (Finding::Decided, Some(Fate::Paused)));
+    let third = explain(&stage, at(3)).await;
+    assert!(third.sentence.contains(&paused), "{}", third.sentence);
     let stored = stage.engine.store().job(&Scope::default(), &job.name).await.unwrap().unwrap();
     let finer = JobSpec { schedules: vec![every("a", 1)], ..stored.spec };
     let update = UpdateJob {
@@ -77,6 +86,7 @@ async fn an_instant_is_told_by_the_ledger_and_by_the_rules() {
         revision: stored.revision,
         spec: finer,
         pending: Pending::Keep,
+        actor: "ops".into(),
     };
     assert!(matches!(stage.engine.jobs().update(update).await.unwrap(), JobChange::Done(_)));
     let odd = at(2).plus(Duration::from_secs(1));
@@ -85,9 +95,105 @@ async fn an_instant_is_told_by_the_ledger_and_by_the_rules() {
     assert!(edited.sentence.contains("does since version 2"), "{}", edited.sentence);
     assert_eq!(told(&stage, at(1)).await, (Finding::Decided, Some(Fate::Fired)));
     // After its end.
-    stage.engine.jobs().delete(&Scope::default(), &job.name, None, Running::Detach).await.unwrap();
+    stage.engine.jobs().delete(&Scope::default(), &job.name, None, Running::Detach, "ops").await.unwrap();
     assert_eq!(told(&stage, at(1)).await, (Finding::Decided, Some(Fate::Fired)));
-    assert_eq!(told(&stage, at(9)).await, (Finding::AfterJob, None));
+    assert_eq!(told(&stage, at(9)).await, (Finding::Decided, Some(Fate::Superseded)));
+    assert_eq!(told(&stage, at(9).plus(Duration::from_millis(1))).await, (Finding::AfterJob, None));
     let nobody = "nobody".parse().unwrap();
     assert_eq!(stage.engine.ledger().explain(&Scope::default(), &nobody, began).await.unwrap(), None);
+}
+
+async fn update(stage: &Stage, change: impl FnOnce(JobSpec) -> JobSpec) {
+    let name: JobName = "report".parse().unwrap();
+    let Job { revision, spec, .. } = stage.engine.store().job(&Scope::default(), &name).await.unwrap().unwrap();
+    let (scope, actor, pending) = (Scope::default(), "ada".into(), Pending::Keep);
+    let update = UpdateJob { scope, name, revision, spec: change(spec), pending, actor };
+    assert!(matches!(stage.engine.jobs().update(update).await.unwrap(), JobChange::Done(_)));
+}
+
+/// What the ledger tells, up to an instant, some at a time: instants by their seconds, and fates.
+async fn listed(stage: &Stage, job: &Job, until: Instant, page: usize) -> Vec<(u64, Fate)> {
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let ledger = stage.engine.ledger();
+        let found = ledger.list(job, (job.create_time, until), &Filter::All, after.take(), page).await.unwrap();
+        let Some(last) = found.last() else { return seen };
+        after = Some(key(last));
+        seen.extend(found.into_iter().map(|view| (view.nominal.since(job.create_time).as_secs(), view.fate)));
+    }
+}
+
+async fn as_it_is(stage: &Stage, name: &JobName) -> Job {
+    stage.engine.store().job(&Scope::default(), name).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_edits_and_deletes_took_has_a_fate() {
+    let stage = Stage::set().await;
+    let began = stage.engine.now();
+    let at = |second| began.plus(Duration::from_secs(second));
+    let seconds = Duration::from_secs;
+    let job = create(&stage, spec(vec![every("main", 10)])).await;
+    stage.pass(seconds(15)).await;
+    update(&stage, |spec| JobSpec { schedules: vec![every("main", 40)], ..spec }).await;
+    let edited = stage.engine.now();
+    // Of what is to come, and of what has passed.
+    let to_come = explain(&stage, at(20)).await;
+    assert_eq!(
+        to_come.sentence,
+        format!(
+            "{}, of schedule `main`, will become no run: version 2 replaced the schedule that named it, at {edited} by ada.",
+            at(20)
+        )
+    );
+    stage.pass(seconds(25)).await;
+    let passed = explain(&stage, at(20)).await;
+    assert_eq!((passed.finding, passed.instants[0].fate), (Finding::Decided, Fate::Superseded));
+    assert!(passed.sentence.contains("became no run: version 2 replaced"), "{}", passed.sentence);
+    // Long after, too, but for what the new definition names as well.
+    assert_eq!(told(&stage, at(90)).await, (Finding::Decided, Some(Fate::Superseded)));
+    assert_eq!(told(&stage, at(80)).await, (Finding::Predicted, Some(Fate::Fired)));
+    assert_eq!(told(&stage, at(81)).await, (Finding::NotNamed, None));
+    let until = [(10, Fate::Fired), (20, Fate::Superseded), (30, Fate::Superseded), (40, Fate::Fired)];
+    for page in [1, 100] {
+        assert_eq!(listed(&stage, &as_it_is(&stage, &job.name).await, at(41), page).await, until);
+    }
+    // What is named again before it was due was not lost.
+    update(&stage, |spec| JobSpec { schedules: vec![every("main", 50)], ..spec }).await;
+    update(&stage, |spec| JobSpec { schedules: vec![every("main", 40)], ..spec }).await;
+    let now = as_it_is(&stage, &job.name).await;
+    assert_eq!(told(&stage, at(80)).await, (Finding::Predicted, Some(Fate::Fired)));
+    assert_eq!(listed(&stage, &now, at(100), 1).await[4..], [(50, Fate::Superseded)]);
+    // A delete, and after it.
+    stage.engine.jobs().delete(&Scope::default(), &job.name, None, Running::Detach, "ops").await.unwrap();
+    let deleted = explain(&stage, at(80)).await;
+    let (view, sentence) = (&deleted.instants[0], deleted.sentence.as_str());
+    assert_eq!((view.fate, view.reason), (Fate::Superseded, Some(FateReason::JobDeleted)));
+    assert!(sentence.contains(&format!("the job was deleted at {} by ops before it was due", at(40))), "{sentence}");
+    stage.pass(seconds(60)).await;
+    stage.engine.jobs().undelete(&Scope::default(), &job.name).await.unwrap();
+    assert_eq!(told(&stage, at(80)).await, (Finding::Decided, Some(Fate::Superseded)));
+    assert_eq!(told(&stage, at(120)).await, (Finding::Predicted, Some(Fate::Fired)));
+    let now = as_it_is(&stage, &job.name).await;
+    assert_eq!(listed(&stage, &now, at(100), 2).await[4..], [(50, Fate::Superseded), (80, Fate::Superseded)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_meets_a_key_is_told_by_it() {
+    let stage = Stage::set().await;
+    let began = stage.engine.now();
+    let concurrency =
+        Concurrency { key: "host 1".parse::<KeyTemplate<ConcurrencyKey>>().unwrap(), limit: None, pace: Pace::Kept };
+    let by_key = JobSpec {
+        overlap: Overlap::Skip,
+        overlap_scope: OverlapScope::Key,
+        concurrency: Some(concurrency),
+        ..spec(vec![every("main", PERIOD.as_secs())])
+    };
+    stage.create("other", JobSpec { schedules: vec![every("first", 7)], ..by_key.clone() }).await;
+    create(&stage, by_key).await;
+    stage.pass(PERIOD).await;
+    let met = explain(&stage, began.plus(PERIOD)).await;
+    assert_eq!(met.instants[0].fate, Fate::SkippedOverlap);
+    assert!(met.sentence.contains("a run of concurrency key `host 1` was not over (run "), "{}", met.sentence);
 }

@@ -186,7 +186,7 @@ impl Story {
                 return;
             }
             _ => {
-                let (change, _) = engine.jobs().delete(&scope, &job.name, None, Running::Detach).await.unwrap();
+                let (change, _) = engine.jobs().delete(&scope, &job.name, None, Running::Detach, "ops").await.unwrap();
                 self.lives[at].deleted = Some(now);
                 self.create().await;
                 ("delete", change)
@@ -212,7 +212,9 @@ impl Story {
         let Some(at) = eligible.choose(&mut self.rng).or(living.first()).copied() else { return };
         let life = &mut self.lives[at];
         let job = self.stage.world().job(life.job.name.as_str()).await.unwrap();
-        let update = UpdateJob { scope: Scope::default(), name: job.name, revision: job.revision, spec, pending };
+        let actor = "ops".into();
+        let update =
+            UpdateJob { scope: Scope::default(), name: job.name, revision: job.revision, spec, pending, actor };
         match self.stage.engine.jobs().update(update).await.unwrap() {
             JobChange::Done(job) => {
                 life.rules.push((self.stage.engine.now(), rule));

@@ -228,6 +228,8 @@ async fn a_zone_that_is_gone_stops_its_job_alone_until_it_is_there_again() {
     told(&mut watch, "the job's error", failed).await;
     let state = async || stage.engine.store().job(&Scope::default(), &job.name).await.unwrap().unwrap().state;
     assert_eq!(state().await, JobState::Error);
+    let error = stage.engine.store().job(&Scope::default(), &job.name).await.unwrap().unwrap().error.unwrap();
+    assert_eq!((error.schedule, error.reason), (Some("main".parse().unwrap()), FateReason::ZoneMissing));
     let asked = at("2027-01-17T08:00:00Z");
     let explained = stage.engine.ledger().explain(&Scope::default(), &job.name, asked).await.unwrap().unwrap();
     assert!(explained.sentence.contains("do not have a zone"), "{}", explained.sentence);

@@ -1,20 +1,24 @@
 //! Explaining one instant: what became of it, what will, or why there is nothing to become of it.
 //!
-//! Pure: [`crate::flow::instants`] brings the job and what the ledger has of the instant. What the ledger has is the answer;
-//! where it has nothing, the definition in force says whether the instant is to come or is none. Each answer is one
-//! sentence, for whoever asks why nothing ran.
+//! Pure: [`crate::flow::instants`] brings the job, what the ledger has of the instant and what else is known ([`Beside`]). What
+//! the ledger has is the answer; where it has nothing, the definition in force says whether the instant is to come or is none,
+//! and what edits and deletes took is told as that. Each answer is one sentence, for whoever asks why nothing ran.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use super::{
+    ids::RunId,
     instant::Instant,
-    job::{Job, JobState},
-    ledger::{Fate, InstantView, SkippedWalls},
-    names::ScheduleName,
+    job::{Job, JobState, Pause},
+    lapse::{Ending, Lapse, Lapsed},
+    ledger::{Fate, InstantView, SkippedWalls, fragment},
+    names::{ConcurrencyKey, ScheduleName},
     overlap::Overlap,
     run::RunState,
     schedule::ScheduleSpec,
 };
+
+mod elsewhere;
 
 /// What there is to say of an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,10 +74,32 @@ pub struct Explanation {
     pub instants: Vec<InstantView>,
     /// All of it in one sentence.
     pub sentence: String,
+    /// Runs that backfills made of it, the latest first.
+    pub backfilled: Vec<(RunId, RunState)>,
     /// The nearest instant before it that the rules in force name.
     pub previous: Option<Instant>,
     /// The nearest instant after it that they name.
     pub next: Option<Instant>,
+}
+
+/// What is known of an instant beside what the ledger has.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    /// What edits and deletes took from schedules that may have named it, the latest first.
+    pub lapses: Vec<Lapsed>,
+    /// Runs that backfills made of it, the latest first.
+    pub backfilled: Vec<(RunId, RunState)>,
+    /// Of one that met another run: what is known of that.
+    pub overlap: Option<Met>,
+}
+
+/// What an instant met that became no run since another run was not over.
+#[derive(Clone, Debug)]
+pub struct Met {
+    /// The concurrency key whose runs it meets; none where it meets those of its job.
+    pub key: Option<ConcurrencyKey>,
+    /// The run, as it stands now, where it is known.
+    pub run: Option<(RunId, RunState)>,
 }
 
 /// Whose instant it is, and when the question is asked.
@@ -89,17 +115,81 @@ pub struct Subject<'a> {
 
 impl Subject<'_> {
     /// Explains an instant of which the ledger has `decided`.
-    pub fn explain(self, at: Instant, mut decided: Vec<InstantView>) -> Explanation {
+    pub fn explain(self, at: Instant, mut decided: Vec<InstantView>, beside: Beside) -> Explanation {
+        let Beside { lapses, backfilled, overlap } = beside;
         // The run stands by the schedule that made it.
         decided.sort_by_key(|view| view.fate != Fate::Fired);
-        let (finding, instants, sentence) = match decided.first() {
+        let (finding, instants, mut sentence) = match decided.first() {
             Some(first) => {
-                let sentence = past(at, first, &decided);
+                let sentence = self.past(at, first, &decided, overlap.as_ref());
                 (Finding::Decided, decided, sentence)
             }
-            None => self.undecided(at),
+            None => match lapses.iter().map(|lapsed| (lapsed, &lapsed.lapse)).find(|(lapsed, _)| lapsed.took(at)) {
+                // While it was deleted it named nothing, though it may be back.
+                Some((_, lapse)) if lapse.by == Ending::Delete || !self.claims(at) => self.superseded(at, lapse),
+                Some(_) | None => self.undecided(at),
+            },
         };
-        Explanation { finding, instants, sentence, previous: self.previous(at), next: self.next(at) }
+        if instants.first().is_some_and(|first| first.fate.is_a_run())
+            && let Some(origin) = self.came_from(at)
+        {
+            // Writing to a text does not fail.
+            let _ = write!(sentence, " {origin}.");
+        }
+        if !backfilled.is_empty() {
+            let made: Vec<_> =
+                backfilled.iter().map(|(run, state)| format!("run {run}, which {}", stands(*state))).collect();
+            let _ = write!(sentence, " It was backfilled as {}.", made.join(", and as "));
+        }
+        let (previous, next) = (self.previous(at), self.next(at));
+        Explanation { finding, instants, sentence, backfilled, previous, next }
+    }
+
+    /// Whether the definition in force has a word for it: it names it, or moves it to another day.
+    fn claims(self, at: Instant) -> bool {
+        let names = |(schedule, next): (&ScheduleSpec, Option<Instant>)| match schedule.delay() {
+            None => schedule.names(at) || schedule.moved(at).is_some(),
+            Some(_) => next == Some(at),
+        };
+        at > self.job.define_time && self.with_next().any(names)
+    }
+
+    /// What the ledger has of an instant, and of which the first entry is the one that made the run.
+    fn past(self, at: Instant, first: &InstantView, all: &[InstantView], met: Option<&Met>) -> String {
+        let of = all.iter().filter(|view| view.fate.is_a_run() == first.fate.is_a_run()).map(|view| &view.schedule);
+        let mut text = format!("{at}, of {}, {}", schedules(of), self.became(first, met));
+        // Schedules of one job that named one instant, and of which one was edited or paused in between.
+        for view in all.iter().filter(|view| view.fate.is_a_run() != first.fate.is_a_run()) {
+            // Writing to a text does not fail.
+            let _ = write!(text, "; of schedule `{}`, it {}", view.schedule, self.became(view, met));
+        }
+        text.push('.');
+        text
+    }
+
+    fn became(self, view: &InstantView, met: Option<&Met>) -> String {
+        let pause = self.job.pause.as_ref().filter(|pause| view.fate == Fate::Paused && pause.time <= view.nominal);
+        let met = met.filter(|_| view.fate == Fate::SkippedOverlap);
+        match (view.run, view.fate.is_a_run(), pause, met) {
+            (Some((run, state)), ..) => format!("became run {run}, which {}", stands(state)),
+            (None, true, ..) => "became a run, which is no longer kept".into(),
+            (None, false, Some(pause), _) => format!("became no run: the job was paused{}", by(pause)),
+            (None, false, None, Some(met)) => format!("became no run: {}", met.words()),
+            (None, false, None, None) => format!("became no run: {}", fragment(&view.sentence())),
+        }
+    }
+
+    /// What an edit or a delete took.
+    fn superseded(self, at: Instant, lapse: &Lapse) -> (Finding, Vec<InstantView>, String) {
+        let schedule = &lapse.schedule;
+        let becomes = if at > self.now { "will become" } else { "became" };
+        let why = fragment(&lapse.sentence());
+        let view = InstantView {
+            reason: lapse.reason(),
+            lapse: Some(Box::new(lapse.clone())),
+            ..InstantView::new(schedule.clone(), at, Fate::Superseded)
+        };
+        (Finding::Decided, vec![view], format!("{at}, of schedule `{schedule}`, {becomes} no run: {why}."))
     }
 
     fn undecided(self, at: Instant) -> (Finding, Vec<InstantView>, String) {
@@ -133,15 +223,21 @@ impl Subject<'_> {
             None => schedule.names(at),
             Some(_) => next == Some(at),
         };
-        let named: Vec<_> = self.with_next().filter(|(schedule, next)| names(schedule, *next)).collect();
-        if let [(done, None), ..] = named[..]
-            && at > self.now
-            && let Some(most) = done.max_runs.filter(|_| self.job.state != JobState::Error)
-        {
-            let sentence =
-                format!("Schedule `{}` of job `{name}` has made its {most} runs, and names nothing more.", done.name);
+        let named = self.with_next().zip(self.last_times()).filter(|((schedule, next), _)| names(schedule, *next));
+        let (done, named): (Vec<_>, Vec<_>) = named.partition(|((schedule, next), last)| {
+            let is_done = next.is_none() && schedule.max_runs.is_some() && self.job.state != JobState::Error;
+            is_done && (at > self.now || last.is_some_and(|last| at > last))
+        });
+        if let ([((done, _), last), ..], []) = (&done[..], &named[..]) {
+            let most = done.max_runs.unwrap_or_default();
+            let last = last.map(|last| format!(", the last at {last}")).unwrap_or_default();
+            let sentence = format!(
+                "Schedule `{}` of job `{name}` has made its {most} runs{last}, and names nothing more.",
+                done.name
+            );
             return says(Finding::NotNamed, sentence);
         }
+        let named: Vec<_> = named.into_iter().map(|(named, _)| named).collect();
         let Some((first, next)) = named.first() else {
             if let Some((schedule, walls)) =
                 self.with_next().find_map(|(schedule, _)| Some((schedule, schedule.skips(at)?)))
@@ -149,7 +245,7 @@ impl Subject<'_> {
             {
                 return self.taken(schedule, walls);
             }
-            if let Some(sentence) = self.moved(at) {
+            if let Some(sentence) = self.elsewhere(at) {
                 return says(Finding::NotNamed, sentence);
             }
             let (neighbours, ends) = (self.neighbours(at), self.ends(at));
@@ -193,46 +289,26 @@ impl Subject<'_> {
         let due = Some(first.due(self.job.uid, at, first.next_after(at)));
         let due = due.filter(|due| fate == Fate::Fired && *due > at);
         let views = named.iter().enumerate().map(|(place, (schedule, _))| InstantView {
-            schedule: schedule.name.clone(),
-            nominal: at,
             fate: match schedule.excluded(at) {
                 Some(_) => Fate::Excluded,
                 None if fate == Fate::Fired && place > 0 => Fate::United,
                 None => fate,
             },
-            reason: None,
-            run: None,
+            reason: if fate == Fate::Error { self.job.error.as_ref().map(|error| error.reason) } else { None },
             due,
-            walls: None,
             calendar: schedule.excluded(at).map(|exclusion| exclusion.name.clone()),
+            ..InstantView::new(schedule.name.clone(), at, fate)
         });
         let when = due.map(|due| format!(" that is due at {due}")).unwrap_or_default();
         (Finding::Predicted, views.collect(), format!("{at}, of {of}, {what}{when}{unless}."))
-    }
-
-    /// What a calendar moves to another day.
-    fn moved(self, at: Instant) -> Option<String> {
-        let find = |schedule: &'_ ScheduleSpec| {
-            let (holder, to) = schedule.moved(at)?;
-            let (schedule, holder) = (&schedule.name, &holder.name);
-            let to = to.map_or("there is no free day within a year".into(), |to| format!("it moves to {to}"));
-            Some(format!("Calendar `{holder}` holds the day of {at}, which schedule `{schedule}` names: {to}."))
-        };
-        self.job.spec.schedules.iter().find_map(find)
     }
 
     /// What a clock change took from a schedule.
     fn taken(self, schedule: &ScheduleSpec, walls: SkippedWalls) -> (Finding, Vec<InstantView>, String) {
         let finding = if walls.change <= self.now { Finding::Decided } else { Finding::Predicted };
         let view = InstantView {
-            schedule: schedule.name.clone(),
-            nominal: walls.change,
-            fate: Fate::DstSkipped,
-            reason: None,
-            run: None,
-            due: None,
             walls: Some(walls),
-            calendar: None,
+            ..InstantView::new(schedule.name.clone(), walls.change, Fate::DstSkipped)
         };
         let time = walls.first.strftime("%F %T");
         let why = "does not exist: the clocks go forward, and by its rule it fires nothing for it";
@@ -244,11 +320,19 @@ impl Subject<'_> {
         let Job { state, pause, spec, .. } = self.job;
         if let Some(pause) = pause.as_ref().filter(|pause| pause.until.is_none_or(|until| at < until)) {
             let until = pause.until.map_or("somebody resumes it".to_owned(), |until| until.to_string());
-            return (Fate::Paused, format!("will become no run: the job is paused until {until}"), "");
+            let by = by(pause);
+            return (
+                Fate::Paused,
+                format!("will become no run: the job is paused until {until}, which was done{by}"),
+                "",
+            );
         }
         if next.is_none() && *state == JobState::Error {
-            let why = "will become no run: its schedule could not be evaluated, and stands until it is edited";
-            return (Fate::Error, why.into(), "");
+            let why = match &self.job.error {
+                Some(error) => fragment(&error.sentence()),
+                None => "its schedule could not be evaluated, and stands until it is edited".into(),
+            };
+            return (Fate::Error, format!("will become no run: {why}"), "");
         }
         let unless = match spec.overlap {
             Overlap::Skip => ", unless one is not over by then",
@@ -266,6 +350,11 @@ impl Subject<'_> {
         self.job.spec.schedules.iter().zip(next)
     }
 
+    /// What each schedule fired last, where that is known.
+    fn last_times(&self) -> impl Iterator<Item = Option<Instant>> {
+        self.job.last_times.iter().copied().chain(std::iter::repeat(None))
+    }
+
     /// What the definition in force counts from: nothing before is its own.
     fn begin(&self) -> Instant {
         self.job.define_time.max(self.job.create_time)
@@ -273,7 +362,12 @@ impl Subject<'_> {
 
     fn previous(&self, at: Instant) -> Option<Instant> {
         let at = self.delete_time.map_or(at, |deleted| deleted.min(at));
-        let found = self.job.spec.schedules.iter().filter_map(|schedule| schedule.prev_fire(at)).max();
+        let found = self.with_next().zip(self.last_times()).filter_map(|((schedule, next), last)| {
+            // What has made its runs named nothing after the last.
+            let last = last.filter(|_| next.is_none() && schedule.max_runs.is_some());
+            schedule.prev_fire(last.map_or(at, |last| last.plus(Duration::from_micros(1)).min(at)))
+        });
+        let found = found.max();
         found.filter(|found| *found > self.begin())
     }
 
@@ -303,35 +397,31 @@ impl Subject<'_> {
     }
 
     fn neighbours(&self, at: Instant) -> String {
-        match (self.previous(at), self.next(at)) {
+        let neighbours = match (self.previous(at), self.next(at)) {
             (Some(previous), Some(next)) => format!("; the nearest are {previous} before and {next} after"),
             (Some(previous), None) => format!("; the nearest is {previous} before, and there is none after"),
             (None, Some(next)) => format!("; the nearest is {next} after"),
             (None, None) => String::new(),
-        }
+        };
+        let is_over = self.job.state == JobState::Completed && self.next(at).is_none();
+        if is_over { neighbours + "; the job is COMPLETED, and has no instant left" } else { neighbours }
     }
 }
 
-/// What the ledger has of an instant, and of which the first entry is the one that made the run.
-fn past(at: Instant, first: &InstantView, all: &[InstantView]) -> String {
-    let of =
-        schedules(all.iter().filter(|view| view.fate.is_a_run() == first.fate.is_a_run()).map(|view| &view.schedule));
-    let mut text = format!("{at}, of {of}, {}", became(first));
-    // Schedules of one job that named one instant, and of which one was edited or paused in between.
-    for view in all.iter().filter(|view| view.fate.is_a_run() != first.fate.is_a_run()) {
-        // Writing to a text does not fail.
-        let _ = write!(text, "; of schedule `{}`, it {}", view.schedule, became(view));
+impl Met {
+    fn words(&self) -> String {
+        let Self { key, run } = self;
+        let whose = key.as_ref().map_or_else(|| "the job".into(), |key| format!("concurrency key `{key}`"));
+        let run = run.map(|(run, state)| format!(" (run {run}, which {} by now)", stands(state))).unwrap_or_default();
+        format!("a run of {whose} was not over{run}")
     }
-    text.push('.');
-    text
 }
 
-fn became(view: &InstantView) -> String {
-    match (view.run, view.fate.is_a_run()) {
-        (Some((run, state)), _) => format!("became run {run}, which {}", stands(state)),
-        (None, true) => "became a run, which is no longer kept".into(),
-        (None, false) => format!("became no run: {}", fragment(&view.sentence())),
-    }
+/// Who paused, since when, and why.
+fn by(Pause { note, actor, time, until: _ }: &Pause) -> String {
+    let who = if actor.is_empty() { String::new() } else { format!(" by {actor}") };
+    let why = if note.is_empty() { String::new() } else { format!(": {note}") };
+    format!("{who} at {time}{why}")
 }
 
 fn stands(state: RunState) -> &'static str {
@@ -345,12 +435,6 @@ fn stands(state: RunState) -> &'static str {
         RunState::Cancelled => "was cancelled",
         RunState::TimedOut => "took too long",
     }
-}
-
-/// A sentence as a part of another.
-fn fragment(sentence: &str) -> String {
-    let mut letters = sentence.trim_end_matches('.').chars();
-    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// Schedules by their names.
@@ -391,210 +475,4 @@ pub(super) fn bare_spec() -> super::job::JobSpec {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use mainspring_cron::{Expr, Rule, Zone};
-
-    use super::{Explanation, Fate, Finding, Instant, InstantView, Job, JobState, RunState, ScheduleSpec, Subject};
-    use crate::domain::{
-        ids::{JobUid, RunId},
-        job::{JobSpec, Pause},
-        ledger::FateReason,
-    };
-
-    fn at(text: &str) -> Instant {
-        text.parse().unwrap()
-    }
-
-    fn schedule(name: &str, expression: &str) -> ScheduleSpec {
-        let rule = Rule::cron(Expr::parse(expression).unwrap());
-        ScheduleSpec::new(name.parse().unwrap(), rule, Zone::utc())
-    }
-
-    /// Created on the 1st, edited on the 10th.
-    fn job(schedules: Vec<ScheduleSpec>) -> Job {
-        let created = at("2026-03-01T12:00:00Z");
-        let spec = JobSpec { schedules, ..super::bare_spec() };
-        Job {
-            uid: JobUid::new(created),
-            namespace: "default".parse().unwrap(),
-            name: "report".parse().unwrap(),
-            version: 2,
-            revision: 2,
-            next_times: spec.schedules.iter().map(|schedule| schedule.next_after(NOW.parse().unwrap())).collect(),
-            run_counts: vec![0; spec.schedules.len()],
-            spec,
-            state: JobState::Active,
-            pause: None,
-            create_time: created,
-            update_time: at("2026-03-10T12:00:00Z"),
-            define_time: at("2026-03-10T12:00:00Z"),
-        }
-    }
-
-    const NOW: &str = "2026-03-20T12:00:00Z";
-
-    fn explain(job: &Job, time: &str, decided: Vec<InstantView>) -> Explanation {
-        Subject { job, delete_time: None, now: at(NOW) }.explain(at(time), decided)
-    }
-
-    fn view(schedule: &str, time: &str, fate: Fate, run: Option<RunState>) -> InstantView {
-        let run = run.map(|state| (RunId::from_uuid(uuid::Uuid::nil()), state));
-        InstantView {
-            schedule: schedule.parse().unwrap(),
-            nominal: at(time),
-            fate,
-            reason: None,
-            run,
-            due: None,
-            walls: None,
-            calendar: None,
-        }
-    }
-
-    #[test]
-    fn what_is_past_is_what_the_ledger_has() {
-        let job = job(vec![schedule("nine", "0 9 * * *")]);
-        let time = "2026-03-12T09:00:00Z";
-        let fired = explain(&job, time, vec![view("nine", time, Fate::Fired, Some(RunState::Succeeded))]);
-        let run = "00000000-0000-0000-0000-000000000000";
-        assert_eq!(fired.sentence, format!("{time}, of schedule `nine`, became run {run}, which succeeded."));
-        assert_eq!(fired.finding, Finding::Decided);
-        let late = InstantView { reason: Some(FateReason::NoServer), ..view("nine", time, Fate::Missed, None) };
-        let missed = explain(&job, time, vec![late]);
-        assert_eq!(
-            missed.sentence,
-            format!("{time}, of schedule `nine`, became no run: it passed while no server was there to fire it.")
-        );
-        assert_eq!(
-            (missed.previous, missed.next),
-            (Some(at("2026-03-11T09:00:00Z")), Some(at("2026-03-13T09:00:00Z")))
-        );
-        let gone = explain(&job, time, vec![view("nine", time, Fate::Fired, None)]);
-        assert!(gone.sentence.ends_with("became a run, which is no longer kept."), "{}", gone.sentence);
-    }
-
-    #[test]
-    fn schedules_that_share_a_run_are_named_together() {
-        let job = job(vec![schedule("nine", "0 9 * * *")]);
-        let time = "2026-03-12T09:00:00Z";
-        let both = vec![
-            view("daily", time, Fate::United, Some(RunState::Running)),
-            view("nine", time, Fate::Fired, Some(RunState::Running)),
-            view("old", time, Fate::Paused, None),
-        ];
-        let both = explain(&job, time, both);
-        let run = "00000000-0000-0000-0000-000000000000";
-        assert_eq!(
-            both.sentence,
-            format!(
-                "{time}, of schedules `nine` and `daily`, became run {run}, which is at a worker; \
-                 of schedule `old`, it became no run: the job was paused."
-            )
-        );
-        assert_eq!(both.instants[0].fate, Fate::Fired);
-    }
-
-    #[test]
-    fn what_is_to_come_is_predicted() {
-        let mut job = job(vec![schedule("nine", "0 9 * * *"), schedule("hours", "0 * * * *")]);
-        let found = explain(&job, "2026-03-21T09:00:00Z", Vec::new());
-        assert_eq!(
-            found.sentence,
-            "2026-03-21T09:00:00Z, of schedules `nine` and `hours`, will become a run, unless one is not over by then."
-        );
-        let fates: Vec<_> = found.instants.iter().map(|view| view.fate).collect();
-        assert_eq!((found.finding, fates), (Finding::Predicted, vec![Fate::Fired, Fate::United]));
-        job.pause = Some(Pause {
-            note: String::new(),
-            actor: String::new(),
-            time: at(NOW),
-            until: Some(at("2026-03-22T00:00:00Z")),
-        });
-        let paused = explain(&job, "2026-03-21T09:00:00Z", Vec::new());
-        assert_eq!(paused.instants[0].fate, Fate::Paused);
-        assert!(paused.sentence.contains("the job is paused until 2026-03-22T00:00:00Z"), "{}", paused.sentence);
-        assert_eq!(explain(&job, "2026-03-22T09:00:00Z", Vec::new()).instants[0].fate, Fate::Fired);
-        let mut spread = job.clone();
-        spread.pause = None;
-        spread.spec.schedules[0].jitter = Duration::from_secs(60);
-        let found = explain(&spread, "2026-03-21T09:00:00Z", Vec::new());
-        let due = found.instants[0].due.unwrap();
-        let told = format!("will become a run that is due at {due}, unless");
-        assert!(found.sentence.contains(&told), "{}", found.sentence);
-        spread.spec.schedules.truncate(1);
-        spread.spec.schedules[0].max_runs = Some(3);
-        (spread.run_counts, spread.next_times) = (vec![3], vec![None]);
-        let done = explain(&spread, "2026-03-21T09:00:00Z", Vec::new());
-        assert_eq!((done.finding, done.next), (Finding::NotNamed, None));
-        assert!(done.sentence.contains("has made its 3 runs"), "{}", done.sentence);
-        let broken = Job { pause: None, state: JobState::Error, next_times: vec![None, None], ..job };
-        assert_eq!(explain(&broken, "2026-03-22T09:00:00Z", Vec::new()).instants[0].fate, Fate::Error);
-    }
-
-    #[test]
-    fn a_time_that_nobody_names_has_neighbours() {
-        let job = job(vec![schedule("nine", "0 9 * * *")]);
-        let found = explain(&job, "2026-03-19T10:00:00Z", Vec::new());
-        assert_eq!(found.finding, Finding::NotNamed);
-        assert_eq!(
-            found.sentence,
-            "No schedule of job `report` names 2026-03-19T10:00:00Z; the nearest are 2026-03-19T09:00:00Z before and \
-             2026-03-20T09:00:00Z after."
-        );
-        let far = explain(&job, "9999-12-31T23:59:59.999999Z", Vec::new());
-        assert_eq!((far.finding, far.next), (Finding::NotNamed, None));
-        let none = explain(&self::job(Vec::new()), "2026-03-19T10:00:00Z", Vec::new());
-        assert!(none.sentence.contains("has no schedule"), "{}", none.sentence);
-    }
-
-    #[test]
-    fn a_time_that_the_clocks_skip_is_told_as_that() {
-        let zone = Zone::parse("Europe/Berlin").unwrap();
-        let job = job(vec![ScheduleSpec { zone, ..schedule("half", "30 * * * *") }]);
-        let found = explain(&job, "2026-03-29T02:30:00+01:00", Vec::new());
-        // The same instant by the new clock is one that fires.
-        assert_eq!((found.finding, found.instants[0].fate), (Finding::Predicted, Fate::Fired));
-        let mut daily = job.clone();
-        daily.spec.schedules[0].rule =
-            serde_json::from_str(r#"{"kind": "cron", "expr": "30 2 * * *", "gap": "SKIP"}"#).unwrap();
-        let found = explain(&daily, "2026-03-29T02:30:00+01:00", Vec::new());
-        assert_eq!((found.finding, found.instants[0].fate), (Finding::Predicted, Fate::DstSkipped));
-        assert_eq!(
-            found.sentence,
-            "2026-03-29 02:30:00, of schedule `half`, does not exist: the clocks go forward, and by its rule it fires \
-             nothing for it."
-        );
-    }
-
-    #[test]
-    fn nothing_is_before_the_job_or_its_edit_or_after_its_end() {
-        let job = job(vec![schedule("nine", "0 9 * * *")]);
-        let before = explain(&job, "2026-02-01T09:00:00Z", Vec::new());
-        assert_eq!((before.finding, before.next), (Finding::BeforeJob, Some(at("2026-03-11T09:00:00Z"))));
-        let edited = explain(&job, "2026-03-05T09:00:00Z", Vec::new());
-        assert_eq!(edited.finding, Finding::NotNamed);
-        assert!(edited.sentence.contains("does since version 2"), "{}", edited.sentence);
-        let deleted = Some(at("2026-03-15T12:00:00Z"));
-        let gone =
-            Subject { job: &job, delete_time: deleted, now: at(NOW) }.explain(at("2026-03-16T09:00:00Z"), Vec::new());
-        assert_eq!(
-            (gone.finding, gone.previous, gone.next),
-            (Finding::AfterJob, Some(at("2026-03-15T09:00:00Z")), None)
-        );
-        let before =
-            Subject { job: &job, delete_time: deleted, now: at(NOW) }.explain(at("2026-03-14T10:00:00Z"), Vec::new());
-        assert_eq!((before.finding, before.next), (Finding::NotNamed, Some(at("2026-03-15T09:00:00Z"))));
-    }
-
-    #[test]
-    fn what_is_due_is_decided_in_a_moment_and_what_is_old_is_forgotten() {
-        let mut job = job(vec![schedule("nine", "0 9 * * *")]);
-        assert_eq!(explain(&job, "2026-03-12T09:00:00Z", Vec::new()).finding, Finding::Forgotten);
-        job.next_times = vec![Some(at("2026-03-20T09:00:00Z"))];
-        assert_eq!(explain(&job, "2026-03-20T09:00:00Z", Vec::new()).finding, Finding::Pending);
-        let later = at("2026-03-20T09:00:00Z").plus(Duration::from_secs(86_400));
-        assert_eq!(explain(&job, &later.to_string(), Vec::new()).finding, Finding::Predicted);
-    }
-}
+mod tests;

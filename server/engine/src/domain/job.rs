@@ -10,6 +10,7 @@ use super::{
     ids::JobUid,
     instant::Instant,
     keyed::{About, FillError, KeyTemplate, Keys},
+    ledger::{Fate, FateReason, fragment, sentence},
     limit::Concurrency,
     names::{ConcurrencyKey, FairnessKey, JobName, JobType, Lane, NamespaceName, QueueName, ScheduleName},
     overlap::{Overlap, OverlapScope},
@@ -195,6 +196,28 @@ pub struct Pause {
     pub until: Option<Instant>,
 }
 
+/// Why one of a job's schedules fires nothing any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobError {
+    /// Which; none where the definition as a whole cannot be read.
+    pub schedule: Option<ScheduleName>,
+    /// Why.
+    pub reason: FateReason,
+}
+
+impl JobError {
+    /// All of it, as one sentence.
+    pub fn sentence(&self) -> String {
+        match &self.schedule {
+            Some(schedule) => {
+                let why = fragment(sentence(Fate::Error, Some(self.reason)));
+                format!("Schedule `{schedule}` fires nothing: {why}.")
+            }
+            None => "Its definition cannot be read, and it fires nothing until it is defined anew.".into(),
+        }
+    }
+}
+
 /// A job as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
@@ -218,6 +241,10 @@ pub struct Job {
     pub next_times: Vec<Option<Instant>>,
     /// How many runs each of them has made, in the same order.
     pub run_counts: Vec<u64>,
+    /// The instant that each of them fired last, where nothing else has become of one since, in the same order.
+    pub last_times: Vec<Option<Instant>>,
+    /// Set in ERROR, also where a pause hides that.
+    pub error: Option<JobError>,
     /// When it was created.
     pub create_time: Instant,
     /// When anything of it last changed.

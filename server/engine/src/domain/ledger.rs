@@ -10,6 +10,7 @@ use jiff::civil::DateTime;
 use super::{
     ids::RunId,
     instant::Instant,
+    lapse::Lapse,
     names::{CalendarName, ScheduleName},
     run::RunState,
 };
@@ -113,13 +114,17 @@ pub enum FateReason {
     TooLate,
     /// More were missed than may be caught up with.
     CatchUpMax,
+    /// What its calendars leave of the schedule never fires.
+    NeverFires,
     /// The zone data in force do not have its zone.
     ZoneMissing,
+    /// Its job was deleted before it was due.
+    JobDeleted,
 }
 
 impl FateReason {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::LaterRun,
         Self::NoServer,
         Self::ScheduleMissing,
@@ -127,7 +132,9 @@ impl FateReason {
         Self::BufferFull,
         Self::TooLate,
         Self::CatchUpMax,
+        Self::NeverFires,
         Self::ZoneMissing,
+        Self::JobDeleted,
     ];
 
     /// The number that stands for it on the wire.
@@ -140,7 +147,9 @@ impl FateReason {
             Self::BufferFull => 5,
             Self::TooLate => 6,
             Self::CatchUpMax => 7,
+            Self::NeverFires => 8,
             Self::ZoneMissing => 9,
+            Self::JobDeleted => 10,
         }
     }
 
@@ -154,7 +163,9 @@ impl FateReason {
             Self::BufferFull => "BUFFER_FULL",
             Self::TooLate => "TOO_LATE",
             Self::CatchUpMax => "CATCH_UP_MAX",
+            Self::NeverFires => "NEVER_FIRES",
             Self::ZoneMissing => "ZONE_MISSING",
+            Self::JobDeleted => "JOB_DELETED",
         }
     }
 
@@ -174,6 +185,8 @@ pub const fn sentence(fate: Fate, reason: Option<FateReason>) -> &'static str {
         (_, Some(FateReason::BufferFull)) => "As many runs of the job waited already as may wait (`overlap_max`).",
         (_, Some(FateReason::TooLate)) => "It was found later than a run of it may be late (`max_lateness`).",
         (_, Some(FateReason::CatchUpMax)) => "More instants were missed than may be caught up with (`catch_up_max`).",
+        (_, Some(FateReason::NeverFires)) => "What its calendars leave of the schedule never fires.",
+        (_, Some(FateReason::JobDeleted)) => "The job was deleted before it was due.",
         (_, Some(FateReason::ZoneMissing)) => "The zone data in force do not have a zone that it depends on.",
         (Fate::Fired, None) => "It became a run.",
         (Fate::United, None) => "Another schedule of the job named the same instant; they share its run.",
@@ -187,6 +200,12 @@ pub const fn sentence(fate: Fate, reason: Option<FateReason>) -> &'static str {
         (Fate::DstSkipped, None) => "A clock change took the time of the wall clock that it would have been.",
         (Fate::Dropped, None) => "There was no room for it.",
     }
+}
+
+/// A sentence as a part of another.
+pub(super) fn fragment(sentence: &str) -> String {
+    let mut letters = sentence.trim_end_matches('.').chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// `count` instants of one schedule with one fate, for one reason, under one version of the rule.
@@ -255,15 +274,24 @@ pub struct InstantView {
     pub walls: Option<SkippedWalls>,
     /// The calendar that leaves it out.
     pub calendar: Option<CalendarName>,
+    /// The edit or the delete that took it before it was due.
+    pub lapse: Option<Box<Lapse>>,
 }
 
 impl InstantView {
+    /// An instant of which no more is known than its fate.
+    pub fn new(schedule: ScheduleName, nominal: Instant, fate: Fate) -> Self {
+        let (reason, run, due, walls, calendar, lapse) = (None, None, None, None, None, None);
+        Self { schedule, nominal, fate, reason, run, due, walls, calendar, lapse }
+    }
+
     /// What became of it, as one sentence.
     pub fn sentence(&self) -> String {
-        match (&self.walls, &self.calendar) {
-            (Some(walls), _) => walls.sentence(),
-            (None, Some(calendar)) => format!("Calendar `{calendar}` leaves it out."),
-            (None, None) => sentence(self.fate, self.reason).into(),
+        match (&self.walls, &self.calendar, &self.lapse) {
+            (Some(walls), ..) => walls.sentence(),
+            (None, Some(calendar), _) => format!("Calendar `{calendar}` leaves it out."),
+            (None, None, Some(lapse)) => lapse.sentence(),
+            (None, None, None) => sentence(self.fate, self.reason).into(),
         }
     }
 }

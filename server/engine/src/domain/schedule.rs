@@ -55,6 +55,9 @@ fn is_skip(roll: &Roll) -> bool {
 /// calendar can have dates.
 const MOST_HOLDS: usize = 12_000;
 
+/// So many instants before and after one are looked at for the one that was moved to it.
+const MOST_MOVED: usize = 400;
+
 /// No start is spread further than this.
 pub const MAX_JITTER: Duration = Duration::from_secs(24 * 3600);
 
@@ -148,6 +151,23 @@ impl ScheduleSpec {
         self.rule.next_after(&self.zone, before).filter(|named| *named == at.timestamp())?;
         let holder = self.holder_of(self.zone.wall_clock(at.timestamp()).date())?;
         Some((holder, rolled.place(at.timestamp()).map(Instant::from_timestamp)))
+    }
+
+    /// Where an instant that it names comes from, and the calendar that moved it here; none where the rule itself has it here.
+    pub fn moved_from(&self, at: Instant) -> Option<(&Exclusion, Instant)> {
+        self.rolled()?;
+        let alone = Self { roll: Roll::Skip, exclude: Vec::new(), ..self.clone() };
+        if alone.names(at) {
+            return None;
+        }
+        let comes_here = |from: Instant| {
+            let (holder, to) = self.moved(from)?;
+            (to == Some(at)).then_some((holder, from))
+        };
+        let mut earlier =
+            std::iter::successors(alone.prev_before(at), |from| alone.prev_before(*from)).take(MOST_MOVED);
+        let mut later = std::iter::successors(alone.next_after(at), |from| alone.next_after(*from)).take(MOST_MOVED);
+        earlier.find_map(comes_here).or_else(|| later.find_map(comes_here))
     }
 
     /// Whether its calendars leave nothing of what the rule names from an instant on.
@@ -444,6 +464,9 @@ mod tests {
             let (holder, to) = schedule.moved(saturday).unwrap();
             assert_eq!((holder.name.as_str(), to), ("apart", Some(expected)));
             assert_eq!(schedule.moved(expected), None);
+            let (holder, from) = schedule.moved_from(expected).unwrap();
+            assert_eq!((holder.name.as_str(), from), ("apart", saturday));
+            assert_eq!(schedule.moved_from(saturday.plus(Duration::from_secs(86_400 * 7 * 3))), None);
         }
         let left_out = moved(Roll::Skip);
         assert_eq!((left_out.next_after(thursday), left_out.next_fire(thursday)), (Some(saturday), None));

@@ -9,10 +9,11 @@ use std::{collections::BTreeMap, time::Duration};
 use super::Core;
 use crate::{
     domain::{
-        explain::{Explanation, Subject},
+        explain::{Beside, Explanation, Met, Subject},
         filter::{Filter, Value},
         instant::Instant,
         job::Job,
+        lapse::Lapsed,
         ledger::{Fate, FateReason, InstantView, SkippedWalls},
         names::{JobName, ScheduleName, Scope},
     },
@@ -23,6 +24,8 @@ use crate::{
 const SCHEDULES: usize = 1_000;
 /// Ranges of one schedule read at once.
 const RANGES: usize = 128;
+/// Edits and deletes, the latest, among which the one is looked for that took an instant.
+const LAPSES: usize = 100;
 
 /// The ledger, as the services read it.
 #[derive(Debug)]
@@ -48,11 +51,15 @@ impl<'a> Ledger<'a> {
         let mut from = after.as_ref().map_or(from, |(nominal, ..)| (*nominal).max(from));
         let mut instants = Vec::new();
         while from < to && instants.len() < limit {
-            let LedgerPart { mut ranges, skipped, until } = self.core.store.ledger(job.uid, from, to, RANGES).await?;
+            let LedgerPart { mut ranges, skipped, lapsed, until } =
+                self.core.store.ledger(job.uid, from, to, RANGES).await?;
+            let most = limit.saturating_add(1);
+            let mut superseded = lapses(job, &ranges, &lapsed, (from, until), most);
+            superseded.retain(|view| passes(&view.schedule, view.fate, view.reason, filter));
             // What the filter asks for is the same for a whole range.
             ranges.retain(|found| passes(&found.schedule, found.range.fate, found.range.reason, filter));
-            let mut part: Vec<_> =
-                ranges.iter().flat_map(|range| expand(range, from, until, limit.saturating_add(1))).collect();
+            let mut part: Vec<_> = ranges.iter().flat_map(|range| expand(range, from, until, most)).collect();
+            part.extend(superseded);
             part.extend(skipped.into_iter().map(taken).filter(|view| passes(&view.schedule, view.fate, None, filter)));
             part.sort_by_cached_key(key);
             if let Some(after) = &after {
@@ -86,8 +93,27 @@ impl<'a> Ledger<'a> {
         let whole = (at, at.plus(Duration::from_micros(1)));
         let mut decided = self.list(&job, whole, &Filter::All, None, SCHEDULES).await?;
         // Whoever asks for the instant of a clock change asks for what fired then.
-        decided.retain(|view| view.walls.is_none());
-        Ok(Some(Subject { job: &job, delete_time, now: self.core.now() }.explain(at, decided)))
+        decided.retain(|view| view.walls.is_none() && view.lapse.is_none());
+        let lapses = store.lapses(job.uid, at, LAPSES).await?;
+        let backfilled = store.backfilled_runs(job.uid, at).await?;
+        let overlap = match decided.iter().any(|view| view.fate == Fate::SkippedOverlap) {
+            true => Some(self.met(scope, &job, whole).await?),
+            false => None,
+        };
+        let subject = Subject { job: &job, delete_time, now: self.core.now() };
+        Ok(Some(subject.explain(at, decided, Beside { lapses, backfilled, overlap })))
+    }
+}
+
+impl Ledger<'_> {
+    /// What an instant met, by the definition that judged it.
+    async fn met(&self, scope: &Scope, job: &Job, (at, to): (Instant, Instant)) -> StoreResult<Met> {
+        let LedgerPart { ranges, .. } = self.core.store.ledger(job.uid, at, to, RANGES).await?;
+        let judged = ranges.into_iter().find(|found| found.range.fate == Fate::SkippedOverlap).map(|found| found.spec);
+        let keys = judged.filter(|spec| spec.overlaps_by_key()).and_then(|spec| spec.keys(&spec.payload).ok());
+        let key = keys.and_then(|keys| keys.concurrency).map(|concurrency| concurrency.key);
+        let run = self.core.store.overlapping_run(scope, job.uid, key.as_ref(), at).await?;
+        Ok(Met { key, run })
     }
 }
 
@@ -110,23 +136,54 @@ fn passes(schedule: &ScheduleName, fate: Fate, reason: Option<FateReason>, filte
 
 /// What a clock change took, among instants.
 fn taken((schedule, walls): (ScheduleName, SkippedWalls)) -> InstantView {
-    let (fate, nominal) = (Fate::DstSkipped, walls.change);
-    InstantView { schedule, nominal, fate, reason: None, run: None, due: None, walls: Some(walls), calendar: None }
+    InstantView { walls: Some(walls), ..InstantView::new(schedule, walls.change, Fate::DstSkipped) }
+}
+
+/// What edits and deletes took in `[from, until)`, but for what another definition of the schedule named again; at most
+/// `limit` of each.
+fn lapses(
+    job: &Job,
+    ranges: &[InstantRange],
+    lapsed: &[Lapsed],
+    (from, until): (Instant, Instant),
+    limit: usize,
+) -> Vec<InstantView> {
+    let last = Instant::from_micros(until.as_micros() - 1);
+    let mut found: BTreeMap<InstantKey, InstantView> = BTreeMap::new();
+    // Of several that took one instant the latest counts, which comes last.
+    for lapsed in lapsed {
+        let lapse = &lapsed.lapse;
+        for at in lapsed.shown(from, last, limit) {
+            let is_kept = ranges.iter().any(|range| {
+                range.schedule == lapse.schedule && !expand(range, at, at.plus(Duration::from_micros(1)), 1).is_empty()
+            });
+            if is_kept || is_to_come(job, &lapse.schedule, at) {
+                continue;
+            }
+            let view = InstantView {
+                reason: lapse.reason(),
+                lapse: Some(Box::new(lapse.clone())),
+                ..InstantView::new(lapse.schedule.clone(), at, Fate::Superseded)
+            };
+            found.insert(key(&view), view);
+        }
+    }
+    found.into_values().collect()
+}
+
+/// Whether the definition in force has this instant of a schedule still to come.
+fn is_to_come(job: &Job, schedule: &ScheduleName, at: Instant) -> bool {
+    let mut standing = job.spec.schedules.iter().zip(&job.next_times).filter(|(rule, _)| rule.name == *schedule);
+    standing.any(|(rule, next)| {
+        next.is_some_and(|next| next == at || next < at && rule.delay().is_none() && rule.names(at))
+    })
 }
 
 /// The first instants of a range that lie in `[from, to)`.
 fn expand(found: &InstantRange, from: Instant, to: Instant, limit: usize) -> Vec<InstantView> {
     let InstantRange { schedule, range, spec } = found;
-    let view = |nominal| InstantView {
-        schedule: schedule.clone(),
-        nominal,
-        fate: range.fate,
-        reason: range.reason,
-        run: None,
-        due: None,
-        walls: None,
-        calendar: None,
-    };
+    let view =
+        |nominal| InstantView { reason: range.reason, ..InstantView::new(schedule.clone(), nominal, range.fate) };
     let last = Instant::from_micros(to.as_micros() - 1);
     if range.first.max(from) > range.last.min(last) {
         return Vec::new();

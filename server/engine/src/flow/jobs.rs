@@ -78,7 +78,7 @@ async fn end_what_is_over(core: &Arc<Core>) -> StoreResult<Option<Instant>> {
     }
     let expired = core.store.expired_jobs(now, BATCH).await?;
     for (scope, name, revision) in &expired {
-        Jobs::new(core).delete(scope, name, Some(*revision), Running::Detach).await?;
+        Jobs::new(core).delete(scope, name, Some(*revision), Running::Detach, "").await?;
     }
     if over.len() == BATCH || expired.len() == BATCH {
         return Ok(None);
@@ -156,7 +156,7 @@ impl<'a> Jobs<'a> {
         Ok(self.told(change, event::JobChange::Resumed))
     }
 
-    /// Deletes, cancels the runs that wait and asks those at workers to stop where that is wanted; answers how many. Never
+    /// Deletes for `actor`, cancels the runs that wait and asks those at workers to stop where that is wanted; answers how many. Never
     /// answers [`JobChange::Unsettled`].
     pub async fn delete(
         &self,
@@ -164,9 +164,10 @@ impl<'a> Jobs<'a> {
         name: &JobName,
         revision: Option<i64>,
         running: Running,
+        actor: &str,
     ) -> StoreResult<(JobChange, Ended)> {
         let change = self
-            .settled(scope, name, || self.core.store.delete_job(self.core.now(), scope, name, revision, running))
+            .settled(scope, name, || self.core.store.delete_job(self.core.now(), scope, name, revision, running, actor))
             .await?;
         let mut ended = Ended::default();
         if let JobChange::Done(job) = &change {

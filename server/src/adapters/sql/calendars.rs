@@ -31,6 +31,7 @@ use super::{
     Known, SqliteStore,
     catalog::{by_uid, define},
     jobs::{ScheduleRow, schedules, sound_job},
+    lapsed::By,
     rows::{json, name, read_json, readable, time},
     skipped,
     statement::{Cells, exec, insert, places, query, query_one},
@@ -225,7 +226,7 @@ async fn pin_jobs(tx: &Tx, known: &Arc<Known>, now: Instant, uid: CalendarUid, m
         let zones = known.zones.current();
         spec.count_with(&zones.zones);
         skipped::keep_rest(tx, now, &job, &rows).await?;
-        define(tx, now, &job, rows, (&spec, &zones)).await?;
+        define(tx, By { now, actor: "" }, &job, rows, (&spec, &zones)).await?;
         let changed = by_uid(tx, known, uid).await?;
         told::broken(tx, known, now, job.state, &changed).await?;
         step.jobs.push(changed);

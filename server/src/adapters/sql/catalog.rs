@@ -27,6 +27,7 @@ use super::{
     failing::failing,
     jobs::{ScheduleRow, insert_ledger, insert_schedules, jobs, schedules, write_schedules},
     lanes::{Bound, intern_queue},
+    lapsed::{self, By},
     pauses,
     pending::{drop_starts, start_anew},
     rows::{json, maybe_time, time},
@@ -88,17 +89,14 @@ impl Catalog for SqliteStore {
     }
 
     async fn update_job(&self, now: Instant, update: UpdateJob) -> StoreResult<JobChange> {
-        let UpdateJob { scope, name, revision, spec, pending } = update;
+        let UpdateJob { scope, name, revision, spec, pending, actor } = update;
         let full = self.full(now, &scope.0, &spec).await?;
         let what = What::Define(Box::new(spec), pending, full);
-        let change = Change { now, scope: scope.0, name, revision: Some(revision), what };
-        self.change(change).await
+        self.change(Change { actor, ..Change::new(now, (&scope, &name), Some(revision), what) }).await
     }
 
     async fn pause_job(&self, now: Instant, scope: &Scope, name: &JobName, pause: Pause) -> StoreResult<JobChange> {
-        let change =
-            Change { now, scope: scope.0.clone(), name: name.clone(), revision: None, what: What::Pause(pause) };
-        self.change(change).await
+        self.change(Change::new(now, (scope, name), None, What::Pause(pause))).await
     }
 
     async fn is_failing(&self, now: Instant, scope: &Scope, name: &JobName) -> StoreResult<bool> {
@@ -107,14 +105,11 @@ impl Catalog for SqliteStore {
     }
 
     async fn disable_job(&self, now: Instant, scope: &Scope, name: &JobName) -> StoreResult<JobChange> {
-        let change = Change { now, scope: scope.0.clone(), name: name.clone(), revision: None, what: What::Disable };
-        self.change(change).await
+        self.change(Change::new(now, (scope, name), None, What::Disable)).await
     }
 
     async fn resume_job(&self, now: Instant, scope: &Scope, name: &JobName, resume: Resume) -> StoreResult<JobChange> {
-        let what = What::Resume(resume);
-        let change = Change { now, scope: scope.0.clone(), name: name.clone(), revision: None, what };
-        self.change(change).await
+        self.change(Change::new(now, (scope, name), None, What::Resume(resume))).await
     }
 
     async fn pauses_over(&self, now: Instant, limit: usize) -> StoreResult<Vec<(Scope, JobName)>> {
@@ -136,9 +131,10 @@ impl Catalog for SqliteStore {
         name: &JobName,
         revision: Option<i64>,
         running: Running,
+        actor: &str,
     ) -> StoreResult<JobChange> {
-        let change = Change { now, scope: scope.0.clone(), name: name.clone(), revision, what: What::Delete(running) };
-        self.change(change).await
+        let change = Change::new(now, (scope, name), revision, What::Delete(running));
+        self.change(Change { actor: actor.to_owned(), ..change }).await
     }
 
     async fn update_queue(
@@ -173,6 +169,14 @@ struct Change {
     name: JobName,
     revision: Option<i64>,
     what: What,
+    /// Who defines or deletes; empty where nobody does it by hand.
+    actor: String,
+}
+
+impl Change {
+    fn new(now: Instant, (scope, name): (&Scope, &JobName), revision: Option<i64>, what: What) -> Self {
+        Self { now, scope: scope.0.clone(), name: name.clone(), revision, what, actor: String::new() }
+    }
 }
 
 enum What {
@@ -316,7 +320,8 @@ pub(super) fn fresh(
 }
 
 async fn apply(tx: &Tx, known: &Arc<Known>, namespace: i32, change: Change) -> StoreResult<JobChange> {
-    let Change { now, scope: _, name, revision, what } = change;
+    let Change { now, scope: _, name, revision, what, actor } = change;
+    let by = By { now, actor: &actor };
     let Some(job) = jobs(tx, known, NAMED, named(namespace, &name)).await?.pop() else {
         return Ok(JobChange::Missing);
     };
@@ -349,7 +354,7 @@ async fn apply(tx: &Tx, known: &Arc<Known>, namespace: i32, change: Change) -> S
             let zones = known.zones.current();
             spec.count_with(&zones.zones);
             let (mut moved, plan) = drop_starts(tx, known, now, &job, &mut rows, (pending, &spec)).await?;
-            define(tx, now, &job, rows, (&spec, &zones)).await?;
+            define(tx, by, &job, rows, (&spec, &zones)).await?;
             let before = job.state;
             let job = by_uid(tx, known, job.uid).await?;
             told::broken(tx, known, now, before, &job).await?;
@@ -369,6 +374,7 @@ async fn apply(tx: &Tx, known: &Arc<Known>, namespace: i32, change: Change) -> S
             }
         }
         What::Delete(running) => {
+            lapsed::deleted(tx, by, &job, &rows).await?;
             delete(tx, now, &job, rows, running).await?;
             return Ok(JobChange::Done(job));
         }
@@ -378,11 +384,12 @@ async fn apply(tx: &Tx, known: &Arc<Known>, namespace: i32, change: Change) -> S
 
 pub(super) async fn define(
     tx: &Tx,
-    now: Instant,
+    by: By<'_>,
     job: &Job,
     rows: Vec<ScheduleRow>,
     (spec, zones): (&JobSpec, &Numbered),
 ) -> StoreResult<()> {
+    let now = by.now;
     let version = job.version + 1;
     insert_version(tx, now, job.uid, version, (spec, zones)).await?;
     calendars::note_use(tx, job.uid, Some(&job.spec), spec).await?;
@@ -401,6 +408,7 @@ pub(super) async fn define(
             (row.next, broken) = (None, true);
         }
     }
+    lapsed::replaced(tx, by, job, &rows, (spec, &wanted)).await?;
     // One whose last instant has passed has nothing to be active for, whatever else of it is edited.
     let over = !wanted.is_empty() && wanted.iter().all(|row| row.next.is_none() && row.open_run.is_none());
     let over = over && !broken;
@@ -410,9 +418,13 @@ pub(super) async fn define(
         (false, false) => JobState::Active,
     };
     let expires = if over { spec.on_completed.delete_time(now) } else { None };
+    // What is over already and was brought back stays: no edit of something else deletes it again.
+    let stays_over = over && spec.on_completed == job.spec.on_completed;
     let values = vec![
         version.into(),
         state.code().into(),
+        stays_over.into(),
+        JobState::Completed.code().into(),
         maybe_time(expires),
         spec.job_type.as_str().into(),
         spec.queue.as_str().into(),
@@ -420,7 +432,8 @@ pub(super) async fn define(
         time(now),
         job.uid.uuid().into(),
     ];
-    let sql = "UPDATE job SET version = ?, revision = revision + 1, state = ?, expire_time = ?, job_type = ?, queue = ?, owner = ?, \
+    let sql = "UPDATE job SET version = ?, revision = revision + 1, state = ?, \
+         expire_time = CASE WHEN ? AND state = ? AND expire_time IS NULL THEN NULL ELSE ? END, job_type = ?, queue = ?, owner = ?, \
          update_time = ? WHERE uid = ?";
     exec(tx, sql, values).await?;
     let names: HashSet<_> = wanted.iter().map(|row| row.name.clone()).collect();

@@ -13,7 +13,7 @@ use mainspring_engine::{
         fire::{PauseEnd, Position, Resumed},
         ids::{JobUid, RunId},
         instant::Instant,
-        job::{Job, JobSpec, JobState, Pause},
+        job::{Job, JobError, JobSpec, JobState, Pause},
         ledger::{Fate, FateReason, Range},
         names::ScheduleName,
         payload::Payload,
@@ -159,35 +159,94 @@ async fn read_jobs<C: ConnectionTrait>(
          job.pause_note, job.pause_actor, job.pause_until, job.auto_disabled, job.create_time, job.update_time, job_version.create_time, {spec} FROM job JOIN job_version \
          ON job_version.job_uid = job.uid AND job_version.version = job.version WHERE {rest}"
     );
-    let mut jobs = Vec::new();
+    let mut found = Vec::new();
     let zones = known.zones.current();
     for row in query(connection, sql, values).await? {
-        jobs.push(job(&row, known, &zones, reading)?);
+        found.push(job(&row, known, &zones, reading)?);
     }
-    let uids: Vec<Uuid> = jobs.iter().map(|job| job.uid.uuid()).collect();
-    let mut standing: HashMap<(JobUid, ScheduleName), (Option<Instant>, u64)> = HashMap::new();
-    let sql = "SELECT job_uid, name, next_time, run_count FROM schedule WHERE job_uid IN";
+    let uids: Vec<Uuid> = found.iter().map(|(job, _)| job.uid.uuid()).collect();
+    let mut standing: HashMap<(JobUid, ScheduleName), Standing> = HashMap::new();
+    let sql =
+        "SELECT job_uid, name, next_time, run_count, open_last, open_fate, open_reason FROM schedule WHERE job_uid IN";
     for row in query_in(connection, sql, &uids, "").await? {
         let mut cells = Cells::of(&row);
         let key = (JobUid::from_uuid(cells.next()?), name(cells.next()?)?);
-        standing.insert(key, (maybe(cells.next()?), counted(&mut cells)?));
+        standing.insert(key, Standing::read(&mut cells)?);
     }
-    for job in &mut jobs {
+    let mut jobs = Vec::with_capacity(found.len());
+    for (mut job, trouble) in found {
         let uid = job.uid;
         calendars::fill(connection, known, &zones, &mut job.spec).await?;
         let stands = job.spec.schedules.iter().map(|schedule| standing.remove(&(uid, schedule.name.clone())));
-        (job.next_times, job.run_counts) = stands.map(Option::unwrap_or_default).unzip();
+        let stands: Vec<_> = stands.map(Option::unwrap_or_default).collect();
+        job.error = trouble.and_then(|trouble| match trouble {
+            Trouble::Unreadable => Some(JobError { schedule: None, reason: FateReason::RuleBroken }),
+            Trouble::Stopped => why(&job, &stands),
+        });
+        job.next_times = stands.iter().map(|stands| stands.next).collect();
+        job.run_counts = stands.iter().map(|stands| stands.made).collect();
+        job.last_times = stands.iter().map(Standing::fired).collect();
         // What is evaluated next may be an instant that a calendar leaves out.
         for (next, schedule) in job.next_times.iter_mut().zip(&job.spec.schedules) {
             if schedule.has_calendars() {
                 *next = next.and_then(|next| schedule.next_fire(schedule.cursor_before(next)));
             }
         }
+        jobs.push(job);
     }
     Ok(jobs)
 }
 
-fn job(row: &QueryResult, known: &Known, zones: &Numbered, reading: Reading) -> StoreResult<Job> {
+/// Where a schedule stands, as far as people are told.
+#[derive(Clone, Debug, Default)]
+struct Standing {
+    next: Option<Instant>,
+    made: u64,
+    /// The last of its open range, with its fate and why.
+    last: Option<(Instant, Fate, Option<FateReason>)>,
+}
+
+impl Standing {
+    fn read(cells: &mut Cells<'_>) -> StoreResult<Self> {
+        let (next, made) = (maybe(cells.next()?), counted(cells)?);
+        let last: Option<Instant> = maybe(cells.next()?);
+        let fate = cells.next::<Option<i32>>()?.and_then(Fate::from_code);
+        let reason = cells.next::<Option<String>>()?.as_deref().and_then(FateReason::from_name);
+        Ok(Self { next, made, last: last.zip(fate).map(|(last, fate)| (last, fate, reason)) })
+    }
+
+    fn fired(&self) -> Option<Instant> {
+        self.last.filter(|(_, fate, _)| *fate == Fate::Fired).map(|(last, ..)| last)
+    }
+}
+
+/// What is wrong with a job that is in ERROR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// A schedule of it has stopped.
+    Stopped,
+    /// Its definition cannot be read.
+    Unreadable,
+}
+
+/// Which schedule of a job has stopped, and why: those have nothing that comes next, and are not done.
+fn why(job: &Job, stands: &[Standing]) -> Option<JobError> {
+    let mut stopped = job.spec.schedules.iter().zip(stands).filter(|(_, stands)| stands.next.is_none());
+    stopped.find_map(|(schedule, stands)| {
+        let reason = if !schedule.is_known() {
+            FateReason::ZoneMissing
+        } else if let Some((_, Fate::Error, reason)) = stands.last {
+            reason.unwrap_or(FateReason::RuleBroken)
+        } else if !schedule.is_done(stands.made) && schedule.is_starved(job.define_time) {
+            FateReason::NeverFires
+        } else {
+            return None;
+        };
+        Some(JobError { schedule: Some(schedule.name.clone()), reason })
+    })
+}
+
+fn job(row: &QueryResult, known: &Known, zones: &Numbered, reading: Reading) -> StoreResult<(Job, Option<Trouble>)> {
     let mut cells = Cells::of(row);
     let uid = JobUid::from_uuid(cells.next()?);
     let namespace = known.lanes.namespace_name(cells.next()?)?;
@@ -223,7 +282,12 @@ fn job(row: &QueryResult, known: &Known, zones: &Numbered, reading: Reading) -> 
             }
         }
     };
-    Ok(Job {
+    let trouble = match state {
+        _ if !is_sound => Some(Trouble::Unreadable),
+        JobState::Error => Some(Trouble::Stopped),
+        JobState::Active | JobState::Paused | JobState::Completed | JobState::AutoDisabled => None,
+    };
+    let job = Job {
         uid,
         namespace,
         name: job_name,
@@ -239,10 +303,13 @@ fn job(row: &QueryResult, known: &Known, zones: &Numbered, reading: Reading) -> 
         pause,
         next_times: Vec::new(),
         run_counts: Vec::new(),
+        last_times: Vec::new(),
+        error: None,
         create_time,
         update_time,
         define_time,
-    })
+    };
+    Ok((job, trouble))
 }
 
 /// A schedule's row.

@@ -229,7 +229,7 @@ async fn sweep(tx: &Tx, now: Instant, policy: RetentionPolicy, runs: Vec<Uuid>, 
     // it back.
     let forgotten = now.minus(policy.requests.max(policy.jobs));
     // A worker that was judged is LOST or GONE until it is heard again.
-    let kinds: [(&str, Instant); 8] = [
+    let kinds: [(&str, Instant); 9] = [
         (
             "DELETE FROM ledger WHERE (job_uid, schedule, first_time) IN (SELECT job_uid, schedule, first_time \
              FROM ledger WHERE last_time < ? ORDER BY last_time LIMIT ?)",
@@ -238,6 +238,11 @@ async fn sweep(tx: &Tx, now: Instant, policy: RetentionPolicy, runs: Vec<Uuid>, 
         (
             "DELETE FROM skipped_wall WHERE (job_uid, change_time, schedule) IN (SELECT job_uid, change_time, schedule \
              FROM skipped_wall WHERE change_time < ? ORDER BY change_time LIMIT ?)",
+            now.minus(policy.ledger),
+        ),
+        (
+            "DELETE FROM lapsed WHERE (job_uid, lapse_time, schedule, version) IN (SELECT job_uid, lapse_time, schedule, version \
+             FROM lapsed WHERE shown_time < ? ORDER BY shown_time LIMIT ?)",
             now.minus(policy.ledger),
         ),
         (

@@ -18,7 +18,8 @@ use super::{
     Known, calendars,
     catalog::{DELETED, NAMED, by_uid, define, fresh, named},
     jobs::{base_state, insert_schedules, jobs, read_spec},
-    rows::{maybe_time, time},
+    lapsed::{self, By},
+    rows::time,
     statement::{Cells, exec, query, query_one},
     views::ledger::specs,
     writer::Tx,
@@ -72,7 +73,8 @@ pub(super) async fn undelete(
         return Ok(Undelete::NameTaken);
     }
     let Some(row) = query_one(tx, DELETED, named(namespace, name)).await? else { return Ok(Undelete::Missing) };
-    let uid: Uuid = Cells::of(&row).next()?;
+    let mut cells = Cells::of(&row);
+    let (uid, delete_time): (Uuid, _) = (cells.next()?, Instant::from_micros(cells.next()?));
     let job = by_uid(tx, known, JobUid::from_uuid(uid)).await?;
     let row = query_one(tx, "SELECT state, half_deleted FROM job WHERE uid = ?", vec![uid.into()]).await?;
     let row = row.ok_or_else(|| StoreError::Corrupt(format!("job {uid} is gone")))?;
@@ -82,25 +84,36 @@ pub(super) async fn undelete(
         return Err(StoreError::Conflict(format!("the runs of job {name} are still being ended")));
     }
     let completed = state == JobState::Completed;
-    let expires = if completed { job.spec.on_completed.delete_time(now) } else { None };
+    // Its completion has deleted it once, or somebody has: whoever wants it back wants it to stay.
     let sql =
-        "UPDATE job SET revision = revision + 1, delete_time = NULL, expire_time = ?, update_time = ? WHERE uid = ?";
-    exec(tx, sql, vec![maybe_time(expires), time(now), uid.into()]).await?;
+        "UPDATE job SET revision = revision + 1, delete_time = NULL, expire_time = NULL, update_time = ? WHERE uid = ?";
+    exec(tx, sql, vec![time(now), uid.into()]).await?;
+    lapsed::undeleted(tx, now, job.uid, delete_time).await?;
     // Its calendars may have changed while it was gone: that is an edit as any other.
     let mut spec = job.spec.clone();
     calendars::pin(tx, &mut spec).await?;
     let zones = known.zones.current();
     spec.count_with(&zones.zones);
-    if spec != job.spec {
-        define(tx, now, &job, Vec::new(), (&spec, &zones)).await?;
-        return by_uid(tx, known, job.uid).await.map(Box::new).map(Undelete::Done);
-    }
     let mut rows = fresh(job.uid, job.version, job.pause.as_ref(), now, (&spec, zones.id));
     if completed {
         // It has had its last instant, or made its last run.
-        rows.iter_mut().for_each(|row| row.next = None);
+        for (row, rule) in rows.iter_mut().zip(&spec.schedules) {
+            row.made = rule.max_runs.filter(|_| row.next.is_some()).unwrap_or(row.made);
+            row.next = None;
+        }
     }
-    keep_files(tx, &zones, &spec).await?;
-    insert_schedules(tx, &rows).await?;
+    let by = By { now, actor: "" };
+    match (spec == job.spec, completed) {
+        (true, _) => {
+            keep_files(tx, &zones, &spec).await?;
+            insert_schedules(tx, &rows).await?;
+        }
+        // An edit goes on from where its schedules stand: at their end.
+        (false, true) => {
+            insert_schedules(tx, &rows).await?;
+            define(tx, by, &job, rows, (&spec, &zones)).await?;
+        }
+        (false, false) => define(tx, by, &job, Vec::new(), (&spec, &zones)).await?,
+    }
     by_uid(tx, known, job.uid).await.map(Box::new).map(Undelete::Done)
 }

@@ -7,7 +7,8 @@ use mainspring_engine::{
         ids::{JobUid, RunId, WorkerId},
         instant::Instant,
         job::Job,
-        names::{JobType, QueueName, Scope},
+        lapse::Lapsed,
+        names::{ConcurrencyKey, JobType, QueueName, Scope},
         run::{Lifecycle, RunState},
     },
     ports::store::{
@@ -16,7 +17,7 @@ use mainspring_engine::{
     },
 };
 
-use super::SqliteStore;
+use super::{SqliteStore, lapsed};
 
 mod attempts;
 pub(super) mod dead;
@@ -30,7 +31,7 @@ pub(super) mod vitals;
 mod workers;
 
 /// A limit for a statement.
-fn limit(limit: usize) -> sea_orm::Value {
+pub(super) fn limit(limit: usize) -> sea_orm::Value {
     i64::try_from(limit).unwrap_or(i64::MAX).into()
 }
 
@@ -100,6 +101,24 @@ impl Views for SqliteStore {
 
     async fn scheduled_runs(&self, job: JobUid, instants: &[Instant]) -> StoreResult<Vec<(Instant, RunId, RunState)>> {
         ledger::runs(self, job, instants).await
+    }
+
+    async fn lapses(&self, job: JobUid, at: Instant, limit: usize) -> StoreResult<Vec<Lapsed>> {
+        lapsed::around(&self.reads, &self.known, job, at, limit).await
+    }
+
+    async fn backfilled_runs(&self, job: JobUid, at: Instant) -> StoreResult<Vec<(RunId, RunState)>> {
+        lapsed::backfilled(&self.reads, job, at).await
+    }
+
+    async fn overlapping_run(
+        &self,
+        scope: &Scope,
+        job: JobUid,
+        key: Option<&ConcurrencyKey>,
+        at: Instant,
+    ) -> StoreResult<Option<(RunId, RunState)>> {
+        ledger::met(self, scope, job, key, at).await
     }
 
     async fn queues(

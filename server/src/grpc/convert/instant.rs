@@ -2,6 +2,7 @@
 
 use mainspring_engine::domain::{
     explain::Explanation,
+    lapse::{Ending, Lapse},
     ledger::{FateReason, InstantView},
 };
 use mainspring_proto::scheduler::v1 as wire;
@@ -11,7 +12,7 @@ use super::{run::run_state, time};
 /// An entry of the ledger.
 pub(crate) fn instant(view: InstantView) -> wire::Instant {
     let sentence = view.sentence();
-    let InstantView { schedule, nominal, fate, reason, run, due, walls, calendar } = view;
+    let InstantView { schedule, nominal, fate, reason, run, due, walls, calendar, lapse } = view;
     let wall = |wall: jiff::civil::DateTime| wall.to_string();
     wire::Instant {
         schedule: schedule.into(),
@@ -26,12 +27,23 @@ pub(crate) fn instant(view: InstantView) -> wire::Instant {
         last_local_time: walls.map(|walls| wall(walls.last)).unwrap_or_default(),
         skipped_count: walls.map_or(0, |walls| i64::try_from(walls.count).unwrap_or(i64::MAX)),
         calendar: calendar.map(String::from).unwrap_or_default(),
+        superseded: lapse.map(|lapse| superseded(*lapse)),
     }
+}
+
+/// What took an instant.
+fn superseded(lapse: Lapse) -> wire::Superseded {
+    let Lapse { schedule: _, version: named_by_version, by, time: at, actor, first: _, shown: _, end: _ } = lapse;
+    let version = match by {
+        Ending::Edit { version } => version,
+        Ending::Delete => 0,
+    };
+    wire::Superseded { time: Some(time::timestamp(at)), actor, version, named_by_version }
 }
 
 /// What there is to say of one instant. The first entry is the one that counts.
 pub(crate) fn explanation(explanation: Explanation) -> wire::ExplainInstantResponse {
-    let Explanation { finding, instants, sentence, previous, next } = explanation;
+    let Explanation { finding, instants, sentence, backfilled, previous, next } = explanation;
     let instants: Vec<_> = instants.into_iter().map(instant).collect();
     let first = instants.first().cloned().unwrap_or_default();
     wire::ExplainInstantResponse {
@@ -44,6 +56,11 @@ pub(crate) fn explanation(explanation: Explanation) -> wire::ExplainInstantRespo
         instants,
         previous_time: previous.map(time::timestamp),
         next_time: next.map(time::timestamp),
+        backfilled_runs: backfilled
+            .into_iter()
+            .map(|(run, state)| wire::BackfilledRun { run_id: run.to_string(), state: run_state(state) })
+            .collect(),
+        wait_sentence: String::new(),
     }
 }
 

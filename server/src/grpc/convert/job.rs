@@ -119,6 +119,7 @@ impl Check {
             required_labels,
             previous_success,
             concurrency_rate,
+            error: _,
         } = job;
         self.same_namespace(&namespace, context.namespace);
         let name = self.required::<JobName>("job", &job);
@@ -276,6 +277,8 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         pause,
         next_times,
         run_counts,
+        last_times: _,
+        error,
         create_time,
         update_time,
         define_time: _,
@@ -364,6 +367,11 @@ pub(crate) fn job(job: Job, with_payload: bool) -> wire::Job {
         concurrency_limit: i32::try_from(concurrency_limit).unwrap_or(i32::MAX),
         concurrency_rate,
         auto_disable: Some(auto_disable::auto_disable(auto_disable)),
+        error: error.map(|error| wire::JobError {
+            reason: error.reason.code(),
+            sentence: error.sentence(),
+            schedule: error.schedule.map(String::from).unwrap_or_default(),
+        }),
     }
 }
 
@@ -424,6 +432,8 @@ mod tests {
             revision: 5,
             next_times: spec.schedules.iter().map(|spec| spec.next_after(now)).collect(),
             run_counts: vec![0; spec.schedules.len()],
+            last_times: Vec::new(),
+            error: None,
             spec,
             state: JobState::Active,
             pause: None,
@@ -530,6 +540,7 @@ mod tests {
             "next_fire_time",
             "create_time",
             "update_time",
+            "error",
         ];
         let mutable: Vec<_> = pool.iter().filter(|field| !fixed.contains(&field.as_str())).collect();
         assert_eq!(mutable, MUTABLE.iter().collect::<Vec<_>>());

@@ -5,6 +5,7 @@ use mainspring_engine::domain::{
     filter::{Field, Kind},
     instant::Instant,
     names::ScheduleName,
+    run::RunState,
     schedule::ScheduleSpec,
 };
 use mainspring_engine::flow::instants::{InstantKey, key};
@@ -13,6 +14,7 @@ use mainspring_proto::scheduler::v1 as wire;
 use super::{
     calendars,
     jobs::{find, missing},
+    runs,
 };
 use crate::grpc::{
     Api,
@@ -46,9 +48,9 @@ const REASONS: &[(&str, i64)] = &[
     ("BUFFER_FULL", 5),
     ("TOO_LATE", 6),
     ("CATCH_UP_MAX", 7),
-    // Told of schedules that have no instants.
     ("NEVER_FIRES", 8),
     ("ZONE_MISSING", 9),
+    ("JOB_DELETED", 10),
 ];
 
 /// What a list of instants may be narrowed by.
@@ -153,7 +155,20 @@ pub(super) async fn explain(
         })
         .await?;
     let found = api.engine.ledger().explain(&scope, &name, at).await?;
-    found.map(convert::instant::explanation).ok_or_else(|| missing(&name, &scope))
+    let found = found.ok_or_else(|| missing(&name, &scope))?;
+    let run = found.instants.first().and_then(|first| first.run);
+    let mut shown = convert::instant::explanation(found);
+    // Retention may have been faster.
+    if let Some((run, RunState::Scheduled | RunState::Queued)) = run
+        && let Some(view) = api.store().run(&scope, run).await?
+    {
+        let sentence = runs::waiting(api, &scope, view).await?.wait_sentence;
+        if !sentence.is_empty() {
+            shown.sentence.push_str(&format!(" {sentence}."));
+        }
+        shown.wait_sentence = sentence;
+    }
+    Ok(shown)
 }
 
 /// Where a page of the ledger ended.
@@ -180,7 +195,7 @@ mod tests {
             };
             assert_eq!(known, format!("{prefix}{name}"));
         };
-        assert_eq!((FATES.len(), REASONS.len()), (Fate::ALL.len(), FateReason::ALL.len() + 2));
+        assert_eq!((FATES.len(), REASONS.len()), (Fate::ALL.len(), FateReason::ALL.len() + 1));
         FATES.iter().for_each(|(name, code)| prefixed(*code, (*name).to_owned(), "FATE_"));
         REASONS.iter().for_each(|(name, code)| prefixed(*code, (*name).to_owned(), "FATE_REASON_"));
     }

@@ -151,7 +151,11 @@ pub(super) async fn list(api: &Api, mut request: wire::ListJobsRequest) -> Resul
     Ok(wire::ListJobsResponse { jobs, next_page_token })
 }
 
-pub(super) async fn delete(api: &Api, request: wire::DeleteJobRequest) -> Result<wire::DeleteJobResponse, Refusal> {
+pub(super) async fn delete(
+    api: &Api,
+    call: &Call,
+    request: wire::DeleteJobRequest,
+) -> Result<wire::DeleteJobResponse, Refusal> {
     let wire::DeleteJobRequest { namespace, job, etag, running } = request;
     let (scope, (name, running)) = api
         .read(&namespace, |check, _| {
@@ -169,7 +173,9 @@ pub(super) async fn delete(api: &Api, request: wire::DeleteJobRequest) -> Result
         }
         Some(stored.revision)
     };
-    let (change, Ended { cancelled, stopped }) = api.engine.jobs().delete(&scope, &name, revision, running).await?;
+    let actor = call.caller()?.subject();
+    let (change, Ended { cancelled, stopped }) =
+        api.engine.jobs().delete(&scope, &name, revision, running, &actor).await?;
     done(change, &name, &scope)?;
     Ok(wire::DeleteJobResponse { cancelled_runs: count(cancelled), stopped_runs: count(stopped) })
 }
@@ -259,6 +265,8 @@ pub(super) fn unsaved(scope: Scope, name: JobName, spec: JobSpec, now: Instant) 
             .map(|schedule| schedule.next_fire(schedule.begin(now, spec.catch_up)))
             .collect(),
         run_counts: vec![0; spec.schedules.len()],
+        last_times: Vec::new(),
+        error: None,
         spec,
         state: JobState::Active,
         pause: None,

@@ -258,6 +258,12 @@ pub(super) async fn get(api: &Api, request: wire::GetRunRequest) -> Result<wire:
     if !full {
         view.detail = None;
     }
+    Ok(wire::GetRunResponse { run: Some(waiting(api, &scope, view).await?) })
+}
+
+/// A run for people, with why it waits, where it does.
+pub(super) async fn waiting(api: &Api, scope: &Scope, view: RunView) -> Result<wire::Run, Refusal> {
+    let run = view.run;
     let waits = (view.life.state == RunState::Queued).then(|| Lane {
         namespace: view.namespace.clone(),
         queue: view.queue.clone(),
@@ -266,14 +272,14 @@ pub(super) async fn get(api: &Api, request: wire::GetRunRequest) -> Result<wire:
     });
     let mut shown = live(api, view);
     if let Some(lane) = waits {
-        let mut facts = api.store().wait_facts(&scope, run).await?;
+        let mut facts = api.store().wait_facts(scope, run).await?;
         // It was so when something last went.
         facts.key_paced.take_if(|paced| paced.next <= api.now());
         let (reason, sentence) =
             convert::run::wait_reason(&facts, api.engine.room(&lane), api.engine.paced(&lane), &shown);
         (shown.wait_reason, shown.wait_sentence) = (reason.into(), sentence);
     }
-    Ok(wire::GetRunResponse { run: Some(shown) })
+    Ok(shown)
 }
 
 pub(super) async fn list(api: &Api, mut request: wire::ListRunsRequest) -> Result<wire::ListRunsResponse, Refusal> {

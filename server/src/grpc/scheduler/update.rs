@@ -19,7 +19,7 @@ use super::{
     jobs::{changed, definition_fits, missing, unsaved},
 };
 use crate::grpc::{
-    Api,
+    Api, Call,
     convert::{
         self, Check, House,
         job::{Context, MUTABLE, overlay},
@@ -42,9 +42,14 @@ struct Change {
     mask: Vec<String>,
     /// As it is on the wire: it is read with the definition, so that everything wrong is told at once.
     pending: i32,
+    actor: String,
 }
 
-pub(super) async fn update(api: &Api, request: wire::UpdateJobRequest) -> Result<wire::UpdateJobResponse, Refusal> {
+pub(super) async fn update(
+    api: &Api,
+    call: &Call,
+    request: wire::UpdateJobRequest,
+) -> Result<wire::UpdateJobResponse, Refusal> {
     let wire::UpdateJobRequest { namespace, job, update_mask, allow_missing, validate_only, update_pending } = request;
     let mask = update_mask.unwrap_or_default().paths;
     let (scope, (name, new)) = api
@@ -58,7 +63,8 @@ pub(super) async fn update(api: &Api, request: wire::UpdateJobRequest) -> Result
             Some((name?, new))
         })
         .await?;
-    let change = Change { scope, name, new, mask, pending: update_pending };
+    let actor = call.caller()?.subject();
+    let change = Change { scope, name, new, mask, pending: update_pending, actor };
     let tries = if change.new.etag.is_empty() { TRIES } else { 1 };
     for _ in 0..tries {
         let job = match api.store().job(&change.scope, &change.name).await? {
@@ -112,7 +118,7 @@ async fn replace(
         return Ok(Some(wire::UpdateJobResponse { job: Some(job), compared }));
     }
     let (scope, name, revision) = (change.scope.clone(), change.name.clone(), stored.revision);
-    let update = UpdateJob { scope, name, revision, spec, pending };
+    let update = UpdateJob { scope, name, revision, spec, pending, actor: change.actor.clone() };
     Ok(match api.engine.jobs().update(update).await? {
         JobChange::Done(job) | JobChange::Unchanged(job) => Some(stored_as(convert::job::job(job, true))),
         JobChange::Missing | JobChange::RevisionMismatch => None,
@@ -128,7 +134,7 @@ async fn replace(
 async fn create(api: &Api, change: &Change, validate_only: bool) -> Result<Option<wire::UpdateJobResponse>, Refusal> {
     let now = api.now();
     let uid = JobUid::new(now);
-    let Change { scope, name, new, mask: _, pending } = change;
+    let Change { scope, name, new, mask: _, pending, actor: _ } = change;
     let calendars = calendars::named(api, scope.0.as_str(), new.schedules.iter()).await?;
     let spec = read_in(api.house(scope).await?, |check| {
         let max_payload = api.limits.max_inline_payload_bytes;

@@ -13,7 +13,7 @@ use mainspring_proto::scheduler::v1 as wire;
 
 use super::jobs::{changed, definition_fits, find, missing, taken};
 use crate::grpc::{
-    Api, convert,
+    Api, Call, convert,
     convert::{payload::Place, time},
     status::{Reason, Refusal},
 };
@@ -35,8 +35,17 @@ pub(super) async fn list(
 /// A definition, as a job that has nothing but that.
 fn version(job: &Job, found: JobVersion) -> wire::JobVersion {
     let JobVersion { version, create_time, spec } = found;
-    let bare =
-        Job { version, revision: 0, spec, pause: None, next_times: Vec::new(), run_counts: Vec::new(), ..job.clone() };
+    let bare = Job {
+        version,
+        revision: 0,
+        spec,
+        pause: None,
+        next_times: Vec::new(),
+        run_counts: Vec::new(),
+        last_times: Vec::new(),
+        error: None,
+        ..job.clone()
+    };
     let shown = wire::Job {
         etag: String::new(),
         state: 0,
@@ -49,6 +58,7 @@ fn version(job: &Job, found: JobVersion) -> wire::JobVersion {
 
 pub(super) async fn restore(
     api: &Api,
+    call: &Call,
     request: wire::RestoreJobVersionRequest,
 ) -> Result<wire::RestoreJobVersionResponse, Refusal> {
     let wire::RestoreJobVersionRequest { namespace, job, version, etag } = request;
@@ -73,8 +83,14 @@ pub(super) async fn restore(
     if !etag.is_empty() && etag != stored.etag() {
         return Err(changed(&name));
     }
-    let update =
-        UpdateJob { scope: scope.clone(), name: name.clone(), revision: stored.revision, spec, pending: Pending::Keep };
+    let update = UpdateJob {
+        scope: scope.clone(),
+        name: name.clone(),
+        revision: stored.revision,
+        spec,
+        pending: Pending::Keep,
+        actor: call.caller()?.subject(),
+    };
     match api.engine.jobs().update(update).await? {
         JobChange::Done(job) | JobChange::Unchanged(job) => {
             Ok(wire::RestoreJobVersionResponse { job: Some(convert::job::job(job, true)) })

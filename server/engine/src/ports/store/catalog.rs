@@ -57,6 +57,8 @@ pub struct UpdateJob {
     pub spec: JobSpec,
     /// What becomes of starts that are pending.
     pub pending: Pending,
+    /// Who changes it.
+    pub actor: String,
 }
 
 /// What became of a change of a job.
@@ -183,7 +185,7 @@ pub trait Catalog: Send + Sync {
     async fn deleted_job(&self, scope: &Scope, name: &JobName) -> StoreResult<Option<(Job, Instant)>>;
 
     /// Brings the one of this name back that was deleted last: revision + 1, its schedules' cursors at `now`, so that nothing was
-    /// missed meanwhile. A job that was COMPLETED stays so. [`StoreError::Conflict`](super::StoreError::Conflict) while its runs
+    /// missed meanwhile; what the delete took meanwhile stays taken. A job that was COMPLETED stays so, and is there to stay. [`StoreError::Conflict`](super::StoreError::Conflict) while its runs
     /// are still being ended.
     async fn undelete_job(&self, now: Instant, scope: &Scope, name: &JobName) -> StoreResult<Undelete>;
 
@@ -198,7 +200,8 @@ pub trait Catalog: Send + Sync {
     /// A definition equal to the one in force changes nothing. A job that was COMPLETED or in ERROR becomes ACTIVE. Its
     /// queue exists from then on. Starts that are pending, which are SCHEDULED runs of its schedules, stay as they are, or with
     /// [`Pending::Cancel`] end CANCELLED, their instants SUPERSEDED; with [`Pending::Recompute`] those whose instant the
-    /// schedule of the same name still names are made anew under the same id, by the new definition.
+    /// schedule of the same name still names are made anew under the same id, by the new definition. What the old definition named
+    /// and was not due is kept as what this edit took ([`Lapse`](crate::domain::lapse::Lapse)).
     async fn update_job(&self, now: Instant, update: UpdateJob) -> StoreResult<JobChange>;
 
     /// Pauses: revision + 1. Pausing a paused job replaces the note and the end.
@@ -229,7 +232,8 @@ pub trait Catalog: Send + Sync {
 
     /// Deletes: the name is free, the schedules fire no more, runs keep pointing at the uid. Runs that wait are left to
     /// [`super::Outcomes::cancel_waiting`], and so are those at workers where they are to stop; its backfills are CANCELLING.
-    /// With `revision`, only if the job is still that one. Answers the job as it was.
+    /// With `revision`, only if the job is still that one. What its schedules named and was not due is kept as what this took, by
+    /// `actor`. Answers the job as it was.
     async fn delete_job(
         &self,
         now: Instant,
@@ -237,6 +241,7 @@ pub trait Catalog: Send + Sync {
         name: &JobName,
         revision: Option<i64>,
         running: Running,
+        actor: &str,
     ) -> StoreResult<JobChange>;
 
     /// Sets what people set on a queue.

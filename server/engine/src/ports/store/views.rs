@@ -12,6 +12,7 @@ use crate::domain::{
     ids::{BackfillId, JobUid, RunId, ServerId, WorkerId},
     instant::Instant,
     job::{Job, JobSpec},
+    lapse::Lapsed,
     ledger::{Range, SkippedWalls},
     names::{ConcurrencyKey, FairnessKey, JobType, NamespaceName, QueueName, ScheduleName, Scope, UniqueKey},
     payload::{Failure, Payload},
@@ -304,6 +305,8 @@ pub struct LedgerPart {
     pub ranges: Vec<InstantRange>,
     /// What clock changes took meanwhile, by the time of the change.
     pub skipped: Vec<(ScheduleName, SkippedWalls)>,
+    /// What edits and deletes took meanwhile, as far as the ledger tells of it, by when that was.
+    pub lapsed: Vec<Lapsed>,
     /// Of the instants before this, none is missing. The end of what was asked for, unless there was too much.
     pub until: Instant,
 }
@@ -397,6 +400,23 @@ pub trait Views: Send + Sync {
     /// Which runs these instants of a job became: (nominal time, run, state), in no order. An instant without one is not
     /// there.
     async fn scheduled_runs(&self, job: JobUid, instants: &[Instant]) -> StoreResult<Vec<(Instant, RunId, RunState)>>;
+
+    /// What edits and deletes took from schedules of a job that may have named this instant, the latest `limit` of them, the
+    /// latest first.
+    async fn lapses(&self, job: JobUid, at: Instant, limit: usize) -> StoreResult<Vec<Lapsed>>;
+
+    /// The runs that backfills of a job, the latest of them, made of this instant, the latest first.
+    async fn backfilled_runs(&self, job: JobUid, at: Instant) -> StoreResult<Vec<(RunId, RunState)>>;
+
+    /// A run that an instant of a job met, as it stands now: of the job, or of a concurrency key of its namespace, made before and
+    /// not over at that time. None where it is not known any more: of a key's other jobs only runs that are not over yet are.
+    async fn overlapping_run(
+        &self,
+        scope: &Scope,
+        job: JobUid,
+        key: Option<&ConcurrencyKey>,
+        at: Instant,
+    ) -> StoreResult<Option<(RunId, RunState)>>;
 
     /// Queues that exist and pass a filter, by name.
     async fn queues(

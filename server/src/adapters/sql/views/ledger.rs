@@ -12,7 +12,7 @@ use mainspring_engine::{
         instant::Instant,
         job::JobSpec,
         ledger::Range,
-        names::ScheduleName,
+        names::{ConcurrencyKey, ScheduleName, Scope},
         run::RunState,
     },
     ports::store::{InstantRange, LedgerPart, StoreError, StoreResult},
@@ -23,9 +23,10 @@ use super::{
     super::{
         Known, SqliteStore, calendars,
         jobs::{SPEC, range, schedules},
-        rows::{name, run_state, time},
+        lapsed,
+        rows::{first_id, name, run_state, time},
         skipped,
-        statement::{Cells, chunks, places, query, single},
+        statement::{Cells, chunks, places, query, query_one, single},
         zones::Changes,
     },
     limit,
@@ -87,7 +88,8 @@ pub(super) async fn part(
         found.push(InstantRange { schedule, range, spec });
     }
     let skipped = skipped::taken(&reads, job, from, until).await?;
-    Ok(LedgerPart { ranges: found, skipped, until })
+    let lapsed = lapsed::shown(&reads, &store.known, job, (from, until)).await?;
+    Ok(LedgerPart { ranges: found, skipped, lapsed, until })
 }
 
 /// Definitions of a job by their versions.
@@ -139,4 +141,36 @@ pub(super) async fn runs(
         }
     }
     Ok(runs)
+}
+
+/// A run of a key that is not over.
+pub(in super::super) const MET_OF_KEY: &str = "SELECT id, state FROM run WHERE key_id = (SELECT id FROM limit_key \
+     WHERE namespace_id = ? AND key = ?) AND key_id IS NOT NULL AND end_time IS NULL AND id < ? AND NOT apart LIMIT 1";
+
+/// A run of a job, of the latest before an instant, that was not over then.
+pub(in super::super) const MET: &str = "SELECT id, state FROM (SELECT id, state, end_time, apart FROM run WHERE job_uid = ? \
+     AND id < ? ORDER BY id DESC LIMIT 1000) AS latest WHERE (end_time IS NULL OR end_time >= ?) AND NOT apart LIMIT 1";
+
+/// A run that an instant met.
+pub(super) async fn met(
+    store: &SqliteStore,
+    scope: &Scope,
+    job: JobUid,
+    key: Option<&ConcurrencyKey>,
+    at: Instant,
+) -> StoreResult<Option<(RunId, RunState)>> {
+    let before: Value = first_id(at).into();
+    let mut row = None;
+    if let (Some(namespace), Some(key)) = (store.known.lanes.namespace(&scope.0), key) {
+        let values = vec![namespace.into(), key.as_str().into(), before.clone()];
+        row = query_one(&store.reads, MET_OF_KEY, values).await?;
+    }
+    if row.is_none() {
+        row = query_one(&store.reads, MET, vec![job.uuid().into(), before, time(at)]).await?;
+    }
+    let read = row.map(|row| {
+        let mut cells = Cells::of(&row);
+        Ok((RunId::from_uuid(cells.next()?), run_state(&mut cells)?))
+    });
+    read.transpose()
 }
