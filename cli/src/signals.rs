@@ -15,8 +15,10 @@ pub(crate) struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
     quit: unix::Signal,
-    /// `None` where whoever started the process wants it ignored, as `nohup` does.
+    /// `None` where whoever started the process wants it ignored, as `nohup` does, and nothing is read again.
     hangup: Option<unix::Signal>,
+    /// Whoever started the process wants it to survive its terminal.
+    survives: bool,
     is_asked: bool,
     /// SIGHUP asks to read again, and not to end.
     rereads: bool,
@@ -40,8 +42,10 @@ impl Signals {
     /// Takes them over from the default, which is to die.
     pub(crate) fn listen() -> io::Result<Self> {
         let hangup = SignalKind::hangup();
+        let survives = is_ignored(hangup);
         Ok(Self {
-            hangup: if is_ignored(hangup) { None } else { Some(unix::signal(hangup)?) },
+            hangup: if survives { None } else { Some(unix::signal(hangup)?) },
+            survives,
             interrupt: unix::signal(SignalKind::interrupt())?,
             terminate: unix::signal(SignalKind::terminate())?,
             quit: unix::signal(SignalKind::quit())?,
@@ -52,9 +56,13 @@ impl Signals {
         })
     }
 
-    /// From now on SIGHUP asks to read again.
-    pub(crate) fn reread(&mut self) {
+    /// From now on SIGHUP asks to read again, also where it was ignored: it ends nothing there.
+    pub(crate) fn reread(&mut self) -> io::Result<()> {
         self.rereads = true;
+        if self.hangup.is_none() {
+            self.hangup = Some(unix::signal(SignalKind::hangup())?);
+        }
+        Ok(())
     }
 
     /// Waits for the next one.
@@ -62,14 +70,15 @@ impl Signals {
         if std::mem::take(&mut self.is_pending) {
             return Asked::Reread;
         }
-        let Self { interrupt, terminate, hangup, quit, is_asked, rereads, is_pending: _, had_terminal } = self;
+        let Self { interrupt, terminate, hangup, survives, quit, is_asked, rereads, is_pending: _, had_terminal } =
+            self;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             _ = quit.recv() => {}
             // A terminal that is closed says so more than once, through the shell and by itself. Nobody insists there.
             () = heard(hangup), if !*is_asked => {
-                if *rereads && *had_terminal == has_terminal() {
+                if *rereads && (*survives || *had_terminal == has_terminal()) {
                     return Asked::Reread;
                 }
             }
@@ -117,7 +126,9 @@ impl Signals {
     }
 
     /// There is no signal that asks to read again.
-    pub(crate) fn reread(&mut self) {}
+    pub(crate) fn reread(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Waits for the next one.
     pub(crate) async fn next(&mut self) -> Asked {

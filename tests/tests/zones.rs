@@ -47,6 +47,12 @@ fn job(name: &str, cron: &str) -> Job {
     Job { job: name.into(), job_type: "t.noop".into(), schedules, ..Job::default() }
 }
 
+/// A server whose zone data are in this folder.
+fn reading(folder: &Path) -> Settings {
+    let more = vec![("MAINSPRING_ZONES__DIRECTORY".into(), folder.to_str().unwrap().into())];
+    Settings { more, ..Settings::with_lease(Duration::from_secs(3)) }
+}
+
 /// Waits until the log says something; asks the server meanwhile whether it is there.
 async fn says(server: &mut Server, client: &Client, what: &str) {
     let said = async {
@@ -66,9 +72,7 @@ async fn zone_data_come_from_a_folder_and_are_read_again_on_sighup() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("zones");
     zones::write(&folder, "2026x", &[(ZONE, 3)]).unwrap();
-    let mut settings = Settings::with_lease(Duration::from_secs(3));
-    settings.more.push(("MAINSPRING_ZONES__DIRECTORY".into(), folder.to_str().unwrap().into()));
-    let mut server = Server::start(settings).await.unwrap();
+    let mut server = Server::start(reading(&folder)).await.unwrap();
     let client = server.client().unwrap();
     assert_eq!(version(&client).await, "2026x");
     let mut unknown = job("unknown", "0 9 * * *");
@@ -139,6 +143,21 @@ async fn stamped_by(client: &Client, runs: &mut Watch, version: &str) -> String 
             return run;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_survives_its_terminal_reads_them_again_as_well() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("zones");
+    zones::write(&folder, "2026x", &[(ZONE, 3)]).unwrap();
+    let mut server = Server::start(Settings { nohup: true, ..reading(&folder) }).await.unwrap();
+    let client = server.client().unwrap();
+    assert_eq!(version(&client).await, "2026x");
+    zones::write(&folder, "2026y", &[(ZONE, 2)]).unwrap();
+    server.signal(Signal::HUP).unwrap();
+    says(&mut server, &client, "zone data in force: 2026y").await;
+    assert_eq!(version(&client).await, "2026y");
+    server.terminate(PATIENCE).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -80,7 +80,7 @@ pub(super) async fn run(args: DevArgs, session: &Session) -> Result<Exit, Failur
         dev: true,
     })?;
     if settings.reads_zones() {
-        signals.reread();
+        signals.reread()?;
     }
     logging::start(session, settings.log(), "warn")?;
     if args.reset {

@@ -40,7 +40,7 @@ pub(super) async fn run(args: ServeArgs, session: &Session) -> Result<Exit, Fail
     let tell = |text: String| if settings.log_is_json() { tracing::info!("{text}") } else { session.out.note(text) };
     let mut signals = Signals::listen()?;
     if settings.reads_zones() {
-        signals.reread();
+        signals.reread()?;
     }
     let Some(started) = signals.unless_heard(server::start(settings.clone())).await else {
         tell("stopped before it had started".into());

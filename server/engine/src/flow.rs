@@ -144,6 +144,8 @@ pub(crate) struct Core {
     pub(crate) news: News,
     /// The right to fire, while this server has it.
     pub(crate) shard: Mutex<Option<ShardLease>>,
+    /// Up to here nobody looked at what was due, though this server had the right: its machine slept, or its store was away.
+    pub(crate) away_until: Mutex<Instant>,
     pub(crate) start_time: Instant,
     pub(crate) look: Duration,
     pub(crate) seed: u64,
@@ -175,7 +177,7 @@ impl Engine {
         } = parts;
         let start_time = clock.now();
         let news = News::new(signals.clone(), meter.clone(), server);
-        let shard = Mutex::new(None);
+        let (shard, away_until) = (Mutex::new(None), Mutex::new(Instant::MIN));
         let core = Arc::new(Core {
             store,
             clock,
@@ -187,6 +189,7 @@ impl Engine {
             tasks,
             news,
             shard,
+            away_until,
             start_time,
             look,
             seed,

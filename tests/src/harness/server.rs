@@ -26,12 +26,14 @@ pub struct Settings {
     pub lease: Duration,
     /// Further settings, by environment variable.
     pub more: Vec<(String, String)>,
+    /// Whether whoever starts it has SIGHUP ignored, as `nohup` does.
+    pub nohup: bool,
 }
 
 impl Settings {
     /// A lease short enough for a test, and long enough for a busy machine.
     pub fn with_lease(lease: Duration) -> Self {
-        Self { lease, more: Vec::new() }
+        Self { lease, more: Vec::new(), nohup: false }
     }
 }
 
@@ -95,9 +97,10 @@ impl Server {
     }
 
     async fn launch(&mut self, port: u16) -> Result<Told> {
-        // Whoever runs the tests may have it ignored, as `nohup` does, and it would be so here.
+        // Whoever runs the tests may have it ignored as well, and it would be so here.
         let mut command = Command::new("/usr/bin/env");
-        command.arg("--default-signal=HUP").arg(programs::path(programs::MAINSPRING)?);
+        let hangup = if self.settings.nohup { "--ignore-signal=HUP" } else { "--default-signal=HUP" };
+        command.arg(hangup).arg(programs::path(programs::MAINSPRING)?);
         command.args(["dev", "--no-open", "--no-demo", "--print-addr", "json"]);
         command.args(["--port", &port.to_string()]).arg("--data").arg(self.data());
         command.env_clear().env("HOME", self.home.path()).env("RUST_BACKTRACE", "1").env("RUST_LOG", "info");

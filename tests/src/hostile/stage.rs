@@ -60,7 +60,7 @@ impl Stage {
             ("RUST_LOG", "warn"),
         ];
         let more = more.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let server = Server::start(Settings { lease: LEASE, more }).await?;
+        let server = Server::start(Settings { more, ..Settings::with_lease(LEASE) }).await?;
         let client = server.client()?;
         let mut worker = BareWorker::new(&["greet"], 3);
         let session = worker.connect(&client).await?;

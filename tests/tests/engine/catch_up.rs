@@ -1,10 +1,21 @@
-//! After an outage: what is due now is not late for what was missed, which is caught up with little by little.
+//! After an outage, or a sleep: what passed meanwhile was missed, to the last instant; what is due now is not late for what was missed, which is caught up with little by little.
 
 use std::time::Duration;
 
 use mainspring_cron::{At, Rule};
 use mainspring_engine::{
-    domain::{ids::JobUid, instant::Instant, job::Job, names::Scope, rules::LeaseRules, schedule::ScheduleSpec},
+    domain::{
+        catch_up::{CatchUp, Mode},
+        filter::Filter,
+        ids::JobUid,
+        instant::Instant,
+        job::{Job, JobSpec},
+        ledger::Fate,
+        names::Scope,
+        overlap::Overlap,
+        rules::LeaseRules,
+        schedule::ScheduleSpec,
+    },
     ports::store::{CreateJob, NewJob},
 };
 use mainspring_tests::{
@@ -50,5 +61,45 @@ async fn what_is_due_now_comes_first_and_the_rest_at_a_rate() {
     for expected in [6, 7] {
         stage.pass(secs(1)).await;
         assert_eq!(late(&stage).await, expected);
+    }
+}
+
+/// What became of the instants of a job, in order, each fate as often as it follows itself.
+async fn fates(stage: &Stage, job: &Job) -> Vec<(Fate, usize)> {
+    let whole = (job.create_time, stage.engine.now().plus(secs(1)));
+    let instants = stage.engine.ledger().list(job, whole, &Filter::All, None, 1_000).await.unwrap();
+    let mut fates: Vec<(Fate, usize)> = Vec::new();
+    for instant in instants {
+        match fates.last_mut() {
+            Some((fate, count)) if *fate == instant.fate => *count += 1,
+            _ => fates.push((instant.fate, 1)),
+        }
+    }
+    fates
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sleep_is_missed_as_an_outage_is_to_its_last_instant() {
+    let stage = Stage::set().await;
+    let mut jobs = Vec::new();
+    for (name, mode) in [("latest", Mode::Latest), ("none", Mode::None), ("all", Mode::All)] {
+        let catch_up = CatchUp { max: 10, ..CatchUp::default().in_mode(mode) };
+        let overlap = Overlap::Allow { max: None };
+        jobs.push(stage.create(name, JobSpec { catch_up, overlap, ..spec(vec![every("main", 2)]) }).await);
+    }
+    // What is merely late is fired.
+    stage.sleep(secs(20)).await;
+    for job in &jobs {
+        assert_eq!(fates(&stage, job).await, [(Fate::Fired, 10)], "{}", job.name);
+    }
+    stage.sleep(secs(40)).await;
+    stage.pass(secs(2)).await;
+    let expected = [
+        vec![(Fate::Fired, 10), (Fate::Coalesced, 19), (Fate::Fired, 2)],
+        vec![(Fate::Fired, 10), (Fate::Missed, 20), (Fate::Fired, 1)],
+        vec![(Fate::Fired, 10), (Fate::Dropped, 10), (Fate::Fired, 11)],
+    ];
+    for (job, expected) in jobs.iter().zip(expected) {
+        assert_eq!(fates(&stage, job).await, expected, "{}", job.name);
     }
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 use mainspring_cron::{Expr, Rule, Zones};
 use mainspring_engine::{
     domain::{
+        catch_up::{CatchUp, Mode},
         event::{Detail, JobChange},
         filter::Filter,
         instant::Instant,
-        job::{Job, JobState},
+        job::{Job, JobSpec, JobState},
         ledger::{Fate, FateReason},
         names::Scope,
+        overlap::Overlap,
         retime::Retiming,
         rules::LeaseRules,
         schedule::ScheduleSpec,
@@ -244,6 +246,42 @@ async fn a_zone_that_is_gone_stops_its_job_alone_until_it_is_there_again() {
     stage.pass(DAY).await;
     let expected = [("2027-01-16T08:00:00Z", "a"), ("2027-01-17T08:00:00Z", "c"), ("2027-01-18T08:00:00Z", "c")];
     assert_eq!(fired(&stage, &job).await, pairs(&expected));
+}
+
+#[tokio::test]
+async fn what_passed_without_a_zone_was_missed_however_short_it_was() {
+    let stage = set().await;
+    let zone = stage.engine.zones().zone(ZONE).unwrap();
+    let often = |mode| {
+        let rule = Rule::cron(Expr::parse("*/2 * * * * *").unwrap());
+        let schedule = ScheduleSpec { rule, zone: zone.clone(), ..every("main", 60) };
+        let catch_up = CatchUp::default().in_mode(mode);
+        JobSpec { catch_up, overlap: Overlap::Allow { max: None }, ..spec(vec![schedule]) }
+    };
+    let none = stage.create("none", often(Mode::None)).await;
+    let latest = stage.create("latest", often(Mode::Latest)).await;
+    let mut watch = stage.engine.events().watch(None).unwrap();
+    stage.pass(Duration::from_secs(10)).await;
+    stage.engine.use_zones(data("b", None)).await.unwrap();
+    let failed = |detail: &Detail| matches!(detail, Detail::Job { change: JobChange::Failed, .. });
+    told(&mut watch, "an error", failed).await;
+    told(&mut watch, "the other error", failed).await;
+    stage.pass(Duration::from_secs(14)).await;
+    stage.engine.use_zones(data("c", Some(1))).await.unwrap();
+    let found = |detail: &Detail| matches!(detail, Detail::Job { state: Some(JobState::Active), .. });
+    told(&mut watch, "a job to be active", found).await;
+    told(&mut watch, "the other to be active", found).await;
+    stage.pass(Duration::from_secs(2)).await;
+    let whole = (none.create_time, stage.clock.now().plus(Duration::from_secs(1)));
+    for (job, expected) in
+        [(&none, [(Fate::Missed, 7), (Fate::Fired, 6)]), (&latest, [(Fate::Coalesced, 6), (Fate::Fired, 7)])]
+    {
+        let ledger = stage.engine.ledger().list(job, whole, &Filter::All, None, 100).await.unwrap();
+        for (fate, count) in expected {
+            assert_eq!(ledger.iter().filter(|instant| instant.fate == fate).count(), count, "{ledger:?}");
+        }
+        assert_eq!(ledger.len(), 13);
+    }
 }
 
 /// A rule that broke before is still broken, whatever becomes of the zone that it shares with others.

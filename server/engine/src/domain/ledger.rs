@@ -100,7 +100,7 @@ impl Fate {
 /// Why instants have their fate, where the fate alone does not say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FateReason {
-    /// A later run stands for them.
+    /// A later instant stands for them.
     LaterRun,
     /// No server was there to fire them.
     NoServer,
@@ -178,7 +178,7 @@ impl FateReason {
 /// Fate and reason as one sentence, for people.
 pub const fn sentence(fate: Fate, reason: Option<FateReason>) -> &'static str {
     match (fate, reason) {
-        (_, Some(FateReason::LaterRun)) => "It passed while nobody could fire it, and a later run stands for it.",
+        (_, Some(FateReason::LaterRun)) => "It passed while nobody could fire it, and a later instant stands for it.",
         (_, Some(FateReason::NoServer)) => "It passed while no server was there to fire it.",
         (_, Some(FateReason::ScheduleMissing)) => "The job's definition has no such schedule.",
         (_, Some(FateReason::RuleBroken)) => "The rule could not be evaluated.",

@@ -20,7 +20,7 @@ use crate::{
     domain::{
         budget::Budget,
         event::JobChange,
-        fire::{self, Entry, MAX_INSTANTS},
+        fire::{self, Entry, MAX_INSTANTS, MISSED_AFTER},
         guard::guarded,
         ids::{JobUid, RunId},
         instant::Instant,
@@ -43,10 +43,20 @@ pub(crate) fn start(core: &Arc<Core>, late_runs: u32) {
         let mut budget = Budget::new(late_runs);
         let mut timer = core.clock.exact_timer("due");
         let mut look = Look::WHOLE;
+        // When it would have looked at the latest, had nothing been in the way.
+        let mut expected = core.now();
         while !core.tasks.is_stopping() {
+            let now = core.now();
+            if now > expected.plus(MISSED_AFTER) {
+                *core.away_until.lock() = now;
+            }
             let until = match turn(&core, look, &mut budget).await {
-                Ok(Some(until)) => until,
+                Ok(Some(until)) => {
+                    expected = until.at;
+                    until
+                }
                 Ok(None) => {
+                    expected = core.now();
                     look = Look::WHOLE;
                     continue;
                 }
@@ -206,18 +216,22 @@ async fn fire_all(core: &Core, lease: ShardLease, now: Instant, due: DueSchedule
         }
         core.news.stopped_firing(now, &namespace, &job_name, position.version, JobState::Error, JobChange::Failed);
     }
+    // What is on time comes first, and is caught up with as anything else where nobody looked: that takes nothing of the budget.
+    let behind = fire::missed_until(lease.since, now);
+    let since = lease.since.max(*core.away_until.lock());
     let mut firings = Vec::with_capacity(ready.len());
     let mut room = MAX_INSTANTS;
     let (mut left, mut late) = (!stale.is_empty(), 0);
     let many = ready.len();
     for (place, due) in ready.into_iter().enumerate() {
         let share = share(room, many - place);
-        match evaluate(&due, lease.since, now, share) {
+        match evaluate(&due, since, now, share) {
             Ok(evaluation) => {
                 left |= evaluation.instants() >= share;
                 room = room.saturating_sub(evaluation.instants());
-                late +=
-                    evaluation.entries.iter().filter(|entry| matches!(entry, Entry::Run { late: true, .. })).count();
+                let is_late =
+                    |entry: &&Entry| matches!(entry, Entry::Run { nominal, late: true, .. } if *nominal <= behind);
+                late += evaluation.entries.iter().filter(is_late).count();
                 let runs = evaluation.entries.iter().filter(|entry| matches!(entry, Entry::Run { .. }));
                 let run_ids = runs.map(|_| RunId::new(now)).collect();
                 firings.push(Firing { due, evaluation, run_ids });

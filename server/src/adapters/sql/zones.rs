@@ -17,6 +17,8 @@ use async_trait::async_trait;
 use mainspring_cron::Zones;
 use mainspring_engine::{
     domain::{
+        catch_up::Mode,
+        fire::Resumed,
         guard::guarded,
         ids::JobUid,
         instant::Instant,
@@ -309,7 +311,7 @@ impl Step<'_> {
             let rests = row.open_run.is_some() || state == JobState::Completed || schedule.is_done(row.made);
             // Data that have its zone took nothing from it.
             let rests = rests || former.is_some();
-            return Ok(if rests { Change { row, told: None } } else { find(row, schedule) });
+            return Ok(if rests { Change { row, told: None } } else { find(row, schedule, spec.catch_up.mode, now) });
         };
         let followed = guarded(|| {
             let former = former.map(|Former(zones)| {
@@ -354,7 +356,10 @@ fn lose(row: ScheduleRow, schedule: &ScheduleSpec, now: Instant) -> Change {
 }
 
 /// A schedule whose zone is there again goes on from where it stood; what passed meanwhile was missed.
-fn find(row: ScheduleRow, schedule: &ScheduleSpec) -> Change {
+fn find(row: ScheduleRow, schedule: &ScheduleSpec, mode: Mode, now: Instant) -> Change {
+    // Where it stands in a pause that is caught up with, whoever ended that has said how.
+    let resumed = row.resumed.filter(|resumed| resumed.until > row.cursor);
+    let row = ScheduleRow { resumed: resumed.or(Some(Resumed { until: now, mode })), ..row };
     let next = guarded(|| schedule.next_due(row.cursor, row.made).filter(|_| !schedule.is_starved(row.cursor)));
     match next {
         // The state is known once all of its job have been looked at.

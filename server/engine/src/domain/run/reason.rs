@@ -20,6 +20,7 @@ reasons! {
     TOTAL_TIMEOUT "It was not over within its total timeout, which counts from its creation and includes waits and retries.";
     EXECUTION_TIMEOUT "An attempt ran longer than its execution timeout and was stopped: give it more time, or less to do.";
     LEASE_LOST "Its worker was lost, and a run that may start at most once is not started again: find out how far it came before you retry it.";
+    HEARTBEAT_TIMEOUT "Its attempts gave no sign of life for its heartbeat timeout, as often as `max_losses` allows: tell of progress more often, give it more time, or find out where it hangs.";
     WORKER_CRASH_SUSPECTED "Workers were lost while they ran it, as often as `max_losses` allows: it may be what kills them, by its use of memory for example; their own logs say more.";
     UNDISPATCHABLE "Workers handed it back unstarted too often: the log of the server and those of the workers say why, a payload they cannot read for example.";
     WORKER_SHUTDOWN "Its worker was shut down while it ran, and a run that may start at most once is not started again.";

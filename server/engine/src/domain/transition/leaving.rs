@@ -54,7 +54,10 @@ impl Leaving<'_> {
         let mut next = if self.table.context.policy.at_most_once() {
             self.table.over(RunState::Failed, Some(reason::LEASE_LOST))
         } else if losses >= self.table.context.policy.retry.max_losses {
-            self.table.over(RunState::Failed, Some(reason::WORKER_CRASH_SUSPECTED))
+            // A worker that lives is no suspect: what ran there was silent.
+            let is_silent = cause == LossReason::HeartbeatTimeout;
+            let why = if is_silent { reason::HEARTBEAT_TIMEOUT } else { reason::WORKER_CRASH_SUSPECTED };
+            self.table.over(RunState::Failed, Some(why))
         } else {
             self.table.requeued()
         };

@@ -123,6 +123,9 @@ fn a_stalled_attempt_is_lost() {
     let mut trace = Trace::new(RunPolicy { delivery: Delivery::AtMostOnce, ..policy(1, 3) });
     trace.lease().step(stalled.clone());
     assert_eq!((trace.run.state, trace.run.reason.as_deref()), (RunState::Failed, Some(reason::LEASE_LOST)));
+    let mut trace = Trace::new(policy(3, 1));
+    trace.lease().step(stalled.clone());
+    assert_eq!((trace.run.state, trace.run.reason.as_deref()), (RunState::Failed, Some(reason::HEARTBEAT_TIMEOUT)));
     // A stop comes first, whoever asked for it.
     let mut trace = Trace::new(policy(3, 3));
     trace.lease().step(cancel()).step(stalled);
