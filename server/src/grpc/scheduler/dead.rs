@@ -125,9 +125,12 @@ pub(super) async fn redrive(
     let (scope, (selection, pace, note)) = api
         .read(&namespace, |check, _| {
             let selection = check.selection(selection);
-            let pace = check.length("pace", pace).unwrap_or_default();
+            let pace = check.length("pace", pace);
+            if pace.is_some_and(|pace| pace.is_zero()) {
+                check.refuse("pace", "must be longer than 0; leave it out for all at once");
+            }
             let note = check.text("note", note, MAX_NOTE);
-            Some((selection?, pace, note))
+            Some((selection?, pace.unwrap_or_default(), note))
         })
         .await?;
     let by = Settled { note: note.clone(), actor: call.caller()?.subject() };
