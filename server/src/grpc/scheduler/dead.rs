@@ -168,7 +168,11 @@ pub(super) async fn redrive(
         let named: Vec<_> = runs.iter().map(|run| (run.parent, run.job.as_ref().map(|job| job.name.clone()))).collect();
         let answers = api.engine.redrive(runs, by.clone()).await?;
         for ((dead, job), submitted) in named.into_iter().zip(answers) {
-            match (submitted.map(|submitted| made(submitted, &scope, job.as_ref())), dead) {
+            let submitted = match submitted {
+                Some(submitted) => Some(made(api, submitted, &scope, job.as_ref()).await),
+                None => None,
+            };
+            match (submitted, dead) {
                 (Some(Ok(Made::Now(_) | Made::Before(_))), _) => answer.redriven_count += 1,
                 (Some(Err(refusal)), Some(dead)) if answer.refusals.len() < TOLD => {
                     answer.refusals.push(bulk::refusal(dead, refusal));
