@@ -1,10 +1,13 @@
 //! Rates of queues and keys, as people type them and as tables show them.
 
-use std::str::FromStr;
+use std::{ops::RangeInclusive, str::FromStr};
 
 use mainspring_proto::scheduler::v1::RateLimit;
 
 use crate::times::{self, Length};
+
+/// So many a server takes.
+const COUNTS: RangeInclusive<i32> = 1..=1_000_000;
 
 /// A rate as it is typed: `100/1m`, or `none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,10 @@ impl FromStr for Rate {
         }
         let (count, per) = text.split_once('/').ok_or("a rate is N/LENGTH, like 100/1m, or none")?;
         let count = count.trim().parse().map_err(|_| format!("`{count}` is no number"))?;
+        if !COUNTS.contains(&count) {
+            let (least, most) = COUNTS.into_inner();
+            return Err(format!("so many must be {least} to {most}, not {count}; `none` means no limit"));
+        }
         // People leave the one out: 5/s.
         let per = if per.starts_with(|c: char| c.is_ascii_digit()) { per.to_owned() } else { format!("1{per}") };
         Ok(Self::Of(count, per.parse().map_err(|error: times::TimeError| error.to_string())?))
@@ -76,7 +83,7 @@ mod tests {
         assert_eq!("none".parse::<Rate>(), Ok(Rate::None));
         let pace = |text: &str| text.parse::<Rate>().unwrap().pace().map(|pace| times::length(&pace));
         assert_eq!([pace("100/1m"), pace("2/s"), pace("none")], [Some("600ms".into()), Some("500ms".into()), None]);
-        for bad in ["", "100", "x/1m", "1/", "1/never"] {
+        for bad in ["", "100", "x/1m", "1/", "1/never", "0/s", "-1/s", "1000001/s"] {
             assert!(bad.parse::<Rate>().is_err(), "{bad}");
         }
     }

@@ -70,12 +70,20 @@ pub(crate) trait Listing: Message + Default {
 }
 
 macro_rules! named {
-    ($package:literal: $($module:ident::$message:ident $(= $kind:literal $field:ident)?),+ $(,)?) => {$(
+    ($package:literal: $(
+        $module:ident::$message:ident $(= $kind:literal $field:ident)? $(of $inner:ident)?
+    ),+ $(,)?) => {$(
         impl Message for $module::$message {
             const NAME: &'static str = concat!($package, ".", stringify!($message));
             $(
                 fn name(&self) -> String {
-                    format!(concat!($kind, "/{}"), self.$field)
+                    // What is only tried out has none yet.
+                    if self.$field.is_empty() { String::new() } else { format!(concat!($kind, "/{}"), self.$field) }
+                }
+            )?
+            $(
+                fn name(&self) -> String {
+                    self.$inner.as_ref().map(Message::name).unwrap_or_default()
                 }
             )?
         }
@@ -87,7 +95,7 @@ named! { "mainspring.scheduler.v1":
     scheduler::JobVersion,
     scheduler::Instant,
     scheduler::Backfill = "backfill" backfill_id,
-    scheduler::BackfillJobResponse,
+    scheduler::BackfillJobResponse of backfill,
     scheduler::ListBackfillsResponse,
     scheduler::PauseJobResponse,
     scheduler::Calendar = "calendar" calendar,
@@ -122,8 +130,8 @@ named! { "mainspring.scheduler.v1":
     scheduler::GetServerInfoResponse,
     scheduler::Sink = "sink" sink,
     scheduler::Delivery = "delivery" delivery_id,
-    scheduler::CreateSinkResponse,
-    scheduler::UpdateSinkResponse,
+    scheduler::CreateSinkResponse of sink,
+    scheduler::UpdateSinkResponse of sink,
     scheduler::DeleteSinkResponse,
     scheduler::TestSinkResponse,
     scheduler::ListSinksResponse,

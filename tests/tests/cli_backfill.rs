@@ -51,6 +51,12 @@ async fn what_is_typed_is_what_is_asked_for() {
     let again: Value = terminal.json(&backfill("rollup", &typed)).await.unwrap();
     let id = begun["backfillId"].as_str().unwrap();
     assert_eq!(again["backfill"]["backfillId"], id);
+    assert_eq!(
+        terminal.says(&[&backfill("rollup", &typed)[..], &["-o", "name"]].concat()).await.unwrap(),
+        format!("backfill/{id}\n")
+    );
+    let tried = [&backfill("rollup", &["--dry-run", "--while-paused"])[..], &["-o", "name"]].concat();
+    assert_eq!(terminal.says(&tried).await.unwrap(), "", "what is tried out has no name");
     let cancel = ["backfill", "cancel", id, "--note", "wrong"];
     let cancelled: Value = terminal.json(&cancel).await.unwrap();
     assert_eq!(cancelled["cancelNote"], "wrong", "{cancelled}");

@@ -148,15 +148,23 @@ pub(super) async fn run(
 
 /// Puts the runs that are there in the place of those that only their names are known of.
 async fn whole(server: &Server, runs: &mut [(String, Run)]) -> Result<(), Failure> {
-    for piece in runs.chunks_mut(NAMED) {
-        let tests: Vec<_> = piece.iter().map(|(_, run)| format!("run_id = {}", run.run_id)).collect();
-        for there in found(server, &tests.join(" OR "), 0).await? {
-            if let Some((_, run)) = piece.iter_mut().find(|(_, run)| run.run_id == there.run_id) {
-                *run = there;
-            }
+    let ids: Vec<String> = runs.iter().map(|(_, run)| run.run_id.clone()).collect();
+    for there in these(server, &ids).await? {
+        if let Some((_, run)) = runs.iter_mut().find(|(_, run)| run.run_id == there.run_id) {
+            *run = there;
         }
     }
     Ok(())
+}
+
+/// Of runs that are named, those that are there.
+pub(super) async fn these(server: &Server, ids: &[String]) -> Result<Vec<Run>, Failure> {
+    let mut there = Vec::new();
+    for piece in ids.chunks(NAMED) {
+        let tests: Vec<_> = piece.iter().map(|id| format!("run_id = {id}")).collect();
+        there.extend(found(server, &tests.join(" OR "), 0).await?);
+    }
+    Ok(there)
 }
 
 /// Runs that a filter finds, the oldest first; at most `limit`, where that is not 0.

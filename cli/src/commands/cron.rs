@@ -128,6 +128,7 @@ impl RuleArgs {
             ..Cron::new(expr.clone())
         };
         let rule = Rule::Cron(cron);
+        rule.agrees().map_err(|error| Failure::new(Exit::Usage, "FIELD_INVALID", format!("--day-match: {error}")))?;
         if let Some(lint) = rule.ambiguity().filter(|_| self.strict) {
             let failure = Failure::new(Exit::Usage, "CRON_INVALID", format!("EXPR: {}", lint.message));
             return Err(failure.details([("remark", Some(lint.code.to_string()))]));
@@ -317,6 +318,15 @@ mod tests {
             assert!(clear.read().is_ok(), "{clear:?}");
         }
         assert!(typed("0 0 13 * FRI", "UTC").read().is_ok());
+    }
+
+    #[test]
+    fn who_says_and_and_or_is_asked_to_choose() {
+        let joined = |day_match| RuleArgs { day_match: Some(day_match), ..typed("0 0 13 * +FRI", "UTC") };
+        let refused = joined(DayMatchArg::Or).read().unwrap_err();
+        assert_eq!(refused.reason(), "FIELD_INVALID");
+        assert!(refused.text().contains("--day-match: the `+`"), "{}", refused.text());
+        assert!(joined(DayMatchArg::And).read().is_ok());
     }
 
     #[test]

@@ -3,11 +3,11 @@
 use clap::{ArgGroup, Args, Subcommand};
 use mainspring_proto::scheduler::v1::{
     DeadLetterGroup, ListDeadLettersRequest, ListDeadLettersResponse, ListRunsRequest, RedriveDeadLettersRequest,
-    Resolution, ResolveDeadLettersRequest, RunSelection, RunView,
+    Resolution, ResolveDeadLettersRequest, Run, RunSelection, RunView,
 };
 
 use super::{
-    bulk::{BulkArgs, SHOWN, ask, counted, found},
+    bulk::{BulkArgs, SHOWN, ask, counted, found, these},
     examples,
     passes::PassArgs,
 };
@@ -209,6 +209,36 @@ impl DeadArgs {
     }
 }
 
+/// Of runs that were named, those that stay as they are, each with why. Looked for before anything is done: afterwards
+/// nobody could tell who has done it.
+async fn left(dead: &DeadArgs, to: Resolution, server: &Server) -> Result<Vec<String>, Failure> {
+    let there = these(server, &dead.run).await?;
+    let sentence = |id: &String| {
+        let run = there.iter().find(|run| run.run_id == *id);
+        let why = why_left(run.map(Run::resolution), to)?;
+        let by = run.map_or("", |run| &run.resolve_actor);
+        let by = if by.is_empty() { String::new() } else { format!(" (by {by})") };
+        Some(format!("run/{id}: {why}{by}"))
+    };
+    Ok(dead.run.iter().filter_map(sentence).collect())
+}
+
+/// Why a run that stands so does not become what somebody wants of it; none where it may.
+fn why_left(stands: Option<Resolution>, to: Resolution) -> Option<&'static str> {
+    let reopens = to == Resolution::Open;
+    Some(match stands {
+        None => "there is no such run",
+        Some(Resolution::Unspecified) => "it is no dead letter: it has not ended FAILED or TIMED_OUT",
+        Some(Resolution::Open) if reopens => "it is open already",
+        Some(Resolution::Resolved | Resolution::Ignored) if reopens => return None,
+        Some(Resolution::Redriven) if reopens => "it was made again, which cannot be taken back",
+        Some(Resolution::Open) => return None,
+        Some(Resolution::Redriven) => "it was made again already; `mainspring run replay` makes it once more",
+        Some(Resolution::Resolved) => "it is RESOLVED already; `mainspring dead resolve --reopen` opens it",
+        Some(Resolution::Ignored) => "it is IGNORED already; `mainspring dead resolve --reopen` opens it",
+    })
+}
+
 /// What somebody agreed to is done to as many as they were shown, or to none.
 async fn resolve(
     dead: &DeadArgs,
@@ -236,7 +266,9 @@ async fn resolve(
         }
         (request.expected_count, request.validate_only) = (Some(shown.count), false);
     }
+    let left = left(dead, resolution, &server).await?;
     let done = scheduler.resolve_dead_letters(request).await?.into_inner();
+    left.iter().for_each(|sentence| session.out.remark(sentence));
     session.out.did(&format!("{}: {verb} done", runs(done.resolved_count)), &done)?;
     Ok(Exit::Done)
 }
@@ -263,7 +295,9 @@ async fn redrive(dead: &DeadArgs, rate: Option<Rate>, passes: PassArgs, session:
         }
         (request.expected_count, request.validate_only) = (Some(shown.count), false);
     }
+    let left = left(dead, Resolution::Redriven, &server).await?;
     let done = scheduler.redrive_dead_letters(request).await?.into_inner();
+    left.iter().for_each(|sentence| session.out.remark(sentence));
     for refused in &done.refusals {
         session.out.note(format!("run/{}: {} ({})", refused.run_id, refused.message, refused.reason));
     }

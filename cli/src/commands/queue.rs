@@ -1,6 +1,6 @@
 //! `queue`: the lanes runs wait in.
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use mainspring_proto::scheduler::v1::{
     EventTopic, GetQueueRequest, ListQueuesRequest, ListQueuesResponse, ListWorkersRequest, PauseQueueRequest, Queue,
     ResumeQueueRequest, UpdateQueueRequest, event::Detail,
@@ -81,7 +81,7 @@ pub(crate) enum QueueCommand {
         queue: String,
     },
     /// Change the limits of a queue
-    #[command(before_help = examples![
+    #[command(group = limits(), before_help = examples![
         "mainspring queue set default --concurrency 20",
         "mainspring queue set reports --concurrency 2 --create",
         "mainspring queue set default --rate 100/1m --burst 10",
@@ -91,7 +91,7 @@ pub(crate) enum QueueCommand {
         #[arg(value_parser = named::queue)]
         queue: String,
         /// At most so many of its runs are at workers at once; 0 means no limit
-        #[arg(long, value_name = "N", required_unless_present = "rate", value_parser = clap::value_parser!(i32).range(0..))]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
         concurrency: Option<i32>,
         /// So many are released in so long, one after the other: 100/1m; `none` means no limit
         #[arg(long, value_name = "N/LENGTH")]
@@ -106,6 +106,11 @@ pub(crate) enum QueueCommand {
         #[arg(long, value_name = "ETAG")]
         etag: Option<String>,
     },
+}
+
+/// One limit at least; 0 and `none` are limits too. As a group, what is missing is told with all of its names.
+fn limits() -> ArgGroup {
+    ArgGroup::new("limits").args(["concurrency", "rate"]).multiple(true).required(true)
 }
 
 pub(super) async fn run(command: QueueCommand, session: &Session) -> Result<Exit, Failure> {

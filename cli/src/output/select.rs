@@ -55,6 +55,13 @@ impl Fields {
         part
     }
 
+    /// Those that one of these fields of the root is, or holds, and the others.
+    pub(super) fn split(&self, roots: &[&str]) -> (Self, Self) {
+        let is_of = |path: &Vec<String>| path.first().is_some_and(|first| roots.contains(&first.as_str()));
+        let (of, others) = self.0.iter().cloned().partition(is_of);
+        (Self(of), Self(others))
+    }
+
     /// As the columns of a table: their headers.
     pub(super) fn headers(&self) -> Vec<String> {
         self.0.iter().map(|path| path.join(".")).collect()

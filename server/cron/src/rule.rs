@@ -169,12 +169,7 @@ impl Rule {
     /// [`RuleError`] if the rule contradicts itself or never fires after `now`. An instant in the past is no error
     /// here: how late a one-shot may be is for its schedule to say.
     pub fn validate(&self, zone: &Zone, now: Timestamp) -> Result<Vec<Lint>, RuleError> {
-        if let Self::Cron(cron) = self
-            && cron.expr.joins_days()
-            && cron.day_match == Some(DayMatch::Or)
-        {
-            return Err(RuleError::DayMatchConflict);
-        }
+        self.agrees()?;
         let first = self.next_after(zone, now);
         match self {
             Self::Cron(_) | Self::Interval(_) | Self::CalendarInterval(_) | Self::FixedDelay(_) if first.is_none() => {
@@ -183,6 +178,19 @@ impl Rule {
             Self::Cron(_) | Self::Interval(_) | Self::CalendarInterval(_) | Self::FixedDelay(_) | Self::At(_) => {
                 Ok(lint::lints(self, now, first))
             }
+        }
+    }
+
+    /// Checks that the rule does not contradict itself, which it does whatever the zone and the time.
+    ///
+    /// # Errors
+    /// [`RuleError::DayMatchConflict`].
+    pub fn agrees(&self) -> Result<(), RuleError> {
+        match self {
+            Self::Cron(cron) if cron.expr.joins_days() && cron.day_match == Some(DayMatch::Or) => {
+                Err(RuleError::DayMatchConflict)
+            }
+            Self::Cron(_) | Self::Interval(_) | Self::CalendarInterval(_) | Self::FixedDelay(_) | Self::At(_) => Ok(()),
         }
     }
 

@@ -77,6 +77,12 @@ async fn what_died_alike_is_redriven_together() {
     let refused = client.redrive_dead_letters(request.clone()).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "EXPECTED_COUNT_MISMATCH"));
     assert_eq!(refused.get_error_details().error_info().unwrap().metadata["count"], "2");
+    for pace in [prost_types::Duration::default(), prost_types::Duration { seconds: -1, nanos: 0 }] {
+        let refused =
+            client.redrive_dead_letters(wire::RedriveDeadLettersRequest { pace: Some(pace), ..request.clone() });
+        let refused = refused.await.unwrap_err();
+        assert_eq!(refused.get_error_details().bad_request().unwrap().field_violations[0].field, "pace");
+    }
     let asked = wire::RedriveDeadLettersRequest { expected_count: Some(2), validate_only: true, ..request.clone() };
     let told = client.redrive_dead_letters(asked).await.unwrap().into_inner();
     assert_eq!((told.count, told.redriven_count), (2, 0));

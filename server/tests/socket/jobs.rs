@@ -141,6 +141,25 @@ async fn a_trigger_does_not_overlap_unless_it_may() {
 }
 
 #[tokio::test]
+async fn who_shares_a_key_is_told_whose_run_is_in_the_way() {
+    let server = Server::start().await;
+    let mut client = server.scheduler();
+    for name in ["kb1", "kb2"] {
+        let overlap_scope = wire::OverlapScope::ConcurrencyKey.into();
+        let shares = wire::Job { overlap_scope, concurrency_key: "db".into(), ..job(name) };
+        client.create_job(wire::CreateJobRequest { job: Some(shares), ..Default::default() }).await.unwrap();
+    }
+    let trigger = |job: &str| wire::TriggerJobRequest { job: job.into(), ..Default::default() };
+    let first = client.trigger_job(trigger("kb1")).await.unwrap().into_inner().run.unwrap().run_id;
+    let refused = client.trigger_job(trigger("kb2")).await.unwrap_err();
+    let told = format!("run {first} of job `kb1` has the concurrency key `db` and is not over");
+    assert!(refused.message().starts_with(&told), "{}", refused.message());
+    let details = refused.get_error_details();
+    let metadata = &details.error_info().unwrap().metadata;
+    assert_eq!([&metadata["run_id"], &metadata["job"], &metadata["concurrency_key"]], [&first, "kb1", "db"]);
+}
+
+#[tokio::test]
 async fn triggers_submissions_and_retries_make_runs() {
     let server = Server::start().await;
     let mut client = server.scheduler();

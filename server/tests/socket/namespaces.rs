@@ -154,3 +154,28 @@ async fn a_strict_namespace_wants_to_know_how_days_count_together() {
     let moved = change(&server, cron("lax", "0 1 13 * FRI"), &[]).await.unwrap_err();
     assert_eq!(reason(&moved), "CRON_INVALID");
 }
+
+#[tokio::test]
+async fn a_strict_namespace_takes_no_unclear_rule_back() {
+    let server = Server::start().await;
+    create(&server, cron("sr", "0 0 13 * FRI")).await.unwrap();
+    let clear = wire::Job { owner: "ada".into(), ..cron("sr", "0 0 13 * +FRI") };
+    change(&server, clear, &["schedules", "owner"]).await.unwrap();
+    let strict = wire::NamespaceSettings { strict_schedules: true, ..Default::default() };
+    set(&server, strict, &["strict_schedules"]).await;
+    let restore = async |version| {
+        let request = wire::RestoreJobVersionRequest { job: "sr".into(), version, ..Default::default() };
+        server.scheduler().restore_job_version(request).await
+    };
+    let refused = restore(1).await.unwrap_err();
+    let details = refused.get_error_details();
+    assert_eq!(details.error_info().unwrap().reason, "CRON_INVALID");
+    assert_eq!(details.error_info().unwrap().metadata["remark"], "AMBIGUOUS_DAY_FIELDS");
+    assert_eq!(details.bad_request().unwrap().field_violations[0].field, "version");
+    // What is there goes on: a version of it that differs in other ways is restored.
+    set(&server, wire::NamespaceSettings::default(), &["strict_schedules"]).await;
+    restore(1).await.unwrap();
+    change(&server, wire::Job { owner: "bob".into(), ..cron("sr", "") }, &["owner"]).await.unwrap();
+    set(&server, strict, &["strict_schedules"]).await;
+    assert_eq!(restore(1).await.unwrap().into_inner().job.unwrap().owner, "");
+}

@@ -178,7 +178,7 @@ pub async fn a_trigger_meets_the_policy_too(mut w: World) {
     let Submitted::Stored(stored) = &answers[0] else { panic!("{answers:?}") };
     assert!(stored.moved.is_buffered());
     assert_eq!((stored.run.life.state, stored.run.life.buffer.is_some()), (RunState::Scheduled, true));
-    assert!(matches!(answers[1], Submitted::BufferFull), "{answers:?}");
+    assert!(matches!(answers[1], Submitted::BufferFull(None)), "{answers:?}");
     let forced = w.submit(vec![w.run_of(&job)]).await.remove(0);
     assert_eq!(forced.to, RunState::Queued);
     let stands = slot(&w).await;
@@ -254,12 +254,12 @@ pub async fn jobs_that_share_a_key_share_a_slot(mut w: World) {
     };
     let answers = w.store.submit(w.now, vec![trigger(&second, "db"), trigger(&second, "other")]).await.unwrap();
     assert!(
-        matches!(&answers[..], [Submitted::NotIdle(busy), Submitted::Stored(_)] if *busy == run.run),
+        matches!(&answers[..], [Submitted::NotIdle(busy, Some(key)), Submitted::Stored(_)] if *busy == run.run && key.as_str() == "db"),
         "{answers:?}"
     );
     // So do two of one batch, of a key that is new.
     let answers = w.store.submit(w.now, vec![trigger(&first, "new"), trigger(&second, "new")]).await.unwrap();
-    assert!(matches!(&answers[..], [Submitted::Stored(_), Submitted::NotIdle(_)]), "{answers:?}");
+    assert!(matches!(&answers[..], [Submitted::Stored(_), Submitted::NotIdle(..)]), "{answers:?}");
     w.apply(run.run, Event::Cancel { reason: String::new(), grace: None }).await;
     let answers = w.store.submit(w.now, vec![trigger(&second, "db")]).await.unwrap();
     assert!(matches!(&answers[..], [Submitted::Stored(_)]), "{answers:?}");

@@ -180,7 +180,7 @@ pub async fn only_if_idle_finds_the_run(w: World) {
     let careful = || NewRun { overlap: Some(Overlap::Skip), ..w.run_of(&job) };
     let first = stored(&w.store.submit(w.now, vec![careful()]).await.unwrap()[0]);
     let answer = w.store.submit(w.now, vec![careful()]).await.unwrap().remove(0);
-    assert!(matches!(answer, Submitted::NotIdle(run) if run == first), "{answer:?}");
+    assert!(matches!(answer, Submitted::NotIdle(run, None) if run == first), "{answer:?}");
     stored(&w.store.submit(w.now, vec![w.run_of(&job)]).await.unwrap()[0]);
     for pointer in w.queued(&lane()).await {
         let owner = w.connect().await;
@@ -195,7 +195,7 @@ pub async fn only_if_idle_counts_the_same_batch(w: World) {
     let careful = || NewRun { overlap: Some(Overlap::Skip), ..w.run_of(&job) };
     let answers = w.store.submit(w.now, vec![careful(), careful()]).await.unwrap();
     let first = stored(&answers[0]);
-    assert!(matches!(answers[1], Submitted::NotIdle(run) if run == first), "{answers:?}");
+    assert!(matches!(answers[1], Submitted::NotIdle(run, None) if run == first), "{answers:?}");
 }
 
 pub async fn large_payloads_read_back(w: World) {

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use mainspring_proto::scheduler::v1::{
-    GetJobRequest, GetRunRequest, ListRunsRequest, PreviewRange, PreviewScheduleRequest, PreviewScheduleResponse,
-    PreviewedInstant, PreviewedSchedule, Run, RunView,
+    GetJobRequest, GetRunRequest, JobView, ListRunsRequest, PreviewRange, PreviewScheduleRequest,
+    PreviewScheduleResponse, PreviewedInstant, PreviewedSchedule, Run, RunView,
 };
 
 use crate::{
@@ -100,7 +100,12 @@ pub(super) async fn next(
     rows.sort_by_key(|(time, _)| *time);
     rows.truncate(usize::try_from(count).unwrap_or(usize::MAX));
     if rows.is_empty() {
-        session.out.remark("it has no schedule, or none with an instant left");
+        let request = GetJobRequest { namespace: server.namespace(), job: job.into(), view: JobView::Basic.into() };
+        let error = server.scheduler().get_job(request).await?.into_inner().job.unwrap_or_default().error;
+        session.out.remark(match error {
+            Some(error) => format!("it is in ERROR: {}", error.sentence),
+            None => "it has no schedule, or none with an instant left".to_owned(),
+        });
     }
     let rows = rows.into_iter().map(|(_, cells)| cells).collect();
     let text = session.out.table(&["TIME", "LOCAL", "AWAY", "SCHEDULE", "NOTE"], rows);

@@ -13,8 +13,8 @@ pub(crate) async fn redrive(core: &Core, runs: Vec<NewRun>, by: Settled) -> Stor
         | Submitted::Existing(_)
         | Submitted::KeyTaken(..)
         | Submitted::RequestReused
-        | Submitted::NotIdle(_)
-        | Submitted::BufferFull
+        | Submitted::NotIdle(..)
+        | Submitted::BufferFull(_)
         | Submitted::JobGone
         | Submitted::Full(_) => None,
     });

@@ -28,8 +28,8 @@ impl Submitter {
                 | Submitted::Existing(_)
                 | Submitted::KeyTaken(..)
                 | Submitted::RequestReused
-                | Submitted::NotIdle(_)
-                | Submitted::BufferFull
+                | Submitted::NotIdle(..)
+                | Submitted::BufferFull(_)
                 | Submitted::JobGone
                 | Submitted::Full(_) => None,
             });

@@ -278,10 +278,14 @@ impl Around {
         }
         let of = slot_of(&self.namespaces, run)?;
         let (standing, busy) = self.slots.get(&of).copied().unwrap_or_default();
+        let key = || match &of {
+            SlotOf::Job(_) => None,
+            SlotOf::Key((_, key)) => Some(key.clone()),
+        };
         match run.overlap?.admit(standing) {
             Admitted::Run | Admitted::Buffer(_) => None,
-            Admitted::Busy => busy.map(Submitted::NotIdle),
-            Admitted::Full => Some(Submitted::BufferFull),
+            Admitted::Busy => busy.map(|busy| Submitted::NotIdle(busy, key())),
+            Admitted::Full => Some(Submitted::BufferFull(key())),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Time rules. A rule is read, and checked to fire at all, before it is stored.
 
-use mainspring_cron::{Roll, Rule, RuleError, Zone};
+use mainspring_cron::{Lint, Roll, Rule, RuleError, Zone};
 use mainspring_engine::domain::{
     calendar::{Exclusion, NamedCalendar},
     catch_up::CatchUp,
@@ -95,11 +95,27 @@ impl Check {
         Some(spec)
     }
 
-    /// Where the namespace is strict, an expression says how its two day fields count together.
     fn is_clear(&mut self, rule: &Rule) {
-        if let Some(lint) = rule.ambiguity().filter(|_| self.settings_in_force().strict_schedules) {
+        if let Some(lint) = self.unclear(rule) {
             self.refuse_as(Reason::CronInvalid, "cron", lint.message);
             self.detail("remark", lint.code);
+        }
+    }
+
+    /// Where the namespace is strict, an expression says how its two day fields count together.
+    fn unclear(&self, rule: &Rule) -> Option<Lint> {
+        rule.ambiguity().filter(|_| self.settings_in_force().strict_schedules)
+    }
+
+    /// Refuses a definition of old, `version`, with schedules that could not be put there now; those of `stored` are there.
+    pub(crate) fn restored(&mut self, version: i64, schedules: &[ScheduleSpec], stored: &[ScheduleSpec]) {
+        for schedule in schedules.iter().filter(|schedule| !stored.contains(schedule)) {
+            if let Some(Lint { code, message }) = self.unclear(&schedule.rule) {
+                let name = &schedule.name;
+                let why = format!("schedule `{name}` of version {version}: {message}; update the job instead");
+                self.refuse_as(Reason::CronInvalid, "version", why);
+                self.detail("remark", code);
+            }
         }
     }
 

@@ -46,7 +46,8 @@ impl Check {
         }
     }
 
-    /// A length of time that a caller gave: not negative, and no longer than a hundred years.
+    /// A length of time that a caller gave: not negative, and no longer than a hundred years. Rounded up
+    /// to microseconds.
     pub(crate) fn length(&mut self, field: &str, length: Option<WireDuration>) -> Option<Duration> {
         let WireDuration { seconds, nanos } = length?;
         let read = match (u64::try_from(seconds), u32::try_from(nanos)) {
@@ -57,8 +58,9 @@ impl Check {
             self.refuse(field, "must be zero or longer, and at most 100 years");
             return None;
         };
-        // Microseconds are the finest that anything is stored in.
-        Some(Duration::from_micros(u64::try_from(read.as_micros()).unwrap_or(u64::MAX)))
+        // Microseconds are the finest that anything is stored in. What is shorter than one is not zero, which means something
+        // else.
+        Some(Duration::from_micros(u64::try_from(read.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX)))
     }
 }
 
@@ -88,6 +90,13 @@ mod tests {
             check.instant("t", Some(Timestamp { seconds, nanos }));
             check.length("d", Some(WireDuration { seconds, nanos }));
         }
+    }
+
+    #[test]
+    fn the_shortest_length_is_not_none() {
+        let read = |nanos| read(|check| check.length("d", Some(WireDuration { seconds: 0, nanos }))).unwrap();
+        let micros = Duration::from_micros;
+        assert_eq!([read(0), read(1), read(100), read(1_000), read(1_001)], [0, 1, 1, 1, 2].map(micros));
     }
 
     #[test]

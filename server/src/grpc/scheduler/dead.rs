@@ -125,9 +125,12 @@ pub(super) async fn redrive(
     let (scope, (selection, pace, note)) = api
         .read(&namespace, |check, _| {
             let selection = check.selection(selection);
-            let pace = check.length("pace", pace).unwrap_or_default();
+            let pace = check.length("pace", pace);
+            if pace.is_some_and(|pace| pace.is_zero()) {
+                check.refuse("pace", "must be longer than 0; leave it out for all at once");
+            }
             let note = check.text("note", note, MAX_NOTE);
-            Some((selection?, pace, note))
+            Some((selection?, pace.unwrap_or_default(), note))
         })
         .await?;
     let by = Settled { note: note.clone(), actor: call.caller()?.subject() };
@@ -165,7 +168,11 @@ pub(super) async fn redrive(
         let named: Vec<_> = runs.iter().map(|run| (run.parent, run.job.as_ref().map(|job| job.name.clone()))).collect();
         let answers = api.engine.redrive(runs, by.clone()).await?;
         for ((dead, job), submitted) in named.into_iter().zip(answers) {
-            match (submitted.map(|submitted| made(submitted, &scope, job.as_ref())), dead) {
+            let submitted = match submitted {
+                Some(submitted) => Some(made(api, submitted, &scope, job.as_ref()).await),
+                None => None,
+            };
+            match (submitted, dead) {
                 (Some(Ok(Made::Now(_) | Made::Before(_))), _) => answer.redriven_count += 1,
                 (Some(Err(refusal)), Some(dead)) if answer.refusals.len() < TOLD => {
                     answer.refusals.push(bulk::refusal(dead, refusal));

@@ -117,7 +117,7 @@ pub(super) async fn retry(
             }
         }
         for ((run, job), submitted) in named.into_iter().zip(api.engine.submit(runs).await?) {
-            match made(submitted, &scope, job.as_ref()) {
+            match made(api, submitted, &scope, job.as_ref()).await {
                 Ok(new) => {
                     let new = match new {
                         Made::Now(view) => view.run,

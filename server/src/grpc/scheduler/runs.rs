@@ -8,7 +8,7 @@ use mainspring_engine::{
         filter::{Field, Kind},
         ids::RunId,
         job::Pause,
-        names::{JobName, Lane, Scope, UniqueKey},
+        names::{ConcurrencyKey, JobName, Lane, Scope, UniqueKey},
         run::RunState,
         unique::{Claim, Holder},
     },
@@ -174,7 +174,7 @@ pub(super) async fn batch(
         Some(Submitted::KeyTaken(key, claim)) => Err(key_taken(&key, claim)),
         Some(Submitted::RequestReused) => Err(request_reused()),
         Some(Submitted::Full(quota)) => Err(quota.into()),
-        Some(Submitted::NotIdle(_) | Submitted::BufferFull | Submitted::JobGone) | None => {
+        Some(Submitted::NotIdle(..) | Submitted::BufferFull(_) | Submitted::JobGone) | None => {
             Err(Refusal::bug("a submission without a job was answered as if it had one"))
         }
     };
@@ -349,7 +349,7 @@ pub(super) async fn make(api: &Api, scope: &Scope, new: NewRun, job: Option<&Job
     let Some(answer) = api.engine.submit(vec![new]).await?.pop() else {
         return Err(Refusal::bug("a submission was not answered"));
     };
-    match made(answer, scope, job)? {
+    match made(api, answer, scope, job).await? {
         Made::Now(run) => Ok(live(api, *run)),
         Made::Before(run) => Ok(live(api, look(api, scope, run).await?)),
     }
@@ -364,14 +364,14 @@ pub(super) enum Made {
 }
 
 /// What became of a submission of a run of a job.
-pub(super) fn made(answer: Submitted, scope: &Scope, job: Option<&JobName>) -> Result<Made, Refusal> {
+pub(super) async fn made(api: &Api, answer: Submitted, scope: &Scope, job: Option<&JobName>) -> Result<Made, Refusal> {
     Err(match answer {
         Submitted::Stored(stored) => return Ok(Made::Now(Box::new(stored.run))),
         Submitted::Replayed(run) | Submitted::Existing(run) => return Ok(Made::Before(run)),
         Submitted::KeyTaken(key, claim) => key_taken(&key, claim),
         Submitted::RequestReused => request_reused(),
-        Submitted::NotIdle(run) => not_idle(run),
-        Submitted::BufferFull => buffer_full(),
+        Submitted::NotIdle(run, key) => not_idle(api, scope, run, key).await?,
+        Submitted::BufferFull(key) => buffer_full(key),
         Submitted::Full(quota) => quota.into(),
         Submitted::JobGone => match job {
             Some(job) => job_missing(job, scope),
@@ -380,10 +380,21 @@ pub(super) fn made(answer: Submitted, scope: &Scope, job: Option<&JobName>) -> R
     })
 }
 
-fn not_idle(run: RunId) -> Refusal {
-    let message = format!(
-        "run {run} of this job is not over, and its overlap policy lets no other begin; wait for it, or set `force`"
-    );
+async fn not_idle(api: &Api, scope: &Scope, run: RunId, key: Option<ConcurrencyKey>) -> Result<Refusal, Refusal> {
+    let Some(key) = key else { return Ok(busy(run, "of this job is not over, and its")) };
+    // Any job, or none, may have the key.
+    let job = api.store().run(scope, run).await?.and_then(|view| view.job);
+    let of = job.as_ref().map(|job| format!("of job `{}` ", job.name)).unwrap_or_default();
+    let refusal = busy(run, &format!("{of}has the concurrency key `{key}` and is not over, and this job's"));
+    let refusal = refusal.with("concurrency_key", key);
+    Ok(match job {
+        Some(job) => refusal.with("job", job.name),
+        None => refusal,
+    })
+}
+
+fn busy(run: RunId, why: &str) -> Refusal {
+    let message = format!("run {run} {why} overlap policy lets no other begin; wait for it, or set `force`");
     Refusal::new(Reason::OverlapNotAllowed, message).with("run_id", run).because_of("OVERLAP", format!("run/{run}"))
 }
 
@@ -406,9 +417,15 @@ pub(super) fn paused(job: &JobName, pause: &Pause) -> Refusal {
     Refusal::new(Reason::JobPaused, message).because_of("JOB_STATE", format!("job/{job}"))
 }
 
-fn buffer_full() -> Refusal {
-    let message = "as many runs of this job wait already as may wait (`overlap_max`); try again later, or set `force`";
-    Refusal::new(Reason::OverlapNotAllowed, message)
+fn buffer_full(key: Option<ConcurrencyKey>) -> Refusal {
+    let whose = key.as_ref().map_or("of this job".into(), |key| format!("with the concurrency key `{key}`"));
+    let message =
+        format!("as many runs {whose} wait already as may wait (`overlap_max`); try again later, or set `force`");
+    let refusal = Refusal::new(Reason::OverlapNotAllowed, message);
+    match key {
+        Some(key) => refusal.with("concurrency_key", key),
+        None => refusal,
+    }
 }
 
 /// What the runs that a call makes have in common.

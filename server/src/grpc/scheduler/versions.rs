@@ -14,7 +14,7 @@ use mainspring_proto::scheduler::v1 as wire;
 use super::jobs::{changed, definition_fits, find, missing, taken};
 use crate::grpc::{
     Api, Call, convert,
-    convert::{payload::Place, time},
+    convert::{payload::Place, read_in, time},
     status::{Reason, Refusal},
 };
 
@@ -77,6 +77,10 @@ pub(super) async fn restore(
         return Err(Refusal::new(Reason::VersionNotFound, message).about("job", &name));
     };
     pin(api, &scope, &mut spec).await?;
+    read_in(api.house(&scope).await?, |check| {
+        check.restored(version, &spec.schedules, &stored.spec.schedules);
+        Some(())
+    })?;
     if spec.payload != stored.spec.payload || spec.job_type != stored.spec.job_type {
         definition_fits(api, &scope, &spec, Place::of("version", None)).await?;
     }

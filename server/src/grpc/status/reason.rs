@@ -122,7 +122,7 @@ reasons! {
     JobPaused "JOB_PAUSED" FailedPrecondition
         "The job is paused, by whom and why its `pause` says. Resume it, or set `while_paused`.";
     OverlapNotAllowed "OVERLAP_NOT_ALLOWED" FailedPrecondition
-        "A run of the job is not over (`run_id`), or as many wait as may, and its overlap policy lets no other be made. Wait, or set `force`.";
+        "A run of the job, or of its concurrency key, is not over (`run_id`), or as many wait as may, and its overlap policy lets no other be made. Wait, or set `force`.";
     RunNotRetryable "RUN_NOT_RETRYABLE" FailedPrecondition
         "Only a run that is over can be made again.";
     ExpectedCountMismatch "EXPECTED_COUNT_MISMATCH" FailedPrecondition

@@ -10,7 +10,7 @@ use crate::domain::{
     ids::{JobUid, RunId},
     instant::Instant,
     limit::Concurrency,
-    names::{FairnessKey, JobName, Lane, Scope, UniqueKey},
+    names::{ConcurrencyKey, FairnessKey, JobName, Lane, Scope, UniqueKey},
     overlap::{Buffer, Overlap},
     payload::Payload,
     policy::RunPolicy,
@@ -161,10 +161,10 @@ pub enum Submitted {
     KeyTaken(UniqueKey, Claim),
     /// The request id was used with another body.
     RequestReused,
-    /// This run of the job is not over, and its overlap policy lets no further one be made.
-    NotIdle(RunId),
-    /// As many runs of the job wait for their slot already as may wait.
-    BufferFull,
+    /// This run holds the slot of the job, or of this concurrency key, and the overlap policy lets no further one be made.
+    NotIdle(RunId, Option<ConcurrencyKey>),
+    /// As many runs wait already as may wait for the slot of the job, or of this concurrency key.
+    BufferFull(Option<ConcurrencyKey>),
     /// The job was deleted in the meantime.
     JobGone,
     /// The namespace is full, and this would need a new queue or lane.
