@@ -35,7 +35,7 @@ enum Leave {
 /// A server, and where its metrics are.
 async fn scraped() -> (Server, String) {
     let more = vec![("MAINSPRING_LISTEN__METRICS".to_owned(), "127.0.0.1:0".to_owned())];
-    let mut server = Server::start(Settings { lease: Duration::from_secs(30), more }).await.unwrap();
+    let mut server = Server::start(Settings { more, ..Settings::with_lease(Duration::from_secs(30)) }).await.unwrap();
     let log = server.process().unwrap().stderr().unwrap();
     let (_, rest) = log.split_once("scrapers address=").unwrap_or_else(|| panic!("no metrics in {log}"));
     let address = rest.lines().next().unwrap().trim();

@@ -38,7 +38,7 @@ const MEMORY: u64 = 200 << 20;
 
 async fn server(more: &[(&str, &str)]) -> Server {
     let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Server::start(Settings { lease: LEASE, more }).await.unwrap()
+    Server::start(Settings { more, ..Settings::with_lease(LEASE) }).await.unwrap()
 }
 
 /// A client on a connection of its own has a run worked off by a worker on another.
