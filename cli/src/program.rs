@@ -164,9 +164,9 @@ impl Program {
     }
 }
 
-/// A time as programs read it, RFC 3339 in UTC.
+/// A time as programs read it: RFC 3339 in UTC, letter for letter as the API's JSON has it.
 fn shown(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time).map(|time| time.to_string()).unwrap_or_default()
+    prost_types::Timestamp::from(time).to_string()
 }
 
 /// Nothing is `null`, as for every handler that reads JSON. A program need not read what it is given.
@@ -194,5 +194,20 @@ async fn after(limit: Option<Duration>) {
     match limit {
         Some(limit) => clock::pause(limit).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::shown;
+
+    #[test]
+    fn times_are_those_of_the_api() {
+        let at = |micros| shown(SystemTime::UNIX_EPOCH + Duration::from_micros(micros));
+        assert_eq!(at(1_796_096_284_727_170), "2026-12-01T03:38:04.727170Z");
+        assert_eq!(at(1_796_096_284_700_000), "2026-12-01T03:38:04.700Z");
+        assert_eq!(at(1_796_096_284_000_000), "2026-12-01T03:38:04Z");
     }
 }
