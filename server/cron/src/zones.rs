@@ -137,6 +137,15 @@ impl Zones {
         }
     }
 
+    /// Looks a name up as files say it that other programs wrote: that which Windows has for a zone as well, which stands for
+    /// its place.
+    ///
+    /// # Errors
+    /// [`ZoneError`] for what is the name of no zone either way.
+    pub fn zone_of_file(&self, name: &str) -> Result<Zone, ZoneError> {
+        self.zone(name).or_else(|error| windows(name).and_then(|place| self.get(place)).ok_or(error))
+    }
+
     /// The zone of a name that was accepted once; it is not known where these data do not have it.
     #[must_use]
     pub fn find(&self, name: &str) -> Zone {
@@ -177,8 +186,15 @@ impl Zones {
             let near = nearest::nearest(&wanted, names.iter().filter_map(|known| known.rsplit('/').next()))?;
             names.iter().copied().find(|known| known.rsplit('/').next() == Some(near))
         };
-        nearest::nearest(name, names.iter().copied()).or_else(same_city).or_else(near_city).map(str::to_owned)
+        let of_windows = windows(name).filter(|place| names.contains(place));
+        let near = || nearest::nearest(name, names.iter().copied());
+        of_windows.or_else(near).or_else(same_city).or_else(near_city).map(str::to_owned)
     }
+}
+
+/// The place that Unicode's CLDR names for a zone of Windows, wherever in the world it is meant.
+fn windows(name: &str) -> Option<&'static str> {
+    localzone::win_zone_to_iana(name, Some("001"))
 }
 
 const MAX_NAME_LENGTH: usize = 64;

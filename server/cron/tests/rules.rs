@@ -200,6 +200,7 @@ fn zones_are_iana_names() {
         ("Europe/Berln", Some("Europe/Berlin")),
         ("Berlin", Some("Europe/Berlin")),
         ("New York", Some("America/New_York")),
+        ("W. Europe Standard Time", Some("Europe/Berlin")),
         ("+02:00", None),
         ("UTC+2", None),
         ("Factory", None),

@@ -280,7 +280,7 @@ fn moment(
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         if name.eq_ignore_ascii_case("TZID") {
             // A leading slash says that the name is one that everybody knows.
-            match zones.zone(value.trim_matches('"').trim_start_matches('/')) {
+            match zones.zone_of_file(value.trim_matches('"').trim_start_matches('/')) {
                 Ok(zone) => named = Some(zone),
                 Err(error) => return refuse(error.to_string()),
             }
