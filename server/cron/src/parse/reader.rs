@@ -114,6 +114,9 @@ impl Reader {
         if body.text.is_empty() {
             return Err(self.error(base, "`W` needs a day").suggest("write `15W` or `LW`"));
         }
+        if let Some(offset) = base.text.to_ascii_uppercase().strip_prefix("LW-") {
+            return Err(self.error(base, "`W` stands last").suggest(format!("write `L-{offset}W`")));
+        }
         let back = match body.text.as_bytes() {
             [b'L' | b'l'] => Some(0),
             [b'L' | b'l', b'-', ..] => {
@@ -130,7 +133,7 @@ impl Reader {
             (Some(back), false) => Ok(Some(Item::Last { back })),
             (Some(back), true) => Ok(Some(Item::LastNearestWeekday { back })),
             (None, true) if body.text.contains('-') => {
-                Err(self.error(base, "`W` takes one day, not a range").suggest("list the days: `1W,2W`"))
+                Err(self.error(base, "`W` takes one day, not a range").suggest(self.listed(body, "W")))
             }
             (None, true) => Ok(Some(Item::NearestWeekday { day: self.value(body)? as u8 })),
             (None, false) => Ok(None),
@@ -140,7 +143,9 @@ impl Reader {
     fn day_of_week_letters(self, base: Span<'_>) -> Result<Option<Item>, ParseError> {
         if let Some((day, nth)) = base.split_once('#') {
             if day.text.contains('-') {
-                return Err(self.error(base, "`#` takes one weekday, not a range").suggest("list them: `1#1,2#1`"));
+                return Err(self
+                    .error(base, "`#` takes one weekday, not a range")
+                    .suggest(self.listed(day, &format!("#{}", nth.text))));
             }
             let weekday = self.value(day)? as u8;
             if nth.text.eq_ignore_ascii_case("L") {
@@ -160,9 +165,21 @@ impl Reader {
         }
         let day = base.keep(day.len());
         if day.text.contains('-') {
-            return Err(self.error(base, "`L` takes one weekday, not a range").suggest("list them: `1L,2L`"));
+            return Err(self.error(base, "`L` takes one weekday, not a range").suggest(self.listed(day, "L")));
         }
         Ok(Some(Item::LastWeekday { weekday: self.value(day)? as u8 }))
+    }
+
+    /// What to write where somebody typed a range of days before letters that take one.
+    fn listed(self, days: Span<'_>, letters: &str) -> String {
+        let range = days.split_once('-').and_then(|(from, to)| self.range(from, to).ok());
+        let Some((low, high)) = range else { return format!("write one day before `{letters}`, and list the days") };
+        let (first, last) = (self.field.min(), self.field.max());
+        let mut days = std::iter::successors(Some(low), |day| {
+            (*day != high).then_some(if *day == last { first } else { *day + 1 })
+        });
+        let list: Vec<_> = days.by_ref().take(usize::from(last) + 1).map(|day| format!("{day}{letters}")).collect();
+        format!("list them: `{}`", list.join(","))
     }
 
     fn range(self, from: Span<'_>, to: Span<'_>) -> Result<(u16, u16), ParseError> {
