@@ -92,6 +92,7 @@ async fn zone_data_come_from_a_folder_and_are_read_again_on_sighup() {
 
     let before = next_time(&client).await;
     zones::write(&folder, "2026y", &[(ZONE, 2)]).unwrap();
+    fs::write(folder.join("Test/Village"), b"no compiled zone").unwrap();
     server.signal(Signal::HUP).unwrap();
     let told = retimed(&mut watch).await;
     assert_eq!((told.from_zone_data_version.as_str(), told.to_zone_data_version.as_str()), ("2026x", "2026y"));
@@ -101,6 +102,7 @@ async fn zone_data_come_from_a_folder_and_are_read_again_on_sighup() {
     assert_eq!(next_time(&client).await, told.after[0].seconds);
     assert_eq!(version(&client).await, "2026y");
     says(&mut server, &client, "zone data in force: 2026y").await;
+    says(&mut server, &client, "Test/Village").await;
     let stamped = stamped_by(&client, &mut runs, "2026y").await;
     assert_eq!(client.run(&stamped).await.unwrap().state(), RunState::Queued);
 

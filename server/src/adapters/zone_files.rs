@@ -22,6 +22,9 @@ const MOST: usize = 5_000;
 /// Beside the zones lie copies of them by other counts, and files that are a zone under no name of its own.
 const PASSED_OVER: [&str; 6] = ["posix", "right", "posixrules", "localtime", "Factory", "leapseconds"];
 
+/// So many of the files that are no zones are named in the log.
+const NAMED: usize = 20;
+
 /// Why a folder holds no zone data.
 #[derive(Debug, thiserror::Error)]
 pub enum ZoneFilesError {
@@ -53,44 +56,57 @@ pub enum ZoneFilesError {
 
 /// Reads a folder.
 pub fn read(folder: &Path) -> Result<Zones, ZoneFilesError> {
-    let mut files = Vec::new();
-    collect(folder, "", 0, &mut files).map_err(|(path, source)| ZoneFilesError::Unreadable { path, source })?;
+    let mut found = Found::default();
+    found.collect(folder, "", 0).map_err(|(path, source)| ZoneFilesError::Unreadable { path, source })?;
+    let Found { files, others } = found;
     let path = || folder.to_owned();
+    if !others.is_empty() {
+        let names = others.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        tracing::info!(folder = %folder.display(), count = others.len(), "files that are no compiled zones are passed over: {names}");
+    }
     if files.len() > MOST {
         return Err(ZoneFilesError::Endless { path: path() });
     }
     Zones::read(version(folder), files).map_err(|source| ZoneFilesError::Refused { path: path(), source })
 }
 
-fn collect(
-    folder: &Path,
-    prefix: &str,
-    depth: usize,
-    files: &mut Vec<(String, Vec<u8>)>,
-) -> Result<(), (PathBuf, io::Error)> {
-    let at = |path: &Path| {
-        let path = path.to_owned();
-        |error| (path, error)
-    };
-    let mut entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(at(folder))?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let name = entry.file_name();
-        // No zone has a name that is no text.
-        let Some(name) = name.to_str().filter(|name| !PASSED_OVER.contains(name)) else { continue };
-        let (path, zone) = (entry.path(), format!("{prefix}{name}"));
-        // Of what it leads to: many zones are links to others.
-        let data = fs::metadata(&path).map_err(at(&path))?;
-        if data.is_dir() && depth < DEEPEST {
-            collect(&path, &format!("{zone}/"), depth + 1, files)?;
-        } else if data.is_file() && data.len() <= LARGEST && files.len() <= MOST {
-            let bytes = fs::read(&path).map_err(at(&path))?;
-            if bytes.starts_with(MAGIC) {
-                files.push((zone, bytes));
+/// What a folder holds, by the paths in it.
+#[derive(Default)]
+struct Found {
+    files: Vec<(String, Vec<u8>)>,
+    /// What is no compiled zone.
+    others: Vec<String>,
+}
+
+impl Found {
+    fn collect(&mut self, folder: &Path, prefix: &str, depth: usize) -> Result<(), (PathBuf, io::Error)> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            |error| (path, error)
+        };
+        let mut entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(at(folder))?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let name = entry.file_name();
+            // No zone has a name that is no text.
+            let Some(name) = name.to_str().filter(|name| !PASSED_OVER.contains(name)) else { continue };
+            let (path, zone) = (entry.path(), format!("{prefix}{name}"));
+            // Of what it leads to: many zones are links to others.
+            let data = fs::metadata(&path).map_err(at(&path))?;
+            if data.is_dir() && depth < DEEPEST {
+                self.collect(&path, &format!("{zone}/"), depth + 1)?;
+            } else if data.is_file() && data.len() <= LARGEST && self.files.len() <= MOST {
+                let bytes = fs::read(&path).map_err(at(&path))?;
+                match bytes.starts_with(MAGIC) {
+                    true => self.files.push((zone, bytes)),
+                    false => self.others.push(zone),
+                }
+            } else {
+                self.others.push(zone);
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The version that a folder says it has: `tzdata.zi` begins with it, and some systems write it beside.
