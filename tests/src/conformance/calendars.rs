@@ -165,9 +165,10 @@ pub async fn jobs_follow_a_change_in_steps(w: World) {
     assert_eq!(follow(&w, &again).await.len(), 5);
 }
 
-pub async fn a_calendar_that_holds_everything_brings_a_job_to_error(w: World) {
+pub async fn a_calendar_that_holds_everything_brings_a_job_to_error(mut w: World) {
     let calendar = create(&w, "apart", holding(&w, 15, 25)).await;
-    w.create("report", without(&calendar, 10)).await;
+    let job = w.create("report", without(&calendar, 10)).await;
+    let shard = w.own().await;
     let days = (1..=7)
         .map(|day| (jiff::civil::Weekday::from_monday_one_offset(day).unwrap(), mainspring_cron::Hours::ALL_DAY));
     let always = Calendar { weekly: days.collect(), ..Calendar::default() };
@@ -183,11 +184,20 @@ pub async fn a_calendar_that_holds_everything_brings_a_job_to_error(w: World) {
     let paused = w.job("report").await.unwrap();
     assert_eq!((paused.state, paused.error), (JobState::Paused, Some(error)));
     w.store.resume_job(w.now, &w.scope, &jobs[0].name, Resume::Asked(Mode::None)).await.unwrap();
-    assert_eq!(w.store.next_due(w.now).await.unwrap().schedule, None);
+    // What its rule names meanwhile is left out by the calendar, instant by instant.
+    for _ in 0..3 {
+        w.pass(secs(10));
+        w.fire_due(shard).await;
+    }
+    assert_eq!(fates(&w, &job).await, [(2, Fate::Excluded, 3)]);
+    assert_eq!(w.job("report").await.unwrap().state, JobState::Error);
     let changed = change(&w, &changed, holding(&w, 15, 25)).await;
     let jobs = follow(&w, &changed).await;
     assert_eq!((jobs[0].state, jobs[0].next_times.clone()), (JobState::Active, vec![Some(w.now.plus(secs(10)))]));
     assert_eq!(jobs[0].error, None);
+    w.pass(secs(10));
+    w.fire_due(shard).await;
+    assert_eq!(fates(&w, &job).await, [(2, Fate::Excluded, 3), (3, Fate::Fired, 1)]);
 }
 
 pub async fn versions_that_nobody_counted_with_go(w: World) {

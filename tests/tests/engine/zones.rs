@@ -323,3 +323,18 @@ async fn data_that_are_taken_back_lose_no_morning() {
         assert_eq!(fired(&stage, &job).await, pairs(&[("2027-01-16T08:00:00Z", "a"), ("2027-01-17T08:00:00Z", "a")]));
     }
 }
+
+/// Of several changes before one morning the last says that it has passed.
+#[tokio::test]
+async fn several_changes_before_one_morning_lose_it_not() {
+    let stage = set().await;
+    let job = nine(&stage).await;
+    let mut watch = stage.engine.events().watch(None).unwrap();
+    stage.pass(DAY - HOUR / 2).await;
+    for (version, hours, first) in [("b", 0, "2027-01-16T09:00:00Z"), ("c", 2, "2027-01-16T07:00:00Z")] {
+        stage.engine.use_zones(data(version, Some(hours))).await.unwrap();
+        assert_eq!(retimed(&mut watch).await.after[0], at(first));
+    }
+    stage.pass(DAY).await;
+    assert_eq!(fired(&stage, &job).await, pairs(&[("2027-01-16T07:00:00Z", "c"), ("2027-01-17T07:00:00Z", "c")]));
+}

@@ -5,7 +5,7 @@
 //! to come or passed already; what they name before it are other times for what has happened, and the cursor passes
 //! them, into the future if it must. So no time of a rule is lost where a clock was moved ahead, and none comes twice where it was
 //! moved back after it had come. What lies ahead has not come, though: where a cursor passed it and yet other data come into
-//! force, those that are taken back say, it goes back as far as now.
+//! force, those that are taken back say, it goes back to where it stood when it was first moved ahead.
 
 use std::collections::BTreeSet;
 
@@ -46,15 +46,16 @@ pub struct Followed {
 
 impl Followed {
     /// By a definition that counts with the data in force, of an instant that was announced by `former`, the same with the data
-    /// until now, where those are kept. Evaluates what somebody wrote: see [`super::guard`].
+    /// until now, where those are kept. Up to `come` instants have their fates. Evaluates what somebody wrote: see
+    /// [`super::guard`].
     pub fn by(
         schedule: &ScheduleSpec,
         former: Option<&ScheduleSpec>,
         position: &Position,
         announced: Instant,
-        now: Instant,
+        (come, now): (Instant, Instant),
     ) -> Self {
-        let (cursor, next) = retime(schedule, position, announced, now);
+        let (cursor, next) = retime(schedule, position, announced, (come, now));
         let told_before = |former: &ScheduleSpec| told(former, former.cursor_before(announced), position.made);
         let skipped = schedule.skipped(position.cursor.min(now), cursor.min(now));
         let after = told(schedule, cursor, position.made);
@@ -78,14 +79,13 @@ fn retime(
     schedule: &ScheduleSpec,
     position: &Position,
     announced: Instant,
-    now: Instant,
+    (come, now): (Instant, Instant),
 ) -> (Instant, Option<Instant>) {
     let Position { cursor, made, .. } = *position;
     let next = schedule.next_due(cursor, made);
     if next == Some(announced) {
         return (cursor, next);
     }
-    let come = cursor.min(now);
     let from = match counterpart(schedule, come, announced) {
         Some(at) => schedule.cursor_before(at),
         None => now,
@@ -147,7 +147,7 @@ mod tests {
     }
 
     fn retimed(new: &ScheduleSpec, cursor: &str, announced: &str, now: &str) -> Instant {
-        let (cursor, next) = retime(new, &position(at(cursor)), at(announced), at(now));
+        let (cursor, next) = retime(new, &position(at(cursor)), at(announced), (at(cursor), at(now)));
         assert!(next.unwrap() > cursor);
         next.unwrap()
     }
@@ -186,21 +186,37 @@ mod tests {
         let new = ahead(3, "*/10 * * * *");
         let stood = position(at("2026-11-30T07:59:00Z"));
         let announced = at("2026-11-30T08:00:00Z");
-        assert_eq!(retime(&new, &stood, announced, at("2026-11-30T08:05:00Z")), (stood.cursor, Some(announced)));
+        let times = (stood.cursor, at("2026-11-30T08:05:00Z"));
+        assert_eq!(retime(&new, &stood, announced, times), (stood.cursor, Some(announced)));
     }
 
     proptest! {
-        /// However the clock is moved, and whenever: each morning comes once, by one of the two clocks.
+        /// However the clock is moved, and whenever, and however often before the next morning: each comes once, by one of the
+        /// clocks.
         #[test]
-        fn each_day_comes_once(old in -3..=3_i32, new in -3..=3_i32, minutes in 0..1_440_u64) {
-            let (old, new) = (ahead(old, "0 9 * * *"), ahead(new, "0 9 * * *"));
-            let now = at("2026-11-30T00:00:00Z").plus(std::time::Duration::from_secs(minutes * 60));
-            let cursor = old.prev_before(now.plus(std::time::Duration::from_micros(1))).unwrap();
-            let (from, _) = retime(&new, &position(cursor), old.next_after(cursor).unwrap(), now);
-            prop_assert!(from >= cursor);
+        fn each_day_comes_once(
+            old in -3..=3_i32,
+            changes in proptest::collection::vec((-3..=3_i32, 0..240_u64), 1..4),
+            minutes in 0..1_440_u64,
+        ) {
+            let old = ahead(old, "0 9 * * *");
+            let mut now = at("2026-11-30T00:00:00Z").plus(std::time::Duration::from_secs(minutes * 60));
+            let come = old.prev_before(now.plus(std::time::Duration::from_micros(1))).unwrap();
             let day = |schedule: &ScheduleSpec, at: Instant| schedule.zone.wall_clock(at.timestamp()).date();
-            let first = new.next_after(from).unwrap();
-            prop_assert_eq!(day(&new, first), day(&old, cursor).tomorrow().unwrap());
+            let (mut cursor, mut next) = (come, old.next_after(come).unwrap());
+            for (hours, wait) in changes {
+                let new = ahead(hours, "0 9 * * *");
+                let stood = if cursor > now { come } else { cursor };
+                let (from, named) = retime(&new, &position(cursor), next, (stood, now));
+                prop_assert!(from >= come);
+                (cursor, next) = (from, named.unwrap());
+                prop_assert_eq!(day(&new, next), day(&old, come).tomorrow().unwrap());
+                // Whatever is due meanwhile fires, and there is nothing more to see.
+                now = now.plus(std::time::Duration::from_secs(wait * 60));
+                if next <= now {
+                    break;
+                }
+            }
         }
     }
 }

@@ -401,11 +401,17 @@ pub(super) async fn define(
             go_on(row, &settled, (was, schedule), now);
         }
     }
-    // One whose calendars leave nothing of it, or of whose zone there are no data, never fires, whatever its rule names.
+    // One whose calendars leave nothing of it, or of whose zone there are no data, never fires, whatever its rule names. What the
+    // rule names under the first is left out instant by instant, as ever; of the second nobody can say what it is.
     let mut broken = false;
     for (row, schedule) in wanted.iter_mut().zip(&spec.schedules) {
-        if !schedule.is_done(row.made) && (!schedule.is_known() || schedule.is_starved(row.cursor)) {
+        if schedule.is_done(row.made) {
+            continue;
+        }
+        if !schedule.is_known() {
             (row.next, broken) = (None, true);
+        } else if schedule.is_starved(row.cursor) {
+            broken = true;
         }
     }
     lapsed::replaced(tx, by, job, &rows, (spec, &wanted)).await?;

@@ -17,6 +17,7 @@ use mainspring_engine::{
         ledger::{Fate, FateReason, Range},
         names::ScheduleName,
         payload::Payload,
+        schedule::ScheduleSpec,
     },
     ports::store::{StoreError, StoreResult},
 };
@@ -229,20 +230,20 @@ enum Trouble {
     Unreadable,
 }
 
-/// Which schedule of a job has stopped, and why: those have nothing that comes next, and are not done.
+/// Which schedule of a job fires nothing, and why: nothing comes next of it, or nothing that its calendars leave.
 fn why(job: &Job, stands: &[Standing]) -> Option<JobError> {
-    let mut stopped = job.spec.schedules.iter().zip(stands).filter(|(_, stands)| stands.next.is_none());
-    stopped.find_map(|(schedule, stands)| {
-        let reason = if !schedule.is_known() {
-            FateReason::ZoneMissing
-        } else if let Some((_, Fate::Error, reason)) = stands.last {
-            reason.unwrap_or(FateReason::RuleBroken)
-        } else if !schedule.is_done(stands.made) && schedule.is_starved(job.define_time) {
-            FateReason::NeverFires
-        } else {
-            return None;
-        };
-        Some(JobError { schedule: Some(schedule.name.clone()), reason })
+    let reason = |(schedule, stands): (&ScheduleSpec, &Standing)| match stands.last {
+        _ if stands.next.is_none() && !schedule.is_known() => Some(FateReason::ZoneMissing),
+        Some((_, Fate::Error, reason)) if stands.next.is_none() => Some(reason.unwrap_or(FateReason::RuleBroken)),
+        _ => {
+            let starved = !schedule.is_done(stands.made) && schedule.is_starved(job.define_time);
+            starved.then_some(FateReason::NeverFires)
+        }
+    };
+    let mut schedules = job.spec.schedules.iter().zip(stands);
+    schedules.find_map(|standing| {
+        let schedule = Some(standing.0.name.clone());
+        reason(standing).map(|reason| JobError { schedule, reason })
     })
 }
 

@@ -275,8 +275,12 @@ impl Step<'_> {
         if any(|told| matches!(told, Told::Failed(_))) {
             return JobState::Error;
         }
-        let broken = spec.schedules.iter().any(|schedule| !schedule.is_known()) || rows.iter().any(has_failed);
-        if state == JobState::Error && any(|told| matches!(told, Told::Found(_))) && !broken {
+        let made = |name: &ScheduleName| rows.iter().find(|row| row.name == *name).map_or(0, |row| row.made);
+        let stops = |schedule: &ScheduleSpec| {
+            !schedule.is_known() || !schedule.is_done(made(&schedule.name)) && schedule.is_starved(self.now)
+        };
+        let broken = || spec.schedules.iter().any(stops) || rows.iter().any(has_failed);
+        if state == JobState::Error && any(|told| matches!(told, Told::Found(_))) && !broken() {
             return JobState::Active;
         }
         state
@@ -296,7 +300,8 @@ impl Step<'_> {
         if former.as_ref().is_some_and(|former| former.are(&current.zones, &names)) {
             return Ok(Change { row, told: None });
         }
-        self.note_change(stood).await?;
+        let come = self.come(stood).await?;
+        self.note_change(stood, come).await?;
         if has_failed(stood) {
             // Its open range says so, until an edit helps.
             return Ok(Change { row, told: None });
@@ -319,7 +324,7 @@ impl Step<'_> {
                 former.count_with(&zones);
                 former
             });
-            Followed::by(schedule, former.as_ref(), &row.position(), announced, now)
+            Followed::by(schedule, former.as_ref(), &row.position(), announced, (come, now))
         });
         let followed = match followed {
             Ok(followed) => followed,
@@ -335,12 +340,25 @@ impl Step<'_> {
         Ok(Change { row: ScheduleRow { cursor, next, ..row }, told: moves.then_some(Told::Moved(retiming)) })
     }
 
-    /// Notes that what the ledger has of a schedule until now was named by the data until now.
-    async fn note_change(&self, row: &ScheduleRow) -> StoreResult<()> {
+    /// Up to where a schedule's instants have come. A cursor that lies ahead has passed what nobody named: a change moved it there,
+    /// which noted where it stood.
+    async fn come(&self, row: &ScheduleRow) -> StoreResult<Instant> {
+        if row.cursor <= self.now {
+            return Ok(row.cursor);
+        }
+        let sql = "SELECT max(until_time) FROM zone_change WHERE job_uid = ? AND schedule = ?";
+        let values = vec![row.job.uuid().into(), row.name.as_str().into()];
+        let noted: Option<i64> = match query_one(self.tx, sql, values).await? {
+            Some(row) => single(&row)?,
+            None => None,
+        };
+        Ok(noted.map_or(self.now, Instant::from_micros).min(self.now))
+    }
+
+    /// Notes that what the ledger has of a schedule up to `come` was named by the data until now.
+    async fn note_change(&self, row: &ScheduleRow, come: Instant) -> StoreResult<()> {
         let Some(id) = row.zone_data else { return Ok(()) };
-        // A cursor that lies ahead has passed what nobody named.
-        let until = row.cursor.min(self.now);
-        let values = [row.job.uuid().into(), row.name.as_str().into(), time(until), id.into()];
+        let values = [row.job.uuid().into(), row.name.as_str().into(), time(come), id.into()];
         let into = "zone_change (job_uid, schedule, until_time, zone_data_id)";
         // Where nothing was named in between, it is the first that named what there is.
         insert(self.tx, into, vec![values], "ON CONFLICT DO NOTHING").await.map(drop)
@@ -360,7 +378,7 @@ fn find(row: ScheduleRow, schedule: &ScheduleSpec, mode: Mode, now: Instant) -> 
     // Where it stands in a pause that is caught up with, whoever ended that has said how.
     let resumed = row.resumed.filter(|resumed| resumed.until > row.cursor);
     let row = ScheduleRow { resumed: resumed.or(Some(Resumed { until: now, mode })), ..row };
-    let next = guarded(|| schedule.next_due(row.cursor, row.made).filter(|_| !schedule.is_starved(row.cursor)));
+    let next = guarded(|| schedule.next_due(row.cursor, row.made));
     match next {
         // The state is known once all of its job have been looked at.
         Ok(next) => Change { row: ScheduleRow { next, ..row }, told: next.map(|_| Told::Found(JobState::Error)) },
