@@ -1,14 +1,14 @@
 //! Limits under the dispatcher's eyes: what is parked comes at once when there is room, what has to wait for its token comes
 //! on time, and nothing else waits for either.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{collections::VecDeque, num::NonZeroU32, time::Duration};
 
 use mainspring_engine::{
     domain::{
         attempt::{AttemptKey, Outcome},
         ids::{RunId, WorkerId},
         limit::{Concurrency, Pace},
-        names::Scope,
+        names::{Lane, Scope},
         rate::Rate,
         run::RunState,
     },
@@ -16,6 +16,7 @@ use mainspring_engine::{
     ports::store::{NewRun, QueueChange, QueueSettings},
 };
 use mainspring_tests::{
+    conformance::world::failure,
     engine::{Stage, Worker},
     harness::host::{self, PATIENCE},
 };
@@ -55,6 +56,35 @@ async fn what_is_parked_goes_when_there_is_room() {
         assert_eq!(given(&mut worker, 1).await, [next]);
     }
     assert_eq!(stage.run(plain).await.life.open, Some(1));
+}
+
+/// So of queues, whichever of its types the next run is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_finds_its_queue_full_goes_when_there_is_room() {
+    let stage = Stage::judging().await;
+    let lane = stage.world().new_run().lane;
+    let settings = QueueSettings { concurrency_limit: Some(2), allow_missing: true, ..QueueSettings::default() };
+    assert_eq!(stage.engine.update_queue(&Scope::default(), &lane.queue, settings).await.unwrap(), QueueChange::Done);
+    let mut hello = stage.world().hello(WorkerId::new(stage.world().now), 10, &[]);
+    let mut other = hello.handlers[0].clone();
+    other.job_type = "t.other".parse().unwrap();
+    let apart = Lane { job_type: other.job_type.clone(), ..lane.clone() };
+    hello.handlers.push(other);
+    let mut worker = stage.connect_with(hello).await.unwrap();
+    let mut held = VecDeque::new();
+    for place in 0..12 {
+        let lane = if place % 3 == 0 { apart.clone() } else { lane.clone() };
+        stage.submit(NewRun { lane, ..stage.world().new_run() }).await;
+    }
+    for ended in 0..12 {
+        while held.len() < 2 && ended + held.len() < 12 {
+            held.push_back(worker.accepted().await);
+        }
+        stage.clock.settled().await;
+        assert!(!worker.heard(|message| matches!(message, ToWorker::Dispatch { .. })), "the queue has room for two");
+        let over = held.pop_front().unwrap();
+        worker.reported(over, if ended % 2 == 0 { Outcome::Succeeded } else { Outcome::Failed(failure("X")) }).await;
+    }
 }
 
 /// A worker that is lost holds its place until its runs are given to another.

@@ -14,6 +14,7 @@ mod board;
 mod lane;
 mod rates;
 mod ring;
+mod rooms;
 
 pub(crate) use board::Board;
 use lane::{Plan, Reading};
@@ -76,6 +77,7 @@ async fn turn(core: &Core, broker: &dyn Broker, hub: &Hub) -> StoreResult<Option
     // What needs no look goes first: it neither waits for the store nor is lost with it.
     publish(board, broker, std::mem::take(&mut batches)).await;
     if !reads.is_empty() {
+        reads.iter().for_each(|(look, _)| board.watch_room(&look.lane));
         let restricted = core.store.restricted_queues().await?;
         let now = core.now();
         board.learn(&restricted, now);
@@ -109,7 +111,13 @@ fn narrow(
     again: Instant,
 ) -> bool {
     let of_lane = |queue: &&Queued| queue.scope.0 == look.lane.namespace && queue.queue == look.lane.queue;
-    let Some(Queued { paused, room, rate, scope: _, queue: _ }) = restricted.iter().find(of_lane) else { return true };
+    let Some(Queued { paused, room, rate, scope: _, queue: _ }) = restricted.iter().find(of_lane) else {
+        board.has_room(&look.lane);
+        return true;
+    };
+    if room.is_none_or(|room| room > 0) {
+        board.has_room(&look.lane);
+    }
     if *paused {
         board.block(&look.lane, again);
         return false;

@@ -29,6 +29,7 @@ use crate::{
         ledger::Range,
         names::{JobName, Lane, NamespaceName, QueueName, ScheduleName, Scope, SinkName},
         retime::Retiming,
+        run::RunState,
         transition::Tell,
         worker::{Drain, WorkerStatus},
     },
@@ -106,6 +107,9 @@ impl News {
             self.watched.moved(run);
             self.failing.moved(run);
             self.backfilled.moved(run);
+            if run.from.is_some_and(RunState::is_active) && !run.to.is_active() {
+                self.board.ended(&run.lane);
+            }
             if run.dead.is_some() {
                 self.deliveries.notify_one();
             }

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::{
     lane::{LaneBoard, Plan, Reading},
     rates::Rates,
+    rooms::Rooms,
 };
 use crate::{
     domain::{ids::RunId, instant::Instant, names::Lane, rate::Rate},
@@ -27,6 +28,7 @@ pub(crate) struct Board {
     lanes: Mutex<HashMap<Lane, LaneBoard>>,
     /// Locked before the lanes, where both are.
     rates: Mutex<Rates>,
+    rooms: Rooms,
     pub(super) wake: Notify,
 }
 
@@ -66,10 +68,28 @@ impl Board {
         self.wake.notify_one();
     }
 
-    /// Pointers found no room in their queue: they wait in the store again.
+    /// Pointers found no room in their queue: they wait in the store again, and the next look says for what.
     pub(crate) fn no_room(&self, lane: &Lane, runs: &[Pointer]) {
         if let Some(board) = self.lanes.lock().get_mut(lane) {
             board.take_back(runs);
+        }
+        self.wake.notify_one();
+    }
+
+    /// It is about to be read whether the queue of a lane has room.
+    pub(super) fn watch_room(&self, lane: &Lane) {
+        self.rooms.watch(lane);
+    }
+
+    /// Nobody waits for room in the queue of a lane.
+    pub(super) fn has_room(&self, lane: &Lane) {
+        self.rooms.has_room(lane);
+    }
+
+    /// An attempt of a lane is over.
+    pub(crate) fn ended(&self, lane: &Lane) {
+        if self.rooms.ended(lane) {
+            self.wake.notify_one();
         }
     }
 
