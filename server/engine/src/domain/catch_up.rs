@@ -121,11 +121,11 @@ impl CatchUp {
         match self.mode {
             Mode::None => missed.iter().map(|_| Judged::Fate(Fate::Missed, FateReason::NoServer)).collect(),
             Mode::Latest => {
-                // The newest of all is the last to be too late: where it is, all are.
+                // The newest of all is the last to be too late: where one is in time, it is, and stands for that.
                 let newest = if is_end() { Some(*last) } else { schedule.back_from(missed_until, 1) };
                 let coalesced = Judged::Fate(Fate::Coalesced, FateReason::LaterRun);
                 let one = |at: &Instant| match newest {
-                    Some(newest) if !in_time(newest) => late,
+                    _ if !in_time(*at) => late,
                     Some(newest) if newest == *at => Judged::Run,
                     Some(_) | None => coalesced,
                 };
