@@ -178,8 +178,11 @@ impl RetryPolicy {
         let capped = grown.min(self.max_backoff.as_secs_f64());
         #[expect(clippy::cast_precision_loss, reason = "a share of the delay needs no 64 bits")]
         let share = (spread(run.uuid(), failures) >> 11) as f64 / (1_u64 << 53) as f64;
-        let spread = capped * (1.0 + self.jitter * (2.0 * share - 1.0));
-        Duration::try_from_secs_f64(spread.min(self.max_backoff.as_secs_f64()).max(0.0)).unwrap_or(self.max_backoff)
+        // At the cap there is no room above, and what came there together should not stay together: the whole spread lies below.
+        let lowest = capped * (1.0 - self.jitter);
+        let highest = (capped * (1.0 + self.jitter)).min(self.max_backoff.as_secs_f64());
+        let spread = lowest + share * (highest - lowest);
+        Duration::try_from_secs_f64(spread.max(0.0)).map_or(self.max_backoff, |delay| delay.min(self.max_backoff))
     }
 }
 
@@ -237,6 +240,15 @@ mod tests {
         assert!(delays.iter().all(|delay| (2_500..=7_500).contains(delay)));
         let low = delays.iter().filter(|delay| **delay < 5_000).count();
         assert!((400..600).contains(&low), "{low} of 1000 are below the middle");
+    }
+
+    #[test]
+    fn what_has_come_to_the_cap_is_spread_as_well() {
+        let policy = RetryPolicy { jitter: 0.2, max_backoff: Duration::from_secs(100), ..RetryPolicy::default() };
+        let delay = |run| policy.backoff(RunId::from_uuid(uuid::Uuid::from_u128(run)), 30).as_secs();
+        let mut tenths = [0; 10];
+        (0..1_000).for_each(|run| tenths[usize::try_from((delay(run) - 80) / 2).unwrap()] += 1);
+        assert!(tenths.iter().all(|tenth| (60..150).contains(tenth)), "{tenths:?}");
     }
 
     #[test]

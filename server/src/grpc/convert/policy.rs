@@ -109,10 +109,16 @@ impl Check {
             self.refuse("max_attempts", "must be at least 1; 1 means no retry");
         }
         if multiplier != 0.0 && !(1.0..=1e6).contains(&multiplier) {
-            self.refuse("multiplier", "must be at least 1");
+            self.refuse("multiplier", "must be 1 to 1,000,000");
         }
         if jitter.is_some_and(|jitter| !(0.0..=1.0).contains(&jitter)) {
             self.refuse("jitter", "must be 0 to 1");
+        }
+        if max_elapsed.is_some_and(|length| length.seconds == 0 && length.nanos == 0) {
+            self.refuse(
+                "max_elapsed",
+                "must be more than 0; leave it out for no bound, or say `max_attempts` 1 for no retry",
+            );
         }
         if max_losses.is_some_and(|losses| losses < 1) {
             self.refuse("max_losses", "must be at least 1");
