@@ -86,7 +86,7 @@ pub(crate) struct HeldArgs {
     /// A whole day of every year, for example 12-25; may be repeated. On an update `none` takes them away
     #[arg(long, value_name = "MM-DD")]
     yearly: Vec<String>,
-    /// Days of every week, whole or from one time to another: SAT,SUN or MON-FRI or 'MON,TUE 22:00-06:00'; may be repeated
+    /// Days of every week, whole or from one time to another: SAT,SUN or MON-FRI or 'MON,TUE 22:00-06:00'; may be repeated. On an update `none` takes them away
     #[arg(long, value_name = "DAYS")]
     weekly: Vec<Weekly>,
     /// An iCalendar file, whose events it holds; on an update they take the place of dates and stretches of time
@@ -108,6 +108,9 @@ impl FromStr for Weekly {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim() == "none" {
+            return Ok(Self(Vec::new()));
+        }
         let (days, hours) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), "-"));
         let Some((from, until)) = hours.trim().split_once('-') else {
             return Err(format!("`{hours}` is no stretch of a day such as 22:00- or 12:00-13:00"));
@@ -276,5 +279,6 @@ mod tests {
         assert_eq!(read("MON 22:00-").unwrap(), [(1, "22:00".into(), String::new())]);
         assert_eq!(read("FRI 12:00-13:00").unwrap(), [(5, "12:00".into(), "13:00".into())]);
         assert!(read("SAT 12:00").is_err() && read("XMAS").is_err());
+        assert_eq!(read("none").unwrap(), []);
     }
 }

@@ -1,6 +1,6 @@
 //! Time rules as `job create` and `job update` take them.
 
-use std::str::FromStr;
+use std::{collections::HashSet, str::FromStr};
 
 use clap::{Args, ValueEnum};
 use mainspring_proto::scheduler::v1::{
@@ -143,8 +143,9 @@ enum RollArg {
     Nearest,
 }
 
-/// One schedule keeps the name that it has, or is called "default"; several are named after their kind, so that an edit keeps
-/// their cursors. One that is there under its name keeps what is not named.
+/// Rules take the places of the schedules that there are: that of the one that has this very rule, else that of the next of
+/// its kind, and a rule alone that of a schedule alone. So an edit leaves their names, on which their cursors and what `H` stands
+/// for depend, and all that is not named. A rule more is a schedule more, under a name after its kind, which is like the others.
 pub(super) fn schedules(args: &ScheduleArgs, stored: &[Schedule]) -> Result<Vec<Schedule>, Failure> {
     let mut rules = Vec::new();
     for expression in &args.cron {
@@ -163,19 +164,23 @@ pub(super) fn schedules(args: &ScheduleArgs, stored: &[Schedule]) -> Result<Vec<
         args.need_a_wall_clock()?;
     }
     args.need_days(rules.iter().map(|(_, rule)| rule))?;
-    let mut counts = std::collections::BTreeMap::new();
     let is_alone = rules.len() == 1;
+    let mut places = Places { left: stored.to_vec(), names: stored.iter().map(|there| there.name.clone()).collect() };
+    let mut found: Vec<_> = rules.iter().map(|(_, rule)| places.take(|there| there == rule)).collect();
+    for (place, (_, rule)) in found.iter_mut().zip(&rules).filter(|(place, _)| place.is_none()) {
+        let is_alike = |there: &Rule| std::mem::discriminant(there) == std::mem::discriminant(rule);
+        *place = places.take(|there| is_alike(there) || is_alone && stored.len() == 1);
+    }
     let mut schedules = Vec::with_capacity(rules.len());
-    for (kind, rule) in rules {
-        let count = counts.entry(kind).and_modify(|count| *count += 1).or_insert(1);
-        let name = match stored {
-            [only] if is_alone => only.name.clone(),
-            _ if is_alone => String::new(),
-            _ => format!("{kind}-{count}"),
+    for ((kind, rule), place) in rules.into_iter().zip(found) {
+        let mut schedule = match place {
+            Some(there) => there,
+            None => {
+                let name = if is_alone && stored.is_empty() { String::new() } else { places.name(kind) };
+                Schedule { name, ..common(&rule, stored)? }
+            }
         };
-        let called = if name.is_empty() { DEFAULT } else { name.as_str() };
-        let there = stored.iter().find(|schedule| schedule.name == called).cloned();
-        let mut schedule = Schedule { rule: Some(rule), ..there.unwrap_or(Schedule { name, ..Schedule::default() }) };
+        schedule.rule = Some(rule);
         args.place(&mut schedule);
         schedules.push(schedule);
     }
@@ -183,8 +188,47 @@ pub(super) fn schedules(args: &ScheduleArgs, stored: &[Schedule]) -> Result<Vec<
     Ok(schedules)
 }
 
-/// What a schedule without a name is called.
-const DEFAULT: &str = "default";
+/// The schedules that there are, as far as no rule has taken their places.
+struct Places {
+    left: Vec<Schedule>,
+    names: HashSet<String>,
+}
+
+impl Places {
+    fn take(&mut self, mut is_wanted: impl FnMut(&Rule) -> bool) -> Option<Schedule> {
+        let place = self.left.iter().position(|there| there.rule.as_ref().is_some_and(&mut is_wanted))?;
+        Some(self.left.remove(place))
+    }
+
+    /// A name that is not taken.
+    fn name(&mut self, kind: &str) -> String {
+        let mut names = (1..).map(|count| format!("{kind}-{count}"));
+        names.find(|name| self.names.insert(name.clone())).unwrap_or_default()
+    }
+}
+
+/// What goes with the rules of all schedules that there are, for one more.
+fn common(rule: &Rule, stored: &[Schedule]) -> Result<Schedule, Failure> {
+    let is_alike = |there: &&Schedule| there.rule.as_ref().map(is_on_the_wall) == Some(is_on_the_wall(rule));
+    let is_any_alike = stored.iter().any(|there| is_alike(&there));
+    let bare = |there: &Schedule| {
+        let there = Schedule { name: String::new(), rule: None, next_time: None, run_count: 0, ..there.clone() };
+        if is_any_alike {
+            return there;
+        }
+        Schedule { time_zone: String::new(), gap: 0, overlap: 0, day_match: 0, ..there }
+    };
+    let mut bare = stored.iter().filter(|there| !is_any_alike || is_alike(there)).map(bare);
+    let Some(first) = bare.next() else { return Ok(Schedule::default()) };
+    if bare.all(|other| other == first) {
+        return Ok(first);
+    }
+    let failure = Failure::usage(
+        "the schedules that there are differ in zone, bounds or calendars, so one more could be like any",
+    );
+    Err(failure
+        .hint("`mainspring job get JOB -o json > job.json`, add it there, and `mainspring job update JOB -f job.json`"))
+}
 
 /// Whether a rule names times of a wall clock.
 fn is_on_the_wall(rule: &Rule) -> bool {
