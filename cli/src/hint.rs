@@ -34,7 +34,9 @@ pub(crate) fn for_reason(reason: &str, metadata: &BTreeMap<String, String>) -> O
         }
         "UNIQUE_KEY_TAKEN" => {
             let run = metadata.get("run_id").map_or("RUN", String::as_str);
-            return Some(format!("`mainspring run describe {run}` shows who holds it; or pass --on-conflict"));
+            return Some(format!(
+                "`mainspring run describe {run}` shows who holds it; a submission may say --on-conflict"
+            ));
         }
         "RUN_NOT_RETRYABLE" => {
             "a run is retried when it is over: `mainspring run wait RUN`, or `mainspring run cancel RUN`"

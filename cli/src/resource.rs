@@ -126,6 +126,7 @@ named! { "mainspring.scheduler.v1":
     scheduler::TailLogsResponse,
     scheduler::DeleteJobResponse,
     scheduler::UpdateJobResponse,
+    scheduler::RestoreJobVersionResponse,
     scheduler::ExplainInstantResponse,
     scheduler::GetServerInfoResponse,
     scheduler::Sink = "sink" sink,

@@ -159,7 +159,7 @@ pub(crate) enum JobCommand {
         /// The job
         #[arg(value_parser = named::job)]
         job: String,
-        /// First nominal time, for the newest ones: RFC 3339, or now-1h [default: the job's creation]
+        /// First nominal time, for the newest ones: RFC 3339, or now-1h [default: the first]
         #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
         from: Option<Moment>,
         /// Nominal times before this [default: now]

@@ -437,6 +437,17 @@ async fn what_a_job_was_it_can_be_again() {
     let first = versions[1].job.as_ref().unwrap();
     assert_eq!((&first.schedules[0].rule, first.payload.is_none()), (&created.schedules[0].rule, true));
     let restore = |version| wire::RestoreJobVersionRequest { job: "nightly".into(), version, ..Default::default() };
+    let would = wire::RestoreJobVersionRequest { validate_only: true, ..restore(1) };
+    let would = client.restore_job_version(would).await.unwrap().into_inner();
+    // What the change to version 2 took comes back, and what it brought goes.
+    let back = |instants: &[wire::ComparedInstant]| -> Vec<_> {
+        instants.iter().map(|instant| (instant.time, instant.after, instant.before)).collect()
+    };
+    let forth: Vec<_> = compared.iter().map(|instant| (instant.time, instant.before, instant.after)).collect();
+    assert_eq!(back(&would.compared), forth);
+    assert_eq!(would.job.unwrap().schedules[0].rule, created.schedules[0].rule);
+    let nowhere = wire::RestoreJobVersionRequest { update_pending: 99, ..restore(1) };
+    assert_eq!(client.restore_job_version(nowhere).await.unwrap_err().code(), Code::InvalidArgument);
     let restored = client.restore_job_version(restore(1)).await.unwrap().into_inner().job.unwrap();
     assert_eq!((restored.version, &restored.schedules[0].rule), (3, &created.schedules[0].rule));
     assert_eq!(restored.payload, created.payload);

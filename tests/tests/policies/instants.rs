@@ -49,6 +49,19 @@ async fn catch_up_says_what_becomes_of_missed_instants() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_one_shot_of_the_past_fires_late_if_it_may_and_is_in_the_ledger() {
+    let mut scene = Scene::bare().await;
+    let passed = scene.server.now().minus(Duration::from_secs(60)).as_micros();
+    let at = Some(Rule::At(prost_types::Timestamp { seconds: passed / 1_000_000, nanos: 0 }));
+    let max_lateness = Some(prost_types::Duration { seconds: 3_600, nanos: 0 });
+    let schedules = vec![Schedule { rule: at, ..Schedule::default() }];
+    scene.client.create_job(Job { max_lateness, schedules, ..every("once", 5) }).await.unwrap();
+    scene.pass(MOMENT).await;
+    assert_eq!(scene.fates("once").await, [Fired], "though it was before there was a job");
+    assert!(scene.runs("job = once").await[0].late);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resume_says_what_becomes_of_paused_instants() {
     let mut scene = Scene::bare().await;
     let jobs = CATCH_UP.map(|(catch_up, ..)| catch_up.as_str_name().to_ascii_lowercase());

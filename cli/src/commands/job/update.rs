@@ -88,12 +88,31 @@ pub(crate) struct UpdateArgs {
     /// Only if it is still this one (`etag` of `job get -o json`)
     #[arg(long, value_name = "ETAG")]
     etag: Option<String>,
+    #[command(flatten)]
+    edit: EditArgs,
+}
+
+/// How a definition is changed, whatever it becomes.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct EditArgs {
     /// What becomes of starts that are pending: spread, caught up with at a pace, or waiting for another run [default: keep]
     #[arg(long, value_name = "WHAT")]
     pending: Option<PendingArg>,
     /// Check everything, save nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
+}
+
+impl EditArgs {
+    /// What becomes of starts that are pending.
+    pub(super) fn pending(self) -> PendingStarts {
+        match self.pending {
+            None => PendingStarts::Unspecified,
+            Some(PendingArg::Keep) => PendingStarts::Keep,
+            Some(PendingArg::Cancel) => PendingStarts::Cancel,
+            Some(PendingArg::Recompute) => PendingStarts::Recompute,
+        }
+    }
 }
 
 /// [`PendingStarts`] as typed.
@@ -108,13 +127,7 @@ enum PendingArg {
 }
 
 pub(super) async fn run(args: UpdateArgs, session: &Session) -> Result<Exit, Failure> {
-    let (name, dry_run, etag) = (args.job.clone(), args.dry_run, args.etag.clone());
-    let pending = match args.pending {
-        None => PendingStarts::Unspecified,
-        Some(PendingArg::Keep) => PendingStarts::Keep,
-        Some(PendingArg::Cancel) => PendingStarts::Cancel,
-        Some(PendingArg::Recompute) => PendingStarts::Recompute,
-    };
+    let (name, edit, etag) = (args.job.clone(), args.edit, args.etag.clone());
     let file = args.file.as_deref().map(read).transpose()?;
     let server = session.server().await?;
     let namespace = server.namespace();
@@ -140,11 +153,11 @@ pub(super) async fn run(args: UpdateArgs, session: &Session) -> Result<Exit, Fai
         job: Some(job),
         update_mask,
         allow_missing: false,
-        validate_only: dry_run,
-        update_pending: pending.into(),
+        validate_only: edit.dry_run,
+        update_pending: edit.pending().into(),
     };
     let answer = server.scheduler().update_job(request).await?.into_inner();
-    if dry_run {
+    if edit.dry_run {
         // Beside the job there is what would change, which a program wants as well.
         let text = format!("{}would update job/{name} (dry run: nothing was saved)", compared(&answer.compared));
         session.out.did(&text, &answer)?;
@@ -157,7 +170,7 @@ pub(super) async fn run(args: UpdateArgs, session: &Session) -> Result<Exit, Fai
 }
 
 /// The next instants that are named before or after the change; nothing where they are the same.
-fn compared(instants: &[ComparedInstant]) -> String {
+pub(super) fn compared(instants: &[ComparedInstant]) -> String {
     if instants.iter().all(|instant| instant.before && instant.after) {
         return String::new();
     }
@@ -203,8 +216,7 @@ fn changed(stored: Job, args: UpdateArgs) -> Result<(Job, Vec<&'static str>), Fa
         description,
         owner,
         etag: _,
-        pending: _,
-        dry_run: _,
+        edit: _,
     } = args;
     let mut job = Job { namespace: String::new(), ..stored };
     let mut mask = Vec::new();
@@ -388,10 +400,29 @@ mod tests {
             (there.time_zone.as_str(), there.gap(), &there.rule),
             ("Asia/Tokyo", DstGap::NextValid, &stored.rule)
         );
-        // Of several, those that are there under their names.
-        let two = [Schedule { name: "cron-1".into(), ..stored.clone() }, Schedule { name: "cron-2".into(), ..stored }];
-        let replaced = of(&two, &["--cron", "0 1 * * *", "--cron", "0 2 * * *", "--cron", "0 3 * * *"]);
-        assert_eq!(replaced.iter().map(|schedule| schedule.max_runs).collect::<Vec<_>>(), [30, 30, 0]);
+        // A rule more is like the others.
+        let other = Schedule { name: "cron-2".into(), rule: Some(Rule::Cron("0 2 * * *".into())), ..stored.clone() };
+        let of_rules = |schedules: &[Schedule], line: &[&str]| -> Vec<_> {
+            let told = |schedule: &Schedule| match &schedule.rule {
+                Some(Rule::Cron(cron)) => (schedule.name.clone(), cron.clone(), schedule.max_runs, schedule.gap()),
+                other => panic!("{other:?}"),
+            };
+            of(schedules, line).iter().map(told).collect()
+        };
+        let is = |name: &str, cron: &str| (name.to_owned(), cron.to_owned(), 30, DstGap::Skip);
+        let line = ["--cron", "0 10 * * *", "--cron", "0 11 * * *"];
+        assert_eq!(of_rules(&only, &line), [is("nightly", "0 10 * * *"), is("cron-1", "0 11 * * *")]);
+        // One that has its rule already keeps its name, wherever it stands.
+        let two = [stored.clone(), other];
+        let line = ["--cron", "0 1 * * *", "--cron", "0 2 * * *", "--cron", "0 3 * * *"];
+        let expected = [is("nightly", "0 1 * * *"), is("cron-2", "0 2 * * *"), is("cron-1", "0 3 * * *")];
+        assert_eq!(of_rules(&two, &line), expected);
+        assert_eq!(of_rules(&two, &["--cron", "0 2 * * *"]), [is("cron-2", "0 2 * * *")]);
+        // Nobody knows which of two that differ a third is like.
+        let differ = [stored.clone(), Schedule { name: "cron-2".into(), time_zone: "UTC".into(), ..stored }];
+        let three = ["--cron", "0 1 * * *", "--cron", "0 2 * * *", "--cron", "0 3 * * *"];
+        let refused = update(Job { schedules: differ.to_vec(), ..Job::default() }, &three).unwrap_err();
+        assert!(refused.contains("differ in zone"), "{refused}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use clap::Args;
 use mainspring_proto::scheduler::v1::{ListJobVersionsRequest, RestoreJobVersionRequest, UndeleteJobRequest};
 
+use super::update::{EditArgs, compared};
 use crate::{
     commands::examples,
     connection::Server,
@@ -24,7 +25,7 @@ pub(crate) struct VersionsArgs {
 
 /// Give a job a definition again that it has had; it becomes a new version
 #[derive(Args, Debug)]
-#[command(before_help = examples!["mainspring job restore demo.hello 1", "mainspring job restore demo.hello 1 -o json"])]
+#[command(before_help = examples!["mainspring job restore demo.hello 1", "mainspring job restore demo.hello 1 --dry-run"])]
 pub(crate) struct RestoreArgs {
     /// The job
     #[arg(value_parser = named::job)]
@@ -35,6 +36,8 @@ pub(crate) struct RestoreArgs {
     /// Only if the job is still this one (`etag` of `job get -o json`)
     #[arg(long, value_name = "ETAG")]
     etag: Option<String>,
+    #[command(flatten)]
+    edit: EditArgs,
 }
 
 /// Bring back the job of a name that was deleted last; it missed nothing while it was gone
@@ -57,11 +60,23 @@ pub(super) async fn list(args: VersionsArgs, server: &Server, session: &Session)
 }
 
 pub(super) async fn restore(args: RestoreArgs, server: &Server, session: &Session) -> Result<(), Failure> {
-    let RestoreArgs { job, version, etag } = args;
-    let request =
-        RestoreJobVersionRequest { namespace: server.namespace(), job, version, etag: etag.unwrap_or_default() };
-    let job = server.scheduler().restore_job_version(request).await?.into_inner().job.unwrap_or_default();
-    session.out.did(&format!("job/{} is as in version {version}, version {}", job.job, job.version), &job)
+    let RestoreArgs { job: name, version, etag, edit } = args;
+    let request = RestoreJobVersionRequest {
+        namespace: server.namespace(),
+        job: name.clone(),
+        version,
+        etag: etag.unwrap_or_default(),
+        validate_only: edit.dry_run,
+        update_pending: edit.pending().into(),
+    };
+    let answer = server.scheduler().restore_job_version(request).await?.into_inner();
+    if edit.dry_run {
+        let changes = compared(&answer.compared);
+        let text = format!("{changes}would make job/{name} as in version {version} (dry run: nothing was saved)");
+        return session.out.did(&text, &answer);
+    }
+    let job = answer.job.unwrap_or_default();
+    session.out.did(&format!("job/{name} is as in version {version}, version {}", job.version), &job)
 }
 
 pub(super) async fn undelete(args: UndeleteArgs, server: &Server, session: &Session) -> Result<(), Failure> {

@@ -100,7 +100,9 @@ pub enum FillError {
     #[error("`${{labels.{0}}}` has nothing to stand for: there is no such label; add it, or name another")]
     NoLabel(String),
     /// The payload has no fields.
-    #[error("`${{payload.{0}}}` has nothing to stand for: the payload is no JSON; send JSON, or name a label")]
+    #[error(
+        "`${{payload.{0}}}` has nothing to stand for: there is no payload, or it is no JSON; send JSON, or name a label"
+    )]
     NoJson(String),
     /// The field is not there.
     #[error("`${{payload.{0}}}` has nothing to stand for: the payload has no such field; send it, or name another")]
@@ -259,7 +261,7 @@ mod tests {
             ("${payload.host}", "{}", "`${payload.host}` has nothing to stand for: the payload has no such field"),
             ("${payload.host}", "7", "no such field"),
             ("${payload.a.b}", r#"{"a": "x"}"#, "no such field"),
-            ("${payload.host}", "", "the payload is no JSON"),
+            ("${payload.host}", "", "there is no payload, or it is no JSON"),
             ("${payload.host}", r#"{"host": null}"#, "`${payload.host}` is null"),
             ("${payload.host}", r#"{"host": ["a"]}"#, "is a list"),
             ("${payload.host}", r#"{"host": {}}"#, "is an object"),

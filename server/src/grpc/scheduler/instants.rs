@@ -128,7 +128,7 @@ pub(super) async fn list(
     let after = turn.place(place)?;
     let filter = filter(&text, FIELDS, turn.asked)?;
     let (_, job) = find(api, &namespace, &job).await?;
-    let range = (from.unwrap_or(job.create_time), to.unwrap_or(turn.asked));
+    let range = (from.unwrap_or(Instant::MIN), to.unwrap_or(turn.asked));
     let found = api.engine.ledger().list(&job, range, &filter, after, turn.page().limit).await?;
     let entries = found.into_iter().map(|view| {
         let (nominal, schedule, skipped) = key(&view);

@@ -405,8 +405,12 @@ fn key_taken(key: &UniqueKey, claim: Claim) -> Refusal {
         Holder::Over => format!("is over, and holds it until {until}"),
         Holder::Gone => format!("was deleted, and holds it until {until}"),
     };
-    let message =
-        format!("unique key `{key}` is held by run {run}, which {why}; wait, use another key, or set `on_conflict`");
+    let instead = match holder {
+        Holder::Waits => "; a submission may ask for that run, or take its place (`on_conflict`)",
+        Holder::AtWorker | Holder::Over => "; a submission may ask for that run (`on_conflict`)",
+        Holder::Gone => "",
+    };
+    let message = format!("unique key `{key}` is held by run {run}, which {why}; wait, or use another key{instead}");
     Refusal::new(Reason::UniqueKeyTaken, message).with("run_id", run).with("unique_key", key).about("run", run)
 }
 

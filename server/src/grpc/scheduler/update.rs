@@ -102,20 +102,7 @@ async fn replace(
         return Ok(None);
     }
     if validate_only {
-        let run_counts: Vec<_> = spec.schedules.iter().map(|schedule| stored.made(&schedule.name)).collect();
-        let standing = spec.schedules.iter().zip(&run_counts);
-        let next_times =
-            standing.map(|(schedule, made)| schedule.next_shown(schedule.begin(now, spec.catch_up), *made));
-        let next_times = next_times.collect();
-        let compared = compare(&stored.spec, &spec, |schedule| stored.made(schedule), now, COMPARED).into_iter();
-        let compared = compared.map(|Compared { at, before, after }| wire::ComparedInstant {
-            time: Some(time::timestamp(at)),
-            before,
-            after,
-        });
-        let compared = compared.collect();
-        let job = convert::job::job(Job { spec, next_times, run_counts, ..stored }, true);
-        return Ok(Some(wire::UpdateJobResponse { job: Some(job), compared }));
+        return Ok(Some(would_be(stored, spec, now)));
     }
     let (scope, name, revision) = (change.scope.clone(), change.name.clone(), stored.revision);
     let update = UpdateJob { scope, name, revision, spec, pending, actor: change.actor.clone() };
@@ -161,6 +148,23 @@ async fn create(api: &Api, change: &Change, validate_only: bool) -> Result<Optio
     }
 }
 
+/// What a change would come to that is not saved.
+pub(super) fn would_be(stored: Job, spec: JobSpec, now: Instant) -> wire::UpdateJobResponse {
+    let run_counts: Vec<_> = spec.schedules.iter().map(|schedule| stored.made(&schedule.name)).collect();
+    let standing = spec.schedules.iter().zip(&run_counts);
+    let next_times = standing.map(|(schedule, made)| schedule.next_shown(schedule.begin(now, spec.catch_up), *made));
+    let next_times = next_times.collect();
+    let compared = compare(&stored.spec, &spec, |schedule| stored.made(schedule), now, COMPARED).into_iter();
+    let compared = compared.map(|Compared { at, before, after }| wire::ComparedInstant {
+        time: Some(time::timestamp(at)),
+        before,
+        after,
+    });
+    let compared = compared.collect();
+    let job = convert::job::job(Job { spec, next_times, run_counts, ..stored }, true);
+    wire::UpdateJobResponse { job: Some(job), compared }
+}
+
 fn stored_as(job: wire::Job) -> wire::UpdateJobResponse {
     wire::UpdateJobResponse { job: Some(job), compared: Vec::new() }
 }
@@ -190,7 +194,7 @@ fn definition(
 }
 
 /// What becomes of starts that are pending.
-fn starts(check: &mut Check, pending: i32) -> Option<Pending> {
+pub(super) fn starts(check: &mut Check, pending: i32) -> Option<Pending> {
     check.choice("update_pending", pending, |pending| {
         Some(match pending {
             wire::PendingStarts::Unspecified | wire::PendingStarts::Keep => Pending::Keep,

@@ -5,13 +5,15 @@ use mainspring_engine::{
         calendar::Exclusion,
         job::{Job, JobSpec},
         names::Scope,
-        supersede::Pending,
     },
     ports::store::{JobChange, JobVersion, Undelete, UpdateJob},
 };
 use mainspring_proto::scheduler::v1 as wire;
 
-use super::jobs::{changed, definition_fits, find, missing, taken};
+use super::{
+    jobs::{changed, definition_fits, find, missing, taken},
+    update::{starts, would_be},
+};
 use crate::grpc::{
     Api, Call, convert,
     convert::{payload::Place, read_in, time},
@@ -61,14 +63,15 @@ pub(super) async fn restore(
     call: &Call,
     request: wire::RestoreJobVersionRequest,
 ) -> Result<wire::RestoreJobVersionResponse, Refusal> {
-    let wire::RestoreJobVersionRequest { namespace, job, version, etag } = request;
-    let (scope, name) = api
+    let wire::RestoreJobVersionRequest { namespace, job, version, etag, validate_only, update_pending } = request;
+    let (scope, (name, pending)) = api
         .read(&namespace, |check, _| {
             let name = check.required("job", &job);
             if version <= 0 {
                 check.refuse("version", "is required: a number, as ListJobVersions tells them");
             }
-            name
+            let pending = starts(check, update_pending);
+            Some((name?, pending?))
         })
         .await?;
     let stored = api.store().job(&scope, &name).await?.ok_or_else(|| missing(&name, &scope))?;
@@ -87,17 +90,22 @@ pub(super) async fn restore(
     if !etag.is_empty() && etag != stored.etag() {
         return Err(changed(&name));
     }
+    if validate_only {
+        let wire::UpdateJobResponse { job, compared } = would_be(stored, spec, api.now());
+        return Ok(wire::RestoreJobVersionResponse { job, compared });
+    }
     let update = UpdateJob {
         scope: scope.clone(),
         name: name.clone(),
         revision: stored.revision,
         spec,
-        pending: Pending::Keep,
+        pending,
         actor: call.caller()?.subject(),
     };
     match api.engine.jobs().update(update).await? {
         JobChange::Done(job) | JobChange::Unchanged(job) => {
-            Ok(wire::RestoreJobVersionResponse { job: Some(convert::job::job(job, true)) })
+            let job = Some(convert::job::job(job, true));
+            Ok(wire::RestoreJobVersionResponse { job, compared: Vec::new() })
         }
         JobChange::Missing => Err(missing(&name, &scope)),
         JobChange::RevisionMismatch => Err(changed(&name)),
