@@ -6,6 +6,8 @@
 
 use std::{fmt::Write as _, time::Duration};
 
+use spent::Spent;
+
 use super::{
     ids::RunId,
     instant::Instant,
@@ -19,6 +21,7 @@ use super::{
 };
 
 mod elsewhere;
+mod spent;
 
 /// What there is to say of an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -237,7 +240,18 @@ impl Subject<'_> {
             );
             return says(Finding::NotNamed, sentence);
         }
-        let named: Vec<_> = named.into_iter().map(|(named, _)| named).collect();
+        let mut named: Vec<_> = named.into_iter().map(|(named, _)| named).collect();
+        let mut gone = None;
+        named.retain(|(schedule, next)| match self.spent(schedule, *next, at) {
+            Spent::Since(last) => {
+                gone = gone.or(Some((*schedule, last)));
+                false
+            }
+            Spent::No | Spent::Perhaps => true,
+        });
+        if let (Some((schedule, last)), []) = (gone, &named[..]) {
+            return says(Finding::NotNamed, spent::sentence(schedule, last, name, at));
+        }
         let Some((first, next)) = named.first() else {
             if let Some((schedule, walls)) =
                 self.with_next().find_map(|(schedule, _)| Some((schedule, schedule.skips(at)?)))
@@ -300,7 +314,9 @@ impl Subject<'_> {
             ..InstantView::new(schedule.name.clone(), at, fate)
         });
         let when = due.map(|due| format!(" that is due at {due}")).unwrap_or_default();
-        (Finding::Predicted, views.collect(), format!("{at}, of {of}, {what}{when}{unless}."))
+        let most = first.max_runs.filter(|_| fate == Fate::Fired && self.spent(first, *next, at) == Spent::Perhaps);
+        let most = most.map(|most| format!(", unless it has made its {most} runs by then")).unwrap_or_default();
+        (Finding::Predicted, views.collect(), format!("{at}, of {of}, {what}{when}{unless}{most}."))
     }
 
     /// What a clock change took from a schedule.
@@ -365,6 +381,7 @@ impl Subject<'_> {
         let found = self.with_next().zip(self.last_times()).filter_map(|((schedule, next), last)| {
             // What has made its runs named nothing after the last.
             let last = last.filter(|_| next.is_none() && schedule.max_runs.is_some());
+            let last = last.or_else(|| self.last_to_come(schedule, next));
             schedule.prev_fire(last.map_or(at, |last| last.plus(Duration::from_micros(1)).min(at)))
         });
         let found = found.max();
@@ -375,7 +392,10 @@ impl Subject<'_> {
         let from = at.max(self.begin());
         let made = self.job.run_counts.iter().copied().chain(std::iter::repeat(0));
         let found = self.with_next().zip(made).filter_map(|((schedule, next), made)| match schedule.delay() {
-            None => schedule.next_shown(from, made),
+            None => {
+                let found = schedule.next_shown(from, made)?;
+                self.last_to_come(schedule, next).is_none_or(|last| found <= last).then_some(found)
+            }
             Some(_) => next.filter(|next| *next > at),
         });
         let found = found.min();
