@@ -15,6 +15,7 @@ use mainspring_engine::{
         names::{ConcurrencyKey, JobName, Scope},
         overlap::{Overlap, OverlapScope},
         run::RunState,
+        schedule::ScheduleSpec,
         stop::{Paused, Running},
         supersede::Pending,
     },
@@ -104,11 +105,16 @@ async fn an_instant_is_told_by_the_ledger_and_by_the_rules() {
 }
 
 async fn update(stage: &Stage, change: impl FnOnce(JobSpec) -> JobSpec) {
+    edit(stage, Pending::Keep, change).await;
+}
+
+async fn edit(stage: &Stage, pending: Pending, change: impl FnOnce(JobSpec) -> JobSpec) {
     let name: JobName = "report".parse().unwrap();
     let Job { revision, spec, .. } = stage.engine.store().job(&Scope::default(), &name).await.unwrap().unwrap();
-    let (scope, actor, pending) = (Scope::default(), "ada".into(), Pending::Keep);
+    let (scope, actor) = (Scope::default(), "ada".into());
     let update = UpdateJob { scope, name, revision, spec: change(spec), pending, actor };
-    assert!(matches!(stage.engine.jobs().update(update).await.unwrap(), JobChange::Done(_)));
+    let changed = stage.engine.jobs().update(update).await.unwrap();
+    assert!(matches!(changed, JobChange::Done(_) | JobChange::DoneWith(..)));
 }
 
 /// What the ledger tells, up to an instant, some at a time: instants by their seconds, and fates.
@@ -196,4 +202,49 @@ async fn what_meets_a_key_is_told_by_it() {
     let met = explain(&stage, began.plus(PERIOD)).await;
     assert_eq!(met.instants[0].fate, Fate::SkippedOverlap);
     assert!(met.sentence.contains("a run of concurrency key `host 1` was not over (run "), "{}", met.sentence);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_an_edit_cancelled_is_told_with_the_edit() {
+    let seconds = Duration::from_secs;
+    let waits = JobSpec { overlap: Overlap::BufferAll { max: 100 }, ..spec(vec![every("main", 10)]) };
+    let spread = ScheduleSpec { jitter: seconds(10_000), ..every("main", 10_000) };
+    let spread = JobSpec { overlap: Overlap::Allow { max: None }, ..spec(vec![spread]) };
+    for (pending, definition, period, number) in
+        [(Pending::Cancel, &waits, 10, 2), (Pending::Recompute, &waits, 10, 3), (Pending::Cancel, &spread, 10_000, 1)]
+    {
+        let stage = Stage::set().await;
+        let at = stage.engine.now().plus(seconds(period * number));
+        let job = create(&stage, definition.clone()).await;
+        stage.pass(seconds(period * number)).await;
+        // Nobody knows the actor of an edit that took no instants, and this one replaces the schedule.
+        edit(&stage, pending, |spec| JobSpec { schedules: vec![every("main", 7_777)], ..spec }).await;
+        let edited = stage.engine.now();
+        let told = explain(&stage, at).await;
+        let view = &told.instants[0];
+        assert_eq!((told.finding, view.fate), (Finding::Decided, Fate::Superseded));
+        let (run, state) = view.run.unwrap();
+        assert_eq!(state, RunState::Cancelled);
+        let cancelled = format!("run {run}, which version 2 cancelled before it began, at {edited} by ada.");
+        assert_eq!(told.sentence, format!("{at}, of schedule `main`, became {cancelled}"));
+        assert_eq!(view.dropped.as_ref().map(|dropped| (dropped.version, dropped.by)), Some((1, Some((2, edited)))));
+        let whole = (at, at.plus(seconds(1)));
+        let job = as_it_is(&stage, &job.name).await;
+        let listed = stage.engine.ledger().list(&job, whole, &Filter::All, None, 10).await.unwrap();
+        assert_eq!(listed[0], *view);
+        assert_eq!(
+            listed[0].sentence(),
+            format!("It became a run, which version 2 cancelled before it began, at {edited} by ada.")
+        );
+        // What is left of it once the run is not kept.
+        stage.sql("DELETE FROM run WHERE state = 8").await;
+        let gone = explain(&stage, at).await;
+        assert!(
+            gone.sentence.ends_with(
+                "became a run, which an edit of the job cancelled before it began, and which is no longer kept."
+            ),
+            "{}",
+            gone.sentence
+        );
+    }
 }

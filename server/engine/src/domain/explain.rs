@@ -18,6 +18,7 @@ use super::{
     overlap::Overlap,
     run::RunState,
     schedule::ScheduleSpec,
+    supersede::cancelled,
 };
 
 mod elsewhere;
@@ -173,6 +174,9 @@ impl Subject<'_> {
     fn became(self, view: &InstantView, met: Option<&Met>) -> String {
         let pause = self.job.pause.as_ref().filter(|pause| view.fate == Fate::Paused && pause.time <= view.nominal);
         let met = met.filter(|_| view.fate == Fate::SkippedOverlap);
+        if view.was_dropped() {
+            return dropped(view);
+        }
         match (view.run, view.fate.is_a_run(), pause, met) {
             (Some((run, state)), ..) => format!("became run {run}, which {}", stands(state)),
             (None, true, ..) => "became a run, which is no longer kept".into(),
@@ -435,6 +439,17 @@ impl Met {
         let run = run.map(|(run, state)| format!(" (run {run}, which {} by now)", stands(state))).unwrap_or_default();
         format!("a run of {whose} was not over{run}")
     }
+}
+
+/// What became of an instant whose run an edit cancelled.
+fn dropped(view: &InstantView) -> String {
+    let run = view.run.map_or("a run".to_owned(), |(run, _)| format!("run {run}"));
+    let now = match view.run {
+        Some((_, RunState::Cancelled)) => String::new(),
+        Some((_, state)) => format!(", and which {} by now", stands(state)),
+        None => ", and which is no longer kept".into(),
+    };
+    format!("became {}{now}", cancelled(&run, view.dropped.as_deref()))
 }
 
 /// Who paused, since when, and why.

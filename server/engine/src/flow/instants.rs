@@ -17,7 +17,7 @@ use crate::{
         ledger::{Fate, FateReason, InstantView, SkippedWalls},
         names::{JobName, ScheduleName, Scope},
     },
-    ports::store::{InstantRange, LedgerPart, StoreResult},
+    ports::store::{DroppedRun, InstantRange, LedgerPart, StoreResult},
 };
 
 /// More schedules than can ever have named one instant: those of a job, and those it had before.
@@ -72,9 +72,20 @@ impl<'a> Ledger<'a> {
         let named: Vec<_> = instants.iter().filter(|instant| instant.fate.is_a_run()).map(|it| it.nominal).collect();
         let runs = self.core.store.scheduled_runs(job.uid, &named).await?;
         let runs: BTreeMap<_, _> = runs.into_iter().map(|(nominal, run, state)| (nominal, (run, state))).collect();
+        let dropped: Vec<_> = instants.iter().filter(|instant| instant.was_dropped()).map(|it| it.nominal).collect();
+        let dropped = match &dropped[..] {
+            [] => Vec::new(),
+            some => self.core.store.dropped_runs(job.uid, some).await?,
+        };
+        let dropped: BTreeMap<_, _> = dropped.into_iter().map(|run| (run.nominal, run)).collect();
         for instant in &mut instants {
             if instant.fate.is_a_run() {
                 instant.run = runs.get(&instant.nominal).copied();
+            } else if let Some(DroppedRun { nominal: _, run, dropped }) =
+                dropped.get(&instant.nominal).filter(|_| instant.was_dropped())
+            {
+                instant.run = Some(*run);
+                instant.dropped = Some(Box::new(dropped.clone()));
             }
         }
         Ok(instants)

@@ -12,8 +12,8 @@ use mainspring_engine::{
         run::{Lifecycle, RunState},
     },
     ports::store::{
-        AttemptView, Direction, JobOrder, JobTypeView, LedgerPart, Listed, Page, QueueView, RunView, StatsView,
-        StoreResult, Views, WaitFacts, WorkerView,
+        AttemptView, Direction, DroppedRun, JobOrder, JobTypeView, LedgerPart, Listed, Page, QueueView, RunView,
+        StatsView, StoreResult, Views, WaitFacts, WorkerView,
     },
 };
 
@@ -101,6 +101,10 @@ impl Views for SqliteStore {
 
     async fn scheduled_runs(&self, job: JobUid, instants: &[Instant]) -> StoreResult<Vec<(Instant, RunId, RunState)>> {
         ledger::runs(self, job, instants).await
+    }
+
+    async fn dropped_runs(&self, job: JobUid, instants: &[Instant]) -> StoreResult<Vec<DroppedRun>> {
+        ledger::dropped(self, job, instants).await
     }
 
     async fn lapses(&self, job: JobUid, at: Instant, limit: usize) -> StoreResult<Vec<Lapsed>> {

@@ -20,6 +20,7 @@ use crate::domain::{
     rate::Rate,
     run::{Lifecycle, RunOrigin, RunState},
     selector::Selector,
+    supersede::Dropped,
     worker::{Capacity, WorkerStatus},
 };
 
@@ -298,6 +299,17 @@ pub struct InstantRange {
     pub spec: Arc<JobSpec>,
 }
 
+/// A run of an instant that an edit cancelled before it began.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DroppedRun {
+    /// The instant.
+    pub nominal: Instant,
+    /// The run, as it stands now.
+    pub run: (RunId, RunState),
+    /// The edit, as far as it is known.
+    pub dropped: Dropped,
+}
+
 /// The beginning of what was asked for of a ledger.
 #[derive(Clone, Debug)]
 pub struct LedgerPart {
@@ -400,6 +412,9 @@ pub trait Views: Send + Sync {
     /// Which runs these instants of a job became: (nominal time, run, state), in no order. An instant without one is not
     /// there.
     async fn scheduled_runs(&self, job: JobUid, instants: &[Instant]) -> StoreResult<Vec<(Instant, RunId, RunState)>>;
+
+    /// The runs of these instants of a job, each of which an edit cancelled before it began, in no order.
+    async fn dropped_runs(&self, job: JobUid, instants: &[Instant]) -> StoreResult<Vec<DroppedRun>>;
 
     /// What edits and deletes took from schedules of a job that may have named this instant, the latest `limit` of them, the
     /// latest first.

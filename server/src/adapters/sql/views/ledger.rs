@@ -14,8 +14,9 @@ use mainspring_engine::{
         ledger::Range,
         names::{ConcurrencyKey, ScheduleName, Scope},
         run::RunState,
+        supersede::Dropped,
     },
-    ports::store::{InstantRange, LedgerPart, StoreError, StoreResult},
+    ports::store::{DroppedRun, InstantRange, LedgerPart, StoreError, StoreResult},
 };
 use sea_orm::{ConnectionTrait, Value};
 
@@ -24,7 +25,7 @@ use super::{
         Known, SqliteStore, calendars,
         jobs::{SPEC, range, schedules},
         lapsed,
-        rows::{first_id, name, run_state, time},
+        rows::{first_id, maybe, name, run_state, time},
         skipped,
         statement::{Cells, chunks, places, query, query_one, single},
         zones::Changes,
@@ -138,6 +139,34 @@ pub(super) async fn runs(
             let mut cells = Cells::of(&row);
             let nominal = Instant::from_micros(cells.next()?);
             runs.push((nominal, RunId::from_uuid(cells.next()?), run_state(&mut cells)?));
+        }
+    }
+    Ok(runs)
+}
+
+/// The runs of `count` instants of a job that an edit cancelled, and the edit: the version that was made when the run ended, and who
+/// made it, where that took instants as well.
+pub(in super::super) fn dropped_sql(count: usize) -> String {
+    let places = places(count);
+    format!(
+        "SELECT nominal_time, id, state, job_version, end_time, (SELECT version FROM job_version AS made \
+         WHERE made.job_uid = run.job_uid AND made.version > run.job_version AND made.create_time = run.end_time \
+         ORDER BY made.version LIMIT 1), (SELECT actor FROM lapsed WHERE lapsed.job_uid = run.job_uid \
+         AND lapsed.lapse_time = run.end_time LIMIT 1) FROM run WHERE origin = 1 AND job_uid = ? AND nominal_time IN ({places})"
+    )
+}
+
+pub(super) async fn dropped(store: &SqliteStore, job: JobUid, instants: &[Instant]) -> StoreResult<Vec<DroppedRun>> {
+    let mut runs = Vec::new();
+    for piece in chunks(instants) {
+        let values = std::iter::once(job.uuid().into()).chain(piece.iter().map(|at| time(*at)));
+        for row in query(&store.reads, dropped_sql(piece.len()), values.collect()).await? {
+            let mut cells = Cells::of(&row);
+            let nominal = Instant::from_micros(cells.next()?);
+            let run = (RunId::from_uuid(cells.next()?), run_state(&mut cells)?);
+            let (version, end, by) = (cells.next()?, maybe(cells.next()?), cells.next::<Option<i64>>()?);
+            let actor = cells.next::<Option<String>>()?.unwrap_or_default();
+            runs.push(DroppedRun { nominal, run, dropped: Dropped { version, by: by.zip(end), actor } });
         }
     }
     Ok(runs)
