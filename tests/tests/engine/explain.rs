@@ -10,6 +10,7 @@ use mainspring_engine::{
         instant::Instant,
         job::{Job, JobSpec, Pause},
         keyed::KeyTemplate,
+        lapse::Ending,
         ledger::{Fate, FateReason},
         limit::{Concurrency, Pace},
         names::{ConcurrencyKey, JobName, Scope},
@@ -247,4 +248,68 @@ async fn a_run_that_an_edit_cancelled_is_told_with_the_edit() {
             gone.sentence
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_edit_that_took_an_instant_is_the_one_that_is_told() {
+    let stage = Stage::set().await;
+    let began = stage.engine.now();
+    let at = |second| began.plus(Duration::from_secs(second));
+    let job = create(&stage, spec(vec![every("a", 7), every("c", 40)])).await;
+    let only = |schedules: Vec<ScheduleSpec>| move |spec| JobSpec { schedules, ..spec };
+    stage.pass(Duration::from_secs(1)).await;
+    update(&stage, only(vec![every("a", 7)])).await;
+    stage.pass(Duration::from_secs(1)).await;
+    // Announced is the instant before the one in question.
+    update(&stage, only(vec![every("a", 7), every("c", 20)])).await;
+    stage.pass(Duration::from_secs(1)).await;
+    update(&stage, only(vec![every("a", 7)])).await;
+    let told = explain(&stage, at(40)).await;
+    let lapse = told.instants[0].lapse.clone().unwrap();
+    assert_eq!((lapse.version, lapse.by), (3, Ending::Edit { version: 4 }));
+    let now = as_it_is(&stage, &job.name).await;
+    let ledger = stage.engine.ledger();
+    for from in [at(40), at(1)] {
+        let listed = ledger.list(&now, (from, at(41)), &Filter::All, None, 100).await.unwrap();
+        let row = listed.iter().find(|view| view.nominal == at(40)).unwrap();
+        assert_eq!(*row, told.instants[0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_schedule_that_named_an_instant_has_an_entry() {
+    let stage = Stage::set().await;
+    let began = stage.engine.now();
+    let at = |second| began.plus(Duration::from_secs(second));
+    let job = create(&stage, spec(vec![every("a", 10), every("b", 20), every("c", 20)])).await;
+    let entries = async |instant| {
+        let told = explain(&stage, instant).await;
+        let mut entries: Vec<_> =
+            told.instants.into_iter().map(|view| (view.schedule.to_string(), view.fate)).collect();
+        let first = entries.first().map(|(_, fate)| *fate);
+        entries.sort();
+        (first, entries)
+    };
+    let listed = async |instant: Instant| {
+        let whole = (instant, instant.plus(Duration::from_micros(1)));
+        let job = as_it_is(&stage, &job.name).await;
+        let listed = stage.engine.ledger().list(&job, whole, &Filter::All, None, 100).await.unwrap();
+        listed.into_iter().map(|view| (view.schedule.to_string(), view.fate)).collect::<Vec<_>>()
+    };
+    let entry = |name: &str, fate| (name.to_owned(), fate);
+    stage.pass(Duration::from_secs(1)).await;
+    update(&stage, |spec| JobSpec { schedules: vec![every("a", 15)], ..spec }).await;
+    // Both were taken by one edit.
+    let taken = ["a", "b", "c"].map(|name| entry(name, Fate::Superseded)).to_vec();
+    assert_eq!(entries(at(20)).await, (Some(Fate::Superseded), taken));
+    let both = explain(&stage, at(20)).await.sentence;
+    assert!(both.contains("of schedules `a`, `b` and `c`, will become no run: version 2 replaced"), "{both}");
+    // Another may fire then: before, and after.
+    update(&stage, |spec| JobSpec { schedules: vec![every("a", 4)], ..spec }).await;
+    let mixed = vec![entry("a", Fate::Fired), entry("b", Fate::Superseded), entry("c", Fate::Superseded)];
+    assert_eq!(entries(at(20)).await, (Some(Fate::Fired), mixed.clone()));
+    assert_eq!(explain(&stage, at(20)).await.finding, Finding::Predicted);
+    stage.pass(Duration::from_secs(19)).await;
+    assert_eq!(entries(at(20)).await, (Some(Fate::Fired), mixed.clone()));
+    assert_eq!(listed(at(20)).await, mixed);
 }

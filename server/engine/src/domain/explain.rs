@@ -123,17 +123,23 @@ impl Subject<'_> {
         let Beside { lapses, backfilled, overlap } = beside;
         // The run stands by the schedule that made it.
         decided.sort_by_key(|view| view.fate != Fate::Fired);
-        let (finding, instants, mut sentence) = match decided.first() {
-            Some(first) => {
+        let taken = self.taken_by(&lapses, at, &decided);
+        let (finding, mut instants, mut sentence) = match (decided.first(), taken.first()) {
+            (Some(first), _) => {
                 let sentence = self.past(at, first, &decided, overlap.as_ref());
                 (Finding::Decided, decided, sentence)
             }
-            None => match lapses.iter().map(|lapsed| (lapsed, &lapsed.lapse)).find(|(lapsed, _)| lapsed.took(at)) {
-                // While it was deleted it named nothing, though it may be back.
-                Some((_, lapse)) if lapse.by == Ending::Delete || !self.claims(at) => self.superseded(at, lapse),
-                Some(_) | None => self.undecided(at),
+            // While it was deleted it named nothing, though it may be back.
+            (None, Some(lapse)) if lapse.by == Ending::Delete || !self.claims(at) => self.superseded(at, &taken),
+            (None, Some(_)) => match self.undecided(at) {
+                (Finding::NotNamed | Finding::Forgotten, ..) => self.superseded(at, &taken),
+                told => told,
             },
+            (None, None) => self.undecided(at),
         };
+        if matches!(finding, Finding::Decided | Finding::Predicted) {
+            instants.extend(taken.into_iter().map(|lapse| lapse.view(at)));
+        }
         if instants.first().is_some_and(|first| first.fate.is_a_run())
             && let Some(origin) = self.came_from(at)
         {
@@ -149,13 +155,36 @@ impl Subject<'_> {
         Explanation { finding, instants, sentence, backfilled, previous, next }
     }
 
-    /// Whether the definition in force has a word for it: it names it, or moves it to another day.
+    /// The last edit or delete that took it from each schedule that named it and that nothing else became of, the latest first.
+    fn taken_by<'l>(self, lapses: &'l [Lapsed], at: Instant, decided: &[InstantView]) -> Vec<&'l Lapse> {
+        let mut taken: Vec<&Lapse> = Vec::new();
+        for lapse in lapses.iter().filter(|lapsed| lapsed.took(at)).map(|lapsed| &lapsed.lapse) {
+            let name = &lapse.schedule;
+            let is_told = decided.iter().any(|view| view.schedule == *name);
+            let is_older = taken.iter().any(|later| later.schedule == *name);
+            if !is_told && !is_older {
+                taken.push(lapse);
+            }
+        }
+        taken.retain(|lapse| {
+            lapse.by == Ending::Delete || !self.claimed(at).any(|schedule| schedule.name == lapse.schedule)
+        });
+        taken
+    }
+
+    /// Whether the definition in force has a word for it.
     fn claims(self, at: Instant) -> bool {
-        let names = |(schedule, next): (&ScheduleSpec, Option<Instant>)| match schedule.delay() {
+        self.claimed(at).next().is_some()
+    }
+
+    /// The schedules in force that have a word for it: they name it, or move it to another day.
+    fn claimed(&self, at: Instant) -> impl Iterator<Item = &ScheduleSpec> {
+        let names = move |(schedule, next): &(&ScheduleSpec, Option<Instant>)| match schedule.delay() {
             None => schedule.names(at) || schedule.moved(at).is_some(),
-            Some(_) => next == Some(at),
+            Some(_) => *next == Some(at),
         };
-        at > self.job.define_time && self.with_next().any(names)
+        let is_in_force = at > self.job.define_time;
+        self.with_next().filter(move |standing| is_in_force && names(standing)).map(|(schedule, _)| schedule)
     }
 
     /// What the ledger has of an instant, and of which the first entry is the one that made the run.
@@ -186,17 +215,14 @@ impl Subject<'_> {
         }
     }
 
-    /// What an edit or a delete took.
-    fn superseded(self, at: Instant, lapse: &Lapse) -> (Finding, Vec<InstantView>, String) {
-        let schedule = &lapse.schedule;
+    /// What edits and deletes took, of which the latest comes first.
+    fn superseded(self, at: Instant, taken: &[&Lapse]) -> (Finding, Vec<InstantView>, String) {
+        let latest = taken.first().map(|lapse| (lapse.by, lapse.time));
+        let together = taken.iter().filter(|lapse| Some((lapse.by, lapse.time)) == latest);
+        let of = schedules(together.map(|lapse| &lapse.schedule));
         let becomes = if at > self.now { "will become" } else { "became" };
-        let why = fragment(&lapse.sentence());
-        let view = InstantView {
-            reason: lapse.reason(),
-            lapse: Some(Box::new(lapse.clone())),
-            ..InstantView::new(schedule.clone(), at, Fate::Superseded)
-        };
-        (Finding::Decided, vec![view], format!("{at}, of schedule `{schedule}`, {becomes} no run: {why}."))
+        let why = taken.first().map(|lapse| fragment(&lapse.sentence())).unwrap_or_default();
+        (Finding::Decided, Vec::new(), format!("{at}, of {of}, {becomes} no run: {why}."))
     }
 
     fn undecided(self, at: Instant) -> (Finding, Vec<InstantView>, String) {

@@ -6,7 +6,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{instant::Instant, job::JobSpec, ledger::FateReason, names::ScheduleName, schedule::ScheduleSpec};
+use super::{
+    instant::Instant,
+    job::JobSpec,
+    ledger::{Fate, FateReason, InstantView},
+    names::ScheduleName,
+    schedule::ScheduleSpec,
+};
 
 /// What ended a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +67,15 @@ impl Lapse {
         match self.by {
             Ending::Edit { .. } => None,
             Ending::Delete => Some(FateReason::JobDeleted),
+        }
+    }
+
+    /// One of its instants.
+    pub fn view(&self, at: Instant) -> InstantView {
+        InstantView {
+            reason: self.reason(),
+            lapse: Some(Box::new(self.clone())),
+            ..InstantView::new(self.schedule.clone(), at, Fate::Superseded)
         }
     }
 

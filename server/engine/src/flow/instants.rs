@@ -161,21 +161,19 @@ fn lapses(
 ) -> Vec<InstantView> {
     let last = Instant::from_micros(until.as_micros() - 1);
     let mut found: BTreeMap<InstantKey, InstantView> = BTreeMap::new();
-    // Of several that took one instant the latest counts, which comes last.
-    for lapsed in lapsed {
-        let lapse = &lapsed.lapse;
-        for at in lapsed.shown(from, last, limit) {
+    // Of several that took one instant from a schedule the latest counts, whichever tells of it; they come by when that was.
+    for (place, shown) in lapsed.iter().enumerate() {
+        let later = &lapsed[place..];
+        for at in shown.shown(from, last, limit) {
+            let took = |other: &&Lapsed| other.lapse.schedule == shown.lapse.schedule && other.took(at);
+            let lapse = &later.iter().rev().find(took).unwrap_or(shown).lapse;
             let is_kept = ranges.iter().any(|range| {
                 range.schedule == lapse.schedule && !expand(range, at, at.plus(Duration::from_micros(1)), 1).is_empty()
             });
             if is_kept || is_to_come(job, &lapse.schedule, at) {
                 continue;
             }
-            let view = InstantView {
-                reason: lapse.reason(),
-                lapse: Some(Box::new(lapse.clone())),
-                ..InstantView::new(lapse.schedule.clone(), at, Fate::Superseded)
-            };
+            let view = lapse.view(at);
             found.insert(key(&view), view);
         }
     }

@@ -317,7 +317,8 @@ pub struct LedgerPart {
     pub ranges: Vec<InstantRange>,
     /// What clock changes took meanwhile, by the time of the change.
     pub skipped: Vec<(ScheduleName, SkippedWalls)>,
-    /// What edits and deletes took meanwhile, as far as the ledger tells of it, by when that was.
+    /// What edits and deletes took meanwhile, as far as the ledger tells of it, and what later ones, the latest of them, may have
+    /// taken of that again; by when they were.
     pub lapsed: Vec<Lapsed>,
     /// Of the instants before this, none is missing. The end of what was asked for, unless there was too much.
     pub until: Instant,
