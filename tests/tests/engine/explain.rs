@@ -21,7 +21,7 @@ use mainspring_engine::{
         supersede::Pending,
     },
     flow::instants::key,
-    ports::store::{CreateJob, JobChange, NewJob, UpdateJob},
+    ports::store::{CreateJob, JobChange, NewJob, RetentionPolicy, UpdateJob},
 };
 use mainspring_tests::{
     conformance::world::{every, spec},
@@ -312,4 +312,23 @@ async fn every_schedule_that_named_an_instant_has_an_entry() {
     stage.pass(Duration::from_secs(19)).await;
     assert_eq!(entries(at(20)).await, (Some(Fate::Fired), mixed.clone()));
     assert_eq!(listed(at(20)).await, mixed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_ledger_let_go_of_is_forgotten_and_not_denied() {
+    let kept = Duration::from_secs(300);
+    let stage = Stage::set_keeping(RetentionPolicy { ledger: kept, ..RetentionPolicy::default() }).await;
+    let began = stage.engine.now();
+    let at = |second| began.plus(Duration::from_secs(second));
+    create(&stage, spec(vec![every("main", 20)])).await;
+    stage.pass(Duration::from_secs(30)).await;
+    update(&stage, |spec| JobSpec { schedules: vec![every("main", 70)], ..spec }).await;
+    assert_eq!(told(&stage, at(20)).await, (Finding::Decided, Some(Fate::Fired)));
+    assert_eq!(told(&stage, at(21)).await, (Finding::NotNamed, None));
+    stage.pass(kept + Duration::from_secs(200)).await;
+    // Whether anything was named then is not known, either.
+    for second in [20, 21] {
+        assert_eq!(told(&stage, at(second)).await, (Finding::Forgotten, None));
+    }
+    assert_eq!(told(&stage, at(31)).await, (Finding::NotNamed, None));
 }

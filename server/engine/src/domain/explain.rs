@@ -95,6 +95,8 @@ pub struct Beside {
     pub backfilled: Vec<(RunId, RunState)>,
     /// Of one that met another run: what is known of that.
     pub overlap: Option<Met>,
+    /// Since when the ledger keeps what became of instants; none where it keeps all.
+    pub kept: Option<Instant>,
 }
 
 /// What an instant met that became no run since another run was not over.
@@ -120,7 +122,7 @@ pub struct Subject<'a> {
 impl Subject<'_> {
     /// Explains an instant of which the ledger has `decided`.
     pub fn explain(self, at: Instant, mut decided: Vec<InstantView>, beside: Beside) -> Explanation {
-        let Beside { lapses, backfilled, overlap } = beside;
+        let Beside { lapses, backfilled, overlap, kept } = beside;
         // The run stands by the schedule that made it.
         decided.sort_by_key(|view| view.fate != Fate::Fired);
         let taken = self.taken_by(&lapses, at, &decided);
@@ -131,11 +133,11 @@ impl Subject<'_> {
             }
             // While it was deleted it named nothing, though it may be back.
             (None, Some(lapse)) if lapse.by == Ending::Delete || !self.claims(at) => self.superseded(at, &taken),
-            (None, Some(_)) => match self.undecided(at) {
+            (None, Some(_)) => match self.undecided(at, kept) {
                 (Finding::NotNamed | Finding::Forgotten, ..) => self.superseded(at, &taken),
                 told => told,
             },
-            (None, None) => self.undecided(at),
+            (None, None) => self.undecided(at, kept),
         };
         if matches!(finding, Finding::Decided | Finding::Predicted) {
             instants.extend(taken.into_iter().map(|lapse| lapse.view(at)));
@@ -225,7 +227,7 @@ impl Subject<'_> {
         (Finding::Decided, Vec::new(), format!("{at}, of {of}, {becomes} no run: {why}."))
     }
 
-    fn undecided(self, at: Instant) -> (Finding, Vec<InstantView>, String) {
+    fn undecided(self, at: Instant, kept: Option<Instant>) -> (Finding, Vec<InstantView>, String) {
         let Job { name, create_time, define_time, version, spec, .. } = self.job;
         let says = |finding, sentence| (finding, Vec::new(), sentence);
         if let Some(deleted) = self.delete_time.filter(|deleted| *deleted <= at) {
@@ -238,6 +240,11 @@ impl Subject<'_> {
             let first = self.next(at).map(|next| format!("; its first instant is {next}")).unwrap_or_default();
             let sentence = format!("Job `{name}` was created at {create_time}, and nothing before is its own{first}.");
             return says(Finding::BeforeJob, sentence);
+        }
+        // What the definition in force says of itself holds as long as it is in force; of one before it only the ledger knows.
+        if at <= *define_time && kept.is_some_and(|kept| at < kept) {
+            let sentence = format!("{at} is older than what the ledger keeps of job `{name}`, which was edited since.");
+            return says(Finding::Forgotten, sentence);
         }
         if spec.schedules.is_empty() {
             let sentence =

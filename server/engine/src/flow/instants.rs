@@ -111,8 +111,10 @@ impl<'a> Ledger<'a> {
             true => Some(self.met(scope, &job, whole).await?),
             false => None,
         };
-        let subject = Subject { job: &job, delete_time, now: self.core.now() };
-        Ok(Some(subject.explain(at, decided, Beside { lapses, backfilled, overlap })))
+        let now = self.core.now();
+        let subject = Subject { job: &job, delete_time, now };
+        let beside = Beside { lapses, backfilled, overlap, kept: Some(now.minus(self.core.retention.ledger)) };
+        Ok(Some(subject.explain(at, decided, beside)))
     }
 }
 

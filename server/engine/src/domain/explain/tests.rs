@@ -314,3 +314,26 @@ fn a_schedule_names_nothing_after_the_last_run_that_it_will_make() {
     assert_eq!(far.finding, Finding::Predicted);
     assert!(far.sentence.ends_with(", unless it has made its 5000 runs by then."), "{}", far.sentence);
 }
+
+#[test]
+fn what_is_older_than_what_is_kept_is_forgotten_where_an_edit_has_come_since() {
+    let job = job(vec![schedule("nine", "0 9 * * *")]);
+    let told = |time, kept: &str| {
+        let subject = Subject { job: &job, delete_time: None, now: at(NOW) };
+        subject.explain(at(time), Vec::new(), Beside { kept: Some(at(kept)), ..Beside::default() })
+    };
+    // Edited on the 10th.
+    let (old, kept) = ("2026-03-05T09:00:00Z", "2026-03-12T00:00:00Z");
+    let forgotten = told(old, kept);
+    assert_eq!(
+        forgotten.sentence,
+        "2026-03-05T09:00:00Z is older than what the ledger keeps of job `report`, which was edited since."
+    );
+    for time in [old, "2026-03-05T10:00:00Z"] {
+        assert_eq!(told(time, kept).finding, Finding::Forgotten);
+        assert_eq!(told(time, "2026-03-05T00:00:00Z").finding, Finding::NotNamed);
+    }
+    // What is in force says what it names, and nothing was before the job.
+    assert_eq!(told("2026-03-11T10:00:00Z", kept).finding, Finding::NotNamed);
+    assert_eq!(told("2026-02-05T09:00:00Z", kept).finding, Finding::BeforeJob);
+}
