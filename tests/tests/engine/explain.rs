@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mainspring_cron::Zone;
 use mainspring_engine::{
     domain::{
         explain::{Explanation, Finding},
@@ -15,6 +16,7 @@ use mainspring_engine::{
         limit::{Concurrency, Pace},
         names::{ConcurrencyKey, JobName, Scope},
         overlap::{Overlap, OverlapScope},
+        rules::LeaseRules,
         run::RunState,
         schedule::ScheduleSpec,
         stop::{Paused, Running},
@@ -331,4 +333,29 @@ async fn what_the_ledger_let_go_of_is_forgotten_and_not_denied() {
         assert_eq!(told(&stage, at(second)).await, (Finding::Forgotten, None));
     }
     assert_eq!(told(&stage, at(31)).await, (Finding::NotNamed, None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_clock_change_took_is_told_after_an_edit_as_well() {
+    let stage = Stage::set_with(LeaseRules::default(), Duration::from_secs(3_600)).await;
+    // The stage begins in January 2027.
+    let begin = "2027-03-28T00:00:00Z".parse::<Instant>().unwrap();
+    stage.pass(begin.since(stage.engine.now())).await;
+    let rule = serde_json::from_str(r#"{"kind": "cron", "expr": "0 30 2 28 3 *", "gap": "SKIP"}"#).unwrap();
+    let zone = Zone::parse("Europe/Berlin").unwrap();
+    let lost = ScheduleSpec { rule, zone, ..every("a", 60) };
+    let kept = every("k", 7 * 86_400);
+    create(&stage, spec(vec![lost, kept.clone()])).await;
+    let asked: Instant = "2027-03-28T02:30:00+01:00".parse().unwrap();
+    let change: Instant = "2027-03-28T01:00:00Z".parse().unwrap();
+    assert_eq!(told(&stage, asked).await, (Finding::Predicted, Some(Fate::DstSkipped)));
+    stage.pass(Duration::from_secs(3 * 3_600)).await;
+    let before = explain(&stage, asked).await;
+    update(&stage, |spec| JobSpec { schedules: vec![kept.clone()], ..spec }).await;
+    let after = explain(&stage, asked).await;
+    assert_eq!((after.finding, after.instants[0].fate), (Finding::Decided, Fate::DstSkipped));
+    assert_eq!((after.instants[0].nominal, &after.sentence), (change, &before.sentence));
+    // Another time that the change took was none of its.
+    let other: Instant = "2027-03-28T02:31:00+01:00".parse().unwrap();
+    assert_eq!(told(&stage, other).await, (Finding::NotNamed, None));
 }

@@ -95,6 +95,8 @@ pub struct Beside {
     pub backfilled: Vec<(RunId, RunState)>,
     /// Of one that met another run: what is known of that.
     pub overlap: Option<Met>,
+    /// The time of the wall clock that it would have been, which a clock change took, and the schedule that named it.
+    pub skipped: Option<(ScheduleName, SkippedWalls)>,
     /// Since when the ledger keeps what became of instants; none where it keeps all.
     pub kept: Option<Instant>,
 }
@@ -122,7 +124,7 @@ pub struct Subject<'a> {
 impl Subject<'_> {
     /// Explains an instant of which the ledger has `decided`.
     pub fn explain(self, at: Instant, mut decided: Vec<InstantView>, beside: Beside) -> Explanation {
-        let Beside { lapses, backfilled, overlap, kept } = beside;
+        let Beside { lapses, backfilled, overlap, skipped, kept } = beside;
         // The run stands by the schedule that made it.
         decided.sort_by_key(|view| view.fate != Fate::Fired);
         let taken = self.taken_by(&lapses, at, &decided);
@@ -137,7 +139,10 @@ impl Subject<'_> {
                 (Finding::NotNamed | Finding::Forgotten, ..) => self.superseded(at, &taken),
                 told => told,
             },
-            (None, None) => self.undecided(at, kept),
+            (None, None) => match (self.undecided(at, kept), skipped) {
+                ((Finding::NotNamed | Finding::Forgotten, ..), Some((schedule, walls))) => self.taken(&schedule, walls),
+                (told, _) => told,
+            },
         };
         if matches!(finding, Finding::Decided | Finding::Predicted) {
             instants.extend(taken.into_iter().map(|lapse| lapse.view(at)));
@@ -294,7 +299,7 @@ impl Subject<'_> {
                 self.with_next().find_map(|(schedule, _)| Some((schedule, schedule.skips(at)?)))
                 && walls.change > self.begin()
             {
-                return self.taken(schedule, walls);
+                return self.taken(&schedule.name, walls);
             }
             if let Some(sentence) = self.elsewhere(at) {
                 return says(Finding::NotNamed, sentence);
@@ -357,15 +362,13 @@ impl Subject<'_> {
     }
 
     /// What a clock change took from a schedule.
-    fn taken(self, schedule: &ScheduleSpec, walls: SkippedWalls) -> (Finding, Vec<InstantView>, String) {
+    fn taken(self, schedule: &ScheduleName, walls: SkippedWalls) -> (Finding, Vec<InstantView>, String) {
         let finding = if walls.change <= self.now { Finding::Decided } else { Finding::Predicted };
-        let view = InstantView {
-            walls: Some(walls),
-            ..InstantView::new(schedule.name.clone(), walls.change, Fate::DstSkipped)
-        };
+        let view =
+            InstantView { walls: Some(walls), ..InstantView::new(schedule.clone(), walls.change, Fate::DstSkipped) };
         let time = walls.first.strftime("%F %T");
         let why = "does not exist: the clocks go forward, and by its rule it fires nothing for it";
-        (finding, vec![view], format!("{time}, of schedule `{}`, {why}.", schedule.name))
+        (finding, vec![view], format!("{time}, of schedule `{schedule}`, {why}."))
     }
 
     /// What will become of an instant to come, of a schedule that has this one next.

@@ -17,7 +17,7 @@ use crate::{
         ledger::{Fate, FateReason, InstantView, SkippedWalls},
         names::{JobName, ScheduleName, Scope},
     },
-    ports::store::{DroppedRun, InstantRange, LedgerPart, StoreResult},
+    ports::store::{DroppedRun, InstantRange, LedgerPart, SkippedRule, StoreResult},
 };
 
 /// More schedules than can ever have named one instant: those of a job, and those it had before.
@@ -26,6 +26,9 @@ const SCHEDULES: usize = 1_000;
 const RANGES: usize = 128;
 /// Edits and deletes, the latest, among which the one is looked for that took an instant.
 const LAPSES: usize = 100;
+
+/// No clock goes forward by more.
+const GAP: Duration = Duration::from_secs(25 * 3_600);
 
 /// The ledger, as the services read it.
 #[derive(Debug)]
@@ -111,14 +114,27 @@ impl<'a> Ledger<'a> {
             true => Some(self.met(scope, &job, whole).await?),
             false => None,
         };
+        let skipped = self.skipped(&job, at).await?;
         let now = self.core.now();
         let subject = Subject { job: &job, delete_time, now };
-        let beside = Beside { lapses, backfilled, overlap, kept: Some(now.minus(self.core.retention.ledger)) };
+        let beside = Beside { lapses, backfilled, overlap, skipped, kept: Some(now.minus(self.core.retention.ledger)) };
         Ok(Some(subject.explain(at, decided, beside)))
     }
 }
 
 impl Ledger<'_> {
+    /// What a clock change took from a job that is meant by an instant, by the definition that named it.
+    async fn skipped(&self, job: &Job, at: Instant) -> StoreResult<Option<(ScheduleName, SkippedWalls)>> {
+        let (from, to) = (at.minus(GAP), at.plus(Duration::from_micros(1)));
+        let taken = self.core.store.skipped_walls(job.uid, from, to).await?;
+        let meant = taken.into_iter().find_map(|SkippedRule { schedule, walls, spec }| {
+            let rule = spec.schedules.iter().find(|rule| rule.name == schedule)?;
+            let meant = rule.skips(at).filter(|meant| meant.change == walls.change)?;
+            (walls.first <= meant.first && meant.first <= walls.last).then_some((schedule, meant))
+        });
+        Ok(meant)
+    }
+
     /// What an instant met, by the definition that judged it.
     async fn met(&self, scope: &Scope, job: &Job, (at, to): (Instant, Instant)) -> StoreResult<Met> {
         let LedgerPart { ranges, .. } = self.core.store.ledger(job.uid, at, to, RANGES).await?;

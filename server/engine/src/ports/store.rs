@@ -59,7 +59,8 @@ pub use slots::{JobSlot, KeySlot, Slots};
 pub use submit::{JobRef, Made, NewRun, RequestKey, Stored, Submit, Submitted};
 pub use views::{
     Announcement, Announcer, AttemptView, Direction, DroppedRun, FullKey, InstantRange, JobOrder, JobTypeView,
-    LedgerPart, Listed, PacedKey, Page, QueueView, RunDetail, RunView, StatsView, Views, WaitFacts, WorkerView,
+    LedgerPart, Listed, PacedKey, Page, QueueView, RunDetail, RunView, SkippedRule, StatsView, Views, WaitFacts,
+    WorkerView,
 };
 pub use vitals::{QueueLevel, Vitals};
 pub use zones::{Retimed, RetimedSchedule, Told, ZoneData};

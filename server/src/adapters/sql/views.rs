@@ -13,7 +13,7 @@ use mainspring_engine::{
     },
     ports::store::{
         AttemptView, Direction, DroppedRun, JobOrder, JobTypeView, LedgerPart, Listed, Page, QueueView, RunView,
-        StatsView, StoreResult, Views, WaitFacts, WorkerView,
+        SkippedRule, StatsView, StoreResult, Views, WaitFacts, WorkerView,
     },
 };
 
@@ -105,6 +105,10 @@ impl Views for SqliteStore {
 
     async fn dropped_runs(&self, job: JobUid, instants: &[Instant]) -> StoreResult<Vec<DroppedRun>> {
         ledger::dropped(self, job, instants).await
+    }
+
+    async fn skipped_walls(&self, job: JobUid, from: Instant, to: Instant) -> StoreResult<Vec<SkippedRule>> {
+        ledger::skipped_walls(self, job, from, to).await
     }
 
     async fn lapses(&self, job: JobUid, at: Instant, limit: usize) -> StoreResult<Vec<Lapsed>> {

@@ -310,6 +310,17 @@ pub struct DroppedRun {
     pub dropped: Dropped,
 }
 
+/// What a clock change took from a schedule, with the rule that named it.
+#[derive(Clone, Debug)]
+pub struct SkippedRule {
+    /// Which schedule.
+    pub schedule: ScheduleName,
+    /// What was taken.
+    pub walls: SkippedWalls,
+    /// The definition that was in force.
+    pub spec: Arc<JobSpec>,
+}
+
 /// The beginning of what was asked for of a ledger.
 #[derive(Clone, Debug)]
 pub struct LedgerPart {
@@ -416,6 +427,9 @@ pub trait Views: Send + Sync {
 
     /// The runs of these instants of a job, each of which an edit cancelled before it began, in no order.
     async fn dropped_runs(&self, job: JobUid, instants: &[Instant]) -> StoreResult<Vec<DroppedRun>>;
+
+    /// What clock changes in `[from, to)` took from schedules of a job, by the time of the change.
+    async fn skipped_walls(&self, job: JobUid, from: Instant, to: Instant) -> StoreResult<Vec<SkippedRule>>;
 
     /// What edits and deletes took from schedules of a job that may have named this instant, the latest `limit` of them, the
     /// latest first.

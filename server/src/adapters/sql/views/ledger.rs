@@ -16,7 +16,7 @@ use mainspring_engine::{
         run::RunState,
         supersede::Dropped,
     },
-    ports::store::{DroppedRun, InstantRange, LedgerPart, StoreError, StoreResult},
+    ports::store::{DroppedRun, InstantRange, LedgerPart, SkippedRule, StoreError, StoreResult},
 };
 use sea_orm::{ConnectionTrait, Value};
 
@@ -89,6 +89,7 @@ pub(super) async fn part(
         found.push(InstantRange { schedule, range, spec });
     }
     let skipped = skipped::taken(&reads, job, from, until).await?;
+    let skipped = skipped.into_iter().map(|(schedule, _, walls)| (schedule, walls)).collect();
     let lapsed = lapsed::shown(&reads, &store.known, job, (from, until)).await?;
     Ok(LedgerPart { ranges: found, skipped, lapsed, until })
 }
@@ -170,6 +171,23 @@ pub(super) async fn dropped(store: &SqliteStore, job: JobUid, instants: &[Instan
         }
     }
     Ok(runs)
+}
+
+/// What clock changes took, with the definitions that named it.
+pub(super) async fn skipped_walls(
+    store: &SqliteStore,
+    job: JobUid,
+    from: Instant,
+    to: Instant,
+) -> StoreResult<Vec<SkippedRule>> {
+    let taken = skipped::taken(&store.reads, job, from, to).await?;
+    let specs = specs(&store.reads, &store.known, job, taken.iter().map(|(_, version, _)| *version)).await?;
+    let found = taken.into_iter().map(|(schedule, version, walls)| {
+        let spec = specs.get(&version).cloned();
+        let spec = spec.ok_or_else(|| StoreError::Corrupt(format!("job {job} has no version {version}")))?;
+        Ok(SkippedRule { schedule, walls, spec })
+    });
+    found.collect()
 }
 
 /// A run of a key that is not over.
