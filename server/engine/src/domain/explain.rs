@@ -304,8 +304,9 @@ impl Subject<'_> {
             if let Some(sentence) = self.elsewhere(at) {
                 return says(Finding::NotNamed, sentence);
             }
-            let (neighbours, ends) = (self.neighbours(at), self.ends(at));
-            return says(Finding::NotNamed, format!("No schedule of job `{name}` names {at}{neighbours}{ends}."));
+            let (neighbours, ends, stands) = (self.neighbours(at), self.ends(at), self.stands_still());
+            let sentence = format!("No schedule of job `{name}` names {at}{neighbours}{ends}{stands}.");
+            return says(Finding::NotNamed, sentence);
         };
         if at <= *define_time {
             let sentence = format!(
@@ -454,6 +455,13 @@ impl Subject<'_> {
         } else {
             String::new()
         }
+    }
+
+    /// Why a job in ERROR fires nothing, or less than it would.
+    fn stands_still(&self) -> String {
+        let error =
+            self.job.error.as_ref().map(|error| format!("; the job is in ERROR: {}", fragment(&error.sentence())));
+        error.unwrap_or_default()
     }
 
     fn neighbours(&self, at: Instant) -> String {

@@ -276,6 +276,10 @@ fn an_error_is_told_with_its_reason() {
     let found = explain(&job, "2026-03-21T09:00:00Z", Vec::new());
     assert_eq!((found.instants[0].fate, found.instants[0].reason), (Fate::Error, Some(FateReason::RuleBroken)));
     assert!(found.sentence.contains("schedule `nine` fires nothing"), "{}", found.sentence);
+    let other = explain(&job, "2026-03-21T10:00:00Z", Vec::new());
+    assert_eq!(other.finding, Finding::NotNamed);
+    let told = "; the job is in ERROR: schedule `nine` fires nothing: the rule could not be evaluated.";
+    assert!(other.sentence.ends_with(told), "{}", other.sentence);
 }
 
 #[test]
