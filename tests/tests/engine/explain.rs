@@ -5,6 +5,7 @@ use std::time::Duration;
 use mainspring_cron::Zone;
 use mainspring_engine::{
     domain::{
+        attempt::Outcome,
         explain::{Explanation, Finding},
         filter::Filter,
         ids::JobUid,
@@ -204,7 +205,14 @@ async fn what_meets_a_key_is_told_by_it() {
     stage.pass(PERIOD).await;
     let met = explain(&stage, began.plus(PERIOD)).await;
     assert_eq!(met.instants[0].fate, Fate::SkippedOverlap);
-    assert!(met.sentence.contains("a run of concurrency key `host 1` was not over (run "), "{}", met.sentence);
+    let told = "a run of concurrency key `host 1` was not over (run ";
+    assert!(met.sentence.contains(told) && met.sentence.contains(" of job `other`, which "), "{}", met.sentence);
+    // Also when that is over, and while a later one is none of its business.
+    let mut worker = stage.connect(1).await;
+    let run = worker.accepted().await;
+    worker.reported(run, Outcome::Succeeded).await;
+    let over = explain(&stage, began.plus(PERIOD)).await;
+    assert!(over.sentence.contains(" of job `other`, which succeeded by now)"), "{}", over.sentence);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

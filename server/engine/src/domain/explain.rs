@@ -14,7 +14,7 @@ use super::{
     job::{Job, JobState, Pause},
     lapse::{Ending, Lapse, Lapsed},
     ledger::{Fate, InstantView, SkippedWalls, fragment},
-    names::{ConcurrencyKey, ScheduleName},
+    names::{ConcurrencyKey, JobName, ScheduleName},
     overlap::Overlap,
     run::RunState,
     schedule::ScheduleSpec,
@@ -106,8 +106,19 @@ pub struct Beside {
 pub struct Met {
     /// The concurrency key whose runs it meets; none where it meets those of its job.
     pub key: Option<ConcurrencyKey>,
-    /// The run, as it stands now, where it is known.
-    pub run: Option<(RunId, RunState)>,
+    /// The run, where it is known.
+    pub run: Option<InTheWay>,
+}
+
+/// A run that was not over when an instant came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InTheWay {
+    /// Which.
+    pub run: RunId,
+    /// How it stands now.
+    pub state: RunState,
+    /// Its job, where that is not the one of the instant.
+    pub job: Option<JobName>,
 }
 
 /// Whose instant it is, and when the question is asked.
@@ -480,7 +491,11 @@ impl Met {
     fn words(&self) -> String {
         let Self { key, run } = self;
         let whose = key.as_ref().map_or_else(|| "the job".into(), |key| format!("concurrency key `{key}`"));
-        let run = run.map(|(run, state)| format!(" (run {run}, which {} by now)", stands(state))).unwrap_or_default();
+        let run = run.as_ref().map(|InTheWay { run, state, job }| {
+            let of = job.as_ref().map(|job| format!(" of job `{job}`")).unwrap_or_default();
+            format!(" (run {run}{of}, which {} by now)", stands(*state))
+        });
+        let run = run.unwrap_or_default();
         format!("a run of {whose} was not over{run}")
     }
 }

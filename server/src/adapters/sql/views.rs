@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use mainspring_engine::{
     domain::{
+        explain::InTheWay,
         filter::Filter,
         ids::{JobUid, RunId, WorkerId},
         instant::Instant,
@@ -125,7 +126,7 @@ impl Views for SqliteStore {
         job: JobUid,
         key: Option<&ConcurrencyKey>,
         at: Instant,
-    ) -> StoreResult<Option<(RunId, RunState)>> {
+    ) -> StoreResult<Option<InTheWay>> {
         ledger::met(self, scope, job, key, at).await
     }
 

@@ -8,6 +8,7 @@ use super::{JobRef, StoreResult};
 use crate::domain::{
     attempt::{AttemptState, LossReason},
     dead::DeadLetter,
+    explain::InTheWay,
     filter::Filter,
     ids::{BackfillId, JobUid, RunId, ServerId, WorkerId},
     instant::Instant,
@@ -439,14 +440,14 @@ pub trait Views: Send + Sync {
     async fn backfilled_runs(&self, job: JobUid, at: Instant) -> StoreResult<Vec<(RunId, RunState)>>;
 
     /// A run that an instant of a job met, as it stands now: of the job, or of a concurrency key of its namespace, made before and
-    /// not over at that time. None where it is not known any more: of a key's other jobs only runs that are not over yet are.
+    /// not over at that time. None where it is not known any more: of a key's runs that are over only those made shortly before are.
     async fn overlapping_run(
         &self,
         scope: &Scope,
         job: JobUid,
         key: Option<&ConcurrencyKey>,
         at: Instant,
-    ) -> StoreResult<Option<(RunId, RunState)>>;
+    ) -> StoreResult<Option<InTheWay>>;
 
     /// Queues that exist and pass a filter, by name.
     async fn queues(

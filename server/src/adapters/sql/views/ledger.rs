@@ -8,6 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use mainspring_engine::{
     domain::{
+        explain::InTheWay,
         ids::{JobUid, RunId},
         instant::Instant,
         job::JobSpec,
@@ -19,6 +20,7 @@ use mainspring_engine::{
     ports::store::{DroppedRun, InstantRange, LedgerPart, SkippedRule, StoreError, StoreResult},
 };
 use sea_orm::{ConnectionTrait, Value};
+use uuid::Uuid;
 
 use super::{
     super::{
@@ -191,12 +193,19 @@ pub(super) async fn skipped_walls(
 }
 
 /// A run of a key that is not over.
-pub(in super::super) const MET_OF_KEY: &str = "SELECT id, state FROM run WHERE key_id = (SELECT id FROM limit_key \
-     WHERE namespace_id = ? AND key = ?) AND key_id IS NOT NULL AND end_time IS NULL AND id < ? AND NOT apart LIMIT 1";
+pub(in super::super) const MET_OF_KEY: &str = "SELECT run.id, run.state, run.job_uid, job.name FROM run \
+     LEFT JOIN job ON job.uid = run.job_uid WHERE key_id = (SELECT id FROM limit_key WHERE namespace_id = ? AND key = ?) \
+     AND key_id IS NOT NULL AND run.end_time IS NULL AND run.id < ? AND NOT apart LIMIT 1";
+
+/// A run of a key, of the latest of anybody's before an instant, that was over after it: the runs of a key are in no order.
+pub(in super::super) const MET_OF_KEY_THEN: &str = "SELECT latest.id, latest.state, latest.job_uid, job.name FROM \
+     (SELECT id, state, job_uid, key_id, end_time, apart FROM run WHERE id < ? ORDER BY id DESC LIMIT 2000) AS latest \
+     LEFT JOIN job ON job.uid = latest.job_uid WHERE latest.key_id = (SELECT id FROM limit_key WHERE namespace_id = ? AND key = ?) \
+     AND latest.end_time >= ? AND NOT apart LIMIT 1";
 
 /// A run of a job, of the latest before an instant, that was not over then.
-pub(in super::super) const MET: &str = "SELECT id, state FROM (SELECT id, state, end_time, apart FROM run WHERE job_uid = ? \
-     AND id < ? ORDER BY id DESC LIMIT 1000) AS latest WHERE (end_time IS NULL OR end_time >= ?) AND NOT apart LIMIT 1";
+pub(in super::super) const MET: &str = "SELECT id, state, job_uid, NULL FROM (SELECT id, state, job_uid, end_time, apart FROM run \
+     WHERE job_uid = ? AND id < ? ORDER BY id DESC LIMIT 1000) AS latest WHERE (end_time IS NULL OR end_time >= ?) AND NOT apart LIMIT 1";
 
 /// A run that an instant met.
 pub(super) async fn met(
@@ -205,19 +214,26 @@ pub(super) async fn met(
     job: JobUid,
     key: Option<&ConcurrencyKey>,
     at: Instant,
-) -> StoreResult<Option<(RunId, RunState)>> {
+) -> StoreResult<Option<InTheWay>> {
     let before: Value = first_id(at).into();
     let mut row = None;
     if let (Some(namespace), Some(key)) = (store.known.lanes.namespace(&scope.0), key) {
-        let values = vec![namespace.into(), key.as_str().into(), before.clone()];
+        let (namespace, key): (Value, Value) = (namespace.into(), key.as_str().into());
+        let values = vec![namespace.clone(), key.clone(), before.clone()];
         row = query_one(&store.reads, MET_OF_KEY, values).await?;
+        if row.is_none() {
+            row = query_one(&store.reads, MET_OF_KEY_THEN, vec![before.clone(), namespace, key, time(at)]).await?;
+        }
     }
     if row.is_none() {
         row = query_one(&store.reads, MET, vec![job.uuid().into(), before, time(at)]).await?;
     }
     let read = row.map(|row| {
         let mut cells = Cells::of(&row);
-        Ok((RunId::from_uuid(cells.next()?), run_state(&mut cells)?))
+        let (run, state) = (RunId::from_uuid(cells.next()?), run_state(&mut cells)?);
+        let of = cells.next::<Option<Uuid>>()?;
+        let other = cells.next::<Option<String>>()?.filter(|_| of != Some(job.uuid()));
+        Ok(InTheWay { run, state, job: other.map(name).transpose()? })
     });
     read.transpose()
 }
