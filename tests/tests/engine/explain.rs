@@ -336,6 +336,11 @@ async fn what_the_ledger_let_go_of_is_forgotten_and_not_denied() {
     assert_eq!(told(&stage, at(20)).await, (Finding::Decided, Some(Fate::Fired)));
     assert_eq!(told(&stage, at(21)).await, (Finding::NotNamed, None));
     stage.pass(kept + Duration::from_secs(200)).await;
+    // What became a run that is kept is known by that.
+    let run = explain(&stage, at(20)).await;
+    assert_eq!((run.finding, run.instants[0].fate), (Finding::Decided, Fate::Fired));
+    assert!(run.sentence.contains("of schedule `main`, became run "), "{}", run.sentence);
+    stage.sql(format!("DELETE FROM run WHERE nominal_time = {}", at(20).as_micros())).await;
     // Whether anything was named then is not known, either.
     for second in [20, 21] {
         assert_eq!(told(&stage, at(second)).await, (Finding::Forgotten, None));
@@ -348,7 +353,7 @@ async fn what_a_clock_change_took_is_told_after_an_edit_as_well() {
     let stage = Stage::set_with(LeaseRules::default(), Duration::from_secs(3_600)).await;
     // The stage begins in January 2027.
     let begin = "2027-03-28T00:00:00Z".parse::<Instant>().unwrap();
-    stage.pass(begin.since(stage.engine.now())).await;
+    stage.sleep(begin.since(stage.engine.now())).await;
     let rule = serde_json::from_str(r#"{"kind": "cron", "expr": "0 30 2 28 3 *", "gap": "SKIP"}"#).unwrap();
     let zone = Zone::parse("Europe/Berlin").unwrap();
     let lost = ScheduleSpec { rule, zone, ..every("a", 60) };

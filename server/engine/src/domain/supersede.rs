@@ -39,6 +39,9 @@ impl Pending {
     }
 }
 
+/// Why such a run was cancelled, in its own words.
+pub const DROPPED: &str = "an edit of its job dropped it before it began";
+
 /// An edit that cancelled the run of an instant before that began, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {

@@ -16,8 +16,9 @@ use crate::{
         lapse::Lapsed,
         ledger::{Fate, FateReason, InstantView, SkippedWalls},
         names::{JobName, ScheduleName, Scope},
+        supersede::DROPPED,
     },
-    ports::store::{DroppedRun, InstantRange, LedgerPart, SkippedRule, StoreResult},
+    ports::store::{DroppedRun, InstantRange, LedgerPart, RunView, SkippedRule, StoreResult},
 };
 
 /// More schedules than can ever have named one instant: those of a job, and those it had before.
@@ -108,6 +109,9 @@ impl<'a> Ledger<'a> {
         let mut decided = self.list(&job, whole, &Filter::All, None, SCHEDULES).await?;
         // Whoever asks for the instant of a clock change asks for what fired then.
         decided.retain(|view| view.walls.is_none() && view.lapse.is_none());
+        if decided.is_empty() {
+            decided.extend(self.kept(scope, &job, at).await?);
+        }
         let lapses = store.lapses(job.uid, at, LAPSES).await?;
         let backfilled = store.backfilled_runs(job.uid, at).await?;
         let overlap = match decided.iter().any(|view| view.fate == Fate::SkippedOverlap) {
@@ -123,6 +127,22 @@ impl<'a> Ledger<'a> {
 }
 
 impl Ledger<'_> {
+    /// What an instant became of which the ledger has nothing any more, by its run: that may be kept for longer.
+    async fn kept(&self, scope: &Scope, job: &Job, at: Instant) -> StoreResult<Option<InstantView>> {
+        let Some((_, run, state)) = self.core.store.scheduled_runs(job.uid, &[at]).await?.pop() else {
+            return Ok(None);
+        };
+        let Some(RunView { schedule: Some(schedule), life, .. }) = self.core.store.run(scope, run).await? else {
+            return Ok(None);
+        };
+        let mut dropped = None;
+        if life.cancel_reason.as_deref() == Some(DROPPED) {
+            dropped = self.core.store.dropped_runs(job.uid, &[at]).await?.pop().map(|run| Box::new(run.dropped));
+        }
+        let fate = if dropped.is_some() { Fate::Superseded } else { Fate::Fired };
+        Ok(Some(InstantView { run: Some((run, state)), dropped, ..InstantView::new(schedule, at, fate) }))
+    }
+
     /// What a clock change took from a job that is meant by an instant, by the definition that named it.
     async fn skipped(&self, job: &Job, at: Instant) -> StoreResult<Option<(ScheduleName, SkippedWalls)>> {
         let (from, to) = (at.minus(GAP), at.plus(Duration::from_micros(1)));
