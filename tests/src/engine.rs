@@ -150,6 +150,13 @@ impl Stage {
         stage.outage(Duration::ZERO).await
     }
 
+    /// An engine over an empty store that keeps what there is for so long.
+    pub async fn set_keeping(retention: RetentionPolicy) -> Self {
+        let mut stage = Self::set().await;
+        stage.retention = retention;
+        stage.outage(Duration::ZERO).await
+    }
+
     async fn start(
         home: TempDir,
         clock: ManualClock,

@@ -26,11 +26,12 @@ impl Resource for Instant {
             state => state_cell(state),
         };
         // What the fate says by itself is not said twice.
-        let reason = if self.reason == 0 && self.skipped_count == 0 && self.calendar.is_empty() {
-            ""
-        } else {
-            self.sentence.as_str()
-        };
+        let reason =
+            if self.reason == 0 && self.skipped_count == 0 && self.calendar.is_empty() && self.superseded.is_none() {
+                ""
+            } else {
+                self.sentence.as_str()
+            };
         vec![
             // The instant itself is the point of the ledger, so it is never shown as a distance.
             Cell::text(

@@ -148,6 +148,7 @@ pub(crate) struct Core {
     pub(crate) away_until: Mutex<Instant>,
     pub(crate) start_time: Instant,
     pub(crate) look: Duration,
+    pub(crate) retention: RetentionPolicy,
     pub(crate) seed: u64,
 }
 
@@ -192,6 +193,7 @@ impl Engine {
             away_until,
             start_time,
             look,
+            retention,
             seed,
         });
         let submit = submit::Submitter::start(&core);
@@ -208,7 +210,7 @@ impl Engine {
         zones::start(&core);
         notify::start(&core);
         rescue::start(&core, outcome.clone());
-        retain::start(&core, retention);
+        retain::start(&core);
         core.news.meet(&stream);
         news::listen(&core, stream.clone());
         Self { core, submit, outcome, stream }

@@ -14,9 +14,9 @@ use mainspring_engine::{
         overlap::Overlap,
         run::RunState,
         schedule::ScheduleSpec,
-        supersede::Pending,
+        supersede::{Dropped, Pending},
     },
-    ports::store::{CalendarChange, JobChange, JobRef, Moved, NewCalendar, RunView, ShardLease, UpdateJob},
+    ports::store::{CalendarChange, DroppedRun, JobChange, JobRef, Moved, NewCalendar, RunView, ShardLease, UpdateJob},
 };
 
 use super::world::{World, every, fired, secs, spec};
@@ -90,6 +90,11 @@ pub async fn dropped_starts_are_superseded(mut w: World) {
         [(runs[2], RunState::Cancelled), (runs[3], RunState::Cancelled)]
     );
     assert!(run(&w, runs[3]).await.life.cancel_reason.unwrap().contains("edit"));
+    // The edit took nothing from a schedule, so nobody knows who made it.
+    let nominal = run(&w, runs[3]).await.nominal_time.unwrap();
+    let dropped = Dropped { version: 2, by: Some((changed.version, w.now)), actor: String::new() };
+    let dropped = DroppedRun { nominal, run: (runs[3], RunState::Cancelled), dropped };
+    assert_eq!(w.store.dropped_runs(job.uid, &[nominal]).await.unwrap(), [dropped]);
     let told = [(1, Fate::Fired, 2), (1, Fate::Superseded, 1), (2, Fate::Superseded, 1)];
     assert_eq!(fates(&w, &job).await, told);
     // What has begun is left alone, and what comes then fires.

@@ -2,24 +2,29 @@
 
 use std::time::Duration;
 
+use mainspring_cron::Zone;
 use mainspring_engine::{
     domain::{
+        attempt::Outcome,
         explain::{Explanation, Finding},
         filter::Filter,
         ids::JobUid,
         instant::Instant,
         job::{Job, JobSpec, Pause},
         keyed::KeyTemplate,
+        lapse::Ending,
         ledger::{Fate, FateReason},
         limit::{Concurrency, Pace},
         names::{ConcurrencyKey, JobName, Scope},
         overlap::{Overlap, OverlapScope},
+        rules::LeaseRules,
         run::RunState,
+        schedule::ScheduleSpec,
         stop::{Paused, Running},
         supersede::Pending,
     },
     flow::instants::key,
-    ports::store::{CreateJob, JobChange, NewJob, UpdateJob},
+    ports::store::{CreateJob, JobChange, NewJob, RetentionPolicy, UpdateJob},
 };
 use mainspring_tests::{
     conformance::world::{every, spec},
@@ -104,11 +109,16 @@ async fn an_instant_is_told_by_the_ledger_and_by_the_rules() {
 }
 
 async fn update(stage: &Stage, change: impl FnOnce(JobSpec) -> JobSpec) {
+    edit(stage, Pending::Keep, change).await;
+}
+
+async fn edit(stage: &Stage, pending: Pending, change: impl FnOnce(JobSpec) -> JobSpec) {
     let name: JobName = "report".parse().unwrap();
     let Job { revision, spec, .. } = stage.engine.store().job(&Scope::default(), &name).await.unwrap().unwrap();
-    let (scope, actor, pending) = (Scope::default(), "ada".into(), Pending::Keep);
+    let (scope, actor) = (Scope::default(), "ada".into());
     let update = UpdateJob { scope, name, revision, spec: change(spec), pending, actor };
-    assert!(matches!(stage.engine.jobs().update(update).await.unwrap(), JobChange::Done(_)));
+    let changed = stage.engine.jobs().update(update).await.unwrap();
+    assert!(matches!(changed, JobChange::Done(_) | JobChange::DoneWith(..)));
 }
 
 /// What the ledger tells, up to an instant, some at a time: instants by their seconds, and fates.
@@ -195,5 +205,170 @@ async fn what_meets_a_key_is_told_by_it() {
     stage.pass(PERIOD).await;
     let met = explain(&stage, began.plus(PERIOD)).await;
     assert_eq!(met.instants[0].fate, Fate::SkippedOverlap);
-    assert!(met.sentence.contains("a run of concurrency key `host 1` was not over (run "), "{}", met.sentence);
+    let told = "a run of concurrency key `host 1` was not over (run ";
+    assert!(met.sentence.contains(told) && met.sentence.contains(" of job `other`, which "), "{}", met.sentence);
+    // Also when that is over, and while a later one is none of its business.
+    let mut worker = stage.connect(1).await;
+    let run = worker.accepted().await;
+    worker.reported(run, Outcome::Succeeded).await;
+    let over = explain(&stage, began.plus(PERIOD)).await;
+    assert!(over.sentence.contains(" of job `other`, which succeeded by now)"), "{}", over.sentence);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_an_edit_cancelled_is_told_with_the_edit() {
+    let seconds = Duration::from_secs;
+    let waits = JobSpec { overlap: Overlap::BufferAll { max: 100 }, ..spec(vec![every("main", 10)]) };
+    let spread = ScheduleSpec { jitter: seconds(10_000), ..every("main", 10_000) };
+    let spread = JobSpec { overlap: Overlap::Allow { max: None }, ..spec(vec![spread]) };
+    for (pending, definition, period, number) in
+        [(Pending::Cancel, &waits, 10, 2), (Pending::Recompute, &waits, 10, 3), (Pending::Cancel, &spread, 10_000, 1)]
+    {
+        let stage = Stage::set().await;
+        let at = stage.engine.now().plus(seconds(period * number));
+        let job = create(&stage, definition.clone()).await;
+        stage.pass(seconds(period * number)).await;
+        // Nobody knows the actor of an edit that took no instants, and this one replaces the schedule.
+        edit(&stage, pending, |spec| JobSpec { schedules: vec![every("main", 7_777)], ..spec }).await;
+        let edited = stage.engine.now();
+        let told = explain(&stage, at).await;
+        let view = &told.instants[0];
+        assert_eq!((told.finding, view.fate), (Finding::Decided, Fate::Superseded));
+        let (run, state) = view.run.unwrap();
+        assert_eq!(state, RunState::Cancelled);
+        let cancelled = format!("run {run}, which version 2 cancelled before it began, at {edited} by ada.");
+        assert_eq!(told.sentence, format!("{at}, of schedule `main`, became {cancelled}"));
+        assert_eq!(view.dropped.as_ref().map(|dropped| (dropped.version, dropped.by)), Some((1, Some((2, edited)))));
+        let whole = (at, at.plus(seconds(1)));
+        let job = as_it_is(&stage, &job.name).await;
+        let listed = stage.engine.ledger().list(&job, whole, &Filter::All, None, 10).await.unwrap();
+        assert_eq!(listed[0], *view);
+        assert_eq!(
+            listed[0].sentence(),
+            format!("It became a run, which version 2 cancelled before it began, at {edited} by ada.")
+        );
+        // What is left of it once the run is not kept.
+        stage.sql("DELETE FROM run WHERE state = 8").await;
+        let gone = explain(&stage, at).await;
+        assert!(
+            gone.sentence.ends_with(
+                "became a run, which an edit of the job cancelled before it began, and which is no longer kept."
+            ),
+            "{}",
+            gone.sentence
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_edit_that_took_an_instant_is_the_one_that_is_told() {
+    let stage = Stage::set().await;
+    let began = stage.engine.now();
+    let at = |second| began.plus(Duration::from_secs(second));
+    let job = create(&stage, spec(vec![every("a", 7), every("c", 40)])).await;
+    let only = |schedules: Vec<ScheduleSpec>| move |spec| JobSpec { schedules, ..spec };
+    stage.pass(Duration::from_secs(1)).await;
+    update(&stage, only(vec![every("a", 7)])).await;
+    stage.pass(Duration::from_secs(1)).await;
+    // Announced is the instant before the one in question.
+    update(&stage, only(vec![every("a", 7), every("c", 20)])).await;
+    stage.pass(Duration::from_secs(1)).await;
+    update(&stage, only(vec![every("a", 7)])).await;
+    let told = explain(&stage, at(40)).await;
+    let lapse = told.instants[0].lapse.clone().unwrap();
+    assert_eq!((lapse.version, lapse.by), (3, Ending::Edit { version: 4 }));
+    let now = as_it_is(&stage, &job.name).await;
+    let ledger = stage.engine.ledger();
+    for from in [at(40), at(1)] {
+        let listed = ledger.list(&now, (from, at(41)), &Filter::All, None, 100).await.unwrap();
+        let row = listed.iter().find(|view| view.nominal == at(40)).unwrap();
+        assert_eq!(*row, told.instants[0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_schedule_that_named_an_instant_has_an_entry() {
+    let stage = Stage::set().await;
+    let began = stage.engine.now();
+    let at = |second| began.plus(Duration::from_secs(second));
+    let job = create(&stage, spec(vec![every("a", 10), every("b", 20), every("c", 20)])).await;
+    let entries = async |instant| {
+        let told = explain(&stage, instant).await;
+        let mut entries: Vec<_> =
+            told.instants.into_iter().map(|view| (view.schedule.to_string(), view.fate)).collect();
+        let first = entries.first().map(|(_, fate)| *fate);
+        entries.sort();
+        (first, entries)
+    };
+    let listed = async |instant: Instant| {
+        let whole = (instant, instant.plus(Duration::from_micros(1)));
+        let job = as_it_is(&stage, &job.name).await;
+        let listed = stage.engine.ledger().list(&job, whole, &Filter::All, None, 100).await.unwrap();
+        listed.into_iter().map(|view| (view.schedule.to_string(), view.fate)).collect::<Vec<_>>()
+    };
+    let entry = |name: &str, fate| (name.to_owned(), fate);
+    stage.pass(Duration::from_secs(1)).await;
+    update(&stage, |spec| JobSpec { schedules: vec![every("a", 15)], ..spec }).await;
+    // Both were taken by one edit.
+    let taken = ["a", "b", "c"].map(|name| entry(name, Fate::Superseded)).to_vec();
+    assert_eq!(entries(at(20)).await, (Some(Fate::Superseded), taken));
+    let both = explain(&stage, at(20)).await.sentence;
+    assert!(both.contains("of schedules `a`, `b` and `c`, will become no run: version 2 replaced"), "{both}");
+    // Another may fire then: before, and after.
+    update(&stage, |spec| JobSpec { schedules: vec![every("a", 4)], ..spec }).await;
+    let mixed = vec![entry("a", Fate::Fired), entry("b", Fate::Superseded), entry("c", Fate::Superseded)];
+    assert_eq!(entries(at(20)).await, (Some(Fate::Fired), mixed.clone()));
+    assert_eq!(explain(&stage, at(20)).await.finding, Finding::Predicted);
+    stage.pass(Duration::from_secs(19)).await;
+    assert_eq!(entries(at(20)).await, (Some(Fate::Fired), mixed.clone()));
+    assert_eq!(listed(at(20)).await, mixed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_ledger_let_go_of_is_forgotten_and_not_denied() {
+    let kept = Duration::from_secs(300);
+    let stage = Stage::set_keeping(RetentionPolicy { ledger: kept, ..RetentionPolicy::default() }).await;
+    let began = stage.engine.now();
+    let at = |second| began.plus(Duration::from_secs(second));
+    create(&stage, spec(vec![every("main", 20)])).await;
+    stage.pass(Duration::from_secs(30)).await;
+    update(&stage, |spec| JobSpec { schedules: vec![every("main", 70)], ..spec }).await;
+    assert_eq!(told(&stage, at(20)).await, (Finding::Decided, Some(Fate::Fired)));
+    assert_eq!(told(&stage, at(21)).await, (Finding::NotNamed, None));
+    stage.pass(kept + Duration::from_secs(200)).await;
+    // What became a run that is kept is known by that.
+    let run = explain(&stage, at(20)).await;
+    assert_eq!((run.finding, run.instants[0].fate), (Finding::Decided, Fate::Fired));
+    assert!(run.sentence.contains("of schedule `main`, became run "), "{}", run.sentence);
+    stage.sql(format!("DELETE FROM run WHERE nominal_time = {}", at(20).as_micros())).await;
+    // Whether anything was named then is not known, either.
+    for second in [20, 21] {
+        assert_eq!(told(&stage, at(second)).await, (Finding::Forgotten, None));
+    }
+    assert_eq!(told(&stage, at(31)).await, (Finding::NotNamed, None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_clock_change_took_is_told_after_an_edit_as_well() {
+    let stage = Stage::set_with(LeaseRules::default(), Duration::from_secs(3_600)).await;
+    // The stage begins in January 2027.
+    let begin = "2027-03-28T00:00:00Z".parse::<Instant>().unwrap();
+    stage.sleep(begin.since(stage.engine.now())).await;
+    let rule = serde_json::from_str(r#"{"kind": "cron", "expr": "0 30 2 28 3 *", "gap": "SKIP"}"#).unwrap();
+    let zone = Zone::parse("Europe/Berlin").unwrap();
+    let lost = ScheduleSpec { rule, zone, ..every("a", 60) };
+    let kept = every("k", 7 * 86_400);
+    create(&stage, spec(vec![lost, kept.clone()])).await;
+    let asked: Instant = "2027-03-28T02:30:00+01:00".parse().unwrap();
+    let change: Instant = "2027-03-28T01:00:00Z".parse().unwrap();
+    assert_eq!(told(&stage, asked).await, (Finding::Predicted, Some(Fate::DstSkipped)));
+    stage.pass(Duration::from_secs(3 * 3_600)).await;
+    let before = explain(&stage, asked).await;
+    update(&stage, |spec| JobSpec { schedules: vec![kept.clone()], ..spec }).await;
+    let after = explain(&stage, asked).await;
+    assert_eq!((after.finding, after.instants[0].fate), (Finding::Decided, Fate::DstSkipped));
+    assert_eq!((after.instants[0].nominal, &after.sentence), (change, &before.sentence));
+    // Another time that the change took was none of its.
+    let other: Instant = "2027-03-28T02:31:00+01:00".parse().unwrap();
+    assert_eq!(told(&stage, other).await, (Finding::NotNamed, None));
 }

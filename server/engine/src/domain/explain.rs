@@ -6,19 +6,23 @@
 
 use std::{fmt::Write as _, time::Duration};
 
+use spent::Spent;
+
 use super::{
     ids::RunId,
     instant::Instant,
     job::{Job, JobState, Pause},
     lapse::{Ending, Lapse, Lapsed},
     ledger::{Fate, InstantView, SkippedWalls, fragment},
-    names::{ConcurrencyKey, ScheduleName},
+    names::{ConcurrencyKey, JobName, ScheduleName},
     overlap::Overlap,
     run::RunState,
     schedule::ScheduleSpec,
+    supersede::cancelled,
 };
 
 mod elsewhere;
+mod spent;
 
 /// What there is to say of an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,6 +95,10 @@ pub struct Beside {
     pub backfilled: Vec<(RunId, RunState)>,
     /// Of one that met another run: what is known of that.
     pub overlap: Option<Met>,
+    /// The time of the wall clock that it would have been, which a clock change took, and the schedule that named it.
+    pub skipped: Option<(ScheduleName, SkippedWalls)>,
+    /// Since when the ledger keeps what became of instants; none where it keeps all.
+    pub kept: Option<Instant>,
 }
 
 /// What an instant met that became no run since another run was not over.
@@ -98,8 +106,19 @@ pub struct Beside {
 pub struct Met {
     /// The concurrency key whose runs it meets; none where it meets those of its job.
     pub key: Option<ConcurrencyKey>,
-    /// The run, as it stands now, where it is known.
-    pub run: Option<(RunId, RunState)>,
+    /// The run, where it is known.
+    pub run: Option<InTheWay>,
+}
+
+/// A run that was not over when an instant came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InTheWay {
+    /// Which.
+    pub run: RunId,
+    /// How it stands now.
+    pub state: RunState,
+    /// Its job, where that is not the one of the instant.
+    pub job: Option<JobName>,
 }
 
 /// Whose instant it is, and when the question is asked.
@@ -116,20 +135,29 @@ pub struct Subject<'a> {
 impl Subject<'_> {
     /// Explains an instant of which the ledger has `decided`.
     pub fn explain(self, at: Instant, mut decided: Vec<InstantView>, beside: Beside) -> Explanation {
-        let Beside { lapses, backfilled, overlap } = beside;
+        let Beside { lapses, backfilled, overlap, skipped, kept } = beside;
         // The run stands by the schedule that made it.
         decided.sort_by_key(|view| view.fate != Fate::Fired);
-        let (finding, instants, mut sentence) = match decided.first() {
-            Some(first) => {
+        let taken = self.taken_by(&lapses, at, &decided);
+        let (finding, mut instants, mut sentence) = match (decided.first(), taken.first()) {
+            (Some(first), _) => {
                 let sentence = self.past(at, first, &decided, overlap.as_ref());
                 (Finding::Decided, decided, sentence)
             }
-            None => match lapses.iter().map(|lapsed| (lapsed, &lapsed.lapse)).find(|(lapsed, _)| lapsed.took(at)) {
-                // While it was deleted it named nothing, though it may be back.
-                Some((_, lapse)) if lapse.by == Ending::Delete || !self.claims(at) => self.superseded(at, lapse),
-                Some(_) | None => self.undecided(at),
+            // While it was deleted it named nothing, though it may be back.
+            (None, Some(lapse)) if lapse.by == Ending::Delete || !self.claims(at) => self.superseded(at, &taken),
+            (None, Some(_)) => match self.undecided(at, kept) {
+                (Finding::NotNamed | Finding::Forgotten, ..) => self.superseded(at, &taken),
+                told => told,
+            },
+            (None, None) => match (self.undecided(at, kept), skipped) {
+                ((Finding::NotNamed | Finding::Forgotten, ..), Some((schedule, walls))) => self.taken(&schedule, walls),
+                (told, _) => told,
             },
         };
+        if matches!(finding, Finding::Decided | Finding::Predicted) {
+            instants.extend(taken.into_iter().map(|lapse| lapse.view(at)));
+        }
         if instants.first().is_some_and(|first| first.fate.is_a_run())
             && let Some(origin) = self.came_from(at)
         {
@@ -145,13 +173,36 @@ impl Subject<'_> {
         Explanation { finding, instants, sentence, backfilled, previous, next }
     }
 
-    /// Whether the definition in force has a word for it: it names it, or moves it to another day.
+    /// The last edit or delete that took it from each schedule that named it and that nothing else became of, the latest first.
+    fn taken_by<'l>(self, lapses: &'l [Lapsed], at: Instant, decided: &[InstantView]) -> Vec<&'l Lapse> {
+        let mut taken: Vec<&Lapse> = Vec::new();
+        for lapse in lapses.iter().filter(|lapsed| lapsed.took(at)).map(|lapsed| &lapsed.lapse) {
+            let name = &lapse.schedule;
+            let is_told = decided.iter().any(|view| view.schedule == *name);
+            let is_older = taken.iter().any(|later| later.schedule == *name);
+            if !is_told && !is_older {
+                taken.push(lapse);
+            }
+        }
+        taken.retain(|lapse| {
+            lapse.by == Ending::Delete || !self.claimed(at).any(|schedule| schedule.name == lapse.schedule)
+        });
+        taken
+    }
+
+    /// Whether the definition in force has a word for it.
     fn claims(self, at: Instant) -> bool {
-        let names = |(schedule, next): (&ScheduleSpec, Option<Instant>)| match schedule.delay() {
+        self.claimed(at).next().is_some()
+    }
+
+    /// The schedules in force that have a word for it: they name it, or move it to another day.
+    fn claimed(&self, at: Instant) -> impl Iterator<Item = &ScheduleSpec> {
+        let names = move |(schedule, next): &(&ScheduleSpec, Option<Instant>)| match schedule.delay() {
             None => schedule.names(at) || schedule.moved(at).is_some(),
-            Some(_) => next == Some(at),
+            Some(_) => *next == Some(at),
         };
-        at > self.job.define_time && self.with_next().any(names)
+        let is_in_force = at > self.job.define_time;
+        self.with_next().filter(move |standing| is_in_force && names(standing)).map(|(schedule, _)| schedule)
     }
 
     /// What the ledger has of an instant, and of which the first entry is the one that made the run.
@@ -170,6 +221,9 @@ impl Subject<'_> {
     fn became(self, view: &InstantView, met: Option<&Met>) -> String {
         let pause = self.job.pause.as_ref().filter(|pause| view.fate == Fate::Paused && pause.time <= view.nominal);
         let met = met.filter(|_| view.fate == Fate::SkippedOverlap);
+        if view.was_dropped() {
+            return dropped(view);
+        }
         match (view.run, view.fate.is_a_run(), pause, met) {
             (Some((run, state)), ..) => format!("became run {run}, which {}", stands(state)),
             (None, true, ..) => "became a run, which is no longer kept".into(),
@@ -179,20 +233,17 @@ impl Subject<'_> {
         }
     }
 
-    /// What an edit or a delete took.
-    fn superseded(self, at: Instant, lapse: &Lapse) -> (Finding, Vec<InstantView>, String) {
-        let schedule = &lapse.schedule;
+    /// What edits and deletes took, of which the latest comes first.
+    fn superseded(self, at: Instant, taken: &[&Lapse]) -> (Finding, Vec<InstantView>, String) {
+        let latest = taken.first().map(|lapse| (lapse.by, lapse.time));
+        let together = taken.iter().filter(|lapse| Some((lapse.by, lapse.time)) == latest);
+        let of = schedules(together.map(|lapse| &lapse.schedule));
         let becomes = if at > self.now { "will become" } else { "became" };
-        let why = fragment(&lapse.sentence());
-        let view = InstantView {
-            reason: lapse.reason(),
-            lapse: Some(Box::new(lapse.clone())),
-            ..InstantView::new(schedule.clone(), at, Fate::Superseded)
-        };
-        (Finding::Decided, vec![view], format!("{at}, of schedule `{schedule}`, {becomes} no run: {why}."))
+        let why = taken.first().map(|lapse| fragment(&lapse.sentence())).unwrap_or_default();
+        (Finding::Decided, Vec::new(), format!("{at}, of {of}, {becomes} no run: {why}."))
     }
 
-    fn undecided(self, at: Instant) -> (Finding, Vec<InstantView>, String) {
+    fn undecided(self, at: Instant, kept: Option<Instant>) -> (Finding, Vec<InstantView>, String) {
         let Job { name, create_time, define_time, version, spec, .. } = self.job;
         let says = |finding, sentence| (finding, Vec::new(), sentence);
         if let Some(deleted) = self.delete_time.filter(|deleted| *deleted <= at) {
@@ -205,6 +256,11 @@ impl Subject<'_> {
             let first = self.next(at).map(|next| format!("; its first instant is {next}")).unwrap_or_default();
             let sentence = format!("Job `{name}` was created at {create_time}, and nothing before is its own{first}.");
             return says(Finding::BeforeJob, sentence);
+        }
+        // What the definition in force says of itself holds as long as it is in force; of one before it only the ledger knows.
+        if at <= *define_time && kept.is_some_and(|kept| at < kept) {
+            let sentence = format!("{at} is older than what the ledger keeps of job `{name}`, which was edited since.");
+            return says(Finding::Forgotten, sentence);
         }
         if spec.schedules.is_empty() {
             let sentence =
@@ -237,19 +293,31 @@ impl Subject<'_> {
             );
             return says(Finding::NotNamed, sentence);
         }
-        let named: Vec<_> = named.into_iter().map(|(named, _)| named).collect();
+        let mut named: Vec<_> = named.into_iter().map(|(named, _)| named).collect();
+        let mut gone = None;
+        named.retain(|(schedule, next)| match self.spent(schedule, *next, at) {
+            Spent::Since(last) => {
+                gone = gone.or(Some((*schedule, last)));
+                false
+            }
+            Spent::No | Spent::Perhaps => true,
+        });
+        if let (Some((schedule, last)), []) = (gone, &named[..]) {
+            return says(Finding::NotNamed, spent::sentence(schedule, last, name, at));
+        }
         let Some((first, next)) = named.first() else {
             if let Some((schedule, walls)) =
                 self.with_next().find_map(|(schedule, _)| Some((schedule, schedule.skips(at)?)))
                 && walls.change > self.begin()
             {
-                return self.taken(schedule, walls);
+                return self.taken(&schedule.name, walls);
             }
             if let Some(sentence) = self.elsewhere(at) {
                 return says(Finding::NotNamed, sentence);
             }
-            let (neighbours, ends) = (self.neighbours(at), self.ends(at));
-            return says(Finding::NotNamed, format!("No schedule of job `{name}` names {at}{neighbours}{ends}."));
+            let (neighbours, ends, stands) = (self.neighbours(at), self.ends(at), self.stands_still());
+            let sentence = format!("No schedule of job `{name}` names {at}{neighbours}{ends}{stands}.");
+            return says(Finding::NotNamed, sentence);
         };
         if at <= *define_time {
             let sentence = format!(
@@ -300,19 +368,19 @@ impl Subject<'_> {
             ..InstantView::new(schedule.name.clone(), at, fate)
         });
         let when = due.map(|due| format!(" that is due at {due}")).unwrap_or_default();
-        (Finding::Predicted, views.collect(), format!("{at}, of {of}, {what}{when}{unless}."))
+        let most = first.max_runs.filter(|_| fate == Fate::Fired && self.spent(first, *next, at) == Spent::Perhaps);
+        let most = most.map(|most| format!(", unless it has made its {most} runs by then")).unwrap_or_default();
+        (Finding::Predicted, views.collect(), format!("{at}, of {of}, {what}{when}{unless}{most}."))
     }
 
     /// What a clock change took from a schedule.
-    fn taken(self, schedule: &ScheduleSpec, walls: SkippedWalls) -> (Finding, Vec<InstantView>, String) {
+    fn taken(self, schedule: &ScheduleName, walls: SkippedWalls) -> (Finding, Vec<InstantView>, String) {
         let finding = if walls.change <= self.now { Finding::Decided } else { Finding::Predicted };
-        let view = InstantView {
-            walls: Some(walls),
-            ..InstantView::new(schedule.name.clone(), walls.change, Fate::DstSkipped)
-        };
+        let view =
+            InstantView { walls: Some(walls), ..InstantView::new(schedule.clone(), walls.change, Fate::DstSkipped) };
         let time = walls.first.strftime("%F %T");
         let why = "does not exist: the clocks go forward, and by its rule it fires nothing for it";
-        (finding, vec![view], format!("{time}, of schedule `{}`, {why}.", schedule.name))
+        (finding, vec![view], format!("{time}, of schedule `{schedule}`, {why}."))
     }
 
     /// What will become of an instant to come, of a schedule that has this one next.
@@ -365,6 +433,7 @@ impl Subject<'_> {
         let found = self.with_next().zip(self.last_times()).filter_map(|((schedule, next), last)| {
             // What has made its runs named nothing after the last.
             let last = last.filter(|_| next.is_none() && schedule.max_runs.is_some());
+            let last = last.or_else(|| self.last_to_come(schedule, next));
             schedule.prev_fire(last.map_or(at, |last| last.plus(Duration::from_micros(1)).min(at)))
         });
         let found = found.max();
@@ -375,7 +444,10 @@ impl Subject<'_> {
         let from = at.max(self.begin());
         let made = self.job.run_counts.iter().copied().chain(std::iter::repeat(0));
         let found = self.with_next().zip(made).filter_map(|((schedule, next), made)| match schedule.delay() {
-            None => schedule.next_shown(from, made),
+            None => {
+                let found = schedule.next_shown(from, made)?;
+                self.last_to_come(schedule, next).is_none_or(|last| found <= last).then_some(found)
+            }
             Some(_) => next.filter(|next| *next > at),
         });
         let found = found.min();
@@ -396,6 +468,13 @@ impl Subject<'_> {
         }
     }
 
+    /// Why a job in ERROR fires nothing, or less than it would.
+    fn stands_still(&self) -> String {
+        let error =
+            self.job.error.as_ref().map(|error| format!("; the job is in ERROR: {}", fragment(&error.sentence())));
+        error.unwrap_or_default()
+    }
+
     fn neighbours(&self, at: Instant) -> String {
         let neighbours = match (self.previous(at), self.next(at)) {
             (Some(previous), Some(next)) => format!("; the nearest are {previous} before and {next} after"),
@@ -412,9 +491,24 @@ impl Met {
     fn words(&self) -> String {
         let Self { key, run } = self;
         let whose = key.as_ref().map_or_else(|| "the job".into(), |key| format!("concurrency key `{key}`"));
-        let run = run.map(|(run, state)| format!(" (run {run}, which {} by now)", stands(state))).unwrap_or_default();
+        let run = run.as_ref().map(|InTheWay { run, state, job }| {
+            let of = job.as_ref().map(|job| format!(" of job `{job}`")).unwrap_or_default();
+            format!(" (run {run}{of}, which {} by now)", stands(*state))
+        });
+        let run = run.unwrap_or_default();
         format!("a run of {whose} was not over{run}")
     }
+}
+
+/// What became of an instant whose run an edit cancelled.
+fn dropped(view: &InstantView) -> String {
+    let run = view.run.map_or("a run".to_owned(), |(run, _)| format!("run {run}"));
+    let now = match view.run {
+        Some((_, RunState::Cancelled)) => String::new(),
+        Some((_, state)) => format!(", and which {} by now", stands(state)),
+        None => ", and which is no longer kept".into(),
+    };
+    format!("became {}{now}", cancelled(&run, view.dropped.as_deref()))
 }
 
 /// Who paused, since when, and why.

@@ -6,7 +6,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{instant::Instant, job::JobSpec, ledger::FateReason, names::ScheduleName, schedule::ScheduleSpec};
+use super::{
+    instant::Instant,
+    job::JobSpec,
+    ledger::{Fate, FateReason, InstantView},
+    names::ScheduleName,
+    schedule::ScheduleSpec,
+};
 
 /// What ended a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +47,6 @@ pub struct Lapse {
     pub end: Option<Instant>,
 }
 
-/// Further ahead nobody looks for the last instant of a schedule that makes so many runs and no more.
-const REACH: usize = 1_000;
-
 impl Lapse {
     /// The lapse of `rule`, which has `first` next and has made so many runs; `next` is the first instant of what replaces it.
     pub fn of(
@@ -53,11 +56,7 @@ impl Lapse {
         (first, made): (Instant, u64),
         next: Option<Instant>,
     ) -> Self {
-        let left = rule.max_runs.and_then(|most| usize::try_from(most.saturating_sub(made)).ok());
-        let end = left.filter(|left| *left <= REACH).map(|left| {
-            let last = rule.fires(rule.cursor_before(first)).take(left).last();
-            last.map_or(first, |last| last.max(first))
-        });
+        let end = rule.last_run(first, made);
         let shown = next.map_or(first, |next| next.minus(Duration::from_micros(1)).max(first));
         let shown = end.map_or(shown, |end| end.min(shown));
         Self { schedule: rule.name.clone(), version, by, time, actor: actor.to_owned(), first, shown, end }
@@ -68,6 +67,15 @@ impl Lapse {
         match self.by {
             Ending::Edit { .. } => None,
             Ending::Delete => Some(FateReason::JobDeleted),
+        }
+    }
+
+    /// One of its instants.
+    pub fn view(&self, at: Instant) -> InstantView {
+        InstantView {
+            reason: self.reason(),
+            lapse: Some(Box::new(self.clone())),
+            ..InstantView::new(self.schedule.clone(), at, Fate::Superseded)
         }
     }
 

@@ -13,6 +13,7 @@ use super::{
     lapse::Lapse,
     names::{CalendarName, ScheduleName},
     run::RunState,
+    supersede::Dropped,
 };
 
 /// What became of a nominal instant.
@@ -30,7 +31,7 @@ pub enum Fate {
     Missed,
     /// The job was paused.
     Paused,
-    /// An edit replaced it before it was due.
+    /// An edit or a delete took it before it was due, or an edit cancelled its run before that began.
     Superseded,
     /// It could not be evaluated.
     Error,
@@ -194,7 +195,7 @@ pub const fn sentence(fate: Fate, reason: Option<FateReason>) -> &'static str {
         (Fate::Coalesced, None) => "A later instant stands for it.",
         (Fate::Missed, None) => "It passed while nobody could fire it.",
         (Fate::Paused, None) => "The job was paused.",
-        (Fate::Superseded, None) => "An edit replaced it before it was due.",
+        (Fate::Superseded, None) => "It became a run, which an edit of the job cancelled before it began.",
         (Fate::Error, None) => "It could not be evaluated.",
         (Fate::Excluded, None) => "A calendar of its schedule leaves it out.",
         (Fate::DstSkipped, None) => "A clock change took the time of the wall clock that it would have been.",
@@ -266,7 +267,7 @@ pub struct InstantView {
     pub fate: Fate,
     /// Why, where the fate alone does not say it.
     pub reason: Option<FateReason>,
-    /// The run it became or was united with, while it is kept.
+    /// The run it became or was united with, while it is kept, also where an edit cancelled that.
     pub run: Option<(RunId, RunState)>,
     /// When its run is due, where that is to come and not its nominal time.
     pub due: Option<Instant>,
@@ -276,22 +277,30 @@ pub struct InstantView {
     pub calendar: Option<CalendarName>,
     /// The edit or the delete that took it before it was due.
     pub lapse: Option<Box<Lapse>>,
+    /// The edit that cancelled its run before that began.
+    pub dropped: Option<Box<Dropped>>,
 }
 
 impl InstantView {
     /// An instant of which no more is known than its fate.
     pub fn new(schedule: ScheduleName, nominal: Instant, fate: Fate) -> Self {
-        let (reason, run, due, walls, calendar, lapse) = (None, None, None, None, None, None);
-        Self { schedule, nominal, fate, reason, run, due, walls, calendar, lapse }
+        let (reason, run, due, walls, calendar, lapse, dropped) = (None, None, None, None, None, None, None);
+        Self { schedule, nominal, fate, reason, run, due, walls, calendar, lapse, dropped }
+    }
+
+    /// Whether it became a run that an edit cancelled before that began: what was taken before it was due has its lapse.
+    pub fn was_dropped(&self) -> bool {
+        self.fate == Fate::Superseded && self.lapse.is_none()
     }
 
     /// What became of it, as one sentence.
     pub fn sentence(&self) -> String {
-        match (&self.walls, &self.calendar, &self.lapse) {
+        match (&self.walls, &self.calendar, &self.lapse, &self.dropped) {
             (Some(walls), ..) => walls.sentence(),
-            (None, Some(calendar), _) => format!("Calendar `{calendar}` leaves it out."),
-            (None, None, Some(lapse)) => lapse.sentence(),
-            (None, None, None) => sentence(self.fate, self.reason).into(),
+            (None, Some(calendar), ..) => format!("Calendar `{calendar}` leaves it out."),
+            (None, None, Some(lapse), _) => lapse.sentence(),
+            (None, None, None, Some(dropped)) => dropped.sentence(),
+            (None, None, None, None) => sentence(self.fate, self.reason).into(),
         }
     }
 }

@@ -58,6 +58,9 @@ const MOST_HOLDS: usize = 12_000;
 /// So many instants before and after one are looked at for the one that was moved to it.
 const MOST_MOVED: usize = 400;
 
+/// Further ahead nobody looks for the last instant of a schedule that makes so many runs and no more.
+const MOST_LEFT: usize = 1_000;
+
 /// No start is spread further than this.
 pub const MAX_JITTER: Duration = Duration::from_secs(24 * 3600);
 
@@ -297,6 +300,25 @@ impl ScheduleSpec {
     /// Whether a schedule that has made so many runs is done.
     pub fn is_done(&self, made: u64) -> bool {
         self.max_runs.is_some_and(|most| made >= most)
+    }
+
+    /// How many runs are left of those that it makes, after so many; none where nothing bounds that, or where it is further ahead
+    /// than anybody looks.
+    fn left(&self, made: u64) -> Option<usize> {
+        let left = usize::try_from(self.max_runs?.saturating_sub(made)).ok();
+        left.filter(|left| *left <= MOST_LEFT)
+    }
+
+    /// The last instant that makes a run, where it has `first` next, has made so many, and each makes one from now on; none where
+    /// nobody knows it.
+    pub fn last_run(&self, first: Instant, made: u64) -> Option<Instant> {
+        let last = self.fires(self.cursor_before(first)).take(self.left(made)?).last();
+        Some(last.map_or(first, |last| last.max(first)))
+    }
+
+    /// Whether it has fewer instants in `[first, at)` than anybody looks ahead.
+    pub fn is_near(&self, first: Instant, at: Instant) -> bool {
+        self.fires(self.cursor_before(first)).take(MOST_LEFT).take_while(|fire| *fire < at).count() < MOST_LEFT
     }
 
     /// The instant after `after` that will make a run, as far as that is known, of a schedule that has made so many.

@@ -39,6 +39,37 @@ impl Pending {
     }
 }
 
+/// Why such a run was cancelled, in its own words.
+pub const DROPPED: &str = "an edit of its job dropped it before it began";
+
+/// An edit that cancelled the run of an instant before that began, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// The version that made the run.
+    pub version: i64,
+    /// The version that the edit made, and when.
+    pub by: Option<(i64, Instant)>,
+    /// Who edited; empty where nobody did by hand, or nobody knows any more.
+    pub actor: String,
+}
+
+impl Dropped {
+    /// All of it, as one sentence.
+    pub fn sentence(&self) -> String {
+        format!("It became {}.", cancelled("a run", Some(self)))
+    }
+}
+
+/// A run, and the edit that cancelled it before it began.
+pub(super) fn cancelled(run: &str, dropped: Option<&Dropped>) -> String {
+    let Some((version, time)) = dropped.and_then(|dropped| dropped.by) else {
+        return format!("{run}, which an edit of the job cancelled before it began");
+    };
+    let actor = dropped.map(|dropped| dropped.actor.as_str()).filter(|actor| !actor.is_empty());
+    let who = actor.map(|actor| format!(" by {actor}")).unwrap_or_default();
+    format!("{run}, which version {version} cancelled before it began, at {time}{who}")
+}
+
 /// So far back from the end of a range an instant is looked for, in instants: more than can wait for a start that is spread.
 const REACH: usize = 100_000;
 

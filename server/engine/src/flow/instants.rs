@@ -16,8 +16,9 @@ use crate::{
         lapse::Lapsed,
         ledger::{Fate, FateReason, InstantView, SkippedWalls},
         names::{JobName, ScheduleName, Scope},
+        supersede::DROPPED,
     },
-    ports::store::{InstantRange, LedgerPart, StoreResult},
+    ports::store::{DroppedRun, InstantRange, LedgerPart, RunView, SkippedRule, StoreResult},
 };
 
 /// More schedules than can ever have named one instant: those of a job, and those it had before.
@@ -26,6 +27,9 @@ const SCHEDULES: usize = 1_000;
 const RANGES: usize = 128;
 /// Edits and deletes, the latest, among which the one is looked for that took an instant.
 const LAPSES: usize = 100;
+
+/// No clock goes forward by more.
+const GAP: Duration = Duration::from_secs(25 * 3_600);
 
 /// The ledger, as the services read it.
 #[derive(Debug)]
@@ -72,9 +76,20 @@ impl<'a> Ledger<'a> {
         let named: Vec<_> = instants.iter().filter(|instant| instant.fate.is_a_run()).map(|it| it.nominal).collect();
         let runs = self.core.store.scheduled_runs(job.uid, &named).await?;
         let runs: BTreeMap<_, _> = runs.into_iter().map(|(nominal, run, state)| (nominal, (run, state))).collect();
+        let dropped: Vec<_> = instants.iter().filter(|instant| instant.was_dropped()).map(|it| it.nominal).collect();
+        let dropped = match &dropped[..] {
+            [] => Vec::new(),
+            some => self.core.store.dropped_runs(job.uid, some).await?,
+        };
+        let dropped: BTreeMap<_, _> = dropped.into_iter().map(|run| (run.nominal, run)).collect();
         for instant in &mut instants {
             if instant.fate.is_a_run() {
                 instant.run = runs.get(&instant.nominal).copied();
+            } else if let Some(DroppedRun { nominal: _, run, dropped }) =
+                dropped.get(&instant.nominal).filter(|_| instant.was_dropped())
+            {
+                instant.run = Some(*run);
+                instant.dropped = Some(Box::new(dropped.clone()));
             }
         }
         Ok(instants)
@@ -94,18 +109,52 @@ impl<'a> Ledger<'a> {
         let mut decided = self.list(&job, whole, &Filter::All, None, SCHEDULES).await?;
         // Whoever asks for the instant of a clock change asks for what fired then.
         decided.retain(|view| view.walls.is_none() && view.lapse.is_none());
+        if decided.is_empty() {
+            decided.extend(self.kept(scope, &job, at).await?);
+        }
         let lapses = store.lapses(job.uid, at, LAPSES).await?;
         let backfilled = store.backfilled_runs(job.uid, at).await?;
         let overlap = match decided.iter().any(|view| view.fate == Fate::SkippedOverlap) {
             true => Some(self.met(scope, &job, whole).await?),
             false => None,
         };
-        let subject = Subject { job: &job, delete_time, now: self.core.now() };
-        Ok(Some(subject.explain(at, decided, Beside { lapses, backfilled, overlap })))
+        let skipped = self.skipped(&job, at).await?;
+        let now = self.core.now();
+        let subject = Subject { job: &job, delete_time, now };
+        let beside = Beside { lapses, backfilled, overlap, skipped, kept: Some(now.minus(self.core.retention.ledger)) };
+        Ok(Some(subject.explain(at, decided, beside)))
     }
 }
 
 impl Ledger<'_> {
+    /// What an instant became of which the ledger has nothing any more, by its run: that may be kept for longer.
+    async fn kept(&self, scope: &Scope, job: &Job, at: Instant) -> StoreResult<Option<InstantView>> {
+        let Some((_, run, state)) = self.core.store.scheduled_runs(job.uid, &[at]).await?.pop() else {
+            return Ok(None);
+        };
+        let Some(RunView { schedule: Some(schedule), life, .. }) = self.core.store.run(scope, run).await? else {
+            return Ok(None);
+        };
+        let mut dropped = None;
+        if life.cancel_reason.as_deref() == Some(DROPPED) {
+            dropped = self.core.store.dropped_runs(job.uid, &[at]).await?.pop().map(|run| Box::new(run.dropped));
+        }
+        let fate = if dropped.is_some() { Fate::Superseded } else { Fate::Fired };
+        Ok(Some(InstantView { run: Some((run, state)), dropped, ..InstantView::new(schedule, at, fate) }))
+    }
+
+    /// What a clock change took from a job that is meant by an instant, by the definition that named it.
+    async fn skipped(&self, job: &Job, at: Instant) -> StoreResult<Option<(ScheduleName, SkippedWalls)>> {
+        let (from, to) = (at.minus(GAP), at.plus(Duration::from_micros(1)));
+        let taken = self.core.store.skipped_walls(job.uid, from, to).await?;
+        let meant = taken.into_iter().find_map(|SkippedRule { schedule, walls, spec }| {
+            let rule = spec.schedules.iter().find(|rule| rule.name == schedule)?;
+            let meant = rule.skips(at).filter(|meant| meant.change == walls.change)?;
+            (walls.first <= meant.first && meant.first <= walls.last).then_some((schedule, meant))
+        });
+        Ok(meant)
+    }
+
     /// What an instant met, by the definition that judged it.
     async fn met(&self, scope: &Scope, job: &Job, (at, to): (Instant, Instant)) -> StoreResult<Met> {
         let LedgerPart { ranges, .. } = self.core.store.ledger(job.uid, at, to, RANGES).await?;
@@ -150,21 +199,19 @@ fn lapses(
 ) -> Vec<InstantView> {
     let last = Instant::from_micros(until.as_micros() - 1);
     let mut found: BTreeMap<InstantKey, InstantView> = BTreeMap::new();
-    // Of several that took one instant the latest counts, which comes last.
-    for lapsed in lapsed {
-        let lapse = &lapsed.lapse;
-        for at in lapsed.shown(from, last, limit) {
+    // Of several that took one instant from a schedule the latest counts, whichever tells of it; they come by when that was.
+    for (place, shown) in lapsed.iter().enumerate() {
+        let later = &lapsed[place..];
+        for at in shown.shown(from, last, limit) {
+            let took = |other: &&Lapsed| other.lapse.schedule == shown.lapse.schedule && other.took(at);
+            let lapse = &later.iter().rev().find(took).unwrap_or(shown).lapse;
             let is_kept = ranges.iter().any(|range| {
                 range.schedule == lapse.schedule && !expand(range, at, at.plus(Duration::from_micros(1)), 1).is_empty()
             });
             if is_kept || is_to_come(job, &lapse.schedule, at) {
                 continue;
             }
-            let view = InstantView {
-                reason: lapse.reason(),
-                lapse: Some(Box::new(lapse.clone())),
-                ..InstantView::new(lapse.schedule.clone(), at, Fate::Superseded)
-            };
+            let view = lapse.view(at);
             found.insert(key(&view), view);
         }
     }

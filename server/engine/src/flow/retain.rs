@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{Core, jobs};
-use crate::ports::store::RetentionPolicy;
 
 /// Rows of a kind deleted in one step, so that no step holds the writer for long.
 const BATCH: usize = 500;
@@ -15,7 +14,7 @@ const PAUSE: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(5)]
 /// Looks of other stages between two of this one when there was nothing more: nothing becomes old in a minute.
 const LOOKS: u32 = 60;
 
-pub(crate) fn start(core: &Arc<Core>, policy: RetentionPolicy) {
+pub(crate) fn start(core: &Arc<Core>) {
     let core = core.clone();
     core.tasks.clone().spawn("retain", async move {
         let mut timer = core.clock.timer("retain");
@@ -24,7 +23,7 @@ pub(crate) fn start(core: &Arc<Core>, policy: RetentionPolicy) {
                 put_off!(error, "runs of deleted jobs cannot be ended for now");
             }
             let begin = core.now();
-            let wait = match core.store.sweep(begin, policy, BATCH).await {
+            let wait = match core.store.sweep(begin, core.retention, BATCH).await {
                 Ok(swept) if swept.more => (core.now().since(begin) * REST).clamp(PAUSE[0], PAUSE[1]),
                 Ok(_) => core.look * LOOKS,
                 Err(error) => {

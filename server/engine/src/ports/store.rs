@@ -58,8 +58,9 @@ pub use sinks::{Deliveries, NewSink, Noted, SinkChange, Sinks, UpdateSink};
 pub use slots::{JobSlot, KeySlot, Slots};
 pub use submit::{JobRef, Made, NewRun, RequestKey, Stored, Submit, Submitted};
 pub use views::{
-    Announcement, Announcer, AttemptView, Direction, FullKey, InstantRange, JobOrder, JobTypeView, LedgerPart, Listed,
-    PacedKey, Page, QueueView, RunDetail, RunView, StatsView, Views, WaitFacts, WorkerView,
+    Announcement, Announcer, AttemptView, Direction, DroppedRun, FullKey, InstantRange, JobOrder, JobTypeView,
+    LedgerPart, Listed, PacedKey, Page, QueueView, RunDetail, RunView, SkippedRule, StatsView, Views, WaitFacts,
+    WorkerView,
 };
 pub use vitals::{QueueLevel, Vitals};
 pub use zones::{Retimed, RetimedSchedule, Told, ZoneData};

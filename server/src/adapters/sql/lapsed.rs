@@ -118,12 +118,21 @@ pub(super) async fn undeleted(tx: &Tx, now: Instant, job: JobUid, delete_time: I
 pub(super) const SHOWN: &str = "SELECT schedule, version, to_version, lapse_time, actor, first_time, shown_time, end_time \
      FROM lapsed WHERE job_uid = ? AND first_time < ? AND shown_time >= ? ORDER BY lapse_time, version, schedule";
 
+/// What may have been taken in `[from, to)`, the latest first.
+pub(super) const WITHIN: &str = "SELECT schedule, version, to_version, lapse_time, actor, first_time, shown_time, end_time \
+     FROM lapsed WHERE job_uid = ? AND first_time < ? AND (end_time IS NULL OR end_time >= ?) \
+     ORDER BY lapse_time DESC, version DESC, schedule LIMIT ?";
+
+/// Of later edits and deletes so many are looked at for the one that took an instant last.
+const LATER: usize = 100;
+
 /// What may have named one instant.
 pub(super) const AROUND: &str = "SELECT schedule, version, to_version, lapse_time, actor, first_time, shown_time, end_time \
      FROM lapsed WHERE job_uid = ? AND first_time <= ? AND (end_time IS NULL OR end_time >= ?) \
      ORDER BY lapse_time DESC, version DESC, schedule LIMIT ?";
 
-/// What was taken in `[from, to)` and is told of one by one, by when that was: as much as there were edits.
+/// What was taken in `[from, to)` and is told of one by one, and what may have been taken again of it since, by when that was: as
+/// much as there were edits.
 pub(super) async fn shown<C: ConnectionTrait>(
     connection: &C,
     known: &Known,
@@ -131,7 +140,18 @@ pub(super) async fn shown<C: ConnectionTrait>(
     (from, to): (Instant, Instant),
 ) -> StoreResult<Vec<Lapsed>> {
     let rows = query(connection, SHOWN, vec![job.uuid().into(), time(to), time(from)]).await?;
-    read(connection, known, job, rows).await
+    let mut found = rows.iter().map(lapse).collect::<StoreResult<Vec<_>>>()?;
+    let Some(earliest) = found.iter().map(|lapse| lapse.time).min() else { return Ok(Vec::new()) };
+    let rows = query(connection, WITHIN, vec![job.uuid().into(), time(to), time(from), limit(LATER)]).await?;
+    for row in &rows {
+        let other = lapse(row)?;
+        let names = found.iter().any(|shown| shown.schedule == other.schedule);
+        if names && other.time > earliest && !found.contains(&other) {
+            found.push(other);
+        }
+    }
+    found.sort_by(|a, b| (a.time, a.version, &a.schedule).cmp(&(b.time, b.version, &b.schedule)));
+    with_specs(connection, known, job, found).await
 }
 
 /// What may have taken one instant, the latest first.
@@ -143,16 +163,16 @@ pub(super) async fn around<C: ConnectionTrait>(
     most: usize,
 ) -> StoreResult<Vec<Lapsed>> {
     let rows = query(connection, AROUND, vec![job.uuid().into(), time(at), time(at), limit(most)]).await?;
-    read(connection, known, job, rows).await
+    let lapses = rows.iter().map(lapse).collect::<StoreResult<_>>()?;
+    with_specs(connection, known, job, lapses).await
 }
 
-async fn read<C: ConnectionTrait>(
+async fn with_specs<C: ConnectionTrait>(
     connection: &C,
     known: &Known,
     job: JobUid,
-    rows: Vec<QueryResult>,
+    lapses: Vec<Lapse>,
 ) -> StoreResult<Vec<Lapsed>> {
-    let lapses = rows.iter().map(lapse).collect::<StoreResult<Vec<_>>>()?;
     let after = |lapse: &Lapse| match lapse.by {
         Ending::Edit { version } => Some(version),
         Ending::Delete => None,

@@ -18,7 +18,7 @@ use mainspring_engine::{
         overlap::Buffer,
         run::{RunOrigin, RunState},
         schedule::ScheduleSpec,
-        supersede::{Pending, carve},
+        supersede::{DROPPED, Pending, carve},
         transition::Event,
     },
     ports::store::{Moved, StoreError, StoreResult},
@@ -104,8 +104,7 @@ pub(super) async fn drop_starts(
     let (anew, dropped): (Vec<_>, Vec<_>) = pending(tx, job.uid).await?.into_iter().partition(is_named);
     let mut steps = Steps::begin(tx, known, now).await?;
     steps.load(tx, dropped.iter().map(|start| start.run)).await?;
-    let reason = "an edit of its job dropped it before it began";
-    let cancel = Event::Cancel { reason: reason.into(), grace: None };
+    let cancel = Event::Cancel { reason: DROPPED.into(), grace: None };
     let moved: Vec<_> = dropped.iter().filter_map(|start| steps.apply(start.run, &cancel)?.ok()).collect();
     steps.save(tx).await?;
     // What counts from the end of one of them goes on from there.

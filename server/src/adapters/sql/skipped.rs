@@ -48,25 +48,26 @@ pub(super) async fn keep_rest(tx: &Tx, now: Instant, job: &Job, rows: &[Schedule
 }
 
 /// What was taken from a job in `[from, to)`, by the time of the change.
-pub(super) const TAKEN: &str = "SELECT schedule, change_time, first_wall, last_wall, count FROM skipped_wall \
+pub(super) const TAKEN: &str = "SELECT schedule, version, change_time, first_wall, last_wall, count FROM skipped_wall \
      WHERE job_uid = ? AND change_time >= ? AND change_time < ? ORDER BY change_time, schedule";
 
-/// What was taken from a job in `[from, to)`, by the time of the change: a few a year.
+/// What was taken from a job in `[from, to)`, and from which version of it, by the time of the change: a few a year.
 pub(super) async fn taken<C: ConnectionTrait>(
     connection: &C,
     job: JobUid,
     from: Instant,
     to: Instant,
-) -> StoreResult<Vec<(ScheduleName, SkippedWalls)>> {
+) -> StoreResult<Vec<(ScheduleName, i64, SkippedWalls)>> {
     let rows = query(connection, TAKEN, vec![job.uuid().into(), time(from), time(to)]).await?;
     let read = rows.iter().map(|row| {
         let mut cells = Cells::of(row);
         let schedule = name(cells.next()?)?;
+        let version = cells.next()?;
         let change = Instant::from_micros(cells.next()?);
         let mut wall = || cells.parse("a time of the wall clock", |text: &String| text.parse().ok());
         let (first, last) = (wall()?, wall()?);
         let count = cells.parse("a count", |count: &i64| u64::try_from(*count).ok())?;
-        Ok::<_, StoreError>((schedule, SkippedWalls { change, first, last, count }))
+        Ok::<_, StoreError>((schedule, version, SkippedWalls { change, first, last, count }))
     });
     read.collect()
 }

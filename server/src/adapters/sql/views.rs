@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use mainspring_engine::{
     domain::{
+        explain::InTheWay,
         filter::Filter,
         ids::{JobUid, RunId, WorkerId},
         instant::Instant,
@@ -12,8 +13,8 @@ use mainspring_engine::{
         run::{Lifecycle, RunState},
     },
     ports::store::{
-        AttemptView, Direction, JobOrder, JobTypeView, LedgerPart, Listed, Page, QueueView, RunView, StatsView,
-        StoreResult, Views, WaitFacts, WorkerView,
+        AttemptView, Direction, DroppedRun, JobOrder, JobTypeView, LedgerPart, Listed, Page, QueueView, RunView,
+        SkippedRule, StatsView, StoreResult, Views, WaitFacts, WorkerView,
     },
 };
 
@@ -103,6 +104,14 @@ impl Views for SqliteStore {
         ledger::runs(self, job, instants).await
     }
 
+    async fn dropped_runs(&self, job: JobUid, instants: &[Instant]) -> StoreResult<Vec<DroppedRun>> {
+        ledger::dropped(self, job, instants).await
+    }
+
+    async fn skipped_walls(&self, job: JobUid, from: Instant, to: Instant) -> StoreResult<Vec<SkippedRule>> {
+        ledger::skipped_walls(self, job, from, to).await
+    }
+
     async fn lapses(&self, job: JobUid, at: Instant, limit: usize) -> StoreResult<Vec<Lapsed>> {
         lapsed::around(&self.reads, &self.known, job, at, limit).await
     }
@@ -117,7 +126,7 @@ impl Views for SqliteStore {
         job: JobUid,
         key: Option<&ConcurrencyKey>,
         at: Instant,
-    ) -> StoreResult<Option<(RunId, RunState)>> {
+    ) -> StoreResult<Option<InTheWay>> {
         ledger::met(self, scope, job, key, at).await
     }
 

@@ -4,6 +4,7 @@ use mainspring_engine::domain::{
     explain::Explanation,
     lapse::{Ending, Lapse},
     ledger::{FateReason, InstantView},
+    supersede::Dropped,
 };
 use mainspring_proto::scheduler::v1 as wire;
 
@@ -12,7 +13,7 @@ use super::{run::run_state, time};
 /// An entry of the ledger.
 pub(crate) fn instant(view: InstantView) -> wire::Instant {
     let sentence = view.sentence();
-    let InstantView { schedule, nominal, fate, reason, run, due, walls, calendar, lapse } = view;
+    let InstantView { schedule, nominal, fate, reason, run, due, walls, calendar, lapse, dropped } = view;
     let wall = |wall: jiff::civil::DateTime| wall.to_string();
     wire::Instant {
         schedule: schedule.into(),
@@ -27,7 +28,11 @@ pub(crate) fn instant(view: InstantView) -> wire::Instant {
         last_local_time: walls.map(|walls| wall(walls.last)).unwrap_or_default(),
         skipped_count: walls.map_or(0, |walls| i64::try_from(walls.count).unwrap_or(i64::MAX)),
         calendar: calendar.map(String::from).unwrap_or_default(),
-        superseded: lapse.map(|lapse| superseded(*lapse)),
+        superseded: match (lapse, dropped) {
+            (Some(lapse), _) => Some(superseded(*lapse)),
+            (None, Some(dropped)) => cancelled(*dropped),
+            (None, None) => None,
+        },
     }
 }
 
@@ -39,6 +44,13 @@ fn superseded(lapse: Lapse) -> wire::Superseded {
         Ending::Delete => 0,
     };
     wire::Superseded { time: Some(time::timestamp(at)), actor, version, named_by_version }
+}
+
+/// What cancelled the run of an instant, where that is known.
+fn cancelled(dropped: Dropped) -> Option<wire::Superseded> {
+    let Dropped { version: named_by_version, by, actor } = dropped;
+    let (version, at) = by?;
+    Some(wire::Superseded { time: Some(time::timestamp(at)), actor, version, named_by_version })
 }
 
 /// What there is to say of one instant. The first entry is the one that counts.

@@ -276,4 +276,68 @@ fn an_error_is_told_with_its_reason() {
     let found = explain(&job, "2026-03-21T09:00:00Z", Vec::new());
     assert_eq!((found.instants[0].fate, found.instants[0].reason), (Fate::Error, Some(FateReason::RuleBroken)));
     assert!(found.sentence.contains("schedule `nine` fires nothing"), "{}", found.sentence);
+    let other = explain(&job, "2026-03-21T10:00:00Z", Vec::new());
+    assert_eq!(other.finding, Finding::NotNamed);
+    let told = "; the job is in ERROR: schedule `nine` fires nothing: the rule could not be evaluated.";
+    assert!(other.sentence.ends_with(told), "{}", other.sentence);
+}
+
+#[test]
+fn a_schedule_names_nothing_after_the_last_run_that_it_will_make() {
+    let most = |runs| ScheduleSpec { max_runs: Some(runs), ..schedule("nine", "0 9 * * *") };
+    let mut few = job(vec![most(3)]);
+    few.run_counts = vec![1];
+    // The next are on the 21st and on the 22nd.
+    let last = explain(&few, "2026-03-22T09:00:00Z", Vec::new());
+    assert_eq!((last.finding, last.instants[0].fate, last.next), (Finding::Predicted, Fate::Fired, None));
+    let after = explain(&few, "2026-03-23T09:00:00Z", Vec::new());
+    assert_eq!(
+        after.sentence,
+        "Schedule `nine` of job `report` will have made its 3 runs before 2026-03-23T09:00:00Z, the last at \
+         2026-03-22T09:00:00Z, unless one of them becomes no run; it names nothing more."
+    );
+    let last = Some(at("2026-03-22T09:00:00Z"));
+    assert_eq!((after.finding, after.instants.len(), after.previous, after.next), (Finding::NotNamed, 0, last, None));
+    // Another that names it makes the run.
+    let mut both = few.clone();
+    both.spec.schedules.push(schedule("hours", "0 * * * *"));
+    (both.run_counts, both.next_times) = (vec![1, 0], vec![few.next_times[0], Some(at("2026-03-20T13:00:00Z"))]);
+    let found = explain(&both, "2026-03-23T09:00:00Z", Vec::new());
+    assert_eq!((found.finding, found.instants.len()), (Finding::Predicted, 1));
+    assert!(found.sentence.contains("of schedule `hours`, will become a run"), "{}", found.sentence);
+    // What a pause takes makes no run.
+    let until = Some(at("2026-03-22T00:00:00Z"));
+    few.pause = Some(Pause { note: String::new(), actor: String::new(), time: at(NOW), until });
+    assert_eq!(explain(&few, "2026-03-23T09:00:00Z", Vec::new()).finding, Finding::Predicted);
+    assert_eq!(explain(&few, "2026-03-24T09:00:00Z", Vec::new()).finding, Finding::NotNamed);
+    // As far as anybody looks.
+    let many = job(vec![most(5_000)]);
+    let near = explain(&many, "2026-03-23T09:00:00Z", Vec::new());
+    assert!(near.sentence.ends_with("will become a run, unless one is not over by then."), "{}", near.sentence);
+    let far = explain(&many, "2126-03-23T09:00:00Z", Vec::new());
+    assert_eq!(far.finding, Finding::Predicted);
+    assert!(far.sentence.ends_with(", unless it has made its 5000 runs by then."), "{}", far.sentence);
+}
+
+#[test]
+fn what_is_older_than_what_is_kept_is_forgotten_where_an_edit_has_come_since() {
+    let job = job(vec![schedule("nine", "0 9 * * *")]);
+    let told = |time, kept: &str| {
+        let subject = Subject { job: &job, delete_time: None, now: at(NOW) };
+        subject.explain(at(time), Vec::new(), Beside { kept: Some(at(kept)), ..Beside::default() })
+    };
+    // Edited on the 10th.
+    let (old, kept) = ("2026-03-05T09:00:00Z", "2026-03-12T00:00:00Z");
+    let forgotten = told(old, kept);
+    assert_eq!(
+        forgotten.sentence,
+        "2026-03-05T09:00:00Z is older than what the ledger keeps of job `report`, which was edited since."
+    );
+    for time in [old, "2026-03-05T10:00:00Z"] {
+        assert_eq!(told(time, kept).finding, Finding::Forgotten);
+        assert_eq!(told(time, "2026-03-05T00:00:00Z").finding, Finding::NotNamed);
+    }
+    // What is in force says what it names, and nothing was before the job.
+    assert_eq!(told("2026-03-11T10:00:00Z", kept).finding, Finding::NotNamed);
+    assert_eq!(told("2026-02-05T09:00:00Z", kept).finding, Finding::BeforeJob);
 }

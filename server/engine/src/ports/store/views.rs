@@ -8,6 +8,7 @@ use super::{JobRef, StoreResult};
 use crate::domain::{
     attempt::{AttemptState, LossReason},
     dead::DeadLetter,
+    explain::InTheWay,
     filter::Filter,
     ids::{BackfillId, JobUid, RunId, ServerId, WorkerId},
     instant::Instant,
@@ -20,6 +21,7 @@ use crate::domain::{
     rate::Rate,
     run::{Lifecycle, RunOrigin, RunState},
     selector::Selector,
+    supersede::Dropped,
     worker::{Capacity, WorkerStatus},
 };
 
@@ -298,6 +300,28 @@ pub struct InstantRange {
     pub spec: Arc<JobSpec>,
 }
 
+/// A run of an instant that an edit cancelled before it began.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DroppedRun {
+    /// The instant.
+    pub nominal: Instant,
+    /// The run, as it stands now.
+    pub run: (RunId, RunState),
+    /// The edit, as far as it is known.
+    pub dropped: Dropped,
+}
+
+/// What a clock change took from a schedule, with the rule that named it.
+#[derive(Clone, Debug)]
+pub struct SkippedRule {
+    /// Which schedule.
+    pub schedule: ScheduleName,
+    /// What was taken.
+    pub walls: SkippedWalls,
+    /// The definition that was in force.
+    pub spec: Arc<JobSpec>,
+}
+
 /// The beginning of what was asked for of a ledger.
 #[derive(Clone, Debug)]
 pub struct LedgerPart {
@@ -305,7 +329,8 @@ pub struct LedgerPart {
     pub ranges: Vec<InstantRange>,
     /// What clock changes took meanwhile, by the time of the change.
     pub skipped: Vec<(ScheduleName, SkippedWalls)>,
-    /// What edits and deletes took meanwhile, as far as the ledger tells of it, by when that was.
+    /// What edits and deletes took meanwhile, as far as the ledger tells of it, and what later ones, the latest of them, may have
+    /// taken of that again; by when they were.
     pub lapsed: Vec<Lapsed>,
     /// Of the instants before this, none is missing. The end of what was asked for, unless there was too much.
     pub until: Instant,
@@ -401,6 +426,12 @@ pub trait Views: Send + Sync {
     /// there.
     async fn scheduled_runs(&self, job: JobUid, instants: &[Instant]) -> StoreResult<Vec<(Instant, RunId, RunState)>>;
 
+    /// The runs of these instants of a job, each of which an edit cancelled before it began, in no order.
+    async fn dropped_runs(&self, job: JobUid, instants: &[Instant]) -> StoreResult<Vec<DroppedRun>>;
+
+    /// What clock changes in `[from, to)` took from schedules of a job, by the time of the change.
+    async fn skipped_walls(&self, job: JobUid, from: Instant, to: Instant) -> StoreResult<Vec<SkippedRule>>;
+
     /// What edits and deletes took from schedules of a job that may have named this instant, the latest `limit` of them, the
     /// latest first.
     async fn lapses(&self, job: JobUid, at: Instant, limit: usize) -> StoreResult<Vec<Lapsed>>;
@@ -409,14 +440,14 @@ pub trait Views: Send + Sync {
     async fn backfilled_runs(&self, job: JobUid, at: Instant) -> StoreResult<Vec<(RunId, RunState)>>;
 
     /// A run that an instant of a job met, as it stands now: of the job, or of a concurrency key of its namespace, made before and
-    /// not over at that time. None where it is not known any more: of a key's other jobs only runs that are not over yet are.
+    /// not over at that time. None where it is not known any more: of a key's runs that are over only those made shortly before are.
     async fn overlapping_run(
         &self,
         scope: &Scope,
         job: JobUid,
         key: Option<&ConcurrencyKey>,
         at: Instant,
-    ) -> StoreResult<Option<(RunId, RunState)>>;
+    ) -> StoreResult<Option<InTheWay>>;
 
     /// Queues that exist and pass a filter, by name.
     async fn queues(

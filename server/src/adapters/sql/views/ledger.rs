@@ -8,23 +8,26 @@ use std::{collections::HashMap, sync::Arc};
 
 use mainspring_engine::{
     domain::{
+        explain::InTheWay,
         ids::{JobUid, RunId},
         instant::Instant,
         job::JobSpec,
         ledger::Range,
         names::{ConcurrencyKey, ScheduleName, Scope},
         run::RunState,
+        supersede::Dropped,
     },
-    ports::store::{InstantRange, LedgerPart, StoreError, StoreResult},
+    ports::store::{DroppedRun, InstantRange, LedgerPart, SkippedRule, StoreError, StoreResult},
 };
 use sea_orm::{ConnectionTrait, Value};
+use uuid::Uuid;
 
 use super::{
     super::{
         Known, SqliteStore, calendars,
         jobs::{SPEC, range, schedules},
         lapsed,
-        rows::{first_id, name, run_state, time},
+        rows::{first_id, maybe, name, run_state, time},
         skipped,
         statement::{Cells, chunks, places, query, query_one, single},
         zones::Changes,
@@ -88,6 +91,7 @@ pub(super) async fn part(
         found.push(InstantRange { schedule, range, spec });
     }
     let skipped = skipped::taken(&reads, job, from, until).await?;
+    let skipped = skipped.into_iter().map(|(schedule, _, walls)| (schedule, walls)).collect();
     let lapsed = lapsed::shown(&reads, &store.known, job, (from, until)).await?;
     Ok(LedgerPart { ranges: found, skipped, lapsed, until })
 }
@@ -143,13 +147,65 @@ pub(super) async fn runs(
     Ok(runs)
 }
 
+/// The runs of `count` instants of a job that an edit cancelled, and the edit: the version that was made when the run ended, and who
+/// made it, where that took instants as well.
+pub(in super::super) fn dropped_sql(count: usize) -> String {
+    let places = places(count);
+    format!(
+        "SELECT nominal_time, id, state, job_version, end_time, (SELECT version FROM job_version AS made \
+         WHERE made.job_uid = run.job_uid AND made.version > run.job_version AND made.create_time = run.end_time \
+         ORDER BY made.version LIMIT 1), (SELECT actor FROM lapsed WHERE lapsed.job_uid = run.job_uid \
+         AND lapsed.lapse_time = run.end_time LIMIT 1) FROM run WHERE origin = 1 AND job_uid = ? AND nominal_time IN ({places})"
+    )
+}
+
+pub(super) async fn dropped(store: &SqliteStore, job: JobUid, instants: &[Instant]) -> StoreResult<Vec<DroppedRun>> {
+    let mut runs = Vec::new();
+    for piece in chunks(instants) {
+        let values = std::iter::once(job.uuid().into()).chain(piece.iter().map(|at| time(*at)));
+        for row in query(&store.reads, dropped_sql(piece.len()), values.collect()).await? {
+            let mut cells = Cells::of(&row);
+            let nominal = Instant::from_micros(cells.next()?);
+            let run = (RunId::from_uuid(cells.next()?), run_state(&mut cells)?);
+            let (version, end, by) = (cells.next()?, maybe(cells.next()?), cells.next::<Option<i64>>()?);
+            let actor = cells.next::<Option<String>>()?.unwrap_or_default();
+            runs.push(DroppedRun { nominal, run, dropped: Dropped { version, by: by.zip(end), actor } });
+        }
+    }
+    Ok(runs)
+}
+
+/// What clock changes took, with the definitions that named it.
+pub(super) async fn skipped_walls(
+    store: &SqliteStore,
+    job: JobUid,
+    from: Instant,
+    to: Instant,
+) -> StoreResult<Vec<SkippedRule>> {
+    let taken = skipped::taken(&store.reads, job, from, to).await?;
+    let specs = specs(&store.reads, &store.known, job, taken.iter().map(|(_, version, _)| *version)).await?;
+    let found = taken.into_iter().map(|(schedule, version, walls)| {
+        let spec = specs.get(&version).cloned();
+        let spec = spec.ok_or_else(|| StoreError::Corrupt(format!("job {job} has no version {version}")))?;
+        Ok(SkippedRule { schedule, walls, spec })
+    });
+    found.collect()
+}
+
 /// A run of a key that is not over.
-pub(in super::super) const MET_OF_KEY: &str = "SELECT id, state FROM run WHERE key_id = (SELECT id FROM limit_key \
-     WHERE namespace_id = ? AND key = ?) AND key_id IS NOT NULL AND end_time IS NULL AND id < ? AND NOT apart LIMIT 1";
+pub(in super::super) const MET_OF_KEY: &str = "SELECT run.id, run.state, run.job_uid, job.name FROM run \
+     LEFT JOIN job ON job.uid = run.job_uid WHERE key_id = (SELECT id FROM limit_key WHERE namespace_id = ? AND key = ?) \
+     AND key_id IS NOT NULL AND run.end_time IS NULL AND run.id < ? AND NOT apart LIMIT 1";
+
+/// A run of a key, of the latest of anybody's before an instant, that was over after it: the runs of a key are in no order.
+pub(in super::super) const MET_OF_KEY_THEN: &str = "SELECT latest.id, latest.state, latest.job_uid, job.name FROM \
+     (SELECT id, state, job_uid, key_id, end_time, apart FROM run WHERE id < ? ORDER BY id DESC LIMIT 2000) AS latest \
+     LEFT JOIN job ON job.uid = latest.job_uid WHERE latest.key_id = (SELECT id FROM limit_key WHERE namespace_id = ? AND key = ?) \
+     AND latest.end_time >= ? AND NOT apart LIMIT 1";
 
 /// A run of a job, of the latest before an instant, that was not over then.
-pub(in super::super) const MET: &str = "SELECT id, state FROM (SELECT id, state, end_time, apart FROM run WHERE job_uid = ? \
-     AND id < ? ORDER BY id DESC LIMIT 1000) AS latest WHERE (end_time IS NULL OR end_time >= ?) AND NOT apart LIMIT 1";
+pub(in super::super) const MET: &str = "SELECT id, state, job_uid, NULL FROM (SELECT id, state, job_uid, end_time, apart FROM run \
+     WHERE job_uid = ? AND id < ? ORDER BY id DESC LIMIT 1000) AS latest WHERE (end_time IS NULL OR end_time >= ?) AND NOT apart LIMIT 1";
 
 /// A run that an instant met.
 pub(super) async fn met(
@@ -158,19 +214,26 @@ pub(super) async fn met(
     job: JobUid,
     key: Option<&ConcurrencyKey>,
     at: Instant,
-) -> StoreResult<Option<(RunId, RunState)>> {
+) -> StoreResult<Option<InTheWay>> {
     let before: Value = first_id(at).into();
     let mut row = None;
     if let (Some(namespace), Some(key)) = (store.known.lanes.namespace(&scope.0), key) {
-        let values = vec![namespace.into(), key.as_str().into(), before.clone()];
+        let (namespace, key): (Value, Value) = (namespace.into(), key.as_str().into());
+        let values = vec![namespace.clone(), key.clone(), before.clone()];
         row = query_one(&store.reads, MET_OF_KEY, values).await?;
+        if row.is_none() {
+            row = query_one(&store.reads, MET_OF_KEY_THEN, vec![before.clone(), namespace, key, time(at)]).await?;
+        }
     }
     if row.is_none() {
         row = query_one(&store.reads, MET, vec![job.uuid().into(), before, time(at)]).await?;
     }
     let read = row.map(|row| {
         let mut cells = Cells::of(&row);
-        Ok((RunId::from_uuid(cells.next()?), run_state(&mut cells)?))
+        let (run, state) = (RunId::from_uuid(cells.next()?), run_state(&mut cells)?);
+        let of = cells.next::<Option<Uuid>>()?;
+        let other = cells.next::<Option<String>>()?.filter(|_| of != Some(job.uuid()));
+        Ok(InTheWay { run, state, job: other.map(name).transpose()? })
     });
     read.transpose()
 }
