@@ -351,13 +351,13 @@ async fn an_instant_is_explained_without_a_look_at_all_runs() {
     let (store, _home) = store().await;
     store.write(|tx| Box::pin(async move { fill(tx).await })).await.unwrap();
     for (sql, key) in [
-        (ledger::dropped_sql(3), "SEARCH run USING INDEX run_instant (job_uid=? AND nominal_time=?)"),
-        (ledger::MET_OF_KEY.into(), "SEARCH run USING INDEX run_key_unfinished (key_id=? AND end_time=?)"),
-        (ledger::MET_OF_KEY_THEN.into(), "SEARCH run USING PRIMARY KEY (id<?)"),
-        (ledger::MET.into(), "SEARCH run USING INDEX run_job (job_uid=? AND id<?)"),
+        (ledger::dropped_sql(3), "SEARCH run USING INDEX run_instant (job_uid=? AND nominal_time=?"),
+        (ledger::MET_OF_KEY.into(), "SEARCH run USING INDEX run_key_unfinished (key_id=? AND end_time=?"),
+        (ledger::MET_OF_KEY_THEN.into(), "SEARCH run USING PRIMARY KEY (id<?"),
+        (ledger::MET.into(), "SEARCH run USING INDEX run_job (job_uid=? AND id<?"),
     ] {
         let found = plan(&store.reads, &sql).await;
-        assert!(found.iter().any(|line| line == key), "{sql}: {found:#?}");
+        assert!(found.iter().any(|line| line.starts_with(key)), "{sql}: {found:#?}");
         assert!(!found.iter().any(|line| line.starts_with("SCAN run") || line.starts_with("SCAN job")), "{found:#?}");
     }
 }
