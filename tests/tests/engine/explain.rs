@@ -219,10 +219,10 @@ async fn what_meets_a_key_is_told_by_it() {
 async fn a_run_that_an_edit_cancelled_is_told_with_the_edit() {
     let seconds = Duration::from_secs;
     let waits = JobSpec { overlap: Overlap::BufferAll { max: 100 }, ..spec(vec![every("main", 10)]) };
-    let spread = ScheduleSpec { jitter: seconds(10_000), ..every("main", 10_000) };
+    let spread = ScheduleSpec { jitter: seconds(100), ..every("main", 100) };
     let spread = JobSpec { overlap: Overlap::Allow { max: None }, ..spec(vec![spread]) };
     for (pending, definition, period, number) in
-        [(Pending::Cancel, &waits, 10, 2), (Pending::Recompute, &waits, 10, 3), (Pending::Cancel, &spread, 10_000, 1)]
+        [(Pending::Cancel, &waits, 10, 2), (Pending::Recompute, &waits, 10, 3), (Pending::Cancel, &spread, 100, 1)]
     {
         let stage = Stage::set().await;
         let at = stage.engine.now().plus(seconds(period * number));
