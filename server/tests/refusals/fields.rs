@@ -130,8 +130,8 @@ async fn what_is_wrong_with_fields_is_told_before_a_stale_etag() {
             told.is_field("FIELD_INVALID", &field, &why);
         }
     }
-    // Jobs, that are changed or deleted, queues, calendars and sinks: what is deleted has nothing else to be wrong.
-    assert_eq!(seen, 5);
+    // Jobs, that are changed, restored or deleted, queues, calendars and sinks: what else is deleted has nothing else to be wrong.
+    assert_eq!(seen, 6);
 }
 
 #[tokio::test]

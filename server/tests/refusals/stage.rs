@@ -1,6 +1,6 @@
 //! A server with something in it, and what it said to a call.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use mainspring_proto::auth::v1 as auth;
 use serde_json::{Value, json};
@@ -87,7 +87,12 @@ async fn starved(server: &Server) -> String {
 
 impl Stage {
     pub(crate) async fn set() -> Self {
-        let server = Server::with(|config| config.auth.root_password = Some(PASSWORD.to_owned().into())).await;
+        let change = |config: &mut mainspring_server::config::Config| {
+            config.auth.root_password = Some(PASSWORD.to_owned().into());
+            // Its worker says nothing more, and is there until the end.
+            config.limits.lease_ttl = Duration::from_secs(300);
+        };
+        let server = Server::with(change).await;
         let login = auth::LoginRequest { username: "root".into(), password: PASSWORD.into(), client_name: "t".into() };
         let tokens = server.auth(None).login(login).await.unwrap().into_inner().tokens.unwrap();
         let mut worker = Worker::connect(&server, Some(server.key())).await.unwrap();
