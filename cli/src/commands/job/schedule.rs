@@ -226,8 +226,7 @@ fn common(rule: &Rule, stored: &[Schedule]) -> Result<Schedule, Failure> {
     let failure = Failure::usage(
         "the schedules that there are differ in zone, bounds or calendars, so one more could be like any",
     );
-    Err(failure
-        .hint("`mainspring job get JOB -o json > job.json`, add it there, and `mainspring job update JOB -f job.json`"))
+    Err(failure.hint("add it to what `mainspring job get JOB -o json` prints, and `mainspring job update JOB -f FILE`"))
 }
 
 /// Whether a rule names times of a wall clock.
